@@ -1,0 +1,1 @@
+"""An incremental build for model files."""

@@ -1,0 +1,1 @@
+"""The seams to doit: the only package that imports it."""

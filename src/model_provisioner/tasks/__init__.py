@@ -1,0 +1,1 @@
+"""What is done: resolve, fetch, verify, register, hand off. One module a step."""
