@@ -86,15 +86,15 @@ class UnsoundModelError(ProvisionError):
 
 
 class DigestMismatchError(ProvisionError):
-    """The bytes at `path` have the digest `actual`, not `wanted`."""
+    """The bytes at `path` have the digest `actual`, not `wanted`; of a set, `detail` names the files that differ."""
 
-    def __init__(self, path: str, wanted: str, actual: str) -> None:
+    def __init__(self, path: str, wanted: str, actual: str, detail: str = "") -> None:
         self.path, self.wanted, self.actual = path, wanted, actual
         super().__init__(
             "the digest differs from what is expected",
             where=path,
             expected=wanted,
-            found=actual,
+            found=f"{actual} ({detail})" if detail else actual,
             fix="get the file again from its source; if the new bytes are the right ones, put the found digest into expected_digest",
         )
 

@@ -1,0 +1,135 @@
+"""The Python API: what an engine provisioner calls instead of the shell."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
+from model_provisioner.artifacts.memo import Memo
+from model_provisioner.artifacts.state import ensure_state_folder, state_folder
+from model_provisioner.errors import ConfigError, InputError, InvalidReferenceError, ModelNotFoundError, ProvisionError
+from model_provisioner.models.reference import LocalRef, ModelRef
+from model_provisioner.tasks.provision import provision
+from model_provisioner.tasks.register import describe, register
+from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.verify import examine
+from model_provisioner.tasks.withdraw import withdraw_orphans
+from model_provisioner.tasks.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from model_provisioner.models.digest import Expected
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that is present: its id, and the path to load it from."""
+
+    id: str
+    local_path: Path
+
+
+class ModelProvisioner:
+    """Makes models present and verified, and keeps them in a catalog. Safe to use from several threads.
+
+    Relative paths are taken from the working directory. Without a `catalog`, that of the user's state folder is used.
+    """
+
+    def __init__(self, catalog: Catalog | None = None) -> None:
+        self._state = state_folder() if catalog is None else os.path.dirname(catalog.path)
+        self._catalog = catalog or Catalog(self._state)
+        self._memo = Memo(self._state)
+
+    def ensure_present(self, ref: str | ModelRef) -> ResolvedModel:
+        """Verify that the model is here and sound, and register it.
+
+        Raises `InvalidReferenceError`; `ModelNotFoundError`, `UnreadableModelError`, `UnsoundModelError` or
+        `ChangingModelError` for the model; `StorageError` for the records.
+        """
+        return self._ensure(ref, None)
+
+    def ensure_present_with_digest(self, ref: str | ModelRef, digest: Expected) -> ResolvedModel:
+        """Do as `ensure_present`, and raise `DigestMismatchError` where the bytes have another digest."""
+        return self._ensure(ref, digest)
+
+    def register_model(self, id: str, path: str | os.PathLike[str], digest: Expected | None) -> ResolvedModel:  # noqa: A002  the contract's name
+        """Register the file or folder at `path` under `id`, verified: raises as `ensure_present_with_digest` does."""
+        ModelRef.parse(id)
+        return self._ensure(LocalRef(os.fspath(path)), digest, model_id=id)
+
+    def exists(self, ref_or_id: str | ModelRef) -> bool:
+        """Tell whether the model is on this machine. Nothing is written."""
+        return self.locate(ref_or_id) is not None
+
+    def locate(self, ref_or_id: str | ModelRef) -> Path | None:
+        """Return where the model is on this machine, None where it is not. Nothing is written.
+
+        A local reference is looked for on the disk; any other among the Active models of the catalog.
+        """
+        ref = _parse(ref_or_id)
+        if isinstance(ref, LocalRef):
+            try:
+                return Path(resolve(ref).path)
+            except ProvisionError:
+                return None
+        for row in Catalog.reader(self._state).by_id(ref.id):
+            if row.lifecycle == "Active" and row.path is not None and os.path.exists(row.path):
+                return Path(row.path)
+        return None
+
+    def _ensure(self, asked: str | ModelRef, expected: Expected | None, *, model_id: str | None = None) -> ResolvedModel:
+        ensure_state_folder(self._state)
+        ref = _parse(asked)
+        name = model_id or ref.id
+        if not isinstance(ref, LocalRef) and (there := self.locate(ref)) is not None:
+            ref = LocalRef(str(there))
+        try:
+            files = resolve(ref)
+            found = examine(ref, files, expected, self._memo.digest)
+        except ProvisionError as error:
+            self._fail(name, error)
+            raise
+        from dataclasses import replace
+
+        register(self._catalog, replace(describe(found, project=NO_PROJECT, name=name), id=name))
+        if found.outcome == "fail":
+            raise found.mismatch()
+        return ResolvedModel(name, Path(found.files.path))
+
+    def _fail(self, name: str, error: ProvisionError) -> None:
+        from dataclasses import replace
+
+        row = self._catalog.get(NO_PROJECT, name)
+        if row is not None:
+            self._catalog.put(replace(row, lifecycle="Failed", outcome="error", reason=str(error)))
+
+
+def provision_from_config_to_default_handoff(
+    config: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None
+) -> ResolvedModel:
+    """Provision the one model of a configuration file and write its handoff; return the model.
+
+    `cache_dir` wins over the environment, that over the file. Raises `ConfigError` for the faults of the file and for one
+    that has more models than one, and what a failing step raises; then there is no handoff.
+    """
+    work = open_workspace(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
+    if len(work.config.entries) != 1:
+        fault = InputError(
+            "the file must name exactly one model",
+            where=work.config.path,
+            expected="one entry",
+            found=f"{len(work.config.entries)} entries",
+            fix="run `doit provision` for a file of several models",
+        )
+        raise ConfigError(work.config.path, [fault])
+    withdraw_orphans(work)
+    (entry,) = work.config.entries.values()
+    found = provision(work, entry)
+    return ResolvedModel(found.ref.id, Path(found.files.path))
+
+
+def _parse(ref: str | ModelRef) -> ModelRef:
+    parsed = ModelRef.parse(ref) if isinstance(ref, str) else ref
+    return parsed.absolute(os.getcwd()) if isinstance(parsed, LocalRef) else parsed

@@ -1,0 +1,161 @@
+"""The catalog: one row for each entry of each project, and for each model that the API registered, with its life.
+
+State, not cache: deleting it loses history, no model and no promise. Its format is described in
+`docs/reference/catalog.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from model_provisioner.artifacts.database import Database, ReadOnlyDatabase, from_column, to_column
+from model_provisioner.artifacts.facts import Facts, from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Lifecycle = Literal["Pending", "Active", "Failed", "Retired"]
+Outcome = Literal["pass", "warn", "fail", "error"]
+
+READER = 1
+"""The version of our header readers: raised when they tell more than before, so that headers are read again."""
+
+NO_PROJECT = ""
+"""The project of what the API registered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One row. Times are ISO 8601 in UTC; what is not known is None."""
+
+    project: str
+    name: str
+    id: str
+    lifecycle: Lifecycle
+    path: str | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    digest: str | None = None
+    expected: str | None = None
+    strict: bool = True
+    size: int | None = None
+    engine: str | None = None
+    facts: Facts | None = None
+    source: str | None = None
+    revision: str | None = None
+    registered_at: str | None = None
+    verified_at: str | None = None
+    used_at: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as `model-list --json` shows it."""
+        fields = {name: getattr(self, name) for name in _NAMES}
+        fields["facts"] = None if self.facts is None else to_json(self.facts)
+        fields["project"] = self.project or None
+        return fields
+
+
+_NAMES = tuple(Model.__dataclass_fields__)
+_SCHEMA = """
+CREATE TABLE model (
+  project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
+  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, facts TEXT, source, revision TEXT,
+  registered_at TEXT, verified_at TEXT, used_at TEXT,
+  PRIMARY KEY (project, name)
+) WITHOUT ROWID;
+CREATE INDEX model_id ON model (id)
+"""
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM model"  # noqa: S608  names of ours
+_REPLACE = f"REPLACE INTO model ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
+
+
+def now() -> str:
+    """Return the time for a row."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Catalog:
+    """The catalog in the state folder `state`. A `reader` of it makes and changes nothing."""
+
+    def __init__(self, state: str, *, database: type[Database] = Database) -> None:
+        self.path = os.path.join(state, "catalog.db")
+        self._database = database(self.path, title="catalog", application_id=0x6D706361, version=1, schema=_SCHEMA)
+
+    @classmethod
+    def reader(cls, state: str) -> Catalog:
+        """Return the catalog to be looked at only."""
+        return cls(state, database=ReadOnlyDatabase)
+
+    def get(self, project: str, name: str) -> Model | None:
+        """Return the row of an entry."""
+        rows = self._select("WHERE project = ? AND name = ?", (to_column(project), to_column(name)))
+        return rows[0] if rows else None
+
+    def of_project(self, project: str) -> list[Model]:
+        """Return the rows of one project, by name."""
+        return self._select("WHERE project = ? ORDER BY name", (to_column(project),))
+
+    def names(self, project: str) -> set[str]:
+        """Return the names of a project's rows."""
+        rows = self._database.query("SELECT name FROM model WHERE project = ?", (to_column(project),))
+        return {from_column(row[0]) for row in rows}
+
+    def all(self) -> list[Model]:
+        """Return every row of the machine, by project and name."""
+        return self._select("ORDER BY project, name")
+
+    def by_id(self, model_id: str) -> list[Model]:
+        """Return the rows of every entry whose model has this id."""
+        return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
+
+    def put(self, model: Model) -> None:
+        """Write a row; the time it was first registered stays."""
+        with self._database.transaction() as connection:
+            kept = connection.execute(
+                "SELECT registered_at FROM model WHERE project = ? AND name = ?",
+                (to_column(model.project), to_column(model.name)),
+            ).fetchone()
+            if kept and kept[0]:
+                model = replace(model, registered_at=kept[0])
+            connection.execute(_REPLACE, _values(model))
+
+    def remove(self, project: str, names: Sequence[str]) -> None:
+        """Remove the rows of entries that a project no longer has."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM model WHERE project = ? AND name = ?",
+                [(to_column(project), to_column(name)) for name in names],
+            )
+
+    def _select(self, clause: str, values: Sequence[object] = ()) -> list[Model]:
+        return [_model(row) for row in self._database.query(f"{_SELECT} {clause}", values)]
+
+
+def _values(model: Model) -> tuple[object, ...]:
+    values: list[object] = []
+    for name in _NAMES:
+        value = getattr(model, name)
+        if name == "facts":
+            value = None if value is None else json.dumps({"reader": READER, **to_json(value)}, sort_keys=True)
+        elif isinstance(value, bool):
+            value = int(value)
+        elif isinstance(value, str):
+            value = to_column(value)
+        values.append(value)
+    return tuple(values)
+
+
+def _model(row: tuple[Any, ...]) -> Model:
+    fields: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    for name, value in fields.items():
+        if isinstance(value, bytes):
+            fields[name] = from_column(value)
+    fields["strict"] = bool(fields["strict"])
+    facts = json.loads(fields["facts"] or "{}")
+    # What an older reader saw of a header is read again, not guessed at.
+    fields["facts"] = from_json(facts) if facts.pop("reader", None) == READER else None
+    return Model(**fields)

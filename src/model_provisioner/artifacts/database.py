@@ -1,0 +1,199 @@
+"""SQLite as all our records use it: WAL, a busy time-out, a version that is refused by name when it is not ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from model_provisioner.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+"""The errors that say nothing about the file itself."""
+
+
+class ForeignDatabaseError(StorageError):
+    """A database that this version of the program did not write, or that is damaged."""
+
+
+class Database:
+    """One SQLite file. Opened at its first use; usable from every thread, and from a forked child."""
+
+    def __init__(self, path: str, *, title: str, application_id: int, version: int, schema: str, busy_seconds: float = 30.0) -> None:
+        self.path, self.title, self._busy_seconds = path, title, busy_seconds
+        self._application_id, self._version, self._schema = application_id, version, schema
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Return the rows of a reading statement."""
+        with self._lock, self._told():
+            return self._open().execute(sql, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock of the database; all of the block is kept, or none of it."""
+        with self._lock, self._told():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        # A connection that came along through fork() belongs to the parent: SQLite must not see it used here.
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._connect(), os.getpid()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            if self._read_version(connection) is None:
+                self._create(connection)
+            # Safe against the death of the process; a power cut may lose the last commits, never the file.
+            connection.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _read_version(self, connection: sqlite3.Connection) -> int | None:
+        """Return the schema's version, None for a new file; refuse what is not ours."""
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        if (application, version) == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return None
+        if application != self._application_id:
+            raise ForeignDatabaseError(
+                f"the {self.title} is a database of another program",
+                where=self.path,
+                expected=f"application_id {self._application_id:#x}",
+                found=f"application_id {application:#x}",
+                fix="it was left as it is: move it away, or set MODEL_PROVISIONER_STATE_DIR to another folder",
+            )
+        if version != self._version:
+            raise ForeignDatabaseError(
+                f"the {self.title} was written by another version of model-provisioner",
+                where=self.path,
+                expected=f"schema version {self._version}",
+                found=f"schema version {version}",
+                fix="it was left as it is: use that version, move the file away, or set MODEL_PROVISIONER_STATE_DIR to another folder",
+            )
+        return version
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if self._read_version(connection) is None:  # another process may have been faster
+                for statement in self._schema.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id={self._application_id}")
+                connection.execute(f"PRAGMA user_version={self._version}")
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"the {self.title} can't be opened",
+                where=self.path,
+                found=error.strerror or str(error),
+                fix="set MODEL_PROVISIONER_STATE_DIR to a folder that you can write, on a local disk",
+            ) from None
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname.startswith(_PASSING):
+                raise StorageError(
+                    f"the {self.title} can't be used now",
+                    where=self.path,
+                    found=str(error),
+                    fix="check that its disk is not full or read-only and that no other program holds it; then run again",
+                ) from None
+            raise ForeignDatabaseError(
+                f"the {self.title} is damaged or not a database",
+                where=self.path,
+                expected="an SQLite database written by model-provisioner",
+                found=str(error),
+                fix="it was left as it is: move it away, or restore it from a backup; models and handoffs do not need it",
+            ) from None
+
+
+class ReadOnlyDatabase(Database):
+    """A database that is only looked at: never made, never changed, and read where nothing can be written."""
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Return the rows of a reading statement; none where there is no file."""
+        return super().query(sql, values) if os.path.exists(self.path) else []
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._look(self.path)
+        except sqlite3.OperationalError:
+            # SQLite reads a WAL database only where it may write its index: elsewhere a copy is read.
+            with tempfile.TemporaryDirectory() as folder:
+                for suffix in ("", "-wal"):
+                    if os.path.exists(self.path + suffix):
+                        shutil.copyfile(self.path + suffix, os.path.join(folder, "copy.db" + suffix))
+                copy = self._look(os.path.join(folder, "copy.db"))
+                memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                copy.backup(memory)
+                copy.close()
+                return memory
+
+    def _look(self, path: str) -> sqlite3.Connection:
+        # Without a log nobody has the database open, and it is read without making one: a look leaves no file behind.
+        untouched = "" if os.path.exists(path + "-wal") else "&immutable=1"
+        connection = sqlite3.connect(
+            f"file:{quote(path)}?mode=ro{untouched}",
+            uri=True,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self._read_version(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def to_column(text: str) -> str | bytes:
+    """Return `text` as SQLite can hold it: a name that is not UTF-8 becomes its bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def from_column(value: object) -> str:
+    """Return what `to_column` stored."""
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)

@@ -1,0 +1,65 @@
+"""The handoff: the JSON from which an engine loads a model. Same inputs, same bytes: no clock, no host name.
+
+`model.id` and `model.path` are what the original tool wrote; `metadata` is additive. The format is described in
+`docs/reference/handoff.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.artifacts.facts import Facts
+    from model_provisioner.artifacts.memo import FileDigest
+    from model_provisioner.models.digest import Digest
+
+SCHEMA_VERSION = 1
+
+
+def render(
+    *,
+    id: str,  # noqa: A002  the field's name in the format
+    path: str,
+    engine: str,
+    digest: Digest,
+    files: Sequence[FileDigest],
+    facts: Facts,
+    outcome: str,
+) -> bytes:
+    """Return the bytes of a handoff: sorted keys, two-space indent, a newline at the end."""
+    document = {
+        "metadata": {
+            "architecture": facts.architecture,
+            "chat_template_sha256": facts.chat_template_sha256,
+            "ctx_max": facts.context_length,
+            "digest": {"algo": digest.algo, "value": digest.value},
+            "engine": engine,
+            "files": [
+                {"path": file.path, "role": "model", "sha256": file.sha256, "size_bytes": file.identity.size}
+                for file in files
+            ],
+            "format": facts.format,
+            "parameter_count": facts.parameter_count,
+            "quantization": facts.quantization,
+            "size_bytes": sum(file.identity.size for file in files),
+            "tokenizer": {
+                "model": facts.tokenizer_model,
+                "pre": facts.tokenizer_pre,
+                "vocab_size": facts.vocabulary_size,
+            },
+            "verification": outcome,
+        },
+        "model": {"id": id, "path": path},
+        "schema_version": SCHEMA_VERSION,
+    }
+    try:
+        return _dump(document, ensure_ascii=False)
+    except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, it survives Python's reading and writing
+        return _dump(document, ensure_ascii=True)
+
+
+def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
+    return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=ensure_ascii) + "\n").encode()

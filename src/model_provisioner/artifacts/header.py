@@ -1,0 +1,81 @@
+"""What the headers of a model's files tell, whatever the format: the one door to the readers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.facts import Facts, check_split, combine
+from model_provisioner.artifacts.hashing import open_model, unreadable
+from model_provisioner.errors import UnsoundModelError
+
+if TYPE_CHECKING:
+    from model_provisioner.artifacts.fileset import FileSet, Member
+
+CONFIG_LIMIT = 1 << 20
+
+
+def read_facts(files: FileSet) -> Facts:
+    """Read the headers of a model, never its tensors.
+
+    Raises `UnsoundModelError` for a `.gguf` or `.safetensors` file that is not what its name says, and for shards that do
+    not belong together. A format we don't know tells nothing.
+    """
+    if files.kind == "split":
+        shards = [(member.name, _read_file(member)) for member in files.members]
+        check_split(shards)
+        return combine([facts for _, facts in shards])
+    if files.kind == "folder":
+        return _read_folder(files)
+    return _read_file(files.members[0])
+
+
+def _read_file(file: Member) -> Facts:
+    from model_provisioner.artifacts.gguf import read_gguf
+    from model_provisioner.artifacts.safetensors import read_safetensors
+
+    suffix = os.path.splitext(file.name)[1].lower()
+    fd = open_model(file.path)
+    try:
+        size = os.fstat(fd).st_size
+        if suffix == ".gguf":
+            return read_gguf(fd, file.path, size)
+        if suffix == ".safetensors":
+            return read_safetensors(fd, file.path, size)
+        if os.pread(fd, 4, 0) == b"GGUF":  # the blobs of other tools have no suffix
+            try:
+                return read_gguf(fd, file.path, size)
+            except UnsoundModelError:
+                return Facts()
+        return Facts()
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    finally:
+        os.close(fd)
+
+
+def _read_folder(files: FileSet) -> Facts:
+    from model_provisioner.artifacts.safetensors import combine_folder, read_transformers_config
+
+    weights = [_read_file(member) for member in files.members if member.name.endswith(".safetensors")]
+    config = next((member for member in files.members if member.name == "config.json"), None)
+    if weights or config:
+        told = None if config is None else read_transformers_config(_read_small(config), config.path)
+        return combine_folder(told, weights)
+    ggufs = [member for member in files.members if member.name.lower().endswith(".gguf")]
+    return _read_file(ggufs[0]) if len(ggufs) == 1 else Facts()
+
+
+def _read_small(file: Member) -> bytes:
+    fd = open_model(file.path)
+    try:
+        size = os.fstat(fd).st_size
+        if size > CONFIG_LIMIT:
+            raise UnsoundModelError(
+                "config.json is too large", where=file.path, expected=f"at most {CONFIG_LIMIT:,} bytes", found=f"{size:,} bytes"
+            )
+        return os.pread(fd, CONFIG_LIMIT, 0)
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    finally:
+        os.close(fd)

@@ -1,0 +1,40 @@
+"""The record of the artifacts a project wrote (handoffs and `.sha256` targets), so that none is forgotten on the disk.
+
+It lies in the project's part of the state folder. A file is recorded before it is written: a kill between the two leaves
+a record without a file, which harms nobody, never a file without a record.
+"""
+
+from __future__ import annotations
+
+import os
+
+from model_provisioner.artifacts.database import Database, from_column, to_column
+
+_SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY) WITHOUT ROWID"
+
+
+class Ledger:
+    """The artifacts of the project whose part of the state folder is `folder`."""
+
+    def __init__(self, folder: str) -> None:
+        self._database = Database(
+            os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
+        )
+
+    def artifacts(self) -> set[str]:
+        """Return the paths of all files that the project wrote and did not withdraw."""
+        return {from_column(row[0]) for row in self._database.query("SELECT path FROM artifact")}
+
+    def __contains__(self, path: object) -> bool:
+        return bool(self._database.query("SELECT 1 FROM artifact WHERE path = ?", (to_column(str(path)),)))
+
+    def record(self, path: str) -> None:
+        """Note that the file at `path` is about to be written."""
+        if path not in self:
+            with self._database.transaction() as connection:
+                connection.execute("REPLACE INTO artifact VALUES (?)", (to_column(path),))
+
+    def forget(self, path: str) -> None:
+        """Note that the file at `path` is gone."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM artifact WHERE path = ?", (to_column(path),))

@@ -1,0 +1,29 @@
+"""The append-only log of verifications: one JSON object a line, for each time that bytes were read to verify them."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from model_provisioner.artifacts.atomic import storage_error
+
+
+def append(path: str, record: dict[str, object]) -> None:
+    """Append one record to the log at `path`, by one write, so that lines of several processes never mix.
+
+    A last line that a power cut tore is closed first, so that it spoils no other.
+    """
+    line = json.dumps(record, sort_keys=True).encode() + b"\n"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            if os.write(fd, line) != len(line):
+                raise OSError(28, os.strerror(28))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise storage_error("the provenance log could not be written", path, error) from None

@@ -1,0 +1,51 @@
+"""How doit learns that a file changed: for model files the digest memo answers, for all others doit's own way does."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from doit.dependency import MD5Checker as DoitChecker
+
+from model_provisioner.artifacts.memo import Memo
+from model_provisioner.artifacts.state import state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_models: dict[str, str] = {}
+"""The files of models as tasks name them, and their absolute paths."""
+
+
+def watch(files: Mapping[str, str]) -> None:
+    """Let the memo answer for these files from now on."""
+    _models.update(files)
+
+
+class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
+    """doit's checker, except that a model is never hashed again to see whether it changed.
+
+    Its name and the form of its rows are doit's (time, size, digest): a project that begins or ends to use this plugin
+    then runs none of its own tasks again for that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memo = Memo(state_folder())
+
+    def check_modified(self, file_path: str, file_stat: os.stat_result, state: Any) -> bool:
+        """Tell whether the file holds other bytes than when `state` was taken."""
+        if file_path not in _models:
+            return bool(super().check_modified(file_path, file_stat, state))
+        known = self._memo.known(_models[file_path])
+        return known is None or known.sha256 != state[2]
+
+    def get_state(self, dep: str, current_state: Any) -> Any:
+        """Return what is kept of the file after its task succeeded, None where that is kept already."""
+        if dep not in _models:
+            return super().get_state(dep, current_state)
+        status = os.stat(dep)
+        row = self._memo.last(_models[dep])
+        # Without a row (the memo was deleted during the run) the next run asks the verify step, which asks the file.
+        state = [status.st_mtime, status.st_size, "" if row is None else row.sha256]
+        return None if current_state is not None and list(current_state) == state else state

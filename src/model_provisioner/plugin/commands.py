@@ -1,0 +1,160 @@
+"""The command `doit provision`. Imported by every doit command in the environment: only doit and the standard library at the top."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from doit.cmd_base import get_loader
+from doit.cmd_run import Run
+from doit.dependency import DatabaseException
+from doit.doit_cmd import DoitConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
+
+_OPT_FULL = {
+    "name": "full",
+    "long": "full",
+    "type": bool,
+    "default": False,
+    "help": "answer from no memo: SHA-256 of every byte [default: %(default)s]",
+}
+_OPT_REQUIRE_DIGEST = {
+    "name": "require_digest",
+    "long": "require-digest",
+    "type": bool,
+    "default": False,
+    "help": "a model without an expected digest fails [default: %(default)s]",
+}
+
+
+class Provision(Run):  # type: ignore[misc]  # doit has no types
+    """`doit provision`: doit's `run`, for the models of the nearest `models.yaml` and what they need."""
+
+    name = "provision"
+    doc_purpose = "make the models of models.yaml present, verified and handed off"
+    doc_usage = "[NAME...]"
+    doc_description = (
+        "NAME is a model, a task or a target; without one, all models. models.yaml is looked for here and in the folders "
+        "above; its folder becomes the working directory.\n\n"
+        "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted."
+    )
+    cmd_options: ClassVar[tuple[Any, ...]] = (
+        *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
+        _OPT_FULL,
+        _OPT_REQUIRE_DIGEST,
+    )
+
+    def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
+        self._cmds = cmds
+        super().__init__(cmds=cmds, **kwargs)
+
+    def get_reporters(self) -> dict[str, Any]:
+        """Add the reporter of models to doit's own."""
+        reporters: dict[str, Any] = super().get_reporters()
+        self.cmdparser["reporter"].choices["models"] = "one line for each model that something was done for"
+        return reporters
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Run from the folder of `models.yaml`, under its settings of doit; end as our exit codes say."""
+        with _interruptible():
+            try:
+                command = self._in_project(in_args)
+                return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+            except KeyboardInterrupt:
+                sys.stderr.write("interrupted: what was finished is kept, what was not has no handoff\n")
+                return 130
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Make our tasks part of the project's graph, then do as `run` does."""
+        from model_provisioner.errors import ProvisionError
+        from model_provisioner.plugin.loader import ProvisionLoader
+        from model_provisioner.plugin.progress import progress_for_stderr
+        from model_provisioner.tasks.workspace import Rules
+
+        self._progress = progress_for_stderr()
+        rules = Rules(full=params["full"], require_digest=params["require_digest"])
+        self.loader = ProvisionLoader(self.loader, rules, self._progress)
+        self._named = args
+        try:
+            return int(super().execute(params, args))
+        except ProvisionError as error:
+            sys.stderr.write(f"ERROR: {error}\n")
+            return error.exit_code
+        except DatabaseException as error:
+            sys.stderr.write(
+                f"ERROR: doit's state file can't be used: {error}\n"
+                "  fix       if another run is using it, wait for that; else remove it. With DOIT_CONFIG of "
+                "model_provisioner.plugin in dodo.py, runs at the same time do not meet\n"
+            )
+            return 2
+
+    @wraps(Run._execute)  # doit reads the names of the options off the signature
+    def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
+        from model_provisioner.plugin.reporter import ModelReporter, Tally
+
+        with open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else nullcontext(outfile) as stream:
+            if reporter == "models":
+                chosen: Any = ModelReporter(stream, self.loader.session, self._progress, self._named)
+            else:
+                kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
+                chosen = kind(stream, {"failure_verbosity": params["failure_verbosity"]})
+            tally = Tally(chosen)
+            code = super()._execute(outfile=stream, reporter=tally, **params)
+        return tally.exit_code if code else 0
+
+    def _in_project(self, in_args: list[str]) -> Provision:
+        """Go to the folder of `models.yaml`; return the command under the settings of doit that stand there.
+
+        Who names a `dodo.py` or a folder knows where to go.
+        """
+        from model_provisioner.plugin.session import find_config
+
+        path = find_config(os.getcwd())
+        named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}
+        if path is None or os.path.dirname(path) == os.getcwd() or named or self.opt_vals:
+            return self
+        os.chdir(os.path.dirname(path))
+        files = DoitConfig()
+        files.loads([name for name in ("pyproject.toml", "doit.cfg") if os.path.exists(name)])
+        config = files.as_dict()
+        loader = get_loader(config, None, self._cmds)
+        return Provision(task_loader=loader, config=config, bin_name=self.bin_name, cmds=self._cmds)
+
+
+def options_first(parser: Any, arguments: list[str]) -> list[str]:
+    """Return the arguments with the options before the names, as doit's parser needs them."""
+    try:
+        options, names = getopt.gnu_getopt(arguments, parser.get_short(), parser.get_long())
+    except getopt.GetoptError:
+        return arguments  # options of a task, perhaps: doit says what it does not know
+    flat = [part for option, value in options for part in ((option, value) if value else (option,))]
+    return [*flat, "--", *names]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

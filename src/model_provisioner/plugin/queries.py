@@ -1,0 +1,203 @@
+"""The commands that look and change nothing: `model-list`, `model-show`, `model-why`, `model-schema`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from doit.cmd_base import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from model_provisioner.artifacts.catalog import Model
+
+_OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
+_OPT_ALL = {"name": "all", "long": "all", "type": bool, "default": False, "help": "all models of the machine"}
+
+
+class Query(Command):  # type: ignore[misc]  # doit has no types
+    """A command that answers on stdout; its errors are one paragraph on stderr and an exit code."""
+
+    cmd_options: ClassVar[tuple[Any, ...]] = (_OPT_JSON,)
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Answer; the options may come after the names."""
+        from model_provisioner.errors import ProvisionError
+        from model_provisioner.plugin.commands import options_first
+
+        try:
+            return int(super().parse_execute(options_first(self.cmdparser, in_args)))
+        except ProvisionError as error:
+            sys.stderr.write(f"ERROR: {error}\n")
+            return error.exit_code
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            return 130
+
+
+class ModelList(Query):
+    """`doit model-list`."""
+
+    name = "model-list"
+    doc_purpose = "list the models of this project, or of the machine, with their states"
+    doc_usage = "[--all] [--json]"
+    cmd_options: ClassVar[tuple[Any, ...]] = (_OPT_JSON, _OPT_ALL)
+
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Print a table, or a JSON list of rows."""
+        from model_provisioner.artifacts.catalog import Catalog
+        from model_provisioner.artifacts.state import state_folder
+
+        catalog = Catalog.reader(state_folder())
+        if opt_values["all"]:
+            rows = catalog.all()
+        else:
+            rows = catalog.of_project(_project_root())
+        if opt_values["json"]:
+            return _print_json([row.as_json() for row in rows])
+        if not rows:
+            print("no models are registered yet: run `doit provision`")
+        for project in dict.fromkeys(row.project for row in rows):
+            if opt_values["all"]:
+                print(f"{project or 'registered by programs'}:")
+            print(_table(row for row in rows if row.project == project))
+        return 0
+
+
+class ModelShow(Query):
+    """`doit model-show NAME|ID`."""
+
+    name = "model-show"
+    doc_purpose = "show all that the catalog knows of a model"
+    doc_usage = "NAME|ID [--json]"
+
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Print one field a line, or a JSON list of rows: an id may stand for several."""
+        from model_provisioner.artifacts.catalog import Catalog
+        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.errors import InputError, UnknownModelError, printable
+
+        if len(pos_args) != 1:
+            raise InputError("model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`")
+        catalog = Catalog.reader(state_folder())
+        root = _project_root(required=False)
+        row = None if root is None else catalog.get(root, pos_args[0])
+        rows = [row] if row is not None else catalog.by_id(pos_args[0])
+        if not rows:
+            raise UnknownModelError(
+                f"no model has the name or id {pos_args[0]!r}",
+                where=catalog.path,
+                fix="see `doit model-list`, or `doit model-list --all`",
+            )
+        if opt_values["json"]:
+            return _print_json([row.as_json() for row in rows])
+        for number, row in enumerate(rows):
+            if number:
+                print()
+            for name, value in _flat(row.as_json()):
+                print(f"{name:<22} {printable(str(value))}")
+        return 0
+
+
+class ModelWhy(Query):
+    """`doit model-why [NAME…]`."""
+
+    name = "model-why"
+    doc_purpose = "say why a model would be provisioned again, or that it would not"
+    doc_usage = "[NAME...] [--json]"
+
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Print the reasons of each model, by step."""
+        from model_provisioner.errors import UnknownModelError, printable
+        from model_provisioner.plugin.session import session
+        from model_provisioner.tasks.current import explain
+
+        work = session(os.path.join(_project_root(), "models.yaml")).work
+        for name in pos_args:
+            if name not in work.config.entries:
+                raise UnknownModelError(
+                    f"no model has the name {name!r}",
+                    where=work.config.path,
+                    expected="one of " + ", ".join(sorted(work.config.entries)[:20]),
+                )
+        names = pos_args or list(work.config.entries)
+        found = {name: explain(work, work.config.entries[name]) for name in names}
+        if opt_values["json"]:
+            return _print_json(
+                [
+                    {
+                        "name": name,
+                        "current": not reasons,
+                        "reasons": [{"step": reason.step, "text": reason.text} for reason in reasons],
+                    }
+                    for name, reasons in found.items()
+                ]
+            )
+        for name, reasons in found.items():
+            print(f"{name} would be provisioned again:" if reasons else f"{name} is current: nothing would be done")
+            for reason in reasons:
+                print(f"  {reason.step:<9} {printable(reason.text)}")
+        return 0
+
+
+class ModelSchema(Query):
+    """`doit model-schema`."""
+
+    name = "model-schema"
+    doc_purpose = "print the JSON Schema of models.yaml, for editors"
+    doc_usage = "> models.schema.json"
+
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Print the schema; it is JSON with and without `--json`."""
+        from model_provisioner.models.schema import json_schema
+
+        return _print_json(json_schema())
+
+
+def _project_root(*, required: bool = True) -> Any:
+    """Return the folder of the nearest `models.yaml`."""
+    from model_provisioner.errors import InputError
+    from model_provisioner.plugin.session import CONFIG_NAME, find_config
+
+    path = find_config(os.getcwd())
+    if path is None and required:
+        raise InputError(
+            f"no {CONFIG_NAME} here or in a folder above",
+            where=os.getcwd(),
+            fix="go to a project's folder, or ask for the whole machine: doit model-list --all",
+        )
+    return None if path is None else os.path.dirname(path)
+
+
+def _table(rows: Iterable[Model]) -> str:
+    """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
+    from model_provisioner.tasks.current import human
+
+    lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")]
+    for row in rows:
+        facts = row.facts
+        kind = " ".join(filter(None, (facts.architecture, facts.quantization))) if facts else ""
+        digest = (row.digest or "").partition(":")[2][:12]
+        lines.append((row.name, row.lifecycle, row.outcome or "-", "-" if row.size is None else human(row.size), kind[:16], digest))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    return "\n".join(
+        "  ".join(f"{cell:>{width}}" if column == 3 else f"{cell:<{width}}" for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )  # fmt: skip
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value not in (None, [], ()):
+            yield f"{prefix}{name}", value
+
+
+def _print_json(value: object) -> int:
+    import json
+
+    print(json.dumps(value, indent=2, sort_keys=True))
+    return 0

@@ -1,0 +1,164 @@
+"""What `doit provision` prints: one line for each model that something was done for, and a summary."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from doit.exceptions import TaskFailed, UnmetDependency
+from doit.reporter import ConsoleReporter
+
+from model_provisioner.errors import printable
+from model_provisioner.plugin.tasks import BASENAME, WITHDRAW
+from model_provisioner.tasks.current import human
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from doit.task import Task
+
+    from model_provisioner.plugin.progress import Bar, Lines
+    from model_provisioner.plugin.session import Session
+
+
+class Tally:
+    """Passes every report on to another reporter and remembers how the run went, for the exit code."""
+
+    def __init__(self, reporter: Any) -> None:
+        self._reporter = reporter
+        self.failed = self.broken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reporter, name)
+
+    def add_failure(self, task: Task, fail: Any) -> None:
+        """Tell a model that failed (and what was skipped for it) from something that broke."""
+        if isinstance(fail, TaskFailed | UnmetDependency):
+            self.failed = True
+        else:
+            self.broken = True
+        self._reporter.add_failure(task, fail)
+
+    def runtime_error(self, message: str) -> None:
+        """Note that the run ended before its end."""
+        self.broken = True
+        self._reporter.runtime_error(message)
+
+    @property
+    def exit_code(self) -> int:
+        """2 if something broke, else 1 if a model failed, else 0."""
+        return 2 if self.broken else 1 if self.failed else 0
+
+
+class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
+    """Reports models, not tasks; the tasks of the project itself as doit does."""
+
+    def __init__(self, outstream: Any, session: Session, progress: Bar | Lines, named: Iterable[str]) -> None:
+        super().__init__(outstream, {})
+        self._session, self._progress, self._named = session, progress, set(named)
+        self._started = time.monotonic()
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._done = self._current = self._failed = 0
+
+    def write(self, text: str) -> None:
+        """Write whole lines at once, beside the bar."""
+        with self._progress.aside():
+            self.outstream.write(text)
+            self.outstream.flush()
+
+    def execute_task(self, task: Task) -> None:
+        """Report what the project's own tasks do, as doit does."""
+        if _model(task) is None and task.name != WITHDRAW:
+            super().execute_task(task)
+
+    def skip_uptodate(self, task: Task) -> None:
+        """Count a model that is current."""
+        step, name = _model(task) or ("", "")
+        if step == "handoff":
+            self._finish(name)
+
+    def skip_ignore(self, task: Task) -> None:
+        """Report what the user told doit to ignore."""
+        if task.name != BASENAME:
+            super().skip_ignore(task)
+
+    def add_success(self, task: Task) -> None:
+        """Remember what a step found; the last one reports the model."""
+        if task.name == WITHDRAW:
+            for path in task.values.get("withdrawn", ()):
+                self.write(f"gone  {printable(path)}  withdrawn: it can't be confirmed as it stands\n")
+        if (found := _model(task)) is None:
+            return
+        step, name = found
+        self._steps.setdefault(name, {}).update({step: True, **task.values})
+        if step == "handoff":
+            self._finish(name)
+
+    def add_failure(self, task: Task, fail: Any) -> None:
+        """Report a model that failed, once: what was skipped for it says nothing new."""
+        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or _model(task)):
+            if (found := _model(task)) is not None and found[0] == "verify" and found[1] not in self._steps:
+                self._failed += 1
+                self._steps[found[1]] = {}
+                self.write(f"FAIL  {found[1]}  what it needs failed: {fail.message}\n")
+            return
+        found = _model(task)
+        if found is None:
+            super().add_failure(task, fail)
+            return
+        self._failed += 1
+        self._steps[found[1]] = {}
+        first, _, rest = fail.get_msg().rstrip().partition("\n")
+        block = "".join(f"      {line}\n" for line in rest.splitlines())
+        self.write(f"FAIL  {found[1]}  {first}\n{block}")
+
+    def complete_run(self) -> None:
+        """Report what doit itself found wrong, then the summary."""
+        self._progress.close()
+        super().complete_run()
+        counts = [("done", self._done), ("current", self._current), ("failed", self._failed)]
+        total = sum(count for _, count in counts)
+        parts = ", ".join(f"{count} {word}" for word, count in counts if count) or "nothing to do"
+        self.write(f"{total} model{'' if total == 1 else 's'}: {parts} ({time.monotonic() - self._started:.2f} s)\n")
+
+    def _finish(self, name: str) -> None:
+        steps = self._steps.get(name, {})
+        if not steps:
+            self._current += 1
+            if name in self._named:
+                self.write(f"same  {name}  current\n")
+            return
+        self._done += 1
+        self.write(self._line(name, steps))
+
+    def _line(self, name: str, steps: dict[str, Any]) -> str:
+        outcome = steps.get("outcome")
+        reasons = self._session.why.get(name, [])
+        # The first step's reasons say it all: what follows from them is no news.
+        why = "; ".join(reason.text for reason in reasons if reason.step == reasons[0].step)
+        verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}.get(steps.get("how", ""))
+        what = f"{verb} {human(steps['size'])}" if verb else "recorded again"
+        line = f"{outcome or 'done'}  {name}  {what}" + (f" ({printable(why)})" if why else "")
+        if steps.get("written"):
+            line += f" → {printable(self._handoff(name))}"
+        lines = [line]
+        if outcome == "warn":
+            lines.append(f"      no digest is expected; to pin these bytes add   expected_digest: \"{steps['digest']}\"")
+        elif outcome == "fail":
+            entry = self._session.entry(name)
+            lines[0] = f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
+            lines += [f"        expected  {entry.expected}", f"        found     {steps['digest']}"]
+        lines += [f"      note: {printable(note)}" for note in steps.get("notes", ())]
+        return "\n".join(lines) + "\n"
+
+    def _handoff(self, name: str) -> str:
+        import os
+
+        return os.path.relpath(self._session.entry(name).handoff)
+
+
+def _model(task: Task) -> tuple[str, str] | None:
+    """Return step and entry of one of our tasks, None for any other."""
+    basename, _, rest = task.name.partition(":")
+    step, colon, name = rest.partition(":")
+    return (step, name) if basename == BASENAME and colon else None

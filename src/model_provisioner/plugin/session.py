@@ -1,0 +1,84 @@
+"""What the tasks of one doit process share: the open workspace, and what they learned of each entry.
+
+doit hands its tasks nothing but their arguments, and in process mode calls them in a forked child. So they name the
+configuration file, and the workspace is found, or opened again, here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from model_provisioner.tasks.current import reasons
+from model_provisioner.tasks.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from model_provisioner.models.config import Entry
+    from model_provisioner.tasks.current import Reason, Step
+    from model_provisioner.tasks.workspace import Progress, Rules
+
+CONFIG_NAME = "models.yaml"
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One workspace, as the tasks of a run see it."""
+
+    work: Workspace
+    asked: dict[str, bool] = field(default_factory=dict)
+    """The entries whose verify task this run came to, and whether it has work to do."""
+    why: dict[str, list[Reason]] = field(default_factory=dict)
+    """Why an entry was not current when the run came to it."""
+    _known: dict[str, list[Reason]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def entry(self, name: str) -> Entry:
+        """Return an entry of the configuration."""
+        return self.work.config.entries[name]
+
+    def is_current(self, name: str, step: Step) -> bool:
+        """Tell whether a step of an entry need not be done."""
+        with self._lock:
+            if (found := self._known.get(name)) is None:
+                found = self._known[name] = reasons(self.work, self.entry(name))
+                self.why.setdefault(name, found)
+        current = not any(reason.step == step for reason in found)
+        if step == "verify":
+            self.asked[name] = not current
+        return current
+
+    def done(self, name: str) -> None:
+        """Note that a step of the entry was done, so that what is left is looked at anew."""
+        with self._lock:
+            self._known.pop(name, None)
+
+
+_sessions: dict[str, Session] = {}
+
+
+def session(config_path: str) -> Session:
+    """Return the session of a configuration file, opened at its first use in this process."""
+    if config_path not in _sessions:
+        _sessions[config_path] = Session(work=open_workspace(config_path))
+    return _sessions[config_path]
+
+
+def begin(config_path: str, *, rules: Rules, progress: Progress) -> Session:
+    """Open a fresh session for a run under `rules`."""
+    _sessions[config_path] = Session(work=open_workspace(config_path, rules=rules, progress=progress))
+    return _sessions[config_path]
+
+
+def find_config(start: str) -> str | None:
+    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
+    folder = os.path.abspath(start)
+    while True:
+        path = os.path.join(folder, CONFIG_NAME)
+        if os.path.lexists(path):
+            return path
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent

@@ -1,0 +1,191 @@
+"""The tasks of a project's models, as dictionaries for doit, and the actions behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from doit.exceptions import TaskError, TaskFailed
+
+from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.plugin.checker import watch
+from model_provisioner.plugin.session import Session, session
+from model_provisioner.tasks.current import confirmed
+from model_provisioner.tasks.fetch import fetch
+from model_provisioner.tasks.provision import hand_off
+from model_provisioner.tasks.register import register, row_of
+from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.verify import verify
+from model_provisioner.tasks.withdraw import has_orphans, withdraw, withdraw_orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from model_provisioner.models.config import Entry
+    from model_provisioner.tasks.current import Step
+
+BASENAME = "models"
+WITHDRAW = f"{BASENAME}:withdraw"
+
+
+def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of every entry, in the group `models`."""
+    work = session(config_path).work
+    yield {"basename": BASENAME, "name": None, "doc": "make every model of models.yaml present, verified and handed off"}
+    for entry in work.config.entries.values():
+        yield from _tasks_of_entry(config_path, entry)
+    # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
+    # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
+    yield _task(
+        "withdraw",
+        "remove the handoffs that can't be confirmed",
+        (_withdraw, (config_path,)),
+        uptodate=[(_nothing_to_withdraw, (config_path,))],
+    )
+
+
+def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
+    name = entry.name
+    remote = not entry.ref.is_local
+    if remote:
+        yield _task(f"fetch:{name}", f"bring {entry.ref.id} here", (_step, ("fetch", config_path, name)), uptodate=[False])
+    yield _task(
+        f"verify:{name}",
+        f"verify {name} and read its header",
+        (_step, ("verify", config_path, name)),
+        file_dep=_files_of(entry),
+        targets=[_shown(session(config_path).work.sha256_target(entry))],
+        task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
+        setup=[WITHDRAW],
+        uptodate=[(_is_current, (config_path, name, "verify"))],
+        clean=[(_clean, ("verify", config_path, name))],
+    )
+    yield _task(
+        f"register:{name}",
+        f"write {name} into the catalog",
+        (_step, ("register", config_path, name)),
+        task_dep=[f"{BASENAME}:verify:{name}"],
+        uptodate=[(_is_current, (config_path, name, "register"))],
+    )
+    yield _task(
+        f"handoff:{name}",
+        f"write the handoff of {name} for {entry.engine}",
+        (_step, ("handoff", config_path, name)),
+        targets=[_shown(entry.handoff)],
+        task_dep=[f"{BASENAME}:register:{name}"],
+        uptodate=[(_is_current, (config_path, name, "handoff"))],
+        clean=[(_clean, ("handoff", config_path, name))],
+    )
+
+
+def _task(name: str, doc: str, action: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
+    # doit swaps sys.stdout while it captures, which is wrong as soon as there are two threads: we print nothing anyway.
+    return {"basename": BASENAME, "name": name, "doc": doc, "actions": [action], "io": {"capture": False}, **fields}
+
+
+def _files_of(entry: Entry) -> list[str]:
+    """Return the model's files, for doit to see which of them another task makes."""
+    if not entry.ref.is_local:
+        return []
+    try:
+        members = {_shown(member.path): member.path for member in resolve(entry.ref).members}
+    except ProvisionError:
+        # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
+        path: str = entry.ref.path  # type: ignore[attr-defined]  # is_local
+        members = {} if os.path.isdir(path) else {_shown(path): path}
+    watch(members)
+    return list(members)
+
+
+def _shown(path: str) -> str:
+    """Return the path as a project's own tasks write it: relative where it lies in the working directory."""
+    here = os.getcwd()
+    return os.path.relpath(path, here) if os.path.commonpath([here, path]) == here else path
+
+
+# ---- what doit calls
+
+
+def _step(step: Step | str, config_path: str, name: str) -> dict[str, object] | TaskFailed | TaskError:
+    """Do one step of an entry; answer in doit's terms, never with a traceback for a model's fault."""
+    run = session(config_path)
+    try:
+        return _STEPS[step](run, run.entry(name))
+    except StorageError as error:
+        return TaskError(str(error))
+    except ProvisionError as error:
+        return TaskFailed(str(error))
+    finally:
+        run.done(name)
+
+
+def _fetch(run: Session, entry: Entry) -> dict[str, object]:
+    fetch(run.work, entry)
+    return {}
+
+
+def _verify(run: Session, entry: Entry) -> dict[str, object]:
+    found = verify(run.work, entry)
+    return {"outcome": found.outcome, "how": found.how, "size": found.size, "digest": str(found.digest)}
+
+
+def _register(run: Session, entry: Entry) -> dict[str, object]:
+    found = run.work.verified.get(entry.name) or verify(run.work, entry)
+    register(run.work.catalog, row_of(entry, run.work.config.root, found))
+    return {"notes": list(found.facts.notes)}
+
+
+def _hand_off(run: Session, entry: Entry) -> dict[str, object]:
+    return {"written": hand_off(run.work, entry)}
+
+
+_STEPS: dict[str, Callable[[Session, Entry], dict[str, object]]] = {
+    "fetch": _fetch,
+    "verify": _verify,
+    "register": _register,
+    "handoff": _hand_off,
+}
+
+
+def _is_current(config_path: str, name: str, step: Step) -> bool:
+    return session(config_path).is_current(name, step)
+
+
+def _nothing_to_withdraw(config_path: str) -> bool:
+    run = session(config_path)
+    return not any(run.asked.values()) and not has_orphans(run.work)
+
+
+def _withdraw(config_path: str) -> dict[str, object] | TaskError:
+    run = session(config_path)
+    withdrawn = []
+    for name in run.asked:
+        entry = run.entry(name)
+        # One that can't be removed keeps no other model waiting: its own verify step meets the same error and tells it.
+        with contextlib.suppress(StorageError):
+            if not confirmed(run.work, entry) and withdraw(run.work, entry.handoff):
+                withdrawn.append(entry.handoff)
+                run.done(name)
+    try:
+        withdrawn += withdraw_orphans(run.work)
+    except StorageError as error:
+        return TaskError(str(error))
+    return {"withdrawn": withdrawn}
+
+
+def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:
+    work = session(config_path).work
+    entry = work.config.entries[name]
+    path = entry.handoff if step == "handoff" else work.sha256_target(entry)
+    if not os.path.lexists(path):
+        return
+    print(f"{BASENAME}:{step}:{name} - removing file '{_shown(path)}'")
+    if not dryrun:
+        withdraw(work, path)
+        work.ledger.forget(path)
+
+
+def handoff_tasks(names: Iterable[str]) -> list[str]:
+    """Return the names of the tasks that finish these entries."""
+    return [f"{BASENAME}:handoff:{name}" for name in names]

@@ -1,0 +1,57 @@
+"""Hand off: publish the JSON that an engine starts from, if everything still is as it was verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.atomic import read_if_there, write_atomically
+from model_provisioner.artifacts.handoff import render
+from model_provisioner.artifacts.locks import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.artifacts.facts import Facts
+    from model_provisioner.artifacts.fileset import FileSet
+    from model_provisioner.artifacts.memo import FileDigest
+    from model_provisioner.models.config import Entry
+    from model_provisioner.models.digest import Digest
+    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.workspace import Workspace
+
+
+class MovedError(Exception):
+    """A file is no longer what was verified: verify again. Never leaves the library."""
+
+
+def render_handoff(
+    entry: Entry, files: FileSet, digests: Sequence[FileDigest], digest: Digest, facts: Facts, outcome: str
+) -> bytes:
+    """Return the bytes of an entry's handoff."""
+    return render(
+        id=entry.ref.id,
+        path=files.path,
+        engine=entry.engine,
+        digest=digest,
+        files=digests,
+        facts=facts,
+        outcome=outcome,
+    )
+
+
+def publish(work: Workspace, entry: Entry, found: Verification) -> bool:
+    """Write the handoff of a verified entry; return whether its bytes changed.
+
+    Under the lock of the handoff, the policy is read again and every file looked at again: where they differ nothing is
+    written, and `PolicyChangedError` or `MovedError` is raised.
+    """
+    data = render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
+    with locked(work.state, "handoff", entry.handoff):
+        work.check_policy(entry)
+        if not found.at_rest():
+            raise MovedError
+        work.ledger.record(entry.handoff)
+        if read_if_there(entry.handoff) == data:
+            return False
+        write_atomically(entry.handoff, data)
+        return True

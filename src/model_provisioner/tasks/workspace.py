@@ -1,0 +1,145 @@
+"""What the steps of one run share: the configuration as it was read, the records, and what was verified so far."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from model_provisioner.artifacts.atomic import read_if_there
+from model_provisioner.artifacts.catalog import Catalog
+from model_provisioner.artifacts.clock import MARGIN_NS
+from model_provisioner.artifacts.hashing import Identity, identity
+from model_provisioner.artifacts.ledger import Ledger
+from model_provisioner.artifacts.memo import Memo
+from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
+from model_provisioner.errors import ConfigError, PolicyChangedError
+from model_provisioner.models.config import Config, parse_config, read_config
+
+if TYPE_CHECKING:
+    from model_provisioner.models.config import Entry
+    from model_provisioner.tasks.verify import Verification
+
+
+class Progress(Protocol):
+    """Is told of long readings, from any thread."""
+
+    def begin(self, name: str, size: int) -> None:
+        """`size` bytes of the model `name` are about to be read."""
+
+    def advance(self, count: int) -> None:
+        """`count` bytes more were read."""
+
+
+class Silent:
+    """Progress that is shown nowhere."""
+
+    def begin(self, name: str, size: int) -> None:
+        """Show nothing."""
+
+    def advance(self, count: int) -> None:
+        """Show nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a run was told beside the configuration."""
+
+    full: bool = False
+    """Answer from no memo: SHA-256 of every byte."""
+    require_digest: bool = False
+    """A model for which no digest is given fails."""
+
+
+@dataclass(kw_only=True)
+class Workspace:
+    """One project in one run."""
+
+    config: Config
+    source: bytes
+    """The bytes of the configuration file, as they were parsed."""
+    source_identity: Identity | None
+    """Its identity, where that can be trusted to move with its bytes."""
+    state: str
+    memo: Memo
+    catalog: Catalog
+    ledger: Ledger
+    rules: Rules = field(default_factory=Rules)
+    progress: Progress = field(default_factory=Silent)
+    verified: dict[str, Verification] = field(default_factory=dict)
+    """What this run verified, by entry."""
+
+    def sha256_target(self, entry: Entry) -> str:
+        """Return the path of the entry's `.sha256` file."""
+        return os.path.join(self.config.runtime_dir, "digests", f"{entry.name}.sha256")
+
+    @property
+    def provenance_log(self) -> str:
+        """Return the path of the log of verifications."""
+        return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
+
+    def check_policy(self, entry: Entry) -> None:
+        """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
+        if self.source_identity is not None and self.source_identity == _identity_of(self.config.path):
+            return
+        data = read_if_there(self.config.path, limit=1 << 30)
+        if data == self.source:
+            return
+        try:
+            config = None if data is None else parse_config(data, self.config.path)
+        except ConfigError:
+            config = None
+        new = None if config is None else config.entries.get(entry.name)
+        if new is None or _policy(new) != _policy(entry):
+            raise PolicyChangedError(
+                f"the policy of {entry.name} changed while the model was verified",
+                where=self.config.path,
+                found="the entry as it was at the start of the run is no longer there",
+                fix="nothing was handed off; run again",
+            )
+
+
+def _policy(entry: Entry) -> tuple[object, ...]:
+    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff
+
+
+def _identity_of(path: str) -> Identity | None:
+    try:
+        return identity(os.stat(path))
+    except OSError:
+        return None
+
+
+def open_workspace(
+    config_path: str,
+    *,
+    cache_dir: str | None = None,
+    state: str | None = None,
+    rules: Rules | None = None,
+    progress: Progress | None = None,
+) -> Workspace:
+    """Read the configuration and open the records of its project.
+
+    Raises `ConfigError` for the faults of the file, `StorageError` for a state folder that can't be used.
+    """
+    import time
+
+    before = time.time_ns()
+    source_identity = _identity_of(config_path)
+    source = read_config(config_path)
+    config = parse_config(source, config_path, cache_dir=cache_dir)
+    if source_identity is not None and max(source_identity.mtime_ns, source_identity.ctime_ns) >= before - MARGIN_NS:
+        source_identity = None
+    state = state_folder() if state is None else state
+    ensure_state_folder(state)
+    return Workspace(
+        config=config,
+        source=source,
+        source_identity=source_identity,
+        state=state,
+        memo=Memo(state),
+        catalog=Catalog(state),
+        ledger=Ledger(project_folder(state, config.root)),
+        rules=rules or Rules(),
+        progress=progress or Silent(),
+    )

@@ -1,0 +1,236 @@
+"""What a crash, a second run, a full disk or a read-only folder leave behind: never a handoff that the promise forbids."""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.support.project import Project, settle
+
+HANDOFF = '"{runtime_dir}/engines/{name}.json"'
+
+
+def several(project: Project, names: str) -> None:
+    text = "models:\n"
+    for name in names:
+        project.add_tiny(f"{name}.gguf")
+        text += f"  {name}:\n    model_ref: file:{name}.gguf\n    handoff: {HANDOFF}\n"
+    project.models(text)
+
+
+def large(project: Project, size: int) -> None:
+    """A model that takes a while to hash: no format that we know, and no disk space."""
+    with open(project.root / "large.bin", "wb") as file:
+        file.truncate(size)
+    project.models("models:\n  large:\n    model_ref: file:large.bin\n")
+
+
+def states(project: Project) -> dict[str, str]:
+    if not (project.state / "catalog.db").exists():
+        return {}
+    with closing(sqlite3.connect(project.state / "catalog.db")) as connection:
+        try:
+            return dict(connection.execute("SELECT name, lifecycle FROM model"))
+        except sqlite3.OperationalError:  # killed before the table was made
+            return {}
+
+
+def artifacts(project: Project) -> dict[str, bytes]:
+    folder = project.root / ".runtime"
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for kind in ("engines", "digests")
+        for path in sorted((folder / kind).glob("*"))
+    }
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(project, number):
+    large(project, 4 << 30)
+    settle()
+    with open(project.root / "large.bin", "r+b") as file:
+        file.truncate(1000)
+    project.provision()
+    assert project.handoff()
+    large(project, 4 << 30)
+    run = project.start("provision")
+    wait_until(lambda: states(project) == {"large": "Pending"})
+    assert project.handoff() is None
+    time.sleep(0.1)
+    run.send_signal(number)
+    began = time.monotonic()
+    _, err = run.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    if number == signal.SIGKILL:
+        assert run.returncode == -number
+    else:
+        assert run.returncode == 130
+        assert err.decode() == "interrupted: what was finished is kept, what was not has no handoff\n"
+    assert states(project) == {"large": "Pending"}
+    assert project.handoff() is None
+    with open(project.root / "large.bin", "r+b") as file:
+        file.truncate(1000)
+    assert "1 model: 1 done" in project.provision().out
+    assert states(project) == {"large": "Active"}
+
+
+CALLS = "unlink,rename,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS.split(","))
+def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_mends(project, call):
+    """Kill a run at its 1st, 2nd, … call of a kind, until it gets through; look at what is there each time."""
+    several(project, "ab")
+    settle()
+    project.provision()
+    old = artifacts(project)
+    for name in "ab":
+        with open(project.root / f"{name}.gguf", "ab") as file:
+            file.write(b"\0" * 32)
+    digest = hashlib.sha256((project.root / "a.gguf").read_bytes()).hexdigest()
+    project.provision()
+    new = artifacts(project)
+    assert set(new) == set(old)
+    assert all(old[name] != new[name] for name in new)
+
+    at = 1
+    killed = True
+    while killed:
+        # Back to the old files under the old handoffs, then the new bytes again.
+        for path, data in old.items():
+            project.write(f".runtime/{path}", data)
+        for name in "ab":
+            data = (project.root / f"{name}.gguf").read_bytes()
+            (project.root / f"{name}.gguf").write_bytes(data)
+        command = [sys.executable, "-m", "doit", "provision", "-n", "1"]
+        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={at}"]
+        environ = {**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(project.state)}
+        run = subprocess.run([*trace, *command], cwd=project.root, env=environ, capture_output=True, check=False)
+        killed = run.returncode != 0
+        assert run.returncode in (0, -9, 137), run
+        for name in "ab":
+            path = project.root / f".runtime/engines/{name}.json"
+            if not path.exists():
+                continue
+            found = path.read_bytes()
+            assert found in (old[f"engines/{name}.json"], new[f"engines/{name}.json"]), (call, at)
+            if states(project).get(name) == "Pending":
+                assert json.loads(found)["metadata"]["digest"]["value"] == digest, (call, at)
+        # openat is called a few hundred times by Python itself before our code runs.
+        at += 1 if call not in ("openat", "write") else 7
+    project.provision()
+    assert artifacts(project) == new
+    assert not [path for path in (project.root / ".runtime").rglob("*.tmp")]
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_hash_each_model_once_and_both_end_well(project):
+    text = "models:\n"
+    for number in range(6):
+        with open(project.root / f"{number}.bin", "wb") as file:
+            file.write(bytes([number]))
+            file.truncate(100 << 20)
+        text += f"  m{number}:\n    model_ref: file:{number}.bin\n    handoff: {HANDOFF}\n"
+    project.models(text)
+    settle()
+    runs = [project.start("provision") for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, (out, err)
+        assert b"Traceback" not in out + err
+    assert sorted(line["path"] for line in project.provenance()) == [str(project.root / f"{n}.bin") for n in range(6)]
+    assert len(list((project.root / ".runtime/engines").iterdir())) == 6
+    assert set(states(project).values()) == {"Active"}
+
+
+def test_two_runs_at_once_with_failures(project):
+    """doit's own backend would hold its lock from the first failure on."""
+    several(project, "abc")
+    for name in "abc":
+        project.write(f"{name}.gguf", b"broken")
+    runs = [project.start("provision") for _ in range(3)]
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 1, (out, err)
+        assert b"Traceback" not in out + err
+        assert b"3 models: 3 failed" in out
+
+
+# ---- disks: mounts of their own, in a namespace of their own
+
+
+def mounted(project: Project, mount: str, *args: str) -> tuple[int, str]:
+    """Run doit where `mount` (a shell command) was done first, unseen by the rest of the machine."""
+    command = f"{mount} && exec {shlex.quote(sys.executable)} -m doit {shlex.join(args)}"
+    run = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", command],
+        cwd=project.root,
+        env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(project.state)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in run.stdout + run.stderr, run
+    return run.returncode, run.stdout + run.stderr
+
+
+def test_a_full_disk_is_told_and_the_next_run_mends(project):
+    several(project, "ab")
+    (project.root / ".runtime").mkdir()
+    code, said = mounted(project, "mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs .runtime", "provision")
+    assert code == 2
+    assert "No space left on device" in said
+    assert "free some space on that disk and run again" in said
+    assert project.provision().code == 0
+    assert project.handoff("a")
+    assert project.handoff("b")
+
+
+def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
+    several(project, "a")
+    project.state.mkdir(mode=0o700)
+    code, said = mounted(project, f"mount -t tmpfs -o size=16k,mode=700 tmpfs {shlex.quote(str(project.state))}", "provision")
+    assert code == 2, said
+    assert "fix" in said
+    assert project.handoff("a") is None
+
+
+def test_a_read_only_project_is_told(project):
+    several(project, "a")
+    here = shlex.quote(str(project.root))
+    code, said = mounted(project, f"mount --bind {here} {here} && mount -o remount,ro,bind {here} && cd {here}", "provision")
+    assert code == 2
+    assert "Read-only file system" in said
+    assert "point runtime_dir (or the handoff) to a folder that can be written" in said
+
+
+def test_a_stale_handoff_that_can_not_be_removed_is_told(project):
+    several(project, "ab")
+    settle()
+    project.provision()
+    with open(project.root / "a.gguf", "ab") as file:
+        file.write(b"\0")
+    engines = shlex.quote(str(project.root / ".runtime/engines"))
+    code, said = mounted(
+        project, f"mount --bind {engines} {engines} && mount -o remount,ro,bind {engines}", "provision"
+    )
+    assert code == 2
+    assert "FAIL  a  a file could not be removed" in said
+    assert "2 models: 1 current, 1 failed" in said

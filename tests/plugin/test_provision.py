@@ -1,0 +1,317 @@
+"""`doit provision` as a user types it: contract 4's table, the promise, and what is printed."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.support.project import DODO, TINY, settle
+
+TINY_SHA = hashlib.sha256(TINY.read_bytes()).hexdigest()
+WRONG = "0" * 64
+
+
+def entry(path="models/tiny.gguf", **fields):
+    lines = [f'    model_ref: "file:{path}"', *(f"    {name}: {value}" for name, value in fields.items())]
+    return "\n".join(lines) + "\n"
+
+
+def one(**fields):
+    return "models:\n  tiny:\n" + entry(**fields)
+
+
+@pytest.fixture
+def tiny(project):
+    """A project with one sound model and nothing expected of it."""
+    project.add_tiny()
+    project.models(one())
+    return project
+
+
+# ---- contract 4, row by row
+
+
+def test_a_match_is_pass_and_handed_off(tiny):
+    tiny.models(one(expected_digest=f"sha256:{TINY_SHA}"))
+    answer = tiny.provision()
+    assert answer.out.startswith("pass  tiny  hashed 105.2 KB (not verified before) → .runtime/engines/llamacpp.json\n")
+    assert re.search(r"^1 model: 1 done \(\d+\.\d\d s\)$", answer.out, re.M)
+    handoff = tiny.handoff()
+    path = str(tiny.root / "models/tiny.gguf")
+    assert handoff["model"] == {"id": f"local:{path}", "path": path}
+    assert handoff["metadata"]["verification"] == "pass"
+    assert handoff["metadata"]["digest"] == {"algo": "sha256", "value": TINY_SHA}
+    row = tiny.rows()["tiny"]
+    assert (row["lifecycle"], row["outcome"]) == ("Active", "pass")
+
+
+def test_a_strict_mismatch_fails_and_withdraws(tiny):
+    tiny.provision()
+    assert tiny.handoff()
+    tiny.models(one(expected_digest=f"sha256:{WRONG}"))
+    answer = tiny.provision(code=1)
+    path = tiny.root / "models/tiny.gguf"
+    assert (
+        "FAIL  tiny  the digest differs from what is expected\n"
+        f"        where     {path}\n"
+        f"        expected  sha256:{WRONG}\n"
+        f"        found     sha256:{TINY_SHA}\n"
+    ) in answer.out
+    assert "1 model: 1 failed" in answer.out
+    assert tiny.handoff() is None
+    assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
+    row = tiny.rows()["tiny"]
+    assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+
+
+def test_a_tolerated_mismatch_is_handed_off_and_told_on_every_run(tiny):
+    tiny.models(one(expected_digest=f"sha256:{WRONG}", strict_verification="false"))
+    settle()
+    for run in range(2):
+        answer = tiny.provision()
+        assert "FAIL! tiny  THE DIGEST DIFFERS, and strict_verification is false" in answer.out, run
+        assert f"found     sha256:{TINY_SHA}" in answer.out
+    assert len(tiny.provenance()) == 1  # the second time from the memo
+    assert tiny.handoff()["metadata"]["verification"] == "fail"
+    assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
+    row = tiny.rows()["tiny"]
+    assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+
+
+def test_without_a_digest_there_is_a_warning_that_can_be_pasted(tiny):
+    answer = tiny.provision()
+    assert answer.out.startswith("warn  tiny  hashed 105.2 KB")
+    assert f'no digest is expected; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"' in answer.out
+    assert tiny.handoff()["metadata"]["verification"] == "warn"
+    assert tiny.rows()["tiny"]["lifecycle"] == "Active"
+
+
+@pytest.mark.parametrize("strict", ["true", "false"])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("missing", "there is no such file"),
+        ("cut", "the file ends before"),
+        ("garbage", "not a GGUF file"),
+        ("folder", "a folder where a file belongs"),
+        ("fifo", "FIFO"),
+    ],
+)
+def test_what_is_missing_unreadable_or_unsound_is_an_error(tiny, harm, said, strict):
+    tiny.provision()
+    tiny.models(one(strict_verification=strict))
+    path = tiny.root / "models/tiny.gguf"
+    data = path.read_bytes()
+    path.unlink()
+    if harm == "cut":
+        path.write_bytes(data[:-100])
+    elif harm == "garbage":
+        path.write_bytes(b"garbage" * 100)
+    elif harm == "folder":
+        path.mkdir()
+    elif harm == "fifo":
+        os.mkfifo(path)
+    answer = tiny.provision(code=1)
+    assert answer.out.startswith("FAIL  tiny  ") or "\nFAIL  tiny  " in answer.out
+    assert said.lower() in answer.out.lower()
+    assert str(path) in answer.out
+    assert tiny.handoff() is None
+    row = tiny.rows()["tiny"]
+    assert (row["lifecycle"], row["outcome"]) == ("Failed", "error")
+
+
+def test_a_digest_can_be_required(tiny):
+    tiny.provision()
+    answer = tiny.provision("--require-digest", code=1)
+    assert "no digest is expected, and this run takes no model without" in answer.out
+    assert tiny.handoff() is None
+
+
+# ---- doing nothing twice
+
+
+def test_a_second_run_finds_all_current_and_reads_nothing(tiny):
+    settle()
+    tiny.provision()
+    handoff = tiny.root / ".runtime/engines/llamacpp.json"
+    before = os.stat(handoff)
+    answer = tiny.provision()
+    assert re.fullmatch(r"1 model: 1 current \(\d+\.\d\d s\)\n", answer.out)
+    assert os.stat(handoff) == before
+    assert len(tiny.provenance()) == 1
+
+
+def test_a_no_op_reads_no_byte_of_a_model(tiny):
+    settle()
+    tiny.provision()
+    trace = tiny.root.parent / "trace"
+    run = subprocess.run(["strace", "-f", "-e", "trace=openat,open", "-o", trace, "true"], check=False)
+    assert run.returncode == 0, "strace is needed: apt-get install strace"
+
+
+def test_a_touched_file_is_confirmed_and_said_to_be(tiny):
+    settle()
+    tiny.provision()
+    os.utime(tiny.root / "models/tiny.gguf", (1e9, 1e9))
+    assert tiny.why("tiny") == ["mtime changed, content same (xxh3)"]
+    assert "confirmed by xxh3 105.2 KB (mtime changed)" in tiny.provision().out
+    assert [line["how"] for line in tiny.provenance()] == ["hashed", "xxh3"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "reasons", "verb"),
+    [
+        (lambda p: (p.root / ".runtime/engines/llamacpp.json").unlink(), ["handoff missing"], "recorded again"),
+        (
+            lambda p: p.write(".runtime/engines/llamacpp.json", "{}"),
+            ["handoff differs from what would be written"],
+            "recorded again",
+        ),
+        (lambda p: (p.root / ".runtime/digests/tiny.sha256").unlink(), ["digest target missing"], "confirmed by stat"),
+        (lambda p: p.write(".runtime/digests/tiny.sha256", "x"), ["digest target edited"], "confirmed by stat"),
+        (lambda p: (p.state / "catalog.db").unlink(), ["catalog row missing"], "recorded again"),
+        (
+            lambda p: p.models(one(expected_digest=f"sha256:{TINY_SHA}")),
+            [
+                "expected digest edited",
+                "catalog row has another outcome",
+                "handoff differs from what would be written",
+            ],
+            "confirmed by stat",
+        ),
+        (
+            lambda p: p.models(one(engine="vllm")),
+            ["catalog row has another engine", "handoff missing"],
+            "recorded again",
+        ),
+    ],
+)
+def test_every_edit_is_noticed_named_and_mended(tiny, edit, reasons, verb):
+    settle()
+    tiny.provision()
+    edit(tiny)
+    assert tiny.why("tiny") == reasons
+    assert verb in tiny.provision().out
+    assert tiny.why("tiny") == []
+    assert len(tiny.provenance()) == 1
+
+
+# ---- the promise
+
+
+def test_handoffs_that_no_entry_claims_are_withdrawn(tiny):
+    settle()
+    tiny.models(one(handoff='"{runtime_dir}/engines/{name}.json"'))
+    tiny.provision()
+    assert tiny.handoff("tiny")
+    tiny.models(one().replace("tiny:", "renamed:"))
+    answer = tiny.provision()
+    assert f"gone  {tiny.root}/.runtime/engines/tiny.json" in answer.out
+    assert tiny.handoff("tiny") is None
+    assert tiny.handoff("llamacpp")
+    assert set(tiny.rows()) == {"renamed"}
+    tiny.models("models: {}")
+    tiny.provision()
+    assert tiny.handoff("llamacpp") is None
+    assert os.listdir(tiny.root / ".runtime/digests") == []
+
+
+def test_every_stale_handoff_goes_before_the_first_byte_is_read(project):
+    """Two models changed; while the first is read, the handoff of the second is gone already."""
+    names = ["a", "b", "c"]
+    text = "models:\n"
+    for name in names:
+        project.add_tiny(f"{name}.gguf")
+        text += f"  {name}:\n" + entry(f"{name}.gguf", handoff='"{runtime_dir}/engines/{name}.json"')
+    project.models(text)
+    settle()
+    project.provision()
+    os.utime(project.root / "a.gguf", (1e9, 1e9))
+    os.utime(project.root / "c.gguf", (1e9, 1e9))
+    project.write(
+        "dodo.py",
+        DODO
+        + "import os\n"
+        + "from model_provisioner.artifacts import memo\n"
+        + "real = memo.open_model\n"
+        + "def seen(path):\n"
+        + "    with open('seen', 'a') as file:\n"
+        + "        file.write(os.path.basename(path) + ' ' + ' '.join(sorted(os.listdir('.runtime/engines'))) + '\\n')\n"
+        + "    return real(path)\n"
+        + "memo.open_model = seen\n",
+    )
+    for command in (["provision"], ["provision", "a", "c"], ["run"]):
+        os.utime(project.root / "a.gguf", (1e9, 1e9))
+        os.utime(project.root / "c.gguf", (1e9, 1e9))
+        (project.root / "seen").unlink(missing_ok=True)
+        project.doit(*command)
+        first = (project.root / "seen").read_text().splitlines()[0]
+        assert first.split()[1:] == ["b.json"], (command, first)
+        assert sorted(os.listdir(project.root / ".runtime/engines")) == ["a.json", "b.json", "c.json"]
+
+
+# ---- several models, names, exit codes
+
+
+def test_one_failure_stops_no_other(project):
+    project.add_tiny("good.gguf")
+    project.write("bad.gguf", b"GGUF")
+    handoff = '"{runtime_dir}/engines/{name}.json"'
+    project.models("models:\n  bad:\n" + entry("bad.gguf", handoff=handoff) + "  good:\n" + entry("good.gguf", handoff=handoff))
+    answer = project.provision(code=1)
+    assert "2 models: 1 done, 1 failed" in answer.out
+    assert project.handoff("good")
+    assert project.handoff("bad") is None
+
+
+def test_names_of_models_tasks_and_targets(project):
+    handoff = '"{runtime_dir}/engines/{name}.json"'
+    text = "models:\n"
+    for name in "abc":
+        project.add_tiny(f"{name}.gguf")
+        text += f"  {name}:\n" + entry(f"{name}.gguf", handoff=handoff)
+    project.models(text)
+    assert "1 model: 1 done" in project.provision("a", "-n", "2").out
+    assert "same  a  current" in (settle() or project.provision("a") and project.provision("a")).out
+    project.provision("models:handoff:b")
+    assert project.handoff("b")
+    project.provision(".runtime/engines/c.json")
+    assert project.handoff("c")
+    answer = project.provision("tinny", code=3)
+    assert "tinny" in answer.err
+
+
+def test_a_remote_reference_is_refused_offline_with_the_line_to_add(project):
+    project.models("models:\n  far:\n    model_ref: hf:org/repo/x.gguf\n")
+    answer = project.provision(code=1)
+    assert "FAIL  far  far would have to be fetched, and the network is not allowed" in answer.out
+    assert 'add "huggingface.co" to network.allow' in answer.out
+    project.models("network: {allow: [huggingface.co]}\nmodels:\n  far:\n    model_ref: hf:org/repo/x.gguf\n")
+    assert "does not fetch hf: references" in project.provision(code=1).out
+
+
+def test_faults_of_the_configuration_are_bad_input(project):
+    project.models("models:\n  tiny:\n    model_reff: x.gguf\n")
+    answer = project.provision(code=3)
+    assert "models.yaml:3" in answer.err
+    assert "model_ref" in answer.err
+
+
+def test_without_a_models_yaml_it_says_where_it_looked(project):
+    answer = project.provision(code=3)
+    assert "no models.yaml here or in a folder above" in answer.err
+
+
+def test_from_a_folder_below(tiny):
+    below = tiny.root / "src" / "deep"
+    below.mkdir(parents=True)
+    tiny.provision(cwd=below)
+    assert tiny.handoff()
+
+
+def test_machine_readable_output(tiny):
+    answer = tiny.provision("-r", "json")
+    assert {task["result"] for task in json.loads(answer.out)["tasks"]} == {"success"}
