@@ -81,7 +81,10 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
         assert run.returncode == -number
     else:
         assert run.returncode == 130
-        assert err.decode() == "interrupted: what was finished is kept, what was not has no handoff\n"
+        assert err.decode().splitlines() == [
+            "reading large, 4.3 GB",
+            "interrupted: what was finished is kept, what was not has no handoff",
+        ]
     assert states(project) == {"large": "Pending"}
     assert project.handoff() is None
     with open(project.root / "large.bin", "r+b") as file:

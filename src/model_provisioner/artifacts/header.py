@@ -22,9 +22,9 @@ def read_facts(files: FileSet) -> Facts:
     not belong together. A format we don't know tells nothing.
     """
     if files.kind == "split":
-        shards = [(member.name, _read_file(member)) for member in files.members]
+        shards = [(member.name, member.path, _read_file(member)) for member in files.members]
         check_split(shards)
-        return combine([facts for _, facts in shards])
+        return combine([facts for _, _, facts in shards])
     if files.kind == "folder":
         return _read_folder(files)
     return _read_file(files.members[0])

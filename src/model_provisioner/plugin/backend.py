@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from doit.dependency import SqliteDB
+from doit.dependency import DatabaseException, SqliteDB
 
 
 class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
@@ -16,9 +16,23 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
     desc = "SQLite, shared by runs at the same time"
 
     def _sqlite3(self, name: str) -> Any:
-        connection = super()._sqlite3(name)
-        connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        import sqlite3
+
+        try:
+            connection = super()._sqlite3(name)
+            connection.isolation_level = None
+            connection.execute("PRAGMA busy_timeout=30000")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+        except sqlite3.Error as error:
+            raise DatabaseException(f"{name}: {error}") from None
         return connection
+
+    def dump(self) -> None:
+        """Write the rows of this run."""
+        import sqlite3
+
+        try:
+            super().dump()
+        except sqlite3.Error as error:
+            raise DatabaseException(f"{self.name}: {error}") from None

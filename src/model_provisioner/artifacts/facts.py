@@ -1,0 +1,103 @@
+"""What the header of a model tells, whatever its format: the value that catalog and handoff store and show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import UnsoundModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which shard of a split model a file is: its number from 0, of `count`; `tensors` is the number in all shards."""
+
+    number: int
+    count: int
+    tensors: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a header tells; None where the format does not say."""
+
+    format: str | None = None
+    """`gguf`, `safetensors`, None for a format that we don't know."""
+    kind: str | None = None
+    """`model`, `adapter`, `mmproj` or another `general.type`."""
+    architecture: str | None = None
+    context_length: int | None = None
+    embedding_length: int | None = None
+    block_count: int | None = None
+    vocabulary_size: int | None = None
+    tokenizer_model: str | None = None
+    tokenizer_pre: str | None = None
+    chat_template_sha256: str | None = None
+    quantization: str | None = None
+    """`Q8_0`, `Q4_K_M`, `BF16`: what the file says of itself, else the type that most of the parameters have."""
+    parameter_count: int | None = None
+    tensor_count: int | None = None
+    alignment: int | None = None
+    split: Split | None = None
+    notes: tuple[str, ...] = ()
+    """What a user should be told."""
+
+
+def to_json(facts: Facts) -> dict[str, Any]:
+    """Return the facts as plain JSON values."""
+    return {**asdict(facts), "notes": list(facts.notes)}
+
+
+def from_json(fields: dict[str, Any]) -> Facts:
+    """Return the facts that `to_json` wrote."""
+    split = None if fields.get("split") is None else Split(**fields["split"])
+    return Facts(**{**fields, "split": split, "notes": tuple(fields.get("notes", ()))})
+
+
+def combine(shards: Sequence[Facts]) -> Facts:
+    """Return the facts of a split model: the first shard's, with the parameters of all."""
+    return replace(
+        shards[0],
+        parameter_count=sum(facts.parameter_count or 0 for facts in shards),
+        tensor_count=sum(facts.tensor_count or 0 for facts in shards),
+        # The first shard may hold no tensor to tell the type from.
+        quantization=shards[0].quantization or next((f.quantization for f in shards if f.quantization), None),
+        notes=tuple(dict.fromkeys(note for facts in shards for note in facts.notes)),
+    )
+
+
+def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
+    """Raise `UnsoundModelError` unless the shards, given as (name, path, facts) in order, belong together."""
+    first = shards[0][2].split
+    for number, (name, path, facts) in enumerate(shards):
+        split = facts.split
+        if split is None:
+            raise _foreign(name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own")
+        if split.count != len(shards):
+            raise _foreign(name, path, f"split.count {len(shards)}", f"split.count {split.count}")
+        if split.number != number:
+            raise _foreign(name, path, f"split.no {number}", f"split.no {split.number}")
+        if first is not None and split.tensors != first.tensors:
+            raise _foreign(name, path, f"split.tensors.count {first.tensors}", f"split.tensors.count {split.tensors}")
+    found = sum(facts.tensor_count or 0 for _, _, facts in shards)
+    if first is not None and found != first.tensors:
+        raise UnsoundModelError(
+            "the shards do not hold all tensors of the model",
+            where=shards[0][1],
+            expected=f"{first.tensors} tensors",
+            found=f"{found} tensors",
+            fix="get all shards again from one source",
+        )
+
+
+def _foreign(name: str, path: str, expected: str, found: str) -> UnsoundModelError:
+    return UnsoundModelError(
+        f"{name} is not that shard of this model",
+        where=path,
+        expected=expected,
+        found=found,
+        fix="get the shard again from where the others came from, and keep its name",
+    )

@@ -1,0 +1,215 @@
+"""What a local path stands for: one file, the shards of a split GGUF, or every file of a folder.
+
+Names and file types are looked at, never content. The rules stand in `docs/reference/references.md`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from model_provisioner.artifacts.missing import explain, near_names
+from model_provisioner.errors import UnreadableModelError, UnsoundModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHARD = re.compile(r"(?P<prefix>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
+_HUB_SNAPSHOT = re.compile(r"(?P<repo>.*/models--[^/]+)/snapshots/[^/]+(?:/.*)?", re.DOTALL)
+_FILE_SUFFIXES = (".gguf", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a model: its name in the set (a shard's or file's base name) and its absolute path."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSet:
+    """The files of a model."""
+
+    path: str
+    """What an engine is to open: the file, the first shard, the folder."""
+    kind: Literal["file", "split", "folder"]
+    members: tuple[Member, ...]
+    """Sorted by the bytes of their names."""
+
+
+def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
+    """Return the files that a local path stands for; links of a folder may lead into the folders of `stores`.
+
+    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
+    """
+    path = os.path.join(os.getcwd(), path)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise explain(path, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        return _folder(path, stores)
+    if not stat.S_ISREG(status.st_mode):
+        raise _not_a_file(path, status.st_mode)
+    names = split_names(path)
+    if names is not None and names != [os.path.basename(path)]:
+        return _split(path, names)
+    return FileSet(path=path, kind="file", members=(Member(os.path.basename(path), path),))
+
+
+def split_names(path: str) -> list[str] | None:
+    """Return the names of all shards of a split, given the path of one; None where it is not a shard's name."""
+    found = _SHARD.fullmatch(os.path.basename(path))
+    if found is None or int(found["count"]) == 0:
+        return None
+    prefix, count = found["prefix"], found["count"]
+    return [f"{prefix}-{number:05d}-of-{count}.gguf" for number in range(1, int(count) + 1)]
+
+
+def _split(path: str, names: list[str]) -> FileSet:
+    folder, name = os.path.split(path)
+    if name != names[0]:
+        raise UnsoundModelError(
+            "a split is referenced by its first shard",
+            where=path,
+            expected=names[0],
+            found=name,
+            fix=f"name {os.path.join(folder, names[0])}",
+        )
+    _check_name(name, path)
+    members = tuple(Member(name, os.path.join(folder, name)) for name in names)
+    for member in members[1:]:
+        _check_shard(member, names)
+    return FileSet(path=path, kind="split", members=members)
+
+
+def _check_shard(shard: Member, names: list[str]) -> None:
+    try:
+        mode = os.stat(shard.path).st_mode
+    except OSError as error:
+        if error.errno != errno.ENOENT or os.path.islink(shard.path):
+            raise explain(shard.path, error) from None
+        similar = near_names(shard.path, besides=names)
+        raise UnsoundModelError(
+            f"a shard of the split is missing: {shard.name}",
+            where=os.path.dirname(shard.path),
+            expected=f"{len(names)} shards, {names[0]} to {names[-1]}",
+            found=f"a similar name: {similar[0]}" if similar else f"no {shard.name}",
+            fix="rename it back if it is that shard, else get the shard again" if similar else "get the shard again",
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise _not_a_file(shard.path, mode)
+
+
+def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
+    if path.rstrip("/").lower().endswith(_FILE_SUFFIXES):
+        raise _not_a_file(path, stat.S_IFDIR)
+    real = os.path.realpath(path)
+    snapshot = _HUB_SNAPSHOT.fullmatch(real)
+    allowed = [real, *map(os.path.realpath, stores)]
+    if snapshot:
+        allowed.append(os.path.realpath(os.path.join(snapshot["repo"], "blobs")))
+    members = []
+    for name, entry in _walk(path):
+        _check_name(name, path)
+        if entry.is_symlink():
+            _check_link(entry.path, allowed)
+        elif not entry.is_file(follow_symlinks=False):
+            raise _not_a_file(entry.path, entry.stat(follow_symlinks=False).st_mode)
+        members.append(Member(name, entry.path))
+    if not members:
+        raise UnsoundModelError(
+            "the folder holds no file",
+            where=path,
+            expected="the files of a model",
+            fix="name the folder that holds them; .git, .cache/huggingface and .DS_Store don't count",
+        )
+    # Every name is UTF-8, whose bytes sort as its characters do.
+    return FileSet(path=path, kind="folder", members=tuple(sorted(members, key=lambda member: member.name)))
+
+
+def _walk(top: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that a folder holds and that is not itself a folder, with its path below `top`."""
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        folder = os.path.join(top, below)
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise explain(folder, error) from None
+        for entry in found:
+            name = below + entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                if entry.name != ".DS_Store":
+                    yield name, entry
+            elif entry.name != ".git" and not f"/{name}".endswith("/.cache/huggingface"):
+                folders.append(f"{name}/")
+
+
+def _check_name(name: str, where: str) -> None:
+    """Refuse what `sha256sum` would print in another way, for a set's digest is made of what it prints."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        found = "bytes that are not UTF-8"
+    else:
+        if not re.search(r"[\n\r\\]", name):
+            return
+        found = "a backslash" if "\\" in name else "a newline"
+    raise UnsoundModelError(
+        "a name that a set of files can't hold",
+        where=where,
+        expected="UTF-8 without newline and backslash",
+        found=f"{found} in {name}",
+        fix="rename it, or move it out of the folder",
+    )
+
+
+def _check_link(link: str, allowed: list[str]) -> None:
+    """Refuse a link that leads out of the `allowed` folders, to a folder, or nowhere."""
+    try:
+        target = os.path.realpath(link, strict=True)
+        mode = os.stat(target).st_mode
+    except OSError as error:
+        raise explain(link, error) from None
+    if stat.S_ISDIR(mode):
+        raise UnsoundModelError(
+            "a link to a folder, which is not followed",
+            where=link,
+            expected="links to files",
+            found=f"a link to {target}",
+            fix="put the folder itself in the place of the link",
+        )
+    if not any(target.startswith(folder.rstrip("/") + "/") for folder in allowed):
+        raise UnsoundModelError(
+            "a link that leads out of the model's folder",
+            where=link,
+            expected="a link to a file inside the folder, or into its Hugging Face cache",
+            found=f"a link to {target}",
+            fix="put the file itself in the place of the link",
+        )
+    if not stat.S_ISREG(mode):
+        raise _not_a_file(link, mode)
+
+
+def _not_a_file(path: str, mode: int) -> UnreadableModelError:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFCHR: "a character device",
+    }
+    return UnreadableModelError(
+        f"{kinds.get(stat.S_IFMT(mode), 'something else')} where a file belongs",
+        where=path,
+        expected="a regular file",
+        fix="name the file itself" if stat.S_ISDIR(mode) else "name a file that holds a model",
+    )

@@ -1,0 +1,398 @@
+"""The configuration as the rest of the program sees it, and how it is read: every fault of the file in one error."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from model_provisioner.errors import ConfigError, InputError, InvalidDigestError, InvalidReferenceError, printable
+from model_provisioner.models.digest import Digest, SetDigest
+from model_provisioner.models.reference import LocalRef, ModelRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from model_provisioner.models.digest import Expected
+    from model_provisioner.models.document import Document, Path
+
+MAX_BYTES = 64 << 20
+HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One model of a project: what it is, what it must be, and who gets it."""
+
+    name: str
+    ref: ModelRef
+    """Absolute where it is local."""
+    expected: Expected | None
+    strict: bool
+    engine: str
+    handoff: str
+    """The absolute path of the handoff, inside the project."""
+    line: int
+    """Where the entry stands in the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A configuration without faults."""
+
+    path: str
+    root: str
+    """The folder that relative paths are taken from, and that the handoffs lie in."""
+    cache_dir: str
+    runtime_dir: str
+    allow: tuple[str, ...]
+    recheck: Literal["xxh3", "sha256"]
+    entries: Mapping[str, Entry]
+
+
+def load_config(path: str, *, cache_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read a configuration file. Raises `ConfigError` with every fault of it."""
+    return parse_config(read_config(path), path, cache_dir=cache_dir, environ=environ)
+
+
+def read_config(path: str) -> bytes:
+    """Return the bytes of a configuration file. Raises `ConfigError` for what is no file of a sensible size."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error), "check its name and its permissions") from None
+    with open(fd, "rb", closefd=True) if stat.S_ISREG(os.fstat(fd).st_mode) else _closing(fd, path) as file:
+        if (size := os.fstat(fd).st_size) > MAX_BYTES:
+            raise _unreadable(path, f"{size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read")
+        return file.read()
+
+
+def _closing(fd: int, path: str) -> Any:
+    os.close(fd)
+    raise _unreadable(path, "a folder, a FIFO or a device", "name a file")
+
+
+def _unreadable(path: str, found: str, fix: str) -> ConfigError:
+    return ConfigError(_shown(path), [InputError("the configuration can't be read", where=_shown(path), found=found, fix=fix)])
+
+
+def parse_config(
+    data: bytes, path: str, *, cache_dir: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Read the bytes of the configuration file at `path`.
+
+    An explicit `cache_dir` wins over the environment, that over the file. Raises `ConfigError` with every fault.
+    """
+    from model_provisioner.models.document import read_document
+
+    document = read_document(data, _shown(path))
+    return _Reader(document, os.path.abspath(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
+
+
+class _Reader:
+    """Gathers the faults of one document while it makes the configuration."""
+
+    def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
+        self._document, self._path, self._cache_dir = document, path, cache_dir
+        self._faults = list(document.faults)
+        self._inside: dict[str, bool] = {}
+        """Whether what lies in a folder lies in the project, by folder."""
+
+    def read(self) -> Config:
+        """Return the configuration, or raise all faults at once."""
+        data = self._top()
+        single = "models" not in data
+        entries = [self._single(data)] if single else self._several(data)
+        root = os.getcwd() if single else os.path.realpath(os.path.dirname(self._path))
+        runtime_dir = _absolute(_text(data, "runtime_dir", ".runtime"), root)
+        config = Config(
+            path=self._path,
+            root=root,
+            cache_dir=_absolute(self._cache_dir or _text(data, "cache_dir", "~/.cache/models"), root),
+            runtime_dir=runtime_dir,
+            allow=_hosts(data.get("network")),
+            recheck=data.get("recheck", "xxh3"),
+            entries=MappingProxyType(self._entries(entries, root, runtime_dir)),
+        )
+        self._raise()
+        return config
+
+    def _raise(self) -> None:
+        if self._faults:
+            raise ConfigError(self._document.name, sorted(self._faults, key=_line_of))
+
+    def _fault(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
+        self._faults.append(InputError(what, where=self._document.where(path), expected=expected, found=found, fix=fix))
+
+    # ---- the form: pydantic finds the faults, we word them
+
+    def _top(self) -> dict[str, Any]:
+        data = self._document.data
+        if not isinstance(data, dict) or not ({"models", "model_ref"} & data.keys()):
+            what = "the file is empty" if data is None else "the file names no model"
+            self._fault(
+                (),
+                what,
+                expected="a mapping with models: (several models, by name) or model_ref: (one)",
+                found="nothing" if data is None else _short(data),
+                fix='write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}',
+            )
+            self._raise()
+        if "models" in data and "model_ref" in data:
+            self._fault(
+                ("model_ref",),
+                "one model at the top level and several under models: are two forms of the file",
+                fix="move the fields of the one model under models:, by a name of its own",
+            )
+            self._raise()
+        return dict(data)
+
+    def _single(self, data: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
+        from model_provisioner.models.schema import Single
+
+        self._validate(Single, data, ())
+        self._expected(("expected_digest",), data.get("expected_digest"))
+        self._raise()
+        return (), str(data.get("engine", "llamacpp")), data
+
+    def _several(self, data: dict[str, Any]) -> list[tuple[Path, str, dict[str, Any]]]:
+        from model_provisioner.models.schema import Defaults, Project
+
+        defaults = data.get("defaults") or {}
+        if isinstance(defaults, dict):
+            wrong = self._validate(Defaults, defaults, ("defaults",))
+            # A fault of the defaults is told once, and not again for each entry.
+            defaults = {name: value for name, value in defaults.items() if name not in wrong}
+        models = data["models"]
+        if isinstance(models, dict):
+            models = {name: {**defaults, **each} if isinstance(each, dict) else each for name, each in models.items()}
+        self._validate(Project, {**data, "models": models, "defaults": {}}, ())
+        for name, each in [] if not isinstance(models, dict) else models.items():
+            self._expected(("models", name, "expected_digest"), each.get("expected_digest") if isinstance(each, dict) else None)
+        if not isinstance(models, dict) or any(not isinstance(each, dict) for each in models.values()):
+            self._raise()
+        return [(("models", name), name, each) for name, each in models.items()]
+
+    def _validate(self, model: Any, data: Any, base: Path) -> set[str]:
+        """Note the faults in the form of `data`; return the names of the fields that have one."""
+        from pydantic import ValidationError
+
+        try:
+            model.model_validate(data)
+        except ValidationError as error:
+            for found in error.errors(include_url=False):
+                place: Path = tuple(step for step in found["loc"] if step != "[key]")
+                self._word((*base, *place), found, _fields_around(model, place))
+            return {str(found["loc"][0]) for found in error.errors(include_url=False) if found["loc"]}
+        return set()
+
+    def _word(self, path: Path, error: Any, fields: Iterable[str]) -> None:
+        kind, value, name = error["type"], error["input"], str(path[-1]) if path else ""
+        if kind == "missing":
+            self._fault(path[:-1], f"{name} is missing", fix=f"add   {name}: {_EXAMPLES.get(name, '…')}")
+        elif kind == "extra_forbidden":
+            near = difflib.get_close_matches(name, list(fields), n=1)
+            self._fault(
+                path,
+                f"unknown field {name!r}",
+                expected="one of " + ", ".join(fields),
+                found=name,
+                fix=f"write {near[0]}" if near else "remove it",
+            )
+        elif kind == "string_pattern_mismatch":
+            what = "engine" if name == "engine" else "name"
+            self._fault(path, f"not a name for an {what}" if what == "engine" else "not a name for a model",
+                        expected=_PATTERNS[what], found=repr(value), fix="choose a name of these characters")  # fmt: skip
+        else:
+            expected, fix = _TYPES.get(kind, ("another value", "see docs/reference/models-yaml.md"))
+            if kind == "literal_error":
+                expected = error["ctx"]["expected"]
+            if kind == "string_type" and isinstance(value, bool | int | float):
+                fix = "put it in quotes: without, YAML takes it for a " + ("boolean" if isinstance(value, bool) else "number")
+            self._fault(path, f"{name or 'the file'} has the wrong type" if kind != "literal_error" else f"{name} has no such value",
+                        expected=expected, found=_short(value), fix=fix)  # fmt: skip
+
+    # ---- the meaning
+
+    def _entries(self, found: list[tuple[Path, str, dict[str, Any]]], root: str, runtime_dir: str) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        writers: dict[str, Entry] = {}
+        for path, name, fields in found:
+            ref = self._reference((*path, "model_ref"), fields.get("model_ref"), root)
+            engine = fields.get("engine", "llamacpp")
+            handoff = self._handoff((*path, "handoff"), fields, name, root, runtime_dir)
+            expected = self._known_expected(fields.get("expected_digest"))
+            if ref is None or handoff is None:
+                continue
+            entry = Entry(
+                name=name,
+                ref=ref,
+                expected=expected,
+                strict=fields.get("strict_verification", True),
+                engine=engine,
+                handoff=handoff,
+                line=self._document.line(path),
+            )
+            if (other := writers.setdefault(handoff, entry)) is not entry:
+                self._fault(
+                    path,
+                    f"{other.name} and {name} would write one handoff",
+                    expected="a handoff of its own for each model",
+                    found=f"{_shown(handoff)}, for {other.name} (line {other.line}) and {name} (line {entry.line})",
+                    fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
+                )
+            entries[name] = entry
+        return entries
+
+    def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
+        if not isinstance(text, str):
+            return None  # told already
+        try:
+            ref = ModelRef.parse(text)
+            return ref.absolute(root) if isinstance(ref, LocalRef) else ref
+        except InvalidReferenceError as error:
+            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
+            return None
+
+    def _expected(self, path: Path, value: Any) -> None:
+        """Note the faults of an expected digest."""
+        if isinstance(value, dict) and not (value.keys() <= {"algo", "value"}):
+            for name, each in value.items():
+                if not _is_inner_path(name):
+                    self._fault((*path, name), "not the path of a file in a set", expected="a relative path without ..", found=repr(name),
+                                fix="write the path as it is inside the folder, or the shard's base name")  # fmt: skip
+                try:
+                    _sha256(each)
+                except InvalidDigestError as error:
+                    self._fault((*path, name), error.what, expected=error.expected, found=error.found, fix=error.fix)
+            return
+        try:
+            _digest(value)
+        except InvalidDigestError as error:
+            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
+
+    def _known_expected(self, value: Any) -> Expected | None:
+        try:
+            return _digest(value)
+        except InvalidDigestError:
+            return None  # told already
+
+    def _handoff(self, path: Path, fields: dict[str, Any], name: str, root: str, runtime_dir: str) -> str | None:
+        template = fields.get("handoff", "{runtime_dir}/engines/{engine}.json")
+        if not isinstance(template, str):
+            return None  # told already
+        values = {"runtime_dir": runtime_dir, "name": name, "engine": str(fields.get("engine", "llamacpp"))}
+        if unknown := [word for word in re.findall(r"\{([^{}]*)\}", template) if word not in values]:
+            self._fault(path, f"unknown placeholder {{{unknown[0]}}}", expected="{runtime_dir}, {name} and {engine}", found=template,
+                        fix="write one of these")  # fmt: skip
+            return None
+        handoff = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
+        if not self._is_inside(handoff, root):
+            self._fault(path, "the handoff lies outside the project", expected=f"a path inside {root}", found=handoff,
+                        fix=f"write it into the project:   {HANDOFF_TO_ADD}")  # fmt: skip
+            return None
+        if handoff == self._path or os.path.isdir(handoff) or "\0" in handoff:
+            self._fault(path, "the handoff can't be written there", expected="a file of its own", found=handoff,
+                        fix=f"choose another name:   {HANDOFF_TO_ADD}")  # fmt: skip
+            return None
+        return handoff
+
+    def _is_inside(self, handoff: str, root: str) -> bool:
+        folder = os.path.dirname(handoff)
+        if folder not in self._inside:
+            real = os.path.realpath(folder) if "\0" not in folder else folder
+            self._inside[folder] = real == root or real.startswith(os.path.realpath(root) + os.sep)
+        return self._inside[folder]
+
+
+def _digest(value: Any) -> Expected | None:
+    """Return the expected digest that a value of `expected_digest` stands for."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return Digest.parse(value)
+    if isinstance(value, dict) and value and value.keys() <= {"algo", "value"}:
+        algo, digits = value.get("algo", ""), value.get("value", "")
+        if isinstance(algo, str) and isinstance(digits, str):
+            return Digest(algo.lower(), digits)
+    elif isinstance(value, dict) and value:
+        files = [(name, _sha256(each)) for name, each in value.items()]
+        return SetDigest(tuple(sorted(files, key=lambda file: os.fsencode(file[0]))))
+    raise InvalidDigestError(
+        "not a digest",
+        expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
+        found=_short(value),
+        fix="run `sha256sum FILE` and copy the first word behind sha256:",
+    )
+
+
+def _sha256(value: Any) -> Digest:
+    digest = _digest(value) if isinstance(value, str) else None
+    if not isinstance(digest, Digest) or digest.algo != "sha256":
+        raise InvalidDigestError(
+            "not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', found=_short(value), fix="run `sha256sum FILE`"
+        )
+    return digest
+
+
+def _text(data: dict[str, Any], name: str, default: str) -> str:
+    value = data.get(name, default)
+    return value if isinstance(value, str) else default  # told already
+
+
+def _hosts(network: Any) -> tuple[str, ...]:
+    allow = network.get("allow") if isinstance(network, dict) else None
+    return tuple(host.lower() for host in allow if isinstance(host, str)) if isinstance(allow, list) else ()
+
+
+def _is_inner_path(path: str) -> bool:
+    return all(part not in ("", ".", "..") for part in path.split("/")) and "\n" not in path and "\\" not in path
+
+
+_PATTERNS = {
+    "name": "a letter or digit, then letters, digits, dots, underscores and hyphens",
+    "engine": "a small letter, then small letters, digits, underscores and hyphens",
+}
+_EXAMPLES = {"model_ref": '"file:models/tiny.gguf"', "models": "{}"}
+_TYPES = {
+    "string_type": ("a text", "write a text, in quotes if need be"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "dict_type": ("a mapping", "write names and values, indented"),
+    "model_type": ("a mapping", "write names and values, indented"),
+    "list_type": ("a list", "write [a, b] or one line '- a' for each"),
+    "literal_error": ("", "write one of these"),
+}
+
+
+def _fields_around(model: Any, place: Path) -> list[str]:
+    """Return the names that are known beside the last step of `place`."""
+    from model_provisioner.models.schema import Entry as EntryModel
+    from model_provisioner.models.schema import Network
+
+    if len(place) == 3 and place[0] == "models":
+        return list(EntryModel.model_fields)
+    return list(Network.model_fields if len(place) == 2 and place[0] == "network" else model.model_fields)
+
+
+def _absolute(path: str, root: str) -> str:
+    return os.path.normpath(os.path.join(root, os.path.expanduser(path)))
+
+
+def _shown(path: str) -> str:
+    """Return a path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) and not relative.startswith("..") else path
+
+
+def _short(value: Any) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _line_of(fault: InputError) -> int:
+    match = re.search(r":(\d+)", fault.where.partition(",")[0][-12:])
+    return int(match[1]) if match else 0

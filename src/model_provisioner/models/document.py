@@ -1,0 +1,316 @@
+"""YAML or JSON text to plain data, with the line of every value, and every fault of the text itself.
+
+The tree is built from libyaml's events and not by PyYAML's composer, which recurses in C: ten kilobytes of brackets would end
+the process. Here depth is bounded, aliases are bounded by what they expand to, keys are strings and stand once.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import ConfigError, InputError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 64
+MAX_VALUES = 2_000_000
+"""After the expansion of aliases."""
+
+Path = tuple["str | int", ...]
+
+_CORE = "tag:yaml.org,2002:"
+_MERGE = "<<"
+
+
+@dataclass(frozen=True)
+class Document:
+    """The data of a file, the lines of its values by path, and the faults that did not keep it from being read."""
+
+    name: str
+    data: Any
+    lines: dict[Path, int]
+    faults: tuple[InputError, ...] = ()
+
+    def line(self, path: Path) -> int:
+        """Return the line of a value, or of the nearest one around it that stands in the file."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def where(self, path: Path) -> str:
+        """Return the place of a value in words: file, line and the way to it."""
+        way = " → ".join(printable(str(step)) for step in path)
+        return f"{self.name}:{self.line(path)}" + (f", {way}" if way else "")
+
+
+def read_document(data: bytes, name: str) -> Document:
+    """Read the bytes of a YAML or JSON file that is called `name` in messages. Raises `ConfigError` for what can't be read."""
+    text = _decode(data, name)
+    if text.lstrip()[:1] == "{" and "\t" in text:
+        # YAML takes JSON but for tabs between its tokens; in its strings JSON has none.
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            text = text.replace("\t", " ")
+    builder = _Builder(name)
+    enabled = gc.isenabled()
+    gc.disable()  # half the time of a large file would go into looking for garbage among its values
+    try:
+        return builder.build(text)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _decode(data: bytes, name: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _fatal("the file is not UTF-8", f"{name}:1", expected="UTF-8", found="UTF-16", fix="save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _fatal(
+            "the file is not UTF-8",
+            f"{name}:{line}",
+            expected="UTF-8",
+            found=f"byte 0x{data[error.start]:02x} at offset {error.start}",
+            fix="save it as UTF-8",
+        ) from None
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise _fatal("the file holds a NUL character", f"{name}:{line}", fix="remove it: the file may be damaged")
+    return text
+
+
+@dataclass
+class _Frame:
+    """A collection that is open: its path, its values so far, and the key that waits for a value."""
+
+    path: Path
+    values: dict[str, Any] | list[Any]
+    line: int
+    anchor: str | None
+    key: str | None = None
+    merges: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 1
+
+
+class _Builder:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, tuple[Any, int] | None] = {}
+        """Value and expanded size by anchor; None while the value is still open."""
+        self._lines: dict[Path, int] = {}
+        self._faults: list[InputError] = []
+        self._root: Any = None
+        self._size = 0
+
+    def build(self, text: str) -> Document:
+        import yaml
+
+        documents = 0
+        try:
+            for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+                line = event.start_mark.line + 1
+                if isinstance(event, yaml.ScalarEvent):
+                    self._scalar(event, line)
+                elif isinstance(event, yaml.AliasEvent):
+                    self._alias(event.anchor, line)
+                elif isinstance(event, yaml.CollectionStartEvent):
+                    self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event, line)
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    self._close()
+                elif isinstance(event, yaml.DocumentStartEvent):
+                    documents += 1
+                    if documents > 1:
+                        raise self._fatal("the file holds more than one document", line, fix="remove what follows the line '---'")
+        except yaml.MarkedYAMLError as error:
+            raise self._syntax(error) from None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            shown = f"the character {error.character!r}" if isinstance(error.character, str) else f"U+{error.character:04X}"
+            raise self._fatal("the file holds a character that YAML does not allow", line, found=shown, fix="remove it") from None
+        return Document(self._name, self._root, self._lines, tuple(self._faults))
+
+    # ---- events
+
+    def _scalar(self, event: Any, line: int) -> None:
+        value, is_key = self._value(event, line), self._wants_key()
+        if event.anchor and not is_key:
+            self._anchors[event.anchor] = (value, 1)
+        if not is_key:
+            self._add(value, line, 1)
+            return
+        if not isinstance(value, str):
+            self._fault(
+                "a name is not a text", line, found=f"{event.value} ({_type_name(value)})", fix=f'put it in quotes: "{event.value}"'
+            )
+            value = event.value
+        self._key(value, line)
+
+    def _alias(self, anchor: str, line: int) -> None:
+        known = self._anchors.get(anchor, ())
+        if known == ():
+            raise self._fatal(f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant")
+        if known is None:
+            raise self._fatal(f"the alias *{anchor} stands inside the value that it names", line, fix="write the value out")
+        value, size = known  # type: ignore[misc]  # () and None are gone
+        if self._wants_key():
+            raise self._fatal("an alias can't be a name", line, fix="write the name out")
+        self._add(value, line, size)
+
+    def _open(self, values: dict[str, Any] | list[Any], event: Any, line: int) -> None:
+        if event.tag not in (None, "!", f"{_CORE}map", f"{_CORE}seq"):
+            raise self._tag(event.tag, line)
+        if self._wants_key():
+            raise self._fatal("a name is not a text", line, found=_type_name(values), fix="write a plain name before the colon")
+        if len(self._stack) >= MAX_DEPTH:
+            raise self._fatal("the values nest too deeply", line, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter")
+        path = self._next_path()
+        self._lines.setdefault(path, line)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._stack.append(_Frame(path, values, line, event.anchor))
+
+    def _close(self) -> None:
+        frame = self._stack.pop()
+        for merged in frame.merges:
+            assert isinstance(frame.values, dict)
+            for key, value in merged.items():
+                frame.values.setdefault(key, value)
+        if frame.anchor:
+            self._anchors[frame.anchor] = (frame.values, frame.size)
+        self._add(frame.values, frame.line, frame.size)
+
+    # ---- the tree
+
+    def _wants_key(self) -> bool:
+        return bool(self._stack) and isinstance(self._stack[-1].values, dict) and self._stack[-1].key is None
+
+    def _next_path(self) -> Path:
+        if not self._stack:
+            return ()
+        frame = self._stack[-1]
+        return (*frame.path, len(frame.values) if isinstance(frame.values, list) else frame.key or "")
+
+    def _key(self, key: str, line: int) -> None:
+        frame = self._stack[-1]
+        assert isinstance(frame.values, dict)
+        path = (*frame.path, key)
+        if path in self._lines and key in frame.values:
+            self._fault(
+                f"{printable(key)!r} stands twice",
+                line,
+                path=frame.path,
+                found=f"lines {self._lines[path]} and {line}",
+                fix="keep one of the two",
+            )
+        else:
+            self._lines[path] = line
+        frame.key = key
+
+    def _add(self, value: Any, line: int, size: int) -> None:
+        self._size += size
+        if self._size > MAX_VALUES:
+            raise self._fatal(
+                "the file expands to too many values", line, expected=f"at most {MAX_VALUES:,}", fix="use fewer aliases"
+            )
+        if not self._stack:
+            self._root = value
+            return
+        frame = self._stack[-1]
+        frame.size += size
+        if isinstance(frame.values, list):
+            self._lines.setdefault((*frame.path, len(frame.values)), line)
+            frame.values.append(value)
+            return
+        key, frame.key = frame.key or "", None
+        if key == _MERGE:
+            self._merge(frame, value, line)
+        else:
+            frame.values.setdefault(key, value)
+
+    def _merge(self, frame: _Frame, value: Any, line: int) -> None:
+        merged = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, dict) for each in merged):
+            raise self._fatal("<< takes a mapping, or a list of them", line, found=_type_name(value), fix="name a mapping by its alias")
+        frame.merges += merged
+
+    def _value(self, event: Any, line: int) -> Any:
+        """Return what a scalar means: text, number, boolean or nothing. A date is text."""
+        from yaml.constructor import ConstructorError, SafeConstructor
+        from yaml.nodes import ScalarNode
+
+        tag = event.tag
+        if tag in (None, "!"):
+            tag = _resolve(event.value) if event.implicit[0] and tag is None else f"{_CORE}str"
+        kind = tag.removeprefix(_CORE)
+        if kind in ("str", "timestamp", "merge", "value"):
+            return event.value
+        if kind not in ("null", "bool", "int", "float") or not tag.startswith(_CORE):
+            raise self._tag(tag, line)
+        constructor: Any = SafeConstructor()
+        try:
+            return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
+        except (ValueError, KeyError, IndexError, ConstructorError):
+            raise self._fatal(f"not a value of the type {kind}", line, found=printable(event.value)[:80], fix="put it in quotes") from None
+
+    # ---- faults
+
+    def _fault(self, what: str, line: int, path: Path = (), **fields: str) -> None:
+        way = " → ".join(printable(str(step)) for step in path)
+        self._faults.append(InputError(what, where=f"{self._name}:{line}" + (f", {way}" if way else ""), **fields))
+
+    def _fatal(self, what: str, line: int, **fields: str) -> ConfigError:
+        """Return the error of a text that can't be read on; it tells the faults before it too."""
+        return ConfigError(self._name, [*self._faults, InputError(what, where=f"{self._name}:{line}", **fields)])
+
+    def _tag(self, tag: str, line: int) -> ConfigError:
+        return self._fatal("a YAML tag is not accepted", line, expected="plain values", found=printable(tag), fix="remove the tag")
+
+    def _syntax(self, error: Any) -> ConfigError:
+        mark = error.problem_mark or error.context_mark
+        line = 1 if mark is None else mark.line + 1
+        if "'\\t'" in str(error.problem):
+            return self._fatal("a tab stands where YAML wants spaces", line, fix="indent with spaces")
+        found = ", ".join(filter(None, (error.context, error.problem)))
+        return self._fatal("this is not YAML", line, found=found, fix="look at this line and the one before: indent, colons, quotes")
+
+
+def _fatal(what: str, where: str, **fields: str) -> ConfigError:
+    return ConfigError(where.rpartition(":")[0], [InputError(what, where=where, **fields)])
+
+
+def _resolvers() -> Iterator[tuple[str, str, re.Pattern[str]]]:
+    from yaml.resolver import Resolver
+
+    for first, rules in Resolver.yaml_implicit_resolvers.items():
+        for tag, pattern in rules:
+            yield first, tag, pattern
+
+
+_rules: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+def _resolve(value: str) -> str:
+    """Return the tag that YAML 1.1 gives to a plain scalar."""
+    if not _rules:
+        for first, tag, pattern in _resolvers():
+            _rules.setdefault(first, []).append((tag, pattern))
+    for tag, pattern in _rules.get(value[:1], ()):
+        if pattern.match(value):
+            return tag
+    return f"{_CORE}str"
+
+
+def _type_name(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", bool: "a boolean", int: "a number", float: "a number", type(None): "nothing"}
+    return names.get(type(value), "a text")

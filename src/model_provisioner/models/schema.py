@@ -1,0 +1,88 @@
+"""What `models.yaml` may hold: the pydantic models, and the JSON Schema by which an editor completes and checks it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ENGINE_PATTERN = r"^[a-z][a-z0-9_-]*$"
+DEFAULT_HANDOFF = "{runtime_dir}/engines/{engine}.json"
+
+_HEX = "[0-9A-Fa-f]{64}"
+_EXPECTED_SCHEMA: dict[str, Any] = {
+    "description": "The digest that the model must have: of one file sha256, of a split or a folder dirhash or one sha256 a file.",
+    "anyOf": [
+        {"type": "string", "pattern": f"^(sha256|dirhash):{_HEX}$"},
+        {
+            "type": "object",
+            "properties": {
+                "algo": {"enum": ["sha256", "dirhash"]},
+                "value": {"type": "string", "pattern": f"^{_HEX}$"},
+            },
+            "required": ["algo", "value"],
+            "additionalProperties": False,
+        },
+        {"type": "object", "additionalProperties": {"type": "string", "pattern": f"^sha256:{_HEX}$"}, "minProperties": 1},
+        {"type": "null"},
+    ],
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Defaults(_Strict):
+    """Any field of an entry, for the entries that do not have it."""
+
+    model_ref: str | None = Field(None, description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY.")
+    expected_digest: Annotated[Any, WithJsonSchema(_EXPECTED_SCHEMA)] = None
+    strict_verification: bool = Field(True, description="A mismatch fails the build.")
+    engine: str = Field("llamacpp", pattern=ENGINE_PATTERN, description="Who is to load it: llamacpp, vllm, tgi, …")
+    handoff: str = Field(DEFAULT_HANDOFF, description="Where the handoff is written; {runtime_dir}, {name} and {engine} expand.")
+
+
+class Entry(Defaults):
+    """One model."""
+
+    model_ref: str = Field(description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY.")
+
+
+class Network(_Strict):
+    """What may be contacted."""
+
+    allow: list[str] = Field([], description="Hosts that may be contacted; empty is offline.")
+
+
+class _Document(_Strict):
+    cache_dir: str = Field("~/.cache/models", description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins.")
+    runtime_dir: str = Field(".runtime", description="Where handoffs, digests and provenance are written.")
+    network: Network = Network()
+    recheck: Literal["xxh3", "sha256"] = Field("xxh3", description="How a file whose times moved is confirmed.")
+
+
+class Project(_Document):
+    """The models of a project."""
+
+    defaults: Defaults = Defaults()
+    models: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Entry] = Field(description="The models, by name.")
+
+
+class Single(_Document, Entry):
+    """One model, as the original tool wrote it."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the file."""
+    project, single = (model.model_json_schema(ref_template=f"#/$defs/{{model}}") for model in (Project, Single))
+    definitions = {**project.pop("$defs", {}), **single.pop("$defs", {}), "Project": project, "Single": single}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "models.yaml of model-provisioner",
+        "$defs": definitions,
+        "if": {"required": ["models"]},
+        "then": {"$ref": "#/$defs/Project"},
+        "else": {"$ref": "#/$defs/Single"},
+    }
