@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,12 @@ def project(tmp_path: Path) -> Project:
     root = tmp_path / "a project"
     root.mkdir()
     return Project(root, tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> Path:
+    """The models of `scripts/build_tiny_model.py`: F32, Q8_0, three shards, and an adapter."""
+    folder = tmp_path_factory.mktemp("tiny models")
+    script = Path(__file__).parents[1] / "scripts" / "build_tiny_model.py"
+    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+    return folder

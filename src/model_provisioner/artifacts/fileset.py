@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from model_provisioner.artifacts.missing import explain, near_names
+from model_provisioner.artifacts.unreachable import explain, near_names
 from model_provisioner.errors import UnreadableModelError, UnsoundModelError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
 
     Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
     """
-    path = os.path.join(os.getcwd(), path)
+    if not os.path.isabs(path):
+        path = os.path.join(os.getcwd(), path)
     try:
         status = os.stat(path)
     except OSError as error:
@@ -94,16 +95,22 @@ def _check_shard(shard: Member, names: list[str]) -> None:
     except OSError as error:
         if error.errno != errno.ENOENT or os.path.islink(shard.path):
             raise explain(shard.path, error) from None
-        similar = near_names(shard.path, besides=names)
+        similar = near_names(shard.path, lambda name: name not in names and not _is_shard_of_another(name, shard.name))
         raise UnsoundModelError(
             f"a shard of the split is missing: {shard.name}",
             where=os.path.dirname(shard.path),
             expected=f"{len(names)} shards, {names[0]} to {names[-1]}",
-            found=f"a similar name: {similar[0]}" if similar else f"no {shard.name}",
+            found=f"a file of a similar name, {similar[0]}" if similar else "",
             fix="rename it back if it is that shard, else get the shard again" if similar else "get the shard again",
         ) from None
     if not stat.S_ISREG(mode):
         raise _not_a_file(shard.path, mode)
+
+
+def _is_shard_of_another(name: str, shard: str) -> bool:
+    """Tell whether a name is that of a sound shard of another model than the shard's."""
+    this, that = _SHARD.fullmatch(shard), _SHARD.fullmatch(name)
+    return this is not None and that is not None and this["prefix"] != that["prefix"]
 
 
 def _folder(path: str, stores: tuple[str, ...]) -> FileSet:

@@ -1,0 +1,85 @@
+"""Why a path can't be reached, in words: which part of it is missing, broken or closed, and what was perhaps meant."""
+
+from __future__ import annotations
+
+import errno
+import os
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import ModelNotFoundError, UnreadableModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LISTED = 1000
+"""How many names of a folder are compared, so that a mistyped path in a huge one is told at once."""
+
+
+def explain(path: str, error: OSError) -> ModelNotFoundError | UnreadableModelError:
+    """Return the error for an absolute path that the operating system refused to look at or to list."""
+    stop = _first_refused(path)
+    folder = os.path.dirname(stop) if stop else path
+    match error.errno:
+        case errno.ENOENT:
+            return _not_there(path, stop or path)
+        case errno.ENOTDIR:
+            what, found = "a file where a folder belongs", f"{folder} is a file"
+            fix = "check the path"
+        case errno.EACCES | errno.EPERM:
+            what, found = "no permission to look into a folder", folder
+            fix = "give yourself read and search permission (r-x) for that folder"
+        case errno.ELOOP:
+            what, found = "a link that leads in a circle", stop
+            fix = "name the file itself"
+        case errno.ENAMETOOLONG:
+            what, found = "a name longer than the file system takes", f"{len(os.fsencode(path))} bytes"
+            fix = "use a shorter path"
+        case _:
+            what, found = "the path can't be reached", error.strerror or str(error)
+            fix = "check that its disk is there and sound"
+    return UnreadableModelError(what, where=path, found=found, fix=fix)
+
+
+def near_names(path: str, candidate: Callable[[str], bool] = bool) -> list[str]:
+    """Return the names beside `path` that its last name may have been meant to be, the nearest first."""
+    import difflib
+
+    folder, name = os.path.split(path)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in islice(entries, LISTED) if candidate(entry.name))
+    except OSError:
+        return []
+    folded = {other.casefold(): other for other in names}
+    return [folded[match] for match in difflib.get_close_matches(name.casefold(), folded)]
+
+
+def _not_there(path: str, stop: str) -> ModelNotFoundError:
+    if os.path.islink(stop):
+        return ModelNotFoundError(
+            "a link that leads nowhere",
+            where=path,
+            found=f"{stop} links to {os.readlink(stop)}, which is not there",
+            fix="mend the link, or name the file itself",
+        )
+    similar = near_names(stop)
+    return ModelNotFoundError(
+        "there is no such file or folder",
+        where=path,
+        found="" if stop == path else f"no folder {stop}",
+        fix=f"did you mean {' or '.join(similar)}?"
+        if similar
+        else "check the path; a relative one starts at the folder of models.yaml",
+    )
+
+
+def _first_refused(path: str) -> str:
+    """Return the shortest beginning of an absolute path that can't be looked at; empty where all of it can."""
+    ends = [place for place, character in enumerate(path) if character == "/" and place > 0]
+    for end in [*ends, len(path)]:
+        try:
+            os.stat(path[:end])
+        except OSError:
+            return path[:end]
+    return ""
