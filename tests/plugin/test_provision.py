@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -137,10 +138,10 @@ def test_a_second_run_finds_all_current_and_reads_nothing(tiny):
     settle()
     tiny.provision()
     handoff = tiny.root / ".runtime/engines/llamacpp.json"
-    before = os.stat(handoff)
+    before = handoff.stat()
     answer = tiny.provision()
     assert re.fullmatch(r"1 model: 1 current \(\d+\.\d\d s\)\n", answer.out)
-    assert os.stat(handoff) == before
+    assert (handoff.stat().st_ino, handoff.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert len(tiny.provenance()) == 1
 
 
@@ -148,8 +149,18 @@ def test_a_no_op_reads_no_byte_of_a_model(tiny):
     settle()
     tiny.provision()
     trace = tiny.root.parent / "trace"
-    run = subprocess.run(["strace", "-f", "-e", "trace=openat,open", "-o", trace, "true"], check=False)
-    assert run.returncode == 0, "strace is needed: apt-get install strace"
+    command = [sys.executable, "-m", "doit", "provision"]
+    subprocess.run(
+        ["strace", "-f", "-e", "trace=open,openat,openat2,creat,rename,unlink", "-o", trace, *command],
+        cwd=tiny.root,
+        env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(tiny.state)},
+        check=True,
+        capture_output=True,
+    )
+    calls = trace.read_text()
+    assert "models.yaml" in calls
+    assert "tiny.gguf" not in calls
+    assert "rename(" not in calls
 
 
 def test_a_touched_file_is_confirmed_and_said_to_be(tiny):

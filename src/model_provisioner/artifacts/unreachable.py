@@ -27,7 +27,8 @@ def explain(path: str, error: OSError) -> ModelNotFoundError | UnreadableModelEr
             what, found = "a file where a folder belongs", f"{folder} is a file"
             fix = "check the path"
         case errno.EACCES | errno.EPERM:
-            what, found = "no permission to look into a folder", folder
+            what = "no permission to look into a folder"
+            found = f"{stop} links to {os.readlink(stop)}" if os.path.islink(stop) else folder
             fix = "give yourself read and search permission (r-x) for that folder"
         case errno.ELOOP:
             what, found = "a link that leads in a circle", stop

@@ -52,7 +52,8 @@ class Digest:
     @classmethod
     def parse(cls, text: str) -> Digest:
         """Read `sha256:<hex>` or `dirhash:<hex>`, the form that `str` gives back."""
-        algo, colon, value = text.strip().partition(":")
+        text = text.strip()
+        algo, colon, value = text.partition(":")
         if not colon:
             raise InvalidDigestError(
                 "a digest names its algorithm",
