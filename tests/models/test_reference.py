@@ -63,7 +63,9 @@ def test_forms_and_ids(text, value, id):
     assert ref.is_local == isinstance(value, LocalRef)
 
 
-@pytest.mark.parametrize("text", ["file:models/x.gguf", "models/x.gguf", "./models//x.gguf", "local:models/y/../x.gguf"])
+@pytest.mark.parametrize(
+    "text", ["file:models/x.gguf", "models/x.gguf", "./models//x.gguf", "local:models/y/../x.gguf"]
+)
 def test_the_id_of_a_relative_path_is_taken_from_the_working_directory(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     assert ModelRef.parse(text).id == f"local:{tmp_path}/models/x.gguf"

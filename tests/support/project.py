@@ -52,7 +52,7 @@ class Project:
         environ = {
             **os.environ,
             "MODEL_PROVISIONER_STATE_DIR": str(self.state),
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": "error,ignore::ResourceWarning",  # doit leaves the pipes of its commands open
             **self.environ,
         }
         return subprocess.Popen(

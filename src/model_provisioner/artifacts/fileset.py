@@ -145,19 +145,19 @@ def _walk(top: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     folders = [""]
     while folders:
         below = folders.pop()
-        folder = os.path.join(top, below)
+        folder = os.path.join(top, below) if below else top
         try:
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise explain(folder, error) from None
         for entry in found:
-            name = below + entry.name
+            name = f"{below}/{entry.name}" if below else entry.name
             if not entry.is_dir(follow_symlinks=False):
                 if entry.name != ".DS_Store":
                     yield name, entry
             elif entry.name != ".git" and not f"/{name}".endswith("/.cache/huggingface"):
-                folders.append(f"{name}/")
+                folders.append(name)
 
 
 def _check_name(name: str, where: str) -> None:
@@ -182,7 +182,7 @@ def _check_name(name: str, where: str) -> None:
 def _check_link(link: str, allowed: list[str]) -> None:
     """Refuse a link that leads out of the `allowed` folders, to a folder, or nowhere."""
     try:
-        target = os.path.realpath(link, strict=True)
+        target = os.path.realpath(link)
         mode = os.stat(target).st_mode
     except OSError as error:
         raise explain(link, error) from None

@@ -59,7 +59,9 @@ class Digest:
                 "a digest names its algorithm",
                 expected="sha256:<64 hexadecimal digits>",
                 found=repr(text),
-                fix=f"write sha256:{text}" if _HEX.fullmatch(text.lower()) else "run `sha256sum FILE` and copy the first word",
+                fix=f"write sha256:{text}"
+                if _HEX.fullmatch(text.lower())
+                else "run `sha256sum FILE` and copy the first word",
             )
         return cls(algo.lower(), value)
 

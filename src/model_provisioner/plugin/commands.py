@@ -100,15 +100,14 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     @wraps(Run._execute)  # doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
-        from model_provisioner.plugin.reporter import ModelReporter, Tally
+        from model_provisioner.plugin.reporter import ModelReporter, tallying
 
         with open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else nullcontext(outfile) as stream:
             if reporter == "models":
-                chosen: Any = ModelReporter(stream, self.loader.session, self._progress, self._named)
+                tally = tallying(ModelReporter)(stream, self.loader.session, self._progress, self._named)
             else:
                 kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
-                chosen = kind(stream, {"failure_verbosity": params["failure_verbosity"]})
-            tally = Tally(chosen)
+                tally = tallying(kind)(stream, {"failure_verbosity": params["failure_verbosity"]})
             code = super()._execute(outfile=stream, reporter=tally, **params)
         return tally.exit_code if code else 0
 

@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Passes every report on to another reporter and remembers how the run went, for the exit code."""
+    """Remembers how a run went, for the exit code; mixed into the reporter that shows it."""
 
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
-        self.failed = self.broken = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reporter, name)
+    failed = broken = False
 
     def add_failure(self, task: Task, fail: Any) -> None:
         """Tell a model that failed (and what was skipped for it) from something that broke."""
@@ -37,17 +32,22 @@ class Tally:
             self.failed = True
         else:
             self.broken = True
-        self._reporter.add_failure(task, fail)
+        super().add_failure(task, fail)  # type: ignore[misc]  # the reporter's
 
     def runtime_error(self, message: str) -> None:
         """Note that the run ended before its end."""
         self.broken = True
-        self._reporter.runtime_error(message)
+        super().runtime_error(message)  # type: ignore[misc]  # the reporter's
 
     @property
     def exit_code(self) -> int:
         """2 if something broke, else 1 if a model failed, else 0."""
         return 2 if self.broken else 1 if self.failed else 0
+
+
+def tallying(reporter: type) -> type:
+    """Return the class of a reporter that tallies as well."""
+    return type(reporter.__name__, (Tally, reporter), {})
 
 
 class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types

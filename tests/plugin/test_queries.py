@@ -1,0 +1,121 @@
+"""`model-list`, `model-show`, `model-why`, `model-schema`."""
+
+import json
+import os
+
+import pytest
+
+from tests.support.project import settle
+
+
+@pytest.fixture
+def two(project):
+    project.add_tiny("good.gguf")
+    project.write("bad.gguf", b"GGUF")
+    project.models(
+        "defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\n"
+        "models:\n"
+        "  good: {model_ref: 'file:good.gguf'}\n"
+        "  bad: {model_ref: 'file:bad.gguf'}\n"
+    )
+    settle()
+    project.provision(code=1)
+    return project
+
+
+def test_list_is_a_table_of_80_columns(two):
+    out = two.doit("model-list").out
+    assert out.splitlines() == [
+        "NAME  STATE   CHECK      SIZE  TYPE        DIGEST",
+        "bad   Failed  error         -",
+        "good  Active  warn   105.2 KB  llama Q8_0  " + two.rows()["good"]["digest"][7:19],
+    ]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_list_all_shows_every_project(two, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    out = two.doit("model-list", "--all", cwd=other).out
+    assert f"{two.root}:\n" in out
+    answer = two.doit("model-list", cwd=other, code=3)
+    assert answer.err.startswith("ERROR: no models.yaml here or in a folder above\n")
+
+
+def test_before_the_first_run_the_list_says_what_to_do(project):
+    project.models("models: {}\n")
+    assert project.doit("model-list").out == "no models are registered yet: run `doit provision`\n"
+    assert not project.state.exists()
+    assert json.loads(project.doit("model-list", "--json").out) == []
+
+
+def test_show_by_name_and_id(two):
+    by_name = two.doit("model-show", "good").out
+    model_id = f"local:{two.root}/good.gguf"
+    assert by_name == two.doit("model-show", model_id).out
+    assert f"id                     {model_id}\n" in by_name
+    assert "facts.context_length   256\n" in by_name
+    (row,) = json.loads(two.doit("model-show", "--json", "good").out)
+    assert row["facts"]["vocabulary_size"] == 259
+    assert row["lifecycle"] == "Active"
+    assert "reason" in two.doit("model-show", "bad").out
+
+
+def test_show_of_an_unknown_model(two):
+    answer = two.doit("model-show", "none", code=3)
+    assert answer.err == (
+        "ERROR: no model has the name or id 'none'\n"
+        f"  where     {two.state}/catalog.db\n"
+        "  fix       see `doit model-list`, or `doit model-list --all`\n"
+    )
+    assert two.doit("model-show", code=3).err.startswith("ERROR: model-show takes one NAME or ID\n")
+
+
+def test_why_in_words(two):
+    assert two.doit("model-why", "good").out == "good is current: nothing would be done\n"
+    os.utime(two.root / "good.gguf", (1e9, 1e9))
+    assert two.doit("model-why", "good").out == (
+        "good would be provisioned again:\n  verify    mtime changed, content same (xxh3)\n"
+    )
+    assert two.doit("model-why", "good").out.endswith("content same (xxh3)\n")  # asking changed nothing
+    data = bytearray((two.root / "good.gguf").read_bytes())
+    data[-1] ^= 1
+    two.write("good.gguf", bytes(data))
+    assert two.why("good") == ["mtime changed, content differs (xxh3)"]
+    two.write("good.gguf", bytes(data) + b"x")
+    assert two.why("good") == ["size 105,249 bytes, was 105,248 bytes"]
+    (two.root / "good.gguf").unlink()
+    assert two.why("good") == ["there is no such file or folder"]
+
+
+def test_why_of_an_unknown_name(two):
+    answer = two.doit("model-why", "god", code=3)
+    assert answer.err == (
+        "ERROR: no model has the name 'god'\n"
+        f"  where     {two.root}/models.yaml\n"
+        "  expected  one of bad, good\n"
+    )
+
+
+def test_the_catalog_is_read_where_nothing_can_be_written(two):
+    """A copy is read where SQLite could not make its index."""
+    os.chmod(two.state, 0o500)
+    try:
+        assert "good  Active" in two.doit("model-list").out
+    finally:
+        os.chmod(two.state, 0o700)
+
+
+def test_a_foreign_catalog_is_refused_and_left_alone(two):
+    path = two.state / "catalog.db"
+    path.write_bytes(b"precious" * 1000)
+    answer = two.doit("model-list", code=2)
+    assert "the catalog is damaged or not a database" in answer.err
+    answer = two.provision(code=2)
+    assert "the catalog is damaged or not a database" in answer.all
+    assert path.read_bytes() == b"precious" * 1000
+
+
+def test_the_schema_is_json(project):
+    schema = json.loads(project.doit("model-schema").out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
