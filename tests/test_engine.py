@@ -53,7 +53,11 @@ def test_llama_cpp_loads_the_path_of_the_handoff(project, tiny_models, kind):
 
     path = project.root / ".runtime/engines/llamacpp.json"
     with subprocess.Popen(
-        [sys.executable, "-c", ENGINE, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", ENGINE, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as engine:
         try:
             address = engine.stdout.readline().strip()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
+from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import ensure_state_folder, state_folder
-from model_provisioner.errors import ConfigError, InputError, InvalidReferenceError, ModelNotFoundError, ProvisionError
+from model_provisioner.errors import ConfigError, InputError, ProvisionError
 from model_provisioner.models.reference import LocalRef, ModelRef
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
@@ -79,7 +79,9 @@ class ModelProvisioner:
                 return Path(row.path)
         return None
 
-    def _ensure(self, asked: str | ModelRef, expected: Expected | None, *, model_id: str | None = None) -> ResolvedModel:
+    def _ensure(
+        self, asked: str | ModelRef, expected: Expected | None, *, model_id: str | None = None
+    ) -> ResolvedModel:
         ensure_state_folder(self._state)
         ref = _parse(asked)
         name = model_id or ref.id

@@ -95,7 +95,7 @@ class DigestMismatchError(ProvisionError):
             where=path,
             expected=wanted,
             found=f"{actual} ({detail})" if detail else actual,
-            fix="get the file again from its source; if the new bytes are the right ones, put the found digest into expected_digest",
+            fix="get the file again from its source; if the new bytes are right, put the found digest into expected_digest",
         )
 
 

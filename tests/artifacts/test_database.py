@@ -7,7 +7,13 @@ from contextlib import closing
 
 import pytest
 
-from model_provisioner.artifacts.database import Database, ForeignDatabaseError, ReadOnlyDatabase, from_column, to_column
+from model_provisioner.artifacts.database import (
+    Database,
+    ForeignDatabaseError,
+    ReadOnlyDatabase,
+    from_column,
+    to_column,
+)
 from model_provisioner.errors import StorageError
 
 SCHEMA = "CREATE TABLE t (x); CREATE INDEX i ON t (x)"

@@ -266,6 +266,57 @@ def test_a_tensor_type_that_is_not_known_yet_is_told_and_counted(facts):
     assert found.notes == ("tensor type 99 is newer than this program: the sizes of such tensors were not checked",)
 
 
+@pytest.mark.parametrize("key", ["llama.context_length", "split.count", "general.file_type"])
+def test_a_number_that_is_an_array_is_not_told(facts, key):
+    found = facts(gguf({**LLAMA, key: array(U32, [bytes(4)])}))
+    assert (found.context_length, found.split, found.quantization) == (None, None, None)
+
+
+def test_a_context_length_that_is_an_array_is_told(facts):
+    found = facts(gguf({**LLAMA, "llama.context_length": array(U32, [bytes(4)])}))
+    assert found.notes == ("llama.context_length has the type array, which llama.cpp refuses: it takes uint32 only",)
+
+
+def test_a_negative_context_length_is_not_told(facts):
+    assert facts(gguf({**LLAMA, "llama.context_length": scalar(I32, -1)})).context_length is None
+
+
+@pytest.mark.parametrize(("value", "name"), [(u32(1), "uint32"), (array(U8, [b"a"]), "array")])
+def test_a_tokenizer_that_is_no_string_is_told(facts, value, name):
+    found = facts(gguf({**LLAMA, "tokenizer.ggml.model": value}))
+    assert found.tokenizer_model is None
+    assert found.notes == (f"tokenizer.ggml.model has the type {name}, which llama.cpp refuses: it takes string only",)
+
+
+def test_an_array_of_arrays_is_told(facts):
+    found = facts(gguf({**LLAMA, "x": array(ARRAY, [array(U8, [b"a"]).raw])}))
+    assert found.notes == ("x is an array of arrays, which llama.cpp refuses",)
+
+
+def test_many_unknown_tensor_types_make_one_short_note(facts):
+    tensors = [Tensor(name=f"t{number}", type=1000 + number, size=0) for number in range(300)]
+    assert facts(gguf(LLAMA, tensors)).notes == (
+        "tensor type 1000, 1001, 1002, 1003 is newer than this program: the sizes of such tensors were not checked",
+    )
+
+
+def test_the_file_is_read_once_however_many_arrays_it_holds(tmp_path, monkeypatch):
+    """65,000 small arrays once cost 65,000 reads of a window."""
+    path = tmp_path / "x.gguf"
+    path.write_bytes(
+        gguf([*LLAMA.items(), *((f"k{number}", strings(["a"])) for number in range(5000))]) + bytes(1 << 20)
+    )
+    read_bytes = []
+
+    def counting(fd, count, offset, pread=os.pread):
+        read_bytes.append(count)
+        return pread(fd, count, offset)
+
+    monkeypatch.setattr(os, "pread", counting)
+    read(path)
+    assert sum(read_bytes) <= 2 * path.stat().st_size
+
+
 # ---- what is refused
 
 
@@ -403,6 +454,17 @@ def test_a_broken_header_is_refused(refusal, data, words):
             [Tensor(shape=(1 << 32, 1 << 31), size=0)],
             message("tensor a is larger than any", found="shape [4294967296, 2147483648]"),
         ),
+        *(
+            (
+                [Tensor(), Tensor(name="b", offset=offset)],
+                message("tensor b does not start where the one before it ends", "offset 128", f"offset {offset}"),
+            )
+            for offset in (0, 256)
+        ),
+        (
+            [Tensor(shape=(), type=8)],
+            message("tensor a does not fill its blocks", "rows of a multiple of 32 elements (Q8_0)", "rows of 1"),
+        ),
         ([Tensor(offset=1)], message("tensor a is not aligned", "an offset in steps of 32", "1")),
         (
             [Tensor(shape=(33,), type=8)],
@@ -413,6 +475,13 @@ def test_a_broken_header_is_refused(refusal, data, words):
 )
 def test_a_broken_tensor_is_refused(refusal, tensors, words):
     assert refusal(gguf(LLAMA, tensors)) == words
+
+
+def test_a_tensor_of_unknown_type_must_start_inside_the_file(refusal):
+    tensors = [Tensor(type=99), Tensor(name="b", type=99, offset=1 << 40)]
+    assert refusal(gguf(LLAMA, tensors, data=128)) == message(
+        "the file ends before its tensors do", "1,099,511,627,936 bytes", "288 bytes", CUT
+    )
 
 
 def test_every_cut_of_the_shipped_model_is_refused(tmp_path):

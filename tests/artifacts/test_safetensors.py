@@ -145,6 +145,30 @@ def test_a_broken_file_is_refused(facts, data, words):
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize("dtype", ["F32", "NEW"])
+@pytest.mark.parametrize("shape", [[1 << 62] * 2, [1 << 62] * 1000, [1] * 100, [(1 << 63) - 1] * 200_000])
+def test_a_shape_that_no_tensor_has_is_refused_before_it_is_multiplied(facts, dtype, shape):
+    with pytest.raises(UnsoundModelError) as caught:
+        facts(file({"a": tensor(dtype, shape)}))
+    assert str(caught.value) == message("tensor a is larger than any", found=f"shape {shape}"[:256])
+
+
+@pytest.mark.parametrize("metadata", [{"format": 1}, [], "pt"])
+def test_metadata_is_strings_to_strings(facts, metadata):
+    with pytest.raises(UnsoundModelError) as caught:
+        facts(file({"__metadata__": metadata}))
+    assert str(caught.value) == message("__metadata__ is not what the format allows", "strings to strings")
+
+
+def test_two_tensors_of_one_name_are_refused(facts):
+    one = json.dumps(tensor()).encode()
+    with pytest.raises(UnsoundModelError) as caught:
+        facts(file(b'{"a": ' + one + b', "a": ' + one + b"}"))
+    assert str(caught.value) == message(
+        "the JSON in it can't be read", "a JSON object", "a name stands twice in one object"
+    )
+
+
 CONFIG = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

@@ -123,7 +123,17 @@ def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_
             data = (project.root / f"{name}.gguf").read_bytes()
             (project.root / f"{name}.gguf").write_bytes(data)
         command = [sys.executable, "-m", "doit", "provision", "-n", "1"]
-        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={at}"]
+        trace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:signal=KILL:when={at}",
+        ]
         environ = {**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(project.state)}
         run = subprocess.run([*trace, *command], cwd=project.root, env=environ, capture_output=True, check=False)
         killed = run.returncode != 0
@@ -209,7 +219,9 @@ def test_a_full_disk_is_told_and_the_next_run_mends(project):
 def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
     several(project, "a")
     project.state.mkdir(mode=0o700)
-    code, said = mounted(project, f"mount -t tmpfs -o size=16k,mode=700 tmpfs {shlex.quote(str(project.state))}", "provision")
+    code, said = mounted(
+        project, f"mount -t tmpfs -o size=16k,mode=700 tmpfs {shlex.quote(str(project.state))}", "provision"
+    )
     assert code == 2, said
     assert "fix" in said
     assert project.handoff("a") is None
@@ -218,7 +230,9 @@ def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
 def test_a_read_only_project_is_told(project):
     several(project, "a")
     here = shlex.quote(str(project.root))
-    code, said = mounted(project, f"mount --bind {here} {here} && mount -o remount,ro,bind {here} && cd {here}", "provision")
+    code, said = mounted(
+        project, f"mount --bind {here} {here} && mount -o remount,ro,bind {here} && cd {here}", "provision"
+    )
     assert code == 2
     assert "Read-only file system" in said
     assert "point runtime_dir (or the handoff) to a folder that can be written" in said

@@ -46,11 +46,20 @@ def test_provision_and_run_share_one_state(hosted):
     assert not list(hosted.root.glob(".doit*"))
 
 
-@pytest.mark.parametrize("options", [["-n", "2"], ["-n", "2", "-P", "process"], ["-n", "0"], ["--always-execute"], ["-s"]])
+@pytest.mark.parametrize("options", [["-n", "2"], ["-n", "2", "-P", "process"], ["-n", "0"], ["--always-execute"]])
 @pytest.mark.parametrize("command", ["run", "provision"])
 def test_every_way_to_run(hosted, command, options):
-    names = ["models:verify:tiny", "models:register:tiny", "models:handoff:tiny"] if options == ["-s"] else []
-    hosted.doit(command, *options, *names)
+    hosted.doit(command, *options)
+    assert hosted.handoff()
+    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert len(hosted.provenance()) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "provision"])
+def test_one_step_at_a_time(hosted, command):
+    for step in ("verify", "register", "handoff"):
+        assert hosted.handoff() is None
+        hosted.doit(command, "--single", f"models:{step}:tiny")
     assert hosted.handoff()
     assert hosted.rows()["tiny"]["lifecycle"] == "Active"
     assert len(hosted.provenance()) == 1
@@ -185,7 +194,9 @@ def test_a_task_that_takes_our_name_is_bad_input(tiny):
 
 
 def test_a_failing_task_of_the_project_is_told_as_doit_tells_it(hosted):
-    hosted.write("dodo.py", DODO + "def task_make():\n    return {'actions': ['false'], 'targets': ['models/tiny.gguf']}\n")
+    hosted.write(
+        "dodo.py", DODO + "def task_make():\n    return {'actions': ['false'], 'targets': ['models/tiny.gguf']}\n"
+    )
     answer = hosted.provision(code=1)
     assert "TaskFailed - taskid:make" in answer.out
     assert "FAIL  tiny  what it needs failed: make\n" in answer.out

@@ -271,7 +271,9 @@ def test_one_failure_stops_no_other(project):
     project.add_tiny("good.gguf")
     project.write("bad.gguf", b"GGUF")
     handoff = '"{runtime_dir}/engines/{name}.json"'
-    project.models("models:\n  bad:\n" + entry("bad.gguf", handoff=handoff) + "  good:\n" + entry("good.gguf", handoff=handoff))
+    project.models(
+        "models:\n  bad:\n" + entry("bad.gguf", handoff=handoff) + "  good:\n" + entry("good.gguf", handoff=handoff)
+    )
     answer = project.provision(code=1)
     assert "2 models: 1 done, 1 failed" in answer.out
     assert project.handoff("good")

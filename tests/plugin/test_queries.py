@@ -91,9 +91,7 @@ def test_why_in_words(two):
 def test_why_of_an_unknown_name(two):
     answer = two.doit("model-why", "god", code=3)
     assert answer.err == (
-        "ERROR: no model has the name 'god'\n"
-        f"  where     {two.root}/models.yaml\n"
-        "  expected  one of bad, good\n"
+        f"ERROR: no model has the name 'god'\n  where     {two.root}/models.yaml\n  expected  one of bad, good\n"
     )
 
 

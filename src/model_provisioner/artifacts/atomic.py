@@ -99,4 +99,6 @@ def storage_error(what: str, path: str, error: OSError) -> StorageError:
         "EISDIR": "a folder has the name of this file: rename it",
     }
     name = errno.errorcode.get(error.errno or 0, "")
-    return StorageError(what, where=path, found=error.strerror or str(error), fix=fixes.get(name, "mend that and run again"))
+    return StorageError(
+        what, where=path, found=error.strerror or str(error), fix=fixes.get(name, "mend that and run again")
+    )

@@ -69,8 +69,8 @@ CREATE TABLE model (
 ) WITHOUT ROWID;
 CREATE INDEX model_id ON model (id)
 """
-_SELECT = f"SELECT {', '.join(_NAMES)} FROM model"  # noqa: S608  names of ours
-_REPLACE = f"REPLACE INTO model ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM model"
+_REPLACE = f"REPLACE INTO model ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
 
 
 def now() -> str:

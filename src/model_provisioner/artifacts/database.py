@@ -28,7 +28,9 @@ class ForeignDatabaseError(StorageError):
 class Database:
     """One SQLite file. Opened at its first use; usable from every thread, and from a forked child."""
 
-    def __init__(self, path: str, *, title: str, application_id: int, version: int, schema: str, busy_seconds: float = 30.0) -> None:
+    def __init__(
+        self, path: str, *, title: str, application_id: int, version: int, schema: str, busy_seconds: float = 30.0
+    ) -> None:
         self.path, self.title, self._busy_seconds = path, title, busy_seconds
         self._application_id, self._version, self._schema = application_id, version, schema
         self._lock = threading.RLock()
@@ -68,7 +70,9 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
         try:
             if self._read_version(connection) is None:
                 self._create(connection)
@@ -99,7 +103,7 @@ class Database:
                 where=self.path,
                 expected=f"schema version {self._version}",
                 found=f"schema version {version}",
-                fix="it was left as it is: use that version, move the file away, or set MODEL_PROVISIONER_STATE_DIR to another folder",
+                fix="it was left as it is: use that version, move it away or set MODEL_PROVISIONER_STATE_DIR to another folder",
             )
         return version
 

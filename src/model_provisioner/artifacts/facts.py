@@ -75,7 +75,9 @@ def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
     for number, (name, path, facts) in enumerate(shards):
         split = facts.split
         if split is None:
-            raise _foreign(name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own")
+            raise _foreign(
+                name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own"
+            )
         if split.count != len(shards):
             raise _foreign(name, path, f"split.count {len(shards)}", f"split.count {split.count}")
         if split.number != number:

@@ -9,13 +9,12 @@ bounded by the limits below whatever the file says.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import struct
 from collections import Counter
-from typing import Any, NoReturn
+from typing import Any
 
 from model_provisioner.artifacts.facts import Facts, Split
+from model_provisioner.artifacts.gguf_cursor import MAX_SHOWN, Cursor
 from model_provisioner.artifacts.gguf_types import (
     ARRAY,
     FILE_TYPES,
@@ -26,17 +25,14 @@ from model_provisioner.artifacts.gguf_types import (
     TENSOR_TYPES,
     TYPE_NAMES,
     U32,
-    U64,
 )
-from model_provisioner.errors import UnsoundModelError, printable
+from model_provisioner.errors import printable
 
-WINDOW = 1 << 20
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_NAME = (1 << 16) - 1
-MAX_STRINGS = 1 << 24
 MAX_NESTING = 3
-MAX_SHOWN = 256
+MAX_NOTES = 16
 
 _STRINGS_KEPT = {"general.architecture", "general.type", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
 _NUMBERS_KEPT = {"general.alignment", "general.file_type", "split.no", "split.count", "split.tensors.count"}
@@ -50,112 +46,14 @@ def read_gguf(fd: int, path: str, size: int) -> Facts:
 
     Raises `UnsoundModelError` for whatever llama.cpp would refuse, and for a file that ends before its tensors do.
     """
-    header = _Header(_Cursor(fd, path, size))
+    header = _Header(Cursor(fd, path, size))
     return header.read()
-
-
-class _Cursor:
-    """A place in the file that moves forward; every step is checked against the file's size before it is taken."""
-
-    def __init__(self, fd: int, path: str, size: int) -> None:
-        self._fd, self.path, self.size = fd, path, size
-        self.offset = 0
-        self._strings = 0
-        self._window, self._start = b"", 0
-
-    def fail(self, what: str, *, expected: str = "", found: str = "", fix: str = "") -> NoReturn:
-        """Raise the error of an unsound file."""
-        fix = fix or "get the file again from its source: its header is damaged"
-        raise UnsoundModelError(what, where=self.path, expected=expected, found=found, fix=fix)
-
-    def need(self, count: int, what: str) -> None:
-        """Check that `count` bytes are left."""
-        if count > self.size - self.offset:
-            self.fail(
-                f"the file ends inside {what}",
-                expected=f"{count:,} bytes at offset {self.offset:,}",
-                found=f"{self.size - self.offset:,} bytes to the end of the file",
-                fix="get the file again from its source: it was cut off, or its header is damaged",
-            )
-
-    def skip(self, count: int, what: str) -> None:
-        """Go `count` bytes forward."""
-        self.need(count, what)
-        self.offset += count
-
-    def take(self, count: int, what: str) -> bytes:
-        """Return the next `count` bytes: a few, for they are held in memory."""
-        self.need(count, what)
-        at = self.offset - self._start
-        if at < 0 or at + count > len(self._window):
-            self._load(max(WINDOW, count))
-            at = 0
-        self.offset += count
-        return self._window[at : at + count]
-
-    def number(self, layout: struct.Struct, what: str) -> Any:
-        """Return the next number."""
-        return layout.unpack(self.take(layout.size, what))[0]
-
-    def count(self, what: str) -> int:
-        """Return the next length or count."""
-        return int(self.number(SCALARS[U64], what))
-
-    def string(self, what: str, limit: int) -> bytes:
-        """Return the next string, of at most `limit` bytes."""
-        length = self.count(what)
-        if length > limit:
-            self.need(length, what)
-            self.fail(f"{what} is too long", expected=f"at most {limit:,} bytes", found=f"{length:,} bytes")
-        return self.take(length, what)
-
-    def text(self, what: str) -> str:
-        """Return the next string as it can be shown: its beginning, made safe to print."""
-        length = self.count(what)
-        self.need(length, what)
-        kept = self.take(min(length, 4 * MAX_SHOWN), what)
-        self.offset += length - len(kept)
-        return printable(kept.decode("utf-8", "replace"))[:MAX_SHOWN]
-
-    def sha256(self, what: str) -> str:
-        """Return the SHA-256 of the next string, in hexadecimal."""
-        left = self.count(what)
-        self.need(left, what)
-        digest = hashlib.sha256()
-        while left:
-            part = self.take(min(left, WINDOW), what)
-            digest.update(part)
-            left -= len(part)
-        return digest.hexdigest()
-
-    def skip_strings(self, count: int, what: str) -> None:
-        """Go past `count` strings. A vocabulary has some hundred thousand: this loop is what reading a header costs."""
-        self._strings += count
-        if self._strings > MAX_STRINGS:
-            self.fail(f"{what} is too long", expected=f"at most {MAX_STRINGS:,} strings in all arrays", found=f"{count:,} strings")
-        unpack = SCALARS[U64].unpack_from
-        while count:
-            self.need(8 * count, what)
-            self._load(WINDOW)
-            window = self._window
-            last = len(window) - 8
-            at = 0
-            while count and at <= last:
-                at += 8 + unpack(window, at)[0]
-                count -= 1
-            self.skip(at, what)
-
-    def _load(self, count: int) -> None:
-        self._start = self.offset
-        self._window = os.pread(self._fd, count, self.offset)
-        if len(self._window) < min(count, self.size - self.offset):
-            self.fail("the file became shorter while it was read", fix="wait until what writes it has ended, then run again")
 
 
 class _Header:
     """What is gathered while the header goes by."""
 
-    def __init__(self, cursor: _Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._strings: dict[str, str] = {}
         self._numbers: dict[str, tuple[int, Any]] = {}
@@ -204,7 +102,10 @@ class _Header:
         version = cursor.number(SCALARS[U32], "the version")
         if version in (0x02000000, 0x03000000):
             cursor.fail(
-                "a big-endian GGUF file", expected="little-endian", found="big-endian", fix="convert it: gguf-convert-endian"
+                "a big-endian GGUF file",
+                expected="little-endian",
+                found="big-endian",
+                fix="convert it: gguf-convert-endian",
             )
         if version not in (2, 3):
             cursor.fail(
@@ -228,18 +129,20 @@ class _Header:
             count = self._skip_array(key, 1)
             if key == _TOKENS:
                 self._tokens = count
+            elif _is_number(key) or key in _STRINGS_KEPT:
+                self._numbers[key] = (ARRAY, None)
         elif kind == STRING:
             if key == _TEMPLATE:
                 self._template = cursor.sha256(key)
             elif key in _STRINGS_KEPT:
                 self._strings[key] = cursor.text(key)
             else:
-                if key.endswith(_NUMBERS_OF_ARCHITECTURE):
+                if _is_number(key):
                     self._numbers[key] = (STRING, None)
                 cursor.skip(cursor.count(key), key)
         elif kind in SCALARS:
             value = cursor.number(SCALARS[kind], key)
-            if key in _NUMBERS_KEPT or key.endswith(_NUMBERS_OF_ARCHITECTURE):
+            if _is_number(key) or key in _STRINGS_KEPT:
                 self._numbers[key] = (kind, value)
         else:
             cursor.fail(f"{key} has a type that GGUF does not have", expected="a type from 0 to 12", found=str(kind))
@@ -253,6 +156,7 @@ class _Header:
         elif kind == STRING:
             cursor.skip_strings(count, key)
         elif kind == ARRAY:
+            self._note(f"{key} is an array of arrays, which llama.cpp refuses")
             self._nested += count
             if depth >= MAX_NESTING or self._nested > MAX_KEYS:
                 cursor.fail(
@@ -263,14 +167,18 @@ class _Header:
             for _ in range(count):
                 self._skip_array(key, depth + 1)
         else:
-            cursor.fail(f"{key} has elements of a type that GGUF does not have", expected="a type from 0 to 12", found=str(kind))
+            cursor.fail(
+                f"{key} has elements of a type that GGUF does not have", expected="a type from 0 to 12", found=str(kind)
+            )
         return count
 
     def _alignment(self) -> int:
         kind, value = self._numbers.get("general.alignment", (U32, 32))
         if kind != U32 or value < 1 or value & (value - 1):
             self._cursor.fail(
-                "general.alignment can't be used", expected="a power of two, as uint32", found=f"{value!r}, as {TYPE_NAMES[kind]}"
+                "general.alignment can't be used",
+                expected="a power of two, as uint32",
+                found=f"{value!r}, as {TYPE_NAMES[kind]}",
             )
         return int(value)
 
@@ -279,6 +187,8 @@ class _Header:
         cursor = self._cursor
         elements: Counter[str] = Counter()
         end = 0
+        following: int | None = 0  # where the next tensor starts; after one of unknown size nobody can tell
+        unknown: set[int] = set()
         seen: set[int] = set()
         for number in range(count):
             raw = cursor.string(f"the name of tensor {number + 1}", MAX_NAME)
@@ -298,20 +208,34 @@ class _Header:
             kind = cursor.number(SCALARS[U32], f"the type of {name}")
             offset = cursor.count(f"the offset of {name}")
             if offset % alignment:
-                cursor.fail(f"tensor {name} is not aligned", expected=f"an offset in steps of {alignment}", found=str(offset))
+                cursor.fail(
+                    f"tensor {name} is not aligned", expected=f"an offset in steps of {alignment}", found=str(offset)
+                )
+            if following not in (None, offset):
+                cursor.fail(
+                    f"tensor {name} does not start where the one before it ends",
+                    expected=f"offset {following:,}",
+                    found=f"offset {offset:,}",
+                )
             if kind not in TENSOR_TYPES:
                 elements[f"type {kind}"] += total
-                self._note(f"tensor type {kind} is newer than this program: the sizes of such tensors were not checked")
+                unknown.add(kind)
+                end, following = max(end, offset), None
                 continue
             type_name, per_block, block_bytes = TENSOR_TYPES[kind]
-            if shape and shape[0] % per_block:
+            row = shape[0] if shape else 1
+            if row % per_block:
                 cursor.fail(
                     f"tensor {name} does not fill its blocks",
                     expected=f"rows of a multiple of {per_block} elements ({type_name})",
-                    found=f"rows of {shape[0]}",
+                    found=f"rows of {row}",
                 )
             elements[type_name] += total
-            end = max(end, offset + total // per_block * block_bytes)
+            stop = offset + total // per_block * block_bytes
+            end, following = max(end, stop), -(-stop // alignment) * alignment
+        if unknown:
+            first = ", ".join(map(str, sorted(unknown)[:4]))
+            self._note(f"tensor type {first} is newer than this program: the sizes of such tensors were not checked")
         return elements, end
 
     def _facts(self, tensors: int, alignment: int, elements: Counter[str]) -> Facts:
@@ -319,7 +243,12 @@ class _Header:
         architecture = self._strings.get("general.architecture")
         # Only the first shard of a split model describes it.
         if not architecture and (split is None or split.number == 0):
-            self._cursor.fail("general.architecture is missing", expected="a string, which every engine looks for first")
+            self._cursor.fail(
+                "general.architecture is missing", expected="a string, which every engine looks for first"
+            )
+        for key in sorted(_STRINGS_KEPT & self._numbers.keys()):
+            found = TYPE_NAMES[self._numbers[key][0]]
+            self._note(f"{key} has the type {found}, which llama.cpp refuses: it takes string only")
         of_architecture = {name: self._number(f"{architecture}.{name}") for name in _NUMBERS_OF_ARCHITECTURE}
         return Facts(
             format="gguf",
@@ -347,7 +276,7 @@ class _Header:
         kind, value = self._numbers[key]
         if kind != U32:
             self._note(f"{key} has the type {TYPE_NAMES[kind]}, which llama.cpp refuses: it takes uint32 only")
-        return int(value) if kind in INTEGERS else None
+        return int(value) if kind in INTEGERS and value >= 0 else None
 
     def _quantization(self, elements: Counter[str]) -> str | None:
         """Return what the file says of itself, else the type that most of its parameters have."""
@@ -365,5 +294,9 @@ class _Header:
         return Split(number=values[0], count=values[1], tensors=values[2])
 
     def _note(self, text: str) -> None:
-        if text not in self._notes:
+        if text not in self._notes and len(self._notes) < MAX_NOTES:
             self._notes.append(text)
+
+
+def _is_number(key: str) -> bool:
+    return key in _NUMBERS_KEPT or key.endswith(_NUMBERS_OF_ARCHITECTURE)

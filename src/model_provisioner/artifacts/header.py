@@ -27,7 +27,10 @@ def read_facts(files: FileSet) -> Facts:
         return combine([facts for _, _, facts in shards])
     if files.kind == "folder":
         return _read_folder(files)
-    return _read_file(files.members[0])
+    facts = _read_file(files.members[0])
+    if facts.split is not None:  # a shard under another name: the rest of its model would be forgotten
+        check_split([(files.members[0].name, files.members[0].path, facts)])
+    return facts
 
 
 def _read_file(file: Member) -> Facts:
@@ -72,7 +75,10 @@ def _read_small(file: Member) -> bytes:
         size = os.fstat(fd).st_size
         if size > CONFIG_LIMIT:
             raise UnsoundModelError(
-                "config.json is too large", where=file.path, expected=f"at most {CONFIG_LIMIT:,} bytes", found=f"{size:,} bytes"
+                "config.json is too large",
+                where=file.path,
+                expected=f"at most {CONFIG_LIMIT:,} bytes",
+                found=f"{size:,} bytes",
             )
         return os.pread(fd, CONFIG_LIMIT, 0)
     except OSError as error:

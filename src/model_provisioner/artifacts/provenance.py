@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 
@@ -9,20 +11,22 @@ from model_provisioner.artifacts.atomic import storage_error
 
 
 def append(path: str, record: dict[str, object]) -> None:
-    """Append one record to the log at `path`, by one write, so that lines of several processes never mix.
+    """Append one record to the log at `path`, under its lock, so that lines of several processes never mix.
 
-    A last line that a power cut tore is closed first, so that it spoils no other.
+    A last line that a kill or a power cut tore is closed first, so that it spoils no other.
     """
     line = json.dumps(record, sort_keys=True).encode() + b"\n"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line
             if os.write(fd, line) != len(line):
-                raise OSError(28, os.strerror(28))
+                os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(fd)
     except OSError as error:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from model_provisioner.artifacts.facts import Facts
 from model_provisioner.errors import UnsoundModelError, printable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 100_000_000
 """The limit of the reference implementation, in bytes."""
 MAX_SHOWN = 256
+MAX_DIMENSIONS = 64
 
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
@@ -43,6 +44,9 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
             found=f"a header of {length:,} bytes in a file of {size:,} bytes",
         )
     header = _load(os.pread(fd, length, 8), path)
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        _fail("__metadata__ is not what the format allows", path, expected="strings to strings")
     elements: Counter[str] = Counter()
     end = 0
     for name, tensor in header.items():
@@ -108,11 +112,24 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
     """Return where a tensor ends in the data, its elements and its type."""
     shown = printable(name)[:MAX_SHOWN]
     if not isinstance(tensor, dict):
-        _fail(f"tensor {shown} has no description", path, expected="dtype, shape and data_offsets", found=type(tensor).__name__)
+        _fail(
+            f"tensor {shown} has no description",
+            path,
+            expected="dtype, shape and data_offsets",
+            found=type(tensor).__name__,
+        )
     dtype, shape, offsets = tensor.get("dtype"), tensor.get("shape"), tensor.get("data_offsets")
     if not isinstance(dtype, str) or not _are_lengths(shape) or not _are_lengths(offsets) or len(offsets) != 2:
-        _fail(f"tensor {shown} has no description", path, expected="dtype, shape and data_offsets", found=printable(str(tensor))[:MAX_SHOWN])
-    count = prod(shape)
+        _fail(
+            f"tensor {shown} has no description",
+            path,
+            expected="dtype, shape and data_offsets",
+            found=printable(str(tensor))[:MAX_SHOWN],
+        )
+    # Bounded before it is multiplied: the product of a long list of large numbers takes minutes.
+    count = prod(shape) if len(shape) <= MAX_DIMENSIONS else 1 << 63
+    if count >= 1 << 63:
+        _fail(f"tensor {shown} is larger than any", path, found=f"shape {shape}"[:MAX_SHOWN])
     begin, end = offsets
     if begin > end or end >= 1 << 63:
         _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
@@ -120,23 +137,30 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
         _fail(
             f"tensor {shown} has not the size of its shape",
             path,
-            expected=f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})",
+            expected=f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN],
             found=f"{end - begin:,} bytes",
         )
     return end, count, printable(dtype)[:MAX_SHOWN]
 
 
-def _are_lengths(value: Any) -> bool:
+def _are_lengths(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 63 for each in value)
 
 
 def _load(data: bytes, path: str) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        found = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         _fail("the JSON in it can't be read", path, expected="a JSON object", found=printable(str(error))[:MAX_SHOWN])
     if not isinstance(found, dict):
         _fail("the JSON in it is no object", path, expected="a JSON object", found=type(found).__name__)
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
     return found
 
 

@@ -77,7 +77,9 @@ def _closing(fd: int, path: str) -> Any:
 
 
 def _unreadable(path: str, found: str, fix: str) -> ConfigError:
-    return ConfigError(_shown(path), [InputError("the configuration can't be read", where=_shown(path), found=found, fix=fix)])
+    return ConfigError(
+        _shown(path), [InputError("the configuration can't be read", where=_shown(path), found=found, fix=fix)]
+    )
 
 
 def parse_config(
@@ -172,7 +174,9 @@ class _Reader:
             models = {name: {**defaults, **each} if isinstance(each, dict) else each for name, each in models.items()}
         self._validate(Project, {**data, "models": models, "defaults": {}}, ())
         for name, each in [] if not isinstance(models, dict) else models.items():
-            self._expected(("models", name, "expected_digest"), each.get("expected_digest") if isinstance(each, dict) else None)
+            self._expected(
+                ("models", name, "expected_digest"), each.get("expected_digest") if isinstance(each, dict) else None
+            )
         if not isinstance(models, dict) or any(not isinstance(each, dict) for each in models.values()):
             self._raise()
         return [(("models", name), name, each) for name, each in models.items()]
@@ -204,17 +208,18 @@ class _Reader:
                 fix=f"write {near[0]}" if near else "remove it",
             )
         elif kind == "string_pattern_mismatch":
-            what = "engine" if name == "engine" else "name"
-            self._fault(path, f"not a name for an {what}" if what == "engine" else "not a name for a model",
-                        expected=_PATTERNS[what], found=repr(value), fix="choose a name of these characters")  # fmt: skip
+            what, expected = _PATTERNS["engine" if name == "engine" else "models"]
+            self._fault(path, what, expected=expected, found=repr(value), fix="choose a name of these characters")
         else:
             expected, fix = _TYPES.get(kind, ("another value", "see docs/reference/models-yaml.md"))
+            what = f"{name or 'the file'} has the wrong type"
             if kind == "literal_error":
-                expected = error["ctx"]["expected"]
+                what, expected = f"{name} has no such value", error["ctx"]["expected"]
             if kind == "string_type" and isinstance(value, bool | int | float):
-                fix = "put it in quotes: without, YAML takes it for a " + ("boolean" if isinstance(value, bool) else "number")
-            self._fault(path, f"{name or 'the file'} has the wrong type" if kind != "literal_error" else f"{name} has no such value",
-                        expected=expected, found=_short(value), fix=fix)  # fmt: skip
+                fix = "put it in quotes: without, YAML takes it for a " + (
+                    "boolean" if isinstance(value, bool) else "number"
+                )
+            self._fault(path, what, expected=expected, found=_short(value), fix=fix)
 
     # ---- the meaning
 
@@ -263,8 +268,13 @@ class _Reader:
         if isinstance(value, dict) and not (value.keys() <= {"algo", "value"}):
             for name, each in value.items():
                 if not _is_inner_path(name):
-                    self._fault((*path, name), "not the path of a file in a set", expected="a relative path without ..", found=repr(name),
-                                fix="write the path as it is inside the folder, or the shard's base name")  # fmt: skip
+                    self._fault(
+                        (*path, name),
+                        "not the path of a file in a set",
+                        expected="a relative path without ..",
+                        found=repr(name),
+                        fix="write the path as it is inside the folder, or the shard's base name",
+                    )
                 try:
                     _sha256(each)
                 except InvalidDigestError as error:
@@ -287,17 +297,32 @@ class _Reader:
             return None  # told already
         values = {"runtime_dir": runtime_dir, "name": name, "engine": str(fields.get("engine", "llamacpp"))}
         if unknown := [word for word in re.findall(r"\{([^{}]*)\}", template) if word not in values]:
-            self._fault(path, f"unknown placeholder {{{unknown[0]}}}", expected="{runtime_dir}, {name} and {engine}", found=template,
-                        fix="write one of these")  # fmt: skip
+            self._fault(
+                path,
+                f"unknown placeholder {{{unknown[0]}}}",
+                expected="{runtime_dir}, {name} and {engine}",
+                found=template,
+                fix="write one of these",
+            )
             return None
         handoff = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
         if not self._is_inside(handoff, root):
-            self._fault(path, "the handoff lies outside the project", expected=f"a path inside {root}", found=handoff,
-                        fix=f"write it into the project:   {HANDOFF_TO_ADD}")  # fmt: skip
+            self._fault(
+                path,
+                "the handoff lies outside the project",
+                expected=f"a path inside {root}",
+                found=handoff,
+                fix=f"write it into the project:   {HANDOFF_TO_ADD}",
+            )
             return None
         if handoff == self._path or os.path.isdir(handoff) or "\0" in handoff:
-            self._fault(path, "the handoff can't be written there", expected="a file of its own", found=handoff,
-                        fix=f"choose another name:   {HANDOFF_TO_ADD}")  # fmt: skip
+            self._fault(
+                path,
+                "the handoff can't be written there",
+                expected="a file of its own",
+                found=handoff,
+                fix=f"choose another name:   {HANDOFF_TO_ADD}",
+            )
             return None
         return handoff
 
@@ -334,7 +359,10 @@ def _sha256(value: Any) -> Digest:
     digest = _digest(value) if isinstance(value, str) else None
     if not isinstance(digest, Digest) or digest.algo != "sha256":
         raise InvalidDigestError(
-            "not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', found=_short(value), fix="run `sha256sum FILE`"
+            "not the digest of a file",
+            expected='"sha256:<64 hexadecimal digits>"',
+            found=_short(value),
+            fix="run `sha256sum FILE`",
         )
     return digest
 
@@ -354,8 +382,14 @@ def _is_inner_path(path: str) -> bool:
 
 
 _PATTERNS = {
-    "name": "a letter or digit, then letters, digits, dots, underscores and hyphens",
-    "engine": "a small letter, then small letters, digits, underscores and hyphens",
+    "models": (
+        "not a name for a model",
+        "a letter or digit, then letters, digits, dots, underscores and hyphens",
+    ),
+    "engine": (
+        "not a name for an engine",
+        "a small letter, then small letters, digits, underscores and hyphens",
+    ),
 }
 _EXAMPLES = {"model_ref": '"file:models/tiny.gguf"', "models": "{}"}
 _TYPES = {

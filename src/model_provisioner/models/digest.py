@@ -1,6 +1,6 @@
-"""Digests: of one file (`sha256`) and of a set of files (`dirhash`).
+r"""Digests: of one file (`sha256`) and of a set of files (`dirhash`).
 
-A `dirhash` is the SHA-256 over the lines `<sha256>  <relative/path>\\n`, sorted by the bytes of the path: what
+A `dirhash` is the SHA-256 over the lines `<sha256>  <relative/path>\n`, sorted by the bytes of the path: what
 `sha256sum` prints for the files of a folder, sorted by `LC_ALL=C sort -k2`, hashed once more.
 """
 

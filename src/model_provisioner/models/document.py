@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
 MAX_DEPTH = 64
@@ -119,11 +119,11 @@ class _Builder:
         documents = 0
         try:
             for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 1
                 if isinstance(event, yaml.ScalarEvent):
                     self._scalar(event, line)
                 elif isinstance(event, yaml.AliasEvent):
-                    self._alias(event.anchor, line)
+                    self._alias(event.anchor or "", line)
                 elif isinstance(event, yaml.CollectionStartEvent):
                     self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event, line)
                 elif isinstance(event, yaml.CollectionEndEvent):
@@ -131,13 +131,19 @@ class _Builder:
                 elif isinstance(event, yaml.DocumentStartEvent):
                     documents += 1
                     if documents > 1:
-                        raise self._fatal("the file holds more than one document", line, fix="remove what follows the line '---'")
+                        raise self._fatal(
+                            "the file holds more than one document", line, fix="remove what follows the line '---'"
+                        )
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error) from None
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            shown = f"the character {error.character!r}" if isinstance(error.character, str) else f"U+{error.character:04X}"
-            raise self._fatal("the file holds a character that YAML does not allow", line, found=shown, fix="remove it") from None
+            shown = (
+                f"the character {error.character!r}" if isinstance(error.character, str) else f"U+{error.character:04X}"
+            )
+            raise self._fatal(
+                "the file holds a character that YAML does not allow", line, found=shown, fix="remove it"
+            ) from None
         return Document(self._name, self._root, self._lines, tuple(self._faults))
 
     # ---- events
@@ -151,7 +157,10 @@ class _Builder:
             return
         if not isinstance(value, str):
             self._fault(
-                "a name is not a text", line, found=f"{event.value} ({_type_name(value)})", fix=f'put it in quotes: "{event.value}"'
+                "a name is not a text",
+                line,
+                found=f"{event.value} ({_type_name(value)})",
+                fix=f'put it in quotes: "{event.value}"',
             )
             value = event.value
         self._key(value, line)
@@ -159,9 +168,13 @@ class _Builder:
     def _alias(self, anchor: str, line: int) -> None:
         known = self._anchors.get(anchor, ())
         if known == ():
-            raise self._fatal(f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant")
+            raise self._fatal(
+                f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant"
+            )
         if known is None:
-            raise self._fatal(f"the alias *{anchor} stands inside the value that it names", line, fix="write the value out")
+            raise self._fatal(
+                f"the alias *{anchor} stands inside the value that it names", line, fix="write the value out"
+            )
         value, size = known  # type: ignore[misc]  # () and None are gone
         if self._wants_key():
             raise self._fatal("an alias can't be a name", line, fix="write the name out")
@@ -171,9 +184,13 @@ class _Builder:
         if event.tag not in (None, "!", f"{_CORE}map", f"{_CORE}seq"):
             raise self._tag(event.tag, line)
         if self._wants_key():
-            raise self._fatal("a name is not a text", line, found=_type_name(values), fix="write a plain name before the colon")
+            raise self._fatal(
+                "a name is not a text", line, found=_type_name(values), fix="write a plain name before the colon"
+            )
         if len(self._stack) >= MAX_DEPTH:
-            raise self._fatal("the values nest too deeply", line, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter")
+            raise self._fatal(
+                "the values nest too deeply", line, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter"
+            )
         path = self._next_path()
         self._lines.setdefault(path, line)
         if event.anchor:
@@ -241,7 +258,12 @@ class _Builder:
     def _merge(self, frame: _Frame, value: Any, line: int) -> None:
         merged = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in merged):
-            raise self._fatal("<< takes a mapping, or a list of them", line, found=_type_name(value), fix="name a mapping by its alias")
+            raise self._fatal(
+                "<< takes a mapping, or a list of them",
+                line,
+                found=_type_name(value),
+                fix="name a mapping by its alias",
+            )
         frame.merges += merged
 
     def _value(self, event: Any, line: int) -> Any:
@@ -261,7 +283,9 @@ class _Builder:
         try:
             return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
         except (ValueError, KeyError, IndexError, ConstructorError):
-            raise self._fatal(f"not a value of the type {kind}", line, found=printable(event.value)[:80], fix="put it in quotes") from None
+            raise self._fatal(
+                f"not a value of the type {kind}", line, found=printable(event.value)[:80], fix="put it in quotes"
+            ) from None
 
     # ---- faults
 
@@ -274,7 +298,9 @@ class _Builder:
         return ConfigError(self._name, [*self._faults, InputError(what, where=f"{self._name}:{line}", **fields)])
 
     def _tag(self, tag: str, line: int) -> ConfigError:
-        return self._fatal("a YAML tag is not accepted", line, expected="plain values", found=printable(tag), fix="remove the tag")
+        return self._fatal(
+            "a YAML tag is not accepted", line, expected="plain values", found=printable(tag), fix="remove the tag"
+        )
 
     def _syntax(self, error: Any) -> ConfigError:
         mark = error.problem_mark or error.context_mark
@@ -282,7 +308,9 @@ class _Builder:
         if "'\\t'" in str(error.problem):
             return self._fatal("a tab stands where YAML wants spaces", line, fix="indent with spaces")
         found = ", ".join(filter(None, (error.context, error.problem)))
-        return self._fatal("this is not YAML", line, found=found, fix="look at this line and the one before: indent, colons, quotes")
+        return self._fatal(
+            "this is not YAML", line, found=found, fix="look at this line and the one before: indent, colons, quotes"
+        )
 
 
 def _fatal(what: str, where: str, **fields: str) -> ConfigError:
@@ -312,5 +340,12 @@ def _resolve(value: str) -> str:
 
 
 def _type_name(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", bool: "a boolean", int: "a number", float: "a number", type(None): "nothing"}
+    names = {
+        dict: "a mapping",
+        list: "a list",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        type(None): "nothing",
+    }
     return names.get(type(value), "a text")

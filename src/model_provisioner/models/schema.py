@@ -12,7 +12,7 @@ DEFAULT_HANDOFF = "{runtime_dir}/engines/{engine}.json"
 
 _HEX = "[0-9A-Fa-f]{64}"
 _EXPECTED_SCHEMA: dict[str, Any] = {
-    "description": "The digest that the model must have: of one file sha256, of a split or a folder dirhash or one sha256 a file.",
+    "description": "The digest the model must have: of one file sha256, of a split or a folder dirhash or one sha256 a file.",
     "anyOf": [
         {"type": "string", "pattern": f"^(sha256|dirhash):{_HEX}$"},
         {
@@ -24,7 +24,11 @@ _EXPECTED_SCHEMA: dict[str, Any] = {
             "required": ["algo", "value"],
             "additionalProperties": False,
         },
-        {"type": "object", "additionalProperties": {"type": "string", "pattern": f"^sha256:{_HEX}$"}, "minProperties": 1},
+        {
+            "type": "object",
+            "additionalProperties": {"type": "string", "pattern": f"^sha256:{_HEX}$"},
+            "minProperties": 1,
+        },
         {"type": "null"},
     ],
 }
@@ -37,11 +41,17 @@ class _Strict(BaseModel):
 class Defaults(_Strict):
     """Any field of an entry, for the entries that do not have it."""
 
-    model_ref: str | None = Field(None, description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY.")
+    model_ref: str | None = Field(
+        default=None, description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY."
+    )
     expected_digest: Annotated[Any, WithJsonSchema(_EXPECTED_SCHEMA)] = None
-    strict_verification: bool = Field(True, description="A mismatch fails the build.")
-    engine: str = Field("llamacpp", pattern=ENGINE_PATTERN, description="Who is to load it: llamacpp, vllm, tgi, …")
-    handoff: str = Field(DEFAULT_HANDOFF, description="Where the handoff is written; {runtime_dir}, {name} and {engine} expand.")
+    strict_verification: bool = Field(default=True, description="A mismatch fails the build.")
+    engine: str = Field(
+        default="llamacpp", pattern=ENGINE_PATTERN, description="Who is to load it: llamacpp, vllm, tgi, …"
+    )
+    handoff: str = Field(
+        default=DEFAULT_HANDOFF, description="Where the handoff is written; {runtime_dir}, {name} and {engine} expand."
+    )
 
 
 class Entry(Defaults):
@@ -53,14 +63,16 @@ class Entry(Defaults):
 class Network(_Strict):
     """What may be contacted."""
 
-    allow: list[str] = Field([], description="Hosts that may be contacted; empty is offline.")
+    allow: list[str] = Field(default=[], description="Hosts that may be contacted; empty is offline.")
 
 
 class _Document(_Strict):
-    cache_dir: str = Field("~/.cache/models", description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins.")
-    runtime_dir: str = Field(".runtime", description="Where handoffs, digests and provenance are written.")
+    cache_dir: str = Field(
+        default="~/.cache/models", description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins."
+    )
+    runtime_dir: str = Field(default=".runtime", description="Where handoffs, digests and provenance are written.")
     network: Network = Network()
-    recheck: Literal["xxh3", "sha256"] = Field("xxh3", description="How a file whose times moved is confirmed.")
+    recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")
 
 
 class Project(_Document):
@@ -76,7 +88,7 @@ class Single(_Document, Entry):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the file."""
-    project, single = (model.model_json_schema(ref_template=f"#/$defs/{{model}}") for model in (Project, Single))
+    project, single = (model.model_json_schema(ref_template="#/$defs/{model}") for model in (Project, Single))
     definitions = {**project.pop("$defs", {}), **single.pop("$defs", {}), "Project": project, "Single": single}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

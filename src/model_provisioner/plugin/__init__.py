@@ -13,7 +13,7 @@ __all__ = ["DOIT_CONFIG", "task_models"]
 
 
 def task_models() -> Iterator[dict[str, Any]]:
-    """make every model of models.yaml present, verified and handed off"""
+    """Make every model of models.yaml present, verified and handed off"""
     from model_provisioner.plugin.loader import tasks_here
 
     yield from tasks_here()

@@ -1,4 +1,7 @@
-"""The command `doit provision`. Imported by every doit command in the environment: only doit and the standard library at the top."""
+"""The command `doit provision`.
+
+Every doit command in the environment imports this module: only doit and the standard library stand at its top.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         _OPT_REQUIRE_DIGEST,
     )
 
+    loader: Any
+
     def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
         self._cmds = cmds
         super().__init__(cmds=cmds, **kwargs)
@@ -98,7 +103,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             )
             return 2
 
-    @wraps(Run._execute)  # doit reads the names of the options off the signature
+    @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
         from model_provisioner.plugin.reporter import ModelReporter, tallying
 

@@ -38,7 +38,7 @@ def config_here() -> str:
         raise InvalidDodoFile(
             f"no {CONFIG_NAME} here or in a folder above\n"
             f"  where     {os.getcwd()}\n"
-            f"  fix       make a {CONFIG_NAME} that names a model: models: {{tiny: {{model_ref: \"file:models/tiny.gguf\"}}}}"
+            f'  fix       make a {CONFIG_NAME} that names a model: models: {{tiny: {{model_ref: "file:models/tiny.gguf"}}}}'
         )
     return path
 

@@ -51,10 +51,7 @@ class ModelList(Query):
         from model_provisioner.artifacts.state import state_folder
 
         catalog = Catalog.reader(state_folder())
-        if opt_values["all"]:
-            rows = catalog.all()
-        else:
-            rows = catalog.of_project(_project_root())
+        rows = catalog.all() if opt_values["all"] else catalog.of_project(_project_root())
         if opt_values["json"]:
             return _print_json([row.as_json() for row in rows])
         if not rows:
@@ -80,7 +77,9 @@ class ModelShow(Query):
         from model_provisioner.errors import InputError, UnknownModelError, printable
 
         if len(pos_args) != 1:
-            raise InputError("model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`")
+            raise InputError(
+                "model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`"
+            )
         catalog = Catalog.reader(state_folder())
         root = _project_root(required=False)
         row = None if root is None else catalog.get(root, pos_args[0])
@@ -180,12 +179,22 @@ def _table(rows: Iterable[Model]) -> str:
         facts = row.facts
         kind = " ".join(filter(None, (facts.architecture, facts.quantization))) if facts else ""
         digest = (row.digest or "").partition(":")[2][:12]
-        lines.append((row.name, row.lifecycle, row.outcome or "-", "-" if row.size is None else human(row.size), kind[:16], digest))
+        lines.append(
+            (
+                row.name,
+                row.lifecycle,
+                row.outcome or "-",
+                "-" if row.size is None else human(row.size),
+                kind[:16],
+                digest,
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    aligns = "<<<><<"
     return "\n".join(
-        "  ".join(f"{cell:>{width}}" if column == 3 else f"{cell:<{width}}" for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligns, widths, strict=True)).rstrip()
         for line in lines
-    )  # fmt: skip
+    )
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

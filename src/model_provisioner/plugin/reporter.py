@@ -73,9 +73,11 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def skip_uptodate(self, task: Task) -> None:
         """Count a model that is current."""
-        step, name = _model(task) or ("", "")
-        if step == "handoff":
-            self._finish(name)
+        found = _model(task)
+        if found is None and task.name != WITHDRAW:
+            super().skip_uptodate(task)
+        elif found is not None and found[0] == "handoff":
+            self._finish(found[1])
 
     def skip_ignore(self, task: Task) -> None:
         """Report what the user told doit to ignore."""
@@ -143,10 +145,12 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             line += f" → {printable(self._handoff(name))}"
         lines = [line]
         if outcome == "warn":
-            lines.append(f"      no digest is expected; to pin these bytes add   expected_digest: \"{steps['digest']}\"")
+            lines.append(f'      no digest is expected; to pin these bytes add   expected_digest: "{steps["digest"]}"')
         elif outcome == "fail":
             entry = self._session.entry(name)
-            lines[0] = f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
+            lines[0] = (
+                f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
+            )
             lines += [f"        expected  {entry.expected}", f"        found     {steps['digest']}"]
         lines += [f"      note: {printable(note)}" for note in steps.get("notes", ())]
         return "\n".join(lines) + "\n"

@@ -32,7 +32,11 @@ WITHDRAW = f"{BASENAME}:withdraw"
 def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
     """Yield the tasks of every entry, in the group `models`."""
     work = session(config_path).work
-    yield {"basename": BASENAME, "name": None, "doc": "make every model of models.yaml present, verified and handed off"}
+    yield {
+        "basename": BASENAME,
+        "name": None,
+        "doc": "make every model of models.yaml present, verified and handed off",
+    }
     for entry in work.config.entries.values():
         yield from _tasks_of_entry(config_path, entry)
     # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
@@ -49,7 +53,9 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
     name = entry.name
     remote = not entry.ref.is_local
     if remote:
-        yield _task(f"fetch:{name}", f"bring {entry.ref.id} here", (_step, ("fetch", config_path, name)), uptodate=[False])
+        yield _task(
+            f"fetch:{name}", f"bring {entry.ref.id} here", (_step, ("fetch", config_path, name)), uptodate=[False]
+        )
     yield _task(
         f"verify:{name}",
         f"verify {name} and read its header",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from model_provisioner.artifacts.atomic import read_if_there
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.header import read_facts
-from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.errors import ProvisionError
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
 from model_provisioner.tasks.resolve import resolve

@@ -17,9 +17,7 @@ def row_of(entry: Entry, project: str, found: Verification) -> Model:
     return describe(found, project=project, name=entry.name, strict=entry.strict, engine=entry.engine)
 
 
-def describe(
-    found: Verification, *, project: str, name: str, strict: bool = True, engine: str | None = None
-) -> Model:
+def describe(found: Verification, *, project: str, name: str, strict: bool = True, engine: str | None = None) -> Model:
     """Return the catalog's row for a verification, without its times."""
     failed = found.outcome == "fail"
     return Model(
