@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog
+from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import ensure_state_folder, state_folder
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
@@ -20,6 +20,7 @@ from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
+    from model_provisioner.artifacts.catalog import Lifecycle, Outcome
     from model_provisioner.models.digest import Expected
 
 
@@ -89,23 +90,21 @@ class ModelProvisioner:
             ref = LocalRef(str(there))
         try:
             files = resolve(ref)
+            if any(self._memo.known(member.path) is None for member in files.members):
+                self._set_state(name, "Pending", outcome=None, reason=None)
             found = examine(ref, files, expected, self._memo.digest)
         except ProvisionError as error:
-            self._fail(name, error)
+            if self._catalog.get(NO_PROJECT, name) is not None:
+                self._set_state(name, "Failed", outcome="error", reason=str(error))
             raise
-        from dataclasses import replace
-
         register(self._catalog, replace(describe(found, project=NO_PROJECT, name=name), id=name))
         if found.outcome == "fail":
             raise found.mismatch()
         return ResolvedModel(name, Path(found.files.path))
 
-    def _fail(self, name: str, error: ProvisionError) -> None:
-        from dataclasses import replace
-
-        row = self._catalog.get(NO_PROJECT, name)
-        if row is not None:
-            self._catalog.put(replace(row, lifecycle="Failed", outcome="error", reason=str(error)))
+    def _set_state(self, name: str, lifecycle: Lifecycle, *, outcome: Outcome | None, reason: str | None) -> None:
+        row = self._catalog.get(NO_PROJECT, name) or Model(project=NO_PROJECT, name=name, id=name, lifecycle=lifecycle)
+        self._catalog.put(replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason))
 
 
 def provision_from_config_to_default_handoff(

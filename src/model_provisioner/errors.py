@@ -107,6 +107,10 @@ class ChangingModelError(ProvisionError):
     """A file that changed each time while it was read."""
 
 
+class OccupiedError(ProvisionError):
+    """A file that is not ours stands where a handoff belongs; it was left as it is."""
+
+
 class PolicyChangedError(ProvisionError):
     """The entry in the configuration changed while its model was verified; nothing was written."""
 

@@ -105,6 +105,7 @@ def test_the_shipped_model():
         tokenizer_model="llama",
         chat_template_sha256="5875dc31f4b023c58d43ff8ded039eaf555533b0c7b47d8e333d7518721dfff6",
         quantization="Q8_0",
+        tensor_types=(("Q8_0", 90_304), ("F32", 320)),
         parameter_count=90_624,
         tensor_count=20,
         alignment=32,

@@ -55,7 +55,12 @@ def test_a_file_tells_its_parameters_and_the_type_that_most_of_them_have(facts):
         "scalar": tensor("F32", (), (80, 84)),
     }
     assert facts(file(header, bytes(84))) == Facts(
-        format="safetensors", kind="model", quantization="BF16", parameter_count=37, tensor_count=3
+        format="safetensors",
+        kind="model",
+        quantization="BF16",
+        tensor_types=(("BF16", 32), ("F32", 5)),
+        parameter_count=37,
+        tensor_count=3,
     )
 
 
@@ -217,8 +222,8 @@ def test_a_configuration_that_is_no_json_is_refused():
 
 def test_a_folder_tells_its_configuration_and_the_sum_of_its_weights():
     weights = [
-        Facts(format="safetensors", quantization="F32", parameter_count=10, tensor_count=1),
-        Facts(format="safetensors", quantization="BF16", parameter_count=30, tensor_count=2),
+        Facts(format="safetensors", tensor_types=(("F32", 10),), parameter_count=10, tensor_count=1),
+        Facts(format="safetensors", tensor_types=(("F32", 9), ("BF16", 21)), parameter_count=30, tensor_count=2),
     ]
     told = combine_folder(read_transformers_config(json.dumps(CONFIG).encode(), "x"), weights)
     assert (told.architecture, told.parameter_count, told.tensor_count, told.quantization) == ("llama", 40, 3, "BF16")
@@ -228,7 +233,7 @@ def test_a_quantization_method_goes_before_the_type_of_the_weights():
     config = read_transformers_config(
         json.dumps({**CONFIG, "quantization_config": {"quant_method": "gptq"}}).encode(), "x"
     )
-    assert combine_folder(config, [Facts(quantization="I32", parameter_count=1)]).quantization == "gptq"
+    assert combine_folder(config, [Facts(tensor_types=(("I32", 1),), parameter_count=1)]).quantization == "gptq"
 
 
 def test_a_folder_of_weights_alone_and_of_a_configuration_alone():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.project import Project, settle
+from tests.support.project import Project, read_only, settle
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -96,9 +97,19 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
 CALLS = "unlink,rename,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"
 
 
+@pytest.fixture
+def strace():
+    """The tracer that kills a process at a system call; CI always has it."""
+    path = shutil.which("strace")
+    if path is None and "CI" not in os.environ:
+        pytest.skip("needs strace: apt-get install strace")
+    assert path is not None, "CI installs strace: see .ci/run"
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.split(","))
-def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_mends(project, call):
+def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_mends(project, call, strace):
     """Kill a run at its 1st, 2nd, … call of a kind, until it gets through; look at what is there each time."""
     several(project, "ab")
     settle()
@@ -124,7 +135,7 @@ def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_
             (project.root / f"{name}.gguf").write_bytes(data)
         command = [sys.executable, "-m", "doit", "provision", "-n", "1"]
         trace = [
-            "strace",
+            strace,
             "-f",
             "-qq",
             "-o",
@@ -189,25 +200,10 @@ def test_two_runs_at_once_with_failures(project):
 # ---- disks: mounts of their own, in a namespace of their own
 
 
-def mounted(project: Project, mount: str, *args: str) -> tuple[int, str]:
-    """Run doit where `mount` (a shell command) was done first, unseen by the rest of the machine."""
-    command = f"{mount} && exec {shlex.quote(sys.executable)} -m doit {shlex.join(args)}"
-    run = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", command],
-        cwd=project.root,
-        env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(project.state)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in run.stdout + run.stderr, run
-    return run.returncode, run.stdout + run.stderr
-
-
 def test_a_full_disk_is_told_and_the_next_run_mends(project):
     several(project, "ab")
     (project.root / ".runtime").mkdir()
-    code, said = mounted(project, "mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs .runtime", "provision")
+    code, said = project.mounted("mount -t tmpfs -o size=4k,nr_inodes=4 tmpfs .runtime", "provision")
     assert code == 2
     assert "No space left on device" in said
     assert "free some space on that disk and run again" in said
@@ -219,8 +215,8 @@ def test_a_full_disk_is_told_and_the_next_run_mends(project):
 def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
     several(project, "a")
     project.state.mkdir(mode=0o700)
-    code, said = mounted(
-        project, f"mount -t tmpfs -o size=16k,mode=700 tmpfs {shlex.quote(str(project.state))}", "provision"
+    code, said = project.mounted(
+        f"mount -t tmpfs -o size=16k,mode=700 tmpfs {shlex.quote(str(project.state))}", "provision"
     )
     assert code == 2, said
     assert "fix" in said
@@ -229,10 +225,7 @@ def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
 
 def test_a_read_only_project_is_told(project):
     several(project, "a")
-    here = shlex.quote(str(project.root))
-    code, said = mounted(
-        project, f"mount --bind {here} {here} && mount -o remount,ro,bind {here} && cd {here}", "provision"
-    )
+    code, said = project.mounted(read_only(project.root), "provision")
     assert code == 2
     assert "Read-only file system" in said
     assert "point runtime_dir (or the handoff) to a folder that can be written" in said
@@ -245,9 +238,7 @@ def test_a_stale_handoff_that_can_not_be_removed_is_told(project):
     with open(project.root / "a.gguf", "ab") as file:
         file.write(b"\0")
     engines = shlex.quote(str(project.root / ".runtime/engines"))
-    code, said = mounted(
-        project, f"mount --bind {engines} {engines} && mount -o remount,ro,bind {engines}", "provision"
-    )
+    code, said = project.mounted(f"mount --bind {engines} {engines} && mount -o remount,ro,bind {engines}", "provision")
     assert code == 2
     assert "FAIL  a  a file could not be removed" in said
     assert "2 models: 1 current, 1 failed" in said

@@ -61,7 +61,7 @@ def test_a_strict_mismatch_fails_and_withdraws(tiny):
         f"        expected  sha256:{WRONG}\n"
         f"        found     sha256:{TINY_SHA}\n"
     ) in answer.out
-    assert "1 model: 1 failed" in answer.out
+    assert "\n      its handoff was withdrawn\n1 model: 1 failed" in answer.out
     assert tiny.handoff() is None
     assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
     row = tiny.rows()["tiny"]
@@ -220,7 +220,7 @@ def test_handoffs_that_no_entry_claims_are_withdrawn(tiny):
     assert tiny.handoff("tiny")
     tiny.models(one().replace("tiny:", "renamed:"))
     answer = tiny.provision()
-    assert f"gone  {tiny.root}/.runtime/engines/tiny.json" in answer.out
+    assert "gone  .runtime/engines/tiny.json  removed: no entry of models.yaml claims it\n" in answer.out
     assert tiny.handoff("tiny") is None
     assert tiny.handoff("llamacpp")
     assert set(tiny.rows()) == {"renamed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,21 @@ class Project:
     def provision(self, *args: str, code: int | None = 0, cwd: str | Path | None = None) -> Answer:
         return self.doit("provision", *args, code=code, cwd=cwd)
 
+    def mounted(self, mount: str, *args: str) -> tuple[int, str]:
+        """Run doit where `mount` (a shell command) was done first, unseen by the rest of the machine."""
+        here = shlex.quote(str(self.root))
+        command = f"{mount} && cd {here} && exec {shlex.quote(sys.executable)} -m doit {shlex.join(args)}"
+        run = subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", command],
+            cwd=self.root,
+            env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(self.state)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in run.stdout + run.stderr, run
+        return run.returncode, run.stdout + run.stderr
+
     def handoff(self, name: str = "llamacpp") -> dict | None:
         path = self.root / ".runtime" / "engines" / f"{name}.json"
         return json.loads(path.read_bytes()) if path.exists() else None
@@ -92,6 +108,12 @@ class Project:
     def provenance(self) -> list[dict]:
         path = self.root / ".runtime" / "provenance" / "models.jsonl"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def read_only(folder: Path) -> str:
+    """Return the command that makes a folder a read-only file system."""
+    path = shlex.quote(str(folder))
+    return f"mount --bind {path} {path} && mount -o remount,ro,bind {path}"
 
 
 def settle() -> None:

@@ -44,7 +44,8 @@ class Model:
     strict: bool = True
     size: int | None = None
     engine: str | None = None
-    facts: Facts | None = None
+    metadata: Facts | None = None
+    """What the header told."""
     source: str | None = None
     revision: str | None = None
     registered_at: str | None = None
@@ -54,7 +55,7 @@ class Model:
     def as_json(self) -> dict[str, Any]:
         """Return the row as `model-list --json` shows it."""
         fields = {name: getattr(self, name) for name in _NAMES}
-        fields["facts"] = None if self.facts is None else to_json(self.facts)
+        fields["metadata"] = None if self.metadata is None else to_json(self.metadata)
         fields["project"] = self.project or None
         return fields
 
@@ -63,7 +64,7 @@ _NAMES = tuple(Model.__dataclass_fields__)
 _SCHEMA = """
 CREATE TABLE model (
   project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
-  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, facts TEXT, source, revision TEXT,
+  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, metadata TEXT, source, revision TEXT,
   registered_at TEXT, verified_at TEXT, used_at TEXT,
   PRIMARY KEY (project, name)
 ) WITHOUT ROWID;
@@ -139,7 +140,7 @@ def _values(model: Model) -> tuple[object, ...]:
     values: list[object] = []
     for name in _NAMES:
         value = getattr(model, name)
-        if name == "facts":
+        if name == "metadata":
             value = None if value is None else json.dumps({"reader": READER, **to_json(value)}, sort_keys=True)
         elif isinstance(value, bool):
             value = int(value)
@@ -155,7 +156,7 @@ def _model(row: tuple[Any, ...]) -> Model:
         if isinstance(value, bytes):
             fields[name] = from_column(value)
     fields["strict"] = bool(fields["strict"])
-    facts = json.loads(fields["facts"] or "{}")
+    facts = json.loads(fields["metadata"] or "{}")
     # What an older reader saw of a header is read again, not guessed at.
-    fields["facts"] = from_json(facts) if facts.pop("reader", None) == READER else None
+    fields["metadata"] = from_json(facts) if facts.pop("reader", None) == READER else None
     return Model(**fields)

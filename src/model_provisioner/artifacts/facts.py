@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class Facts:
     chat_template_sha256: str | None = None
     quantization: str | None = None
     """`Q8_0`, `Q4_K_M`, `BF16`: what the file says of itself, else the type that most of the parameters have."""
+    tensor_types: tuple[tuple[str, int], ...] = ()
+    """The types of the tensors and how many parameters have each, most first."""
     parameter_count: int | None = None
     tensor_count: int | None = None
     alignment: int | None = None
@@ -48,25 +51,39 @@ class Facts:
 
 def to_json(facts: Facts) -> dict[str, Any]:
     """Return the facts as plain JSON values."""
-    return {**asdict(facts), "notes": list(facts.notes)}
+    fields = asdict(facts)
+    return {**fields, "tensor_types": [list(each) for each in facts.tensor_types], "notes": list(facts.notes)}
 
 
 def from_json(fields: dict[str, Any]) -> Facts:
     """Return the facts that `to_json` wrote."""
-    split = None if fields.get("split") is None else Split(**fields["split"])
-    return Facts(**{**fields, "split": split, "notes": tuple(fields.get("notes", ()))})
+    split = None if fields["split"] is None else Split(**fields["split"])
+    types = tuple((name, count) for name, count in fields["tensor_types"])
+    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": tuple(fields["notes"])})
 
 
 def combine(shards: Sequence[Facts]) -> Facts:
     """Return the facts of a split model: the first shard's, with the parameters of all."""
+    types = sum_types(shards)
+    first = shards[0]
+    # What the first shard says of the whole stands; the type of its own few tensors does not.
+    says = first.quantization if first.quantization not in {name for name, _ in first.tensor_types[:1]} else None
     return replace(
-        shards[0],
+        first,
+        quantization=says or next((name for name, _ in types), None),
+        tensor_types=types,
         parameter_count=sum(facts.parameter_count or 0 for facts in shards),
         tensor_count=sum(facts.tensor_count or 0 for facts in shards),
-        # The first shard may hold no tensor to tell the type from.
-        quantization=shards[0].quantization or next((f.quantization for f in shards if f.quantization), None),
         notes=tuple(dict.fromkeys(note for facts in shards for note in facts.notes)),
     )
+
+
+def sum_types(files: Sequence[Facts]) -> tuple[tuple[str, int], ...]:
+    """Return the tensor types of all files together."""
+    total: Counter[str] = Counter()
+    for facts in files:
+        total.update(dict(facts.tensor_types))
+    return tuple(total.most_common())
 
 
 def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:

@@ -262,6 +262,7 @@ class _Header:
             tokenizer_pre=self._strings.get("tokenizer.ggml.pre"),
             chat_template_sha256=self._template,
             quantization=self._quantization(elements),
+            tensor_types=tuple(elements.most_common()),
             parameter_count=sum(elements.values()),
             tensor_count=tensors,
             alignment=alignment,

@@ -61,5 +61,15 @@ def render(
         return _dump(document, ensure_ascii=True)
 
 
+def is_handoff(data: bytes) -> bool:
+    """Tell whether a file holds a handoff: ours, of any version, or one of the original tool."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    model = document.get("model") if isinstance(document, dict) else None
+    return isinstance(model, dict) and {"id", "path"} <= model.keys()
+
+
 def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
     return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=ensure_ascii) + "\n").encode()

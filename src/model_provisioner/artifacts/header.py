@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.facts import Facts, check_split, combine
@@ -60,11 +61,13 @@ def _read_file(file: Member) -> Facts:
 def _read_folder(files: FileSet) -> Facts:
     from model_provisioner.artifacts.safetensors import combine_folder, read_transformers_config
 
-    weights = [_read_file(member) for member in files.members if member.name.endswith(".safetensors")]
+    weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
     config = next((member for member in files.members if member.name == "config.json"), None)
     if weights or config:
         told = None if config is None else read_transformers_config(_read_small(config), config.path)
-        return combine_folder(told, weights)
+        # Some repositories bring the same weights twice, under the names of two loaders.
+        usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
+        return combine_folder(told, usual or list(weights.values()))
     ggufs = [member for member in files.members if member.name.lower().endswith(".gguf")]
     return _read_file(ggufs[0]) if len(ggufs) == 1 else Facts()
 

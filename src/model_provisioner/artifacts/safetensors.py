@@ -13,7 +13,7 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
-from model_provisioner.artifacts.facts import Facts
+from model_provisioner.artifacts.facts import Facts, sum_types
 from model_provisioner.errors import UnsoundModelError, printable
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
         format="safetensors",
         kind="model",
         quantization=elements.most_common(1)[0][0] if elements else None,
+        tensor_types=tuple(elements.most_common()),
         parameter_count=sum(elements.values()),
         tensor_count=len(header) - ("__metadata__" in header),
     )
@@ -96,13 +97,11 @@ def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
     told = config or Facts(format="safetensors", kind="model")
     if not weights:
         return told
-    types: Counter[str] = Counter()
-    for each in weights:
-        if each.quantization:
-            types[each.quantization] += each.parameter_count or 0
+    types = sum_types(weights)
     return replace(
         told,
-        quantization=told.quantization or (types.most_common(1)[0][0] if types else None),
+        quantization=told.quantization or next((name for name, _ in types), None),
+        tensor_types=types,
         parameter_count=sum(each.parameter_count or 0 for each in weights),
         tensor_count=sum(each.tensor_count or 0 for each in weights),
     )

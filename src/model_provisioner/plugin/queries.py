@@ -96,7 +96,7 @@ class ModelShow(Query):
             if number:
                 print()
             for name, value in _flat(row.as_json()):
-                print(f"{name:<22} {printable(str(value))}")
+                print(_field(name, printable(str(value))))
         return 0
 
 
@@ -176,7 +176,7 @@ def _table(rows: Iterable[Model]) -> str:
 
     lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")]
     for row in rows:
-        facts = row.facts
+        facts = row.metadata
         kind = " ".join(filter(None, (facts.architecture, facts.quantization))) if facts else ""
         digest = (row.digest or "").partition(":")[2][:12]
         lines.append(
@@ -195,6 +195,12 @@ def _table(rows: Iterable[Model]) -> str:
         "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligns, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _field(name: str, value: str) -> str:
+    """Return a field as a line, or as two where one would pass 80 columns."""
+    line = f"{name:<28} {value}"
+    return line if len(line) <= 80 else f"{name}\n    {value}"
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

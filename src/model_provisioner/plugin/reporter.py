@@ -59,6 +59,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._current = self._failed = 0
+        self._withdrawn: set[str] = set()
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -87,8 +88,9 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def add_success(self, task: Task) -> None:
         """Remember what a step found; the last one reports the model."""
         if task.name == WITHDRAW:
-            for path in task.values.get("withdrawn", ()):
-                self.write(f"gone  {printable(path)}  withdrawn: it can't be confirmed as it stands\n")
+            self._withdrawn.update(task.values.get("withdrawn", ()))
+            for path in task.values.get("orphans", ()):
+                self.write(f"gone  {printable(path)}  removed: no entry of models.yaml claims it\n")
         if (found := _model(task)) is None:
             return
         step, name = found
@@ -112,7 +114,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._steps[found[1]] = {}
         first, _, rest = fail.get_msg().rstrip().partition("\n")
         block = "".join(f"      {line}\n" for line in rest.splitlines())
-        self.write(f"FAIL  {found[1]}  {first}\n{block}")
+        gone = "      its handoff was withdrawn\n" if found[1] in self._withdrawn else ""
+        self.write(f"FAIL  {found[1]}  {first}\n{block}{gone}")
 
     def complete_run(self) -> None:
         """Report what doit itself found wrong, then the summary."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.errors import OccupiedError, ProvisionError, StorageError
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.session import Session, session
 from model_provisioner.tasks.current import confirmed
@@ -17,7 +17,7 @@ from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.resolve import resolve
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import has_orphans, withdraw, withdraw_orphans
+from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw, withdraw_handoff, withdraw_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -169,15 +169,15 @@ def _withdraw(config_path: str) -> dict[str, object] | TaskError:
     for name in run.asked:
         entry = run.entry(name)
         # One that can't be removed keeps no other model waiting: its own verify step meets the same error and tells it.
-        with contextlib.suppress(StorageError):
-            if not confirmed(run.work, entry) and withdraw(run.work, entry.handoff):
-                withdrawn.append(entry.handoff)
+        with contextlib.suppress(StorageError, OccupiedError):
+            if not confirmed(run.work, entry) and withdraw_handoff(run.work, entry):
+                withdrawn.append(name)
                 run.done(name)
     try:
-        withdrawn += withdraw_orphans(run.work)
+        orphans = withdraw_orphans(run.work)
     except StorageError as error:
         return TaskError(str(error))
-    return {"withdrawn": withdrawn}
+    return {"withdrawn": withdrawn, "orphans": [_shown(path) for path in orphans]}
 
 
 def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:
@@ -186,10 +186,15 @@ def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:
     path = entry.handoff if step == "handoff" else work.sha256_target(entry)
     if not os.path.lexists(path):
         return
-    print(f"{BASENAME}:{step}:{name} - removing file '{_shown(path)}'")
-    if not dryrun:
-        withdraw(work, path)
-        work.ledger.forget(path)
+    try:
+        if step == "handoff":
+            check_place(work, entry)
+        print(f"{BASENAME}:{step}:{name} - removing file '{_shown(path)}'")
+        if not dryrun:
+            withdraw(work, path)
+            work.ledger.forget(path)
+    except ProvisionError as error:
+        print(f"{BASENAME}:{step}:{name} - {error}")
 
 
 def handoff_tasks(names: Iterable[str]) -> list[str]:

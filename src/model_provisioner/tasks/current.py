@@ -143,9 +143,9 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
         return [Reason("register", "catalog row missing")]
     if standing.files is None or standing.digests is None:
         return [Reason("register", "the model has to be verified first", follows=True)]
-    if row.facts is None:
+    if row.metadata is None:
         return [Reason("register", "header not in the catalog")]
-    found = _as_verified(entry, standing, row.facts)
+    found = _as_verified(entry, standing, row.metadata)
     wanted = row_of(entry, work.config.root, found)
     differing = [
         name
@@ -174,7 +174,7 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
     if standing.files is None or standing.digests is None:
         return None
     digest = digest_of(standing.files, standing.digests)
-    facts = row.facts if row is not None and row.digest == str(digest) else None
+    facts = row.metadata if row is not None and row.digest == str(digest) else None
     if facts is None:
         try:
             facts = read_facts(standing.files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.atomic import read_if_there, write_atomically
 from model_provisioner.artifacts.handoff import render
 from model_provisioner.artifacts.locks import locked
+from model_provisioner.tasks.withdraw import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,13 +44,14 @@ def publish(work: Workspace, entry: Entry, found: Verification) -> bool:
     """Write the handoff of a verified entry; return whether its bytes changed.
 
     Under the lock of the handoff, the policy is read again and every file looked at again: where they differ nothing is
-    written, and `PolicyChangedError` or `MovedError` is raised.
+    written, and `PolicyChangedError` or `MovedError` is raised. Raises as `check_place` does, too.
     """
     data = render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
     with locked(work.state, "handoff", entry.handoff):
         work.check_policy(entry)
         if not found.at_rest():
             raise MovedError
+        check_place(work, entry)
         work.ledger.record(entry.handoff)
         if read_if_there(entry.handoff) == data:
             return False

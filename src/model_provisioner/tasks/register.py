@@ -33,7 +33,7 @@ def describe(found: Verification, *, project: str, name: str, strict: bool = Tru
         strict=strict,
         size=found.size,
         engine=engine,
-        facts=found.facts,
+        metadata=found.facts,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
     )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.atomic import remove_durably
+from model_provisioner.artifacts.atomic import read_if_there, remove_durably
 from model_provisioner.artifacts.catalog import Model
+from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError
+from model_provisioner.errors import DigestMismatchError, OccupiedError
 
 if TYPE_CHECKING:
     from model_provisioner.artifacts.catalog import Lifecycle, Outcome
@@ -18,9 +21,31 @@ if TYPE_CHECKING:
 
 
 def withdraw(work: Workspace, path: str) -> bool:
-    """Remove the handoff (or `.sha256` target) at `path`, durably; return whether it was there."""
+    """Remove a file that we wrote, durably; return whether it was there."""
     with locked(work.state, "handoff", path):
         return remove_durably(path)
+
+
+def withdraw_handoff(work: Workspace, entry: Entry) -> bool:
+    """Remove the entry's handoff, durably; return whether it was there. Raises as `check_place` does."""
+    with locked(work.state, "handoff", entry.handoff):
+        check_place(work, entry)
+        return remove_durably(entry.handoff)
+
+
+def check_place(work: Workspace, entry: Entry) -> None:
+    """Raise `OccupiedError` where something stands in the handoff's place that we did not write and that is no handoff."""
+    if not os.path.lexists(entry.handoff) or entry.handoff in work.ledger:
+        return
+    data = read_if_there(entry.handoff)
+    if data is None or not is_handoff(data):
+        raise OccupiedError(
+            f"the place of the handoff of {entry.name} is taken",
+            where=entry.handoff,
+            expected="no file, or a handoff",
+            found="something else, which was left as it is",
+            fix=f"move it away, or give {entry.name} another handoff in {work.config.path}",
+        )
 
 
 def has_orphans(work: Workspace) -> bool:
@@ -52,13 +77,14 @@ def _orphaned_rows(work: Workspace) -> list[str]:
 
 def pend(work: Workspace, entry: Entry) -> None:
     """Take back what the entry's last verification gave, for its bytes are about to be read."""
-    withdraw(work, entry.handoff)
+    withdraw_handoff(work, entry)
     _set_state(work, entry, "Pending", outcome=None, reason=None)
 
 
 def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     """Take back what the entry's last verification gave, for it failed."""
-    withdraw(work, entry.handoff)
+    with contextlib.suppress(OccupiedError):
+        withdraw_handoff(work, entry)
     withdraw(work, work.sha256_target(entry))
     work.verified.pop(entry.name, None)
     _set_state(
