@@ -29,3 +29,13 @@ def tiny_models(tmp_path_factory) -> Path:
     script = Path(__file__).parents[1] / "scripts" / "build_tiny_model.py"
     subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture
+def run_python():
+    """Run a program in a fresh interpreter; return what it prints."""
+
+    def run(program: str) -> str:
+        return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+    return run
