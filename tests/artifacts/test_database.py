@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -142,3 +143,18 @@ def test_names_of_every_kind_come_back(tmp_path, text):
     database = opened(tmp_path / "x.db")
     put(database, to_column(text))
     assert [from_column(row[0]) for row in database.query("SELECT x FROM t WHERE x = ?", (to_column(text),))] == [text]
+
+
+def test_many_that_open_a_new_file_at_once_all_find_it_whole(tmp_path):
+    """SQLite's change to WAL waits for nobody, and a version is read in more than one step."""
+    for number in range(30):
+        start = threading.Barrier(8)
+
+        def look(folder=tmp_path / str(number), start=start):
+            database = opened(folder / "x.db")
+            start.wait()
+            database.query("SELECT * FROM t")
+
+        with ThreadPoolExecutor(8) as pool:
+            for each in [pool.submit(look) for _ in range(8)]:
+                each.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 """The errors that say nothing about the file itself."""
+
+
+_inherited: list[sqlite3.Connection] = []
+"""Connections that came along through fork(). They belong to the parent: SQLite must see them neither used nor closed here."""
 
 
 class ForeignDatabaseError(StorageError):
@@ -58,36 +63,46 @@ class Database:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
-                self._connection.close()
-            self._connection = None
+            connection, self._connection = self._connection, None
+            if connection is not None and self._pid == os.getpid():
+                connection.close()
+            elif connection is not None:
+                _inherited.append(connection)
+
+    __del__ = close
 
     def _open(self) -> sqlite3.Connection:
-        # A connection that came along through fork() belongs to the parent: SQLite must not see it used here.
         if self._connection is None or self._pid != os.getpid():
+            self.close()
             self._connection, self._pid = self._connect(), os.getpid()
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        connection = sqlite3.connect(
-            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
-        )
-        try:
-            if self._read_version(connection) is None:
-                self._create(connection)
-            # Safe against the death of the process; a power cut may lose the last commits, never the file.
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except BaseException:
-            connection.close()
-            raise
+        with alone_in(os.path.dirname(self.path)):  # SQLite's change to WAL waits for nobody
+            connection = sqlite3.connect(
+                self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            )
+            try:
+                if self._read_version(connection) is None:
+                    self._create(connection)
+                # Safe against the death of the process; a power cut may lose the last commits, never the file.
+                connection.execute("PRAGMA synchronous=NORMAL")
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
     def _read_version(self, connection: sqlite3.Connection) -> int | None:
         """Return the schema's version, None for a new file; refuse what is not ours."""
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-        if (application, version) == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        connection.execute("BEGIN")  # one look: between two of them another process could make the tables
+        try:
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+        finally:
+            connection.rollback()
+        if (application, version, tables) == (0, 0, 0):
             return None
         if application != self._application_id:
             raise ForeignDatabaseError(
@@ -105,17 +120,16 @@ class Database:
                 found=f"schema version {version}",
                 fix="it was left as it is: use that version, move it away or set MODEL_PROVISIONER_STATE_DIR to another folder",
             )
-        return version
+        return int(version)
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if self._read_version(connection) is None:  # another process may have been faster
-                for statement in self._schema.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id={self._application_id}")
-                connection.execute(f"PRAGMA user_version={self._version}")
+            for statement in self._schema.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={self._application_id}")
+            connection.execute(f"PRAGMA user_version={self._version}")
         except BaseException:
             connection.rollback()
             raise
@@ -182,11 +196,26 @@ class ReadOnlyDatabase(Database):
             check_same_thread=False,
         )
         try:
-            self._read_version(connection)
+            if self._read_version(connection) is not None:
+                return connection
         except BaseException:
             connection.close()
             raise
-        return connection
+        connection.close()
+        empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        empty.executescript(self._schema)  # another process is just making the file
+        return empty
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Hold the lock of a folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def to_column(text: str) -> str | bytes:

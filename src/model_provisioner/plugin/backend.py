@@ -16,15 +16,19 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
     desc = "SQLite, shared by runs at the same time"
 
     def _sqlite3(self, name: str) -> Any:
+        import os
         import sqlite3
 
+        from model_provisioner.artifacts.database import alone_in
+
         try:
-            connection = super()._sqlite3(name)
-            connection.isolation_level = None
-            connection.execute("PRAGMA busy_timeout=30000")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except sqlite3.Error as error:
+            with alone_in(os.path.dirname(os.path.abspath(name))):
+                connection = super()._sqlite3(name)
+                connection.isolation_level = None
+                connection.execute("PRAGMA busy_timeout=30000")
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+        except (sqlite3.Error, OSError) as error:
             raise DatabaseException(f"{name}: {error}") from None
         return connection
 
