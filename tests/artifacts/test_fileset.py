@@ -195,6 +195,7 @@ def test_a_folder_stands_for_every_file_in_it(tmp_path):
         "a/.cache/huggingface/b/c",
         ".DS_Store",
         "a/.DS_Store",
+        "a/.model-provisioner-clock-x",
     ]
     make(tmp_path, *kept, *left)
     (tmp_path / "empty").mkdir()

@@ -125,7 +125,22 @@ def test_a_folder_of_one_gguf_tells_what_that_tells(tmp_path):
     (tmp_path / "README.md").write_text("x")
     assert facts(tmp_path).architecture == "llama"
     shutil.copy(TINY, tmp_path / "y.gguf")
-    assert facts(tmp_path) == Facts()
+    assert facts(tmp_path) == Facts()  # two models: nobody can say which is meant
+
+
+def test_a_folder_of_one_split_tells_what_that_tells(tmp_path, tiny_models):
+    for path in tiny_models.glob("tiny-llama-split-*"):
+        shutil.copy(path, tmp_path)
+    shutil.copy(tiny_models / "tiny-llama-lora.gguf", tmp_path)
+    assert facts(tmp_path).parameter_count == 90_624
+
+
+@pytest.mark.parametrize("beside", ["config.json", "y.gguf"])
+def test_an_unsound_gguf_in_a_folder_is_an_error(tmp_path, beside):
+    (tmp_path / "x.gguf").write_bytes(TINY.read_bytes()[:5000])
+    (tmp_path / beside).write_bytes(b"{}" if beside == "config.json" else TINY.read_bytes())
+    with pytest.raises(UnsoundModelError, match="the file ends"):
+        facts(tmp_path)
 
 
 def test_a_file_that_became_a_fifo_is_not_waited_for(tmp_path):

@@ -31,7 +31,7 @@ def age(path, seconds=3600):
 @pytest.fixture
 def settled(monkeypatch):
     """Let every file count as at rest for long, so that a test need not wait two seconds for its ctime."""
-    monkeypatch.setattr("model_provisioner.artifacts.memo.settled_before", lambda *_: time.time_ns() + 10**9)
+    monkeypatch.setattr("model_provisioner.artifacts.memo.at_rest", lambda *_: True)
 
 
 @pytest.fixture

@@ -58,16 +58,17 @@ def _open_own(temp: str) -> int:
 def remove_durably(path: str) -> bool:
     """Remove the file at `path` so that it stays away after a crash; return whether it was there."""
     try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise storage_error("a file could not be removed", path, error) from None
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
     return True
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model_provisioner.artifacts.hashing import Identity
 
 MARGIN_NS = 2_000_000_000
 UNKNOWN_CLOCK_MARGIN_NS = 24 * 3600 * 1_000_000_000
@@ -16,19 +20,31 @@ UNKNOWN_CLOCK_MARGIN_NS = 24 * 3600 * 1_000_000_000
 _NETWORK = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster", "lustre", "beegfs", "gpfs", "afs", "virtiofs")
 
 
-def settled_before(path: str, device: int, mountinfo: str = "/proc/self/mountinfo") -> int:
-    """Return the time, in nanoseconds, that a file's times must lie before for its row to be settled.
+PROBE = ".model-provisioner-clock-"
+"""How the names of our temp files begin; they are no part of a model."""
+
+
+def at_rest(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
+    """Tell whether the times in `status`, which the file at `path` has now, would move with any later write to it.
 
     On a network file system another machine's clock sets the times: it is read from a fresh temp file beside the model;
     where none can be made, only files that are a day old are taken as settled.
     """
+    now, margin = _clock(path, status.device, mountinfo)
+    # A write sets mtime to the clock: one that lies ahead of the clock would not stay there.
+    ahead = status.mtime_ns > now + margin
+    return status.ctime_ns < now - margin and (status.mtime_ns < now - margin or ahead)
+
+
+def _clock(path: str, device: int, mountinfo: str) -> tuple[int, int]:
+    """Return the time of the file system's clock and how far it can be trusted, both in nanoseconds."""
     if not _is_network(device, mountinfo):
-        return time.time_ns() - MARGIN_NS
+        return time.time_ns(), MARGIN_NS
     try:
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".model-provisioner-clock-") as probe:
-            return os.fstat(probe.fileno()).st_mtime_ns - MARGIN_NS
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=PROBE) as probe:
+            return os.fstat(probe.fileno()).st_mtime_ns, MARGIN_NS
     except OSError:
-        return time.time_ns() - UNKNOWN_CLOCK_MARGIN_NS
+        return time.time_ns(), UNKNOWN_CLOCK_MARGIN_NS
 
 
 _kinds: dict[int, bool] = {}

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
-"""The errors that say nothing about the file itself."""
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
+"""The errors that say something about the file itself, and not about the disk or about who else uses it."""
 
 
 _inherited: list[sqlite3.Connection] = []
@@ -147,7 +147,7 @@ class Database:
                 fix="set MODEL_PROVISIONER_STATE_DIR to a folder that you can write, on a local disk",
             ) from None
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname.startswith(_PASSING):
+            if not error.sqlite_errorname.startswith(_DAMAGE):
                 raise StorageError(
                     f"the {self.title} can't be used now",
                     where=self.path,
@@ -189,7 +189,7 @@ class ReadOnlyDatabase(Database):
         # Without a log nobody has the database open, and it is read without making one: a look leaves no file behind.
         untouched = "" if os.path.exists(path + "-wal") else "&immutable=1"
         connection = sqlite3.connect(
-            f"file:{quote(path)}?mode=ro{untouched}",
+            f"file:{quote(os.fsencode(path))}?mode=ro{untouched}",
             uri=True,
             timeout=self._busy_seconds,
             isolation_level=None,

@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from model_provisioner.artifacts.clock import PROBE
 from model_provisioner.artifacts.unreachable import explain, near_names
 from model_provisioner.errors import UnreadableModelError, UnsoundModelError
 
@@ -154,7 +155,7 @@ def _walk(top: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         for entry in found:
             name = f"{below}/{entry.name}" if below else entry.name
             if not entry.is_dir(follow_symlinks=False):
-                if entry.name != ".DS_Store":
+                if entry.name != ".DS_Store" and not entry.name.startswith(PROBE):
                     yield name, entry
             elif entry.name != ".git" and not f"/{name}".endswith("/.cache/huggingface"):
                 folders.append(name)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 SEGMENT = 64 << 20
 BUFFER = 1 << 20
 
-Progress = "Callable[[int], object]"
-"""Called with the number of bytes that were read since the last call; what it raises ends the reading."""
-
 
 class Identity(NamedTuple):
     """What a stat call tells of a file: equal identities at rest mean the same bytes."""

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.facts import Facts, check_split, combine
+from model_provisioner.artifacts.fileset import split_names
 from model_provisioner.artifacts.hashing import open_model, unreadable
 from model_provisioner.errors import UnsoundModelError
 
@@ -62,14 +63,28 @@ def _read_folder(files: FileSet) -> Facts:
     from model_provisioner.artifacts.safetensors import combine_folder, read_transformers_config
 
     weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
+    ggufs = [
+        (member.name, member.path, _read_file(member))
+        for member in files.members
+        if member.name.lower().endswith(".gguf")
+    ]
     config = next((member for member in files.members if member.name == "config.json"), None)
     if weights or config:
         told = None if config is None else read_transformers_config(_read_small(config), config.path)
         # Some repositories bring the same weights twice, under the names of two loaders.
         usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
         return combine_folder(told, usual or list(weights.values()))
-    ggufs = [member for member in files.members if member.name.lower().endswith(".gguf")]
-    return _read_file(ggufs[0]) if len(ggufs) == 1 else Facts()
+    return _the_one_model(ggufs)
+
+
+def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
+    """Return what a folder's only model tells; several tell nothing of the folder."""
+    models = [each for each in ggufs if each[2].kind == "model"]
+    names = split_names(models[0][1]) if models else None
+    if names is not None and len(names) == len(models) > 1:
+        check_split(models)
+        return combine([facts for _, _, facts in models])
+    return models[0][2] if len(models) == 1 else Facts()
 
 
 def _read_small(file: Member) -> bytes:

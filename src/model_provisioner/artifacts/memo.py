@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from model_provisioner.artifacts.clock import settled_before
+from model_provisioner.artifacts.clock import at_rest
 from model_provisioner.artifacts.database import Database, ForeignDatabaseError, from_column, to_column
 from model_provisioner.artifacts.hashing import Identity, fingerprint, hash_both, identity, open_model, unreadable
 from model_provisioner.artifacts.locks import locked
@@ -128,15 +128,15 @@ class Memo:
             try:
                 _settle_pages(fd)
                 before = identity(os.fstat(fd))
-                settled = max(before.mtime_ns, before.ctime_ns) < settled_before(path, before.device)
+                settled = at_rest(path, before)
                 confirmed = _confirm(fd, before, last, progress)
                 row = confirmed or _hash(fd, before, progress)
-                at_rest = before == identity(os.fstat(fd)) == identity(os.stat(path))
+                unmoved = before == identity(os.fstat(fd)) == identity(os.stat(path))
             except OSError as error:
                 raise unreadable(path, error) from None
             finally:
                 os.close(fd)
-            if at_rest:
+            if unmoved:
                 self._keep(path, row, settled=settled)
                 return FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed")
         raise ChangingModelError(
