@@ -78,7 +78,7 @@ class _Document(_Strict):
 class Project(_Document):
     """The models of a project."""
 
-    defaults: Defaults = Defaults()
+    defaults: Defaults | None = Defaults()
     models: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Entry] = Field(description="The models, by name.")
 
 
