@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.document import Document, Path
 
 MAX_BYTES = 64 << 20
+MAX_FAULTS = 1000
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 
 
@@ -105,6 +106,7 @@ class _Reader:
     def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
         self._document, self._path, self._cache_dir = document, path, cache_dir
         self._faults = list(document.faults)
+        self._untold = False
         self._folders: dict[str, str] = {}
         """Folders without links, by folder."""
 
@@ -131,13 +133,20 @@ class _Reader:
 
     def _raise(self) -> None:
         if self._faults:
-            raise ConfigError(self._document.name, sorted(self._faults, key=self._line_of))
+            faults = sorted(self._faults, key=self._line_of)
+            if self._untold:
+                what = "there are more faults than are told at once"
+                faults.append(InputError(what, where=self._document.name, fix="mend the others first"))
+            raise ConfigError(self._document.name, faults)
 
     def _line_of(self, fault: InputError) -> int:
         match = re.match(r":(\d+)", fault.where.removeprefix(self._document.name))
         return int(match[1]) if match else 0
 
     def _fault(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
+        if len(self._faults) >= MAX_FAULTS:
+            self._untold = True
+            return
         self._faults.append(InputError(what, where=self._document.where(path), expected=expected, found=found, fix=fix))
 
     # ---- the form: pydantic finds the faults, we word them
@@ -200,10 +209,11 @@ class _Reader:
         try:
             model.model_validate(data)
         except ValidationError as error:
-            for found in error.errors(include_url=False):
+            errors = error.errors(include_url=False)
+            for found in errors[: MAX_FAULTS + 1]:
                 place: Path = tuple(step for step in found["loc"] if step != "[key]")
                 self._word((*base, *place), found, _fields_around(model, place))
-            return {str(found["loc"][0]) for found in error.errors(include_url=False) if found["loc"]}
+            return {str(found["loc"][0]) for found in errors if found["loc"]}
         return set()
 
     def _word(self, path: Path, error: Any, fields: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ the process. Here depth is bounded, aliases are bounded by what they expand to, 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import re
@@ -312,19 +313,18 @@ class _Builder:
         if kind not in ("null", "bool", "int", "float") or not tag.startswith(_CORE):
             raise self._tag(tag, line)
         constructor: Any = SafeConstructor()
-        wrong = self._fatal(f"not a value of the type {kind}", line, found=shown(event.value), fix="put it in quotes")
-        if len(event.value) > MAX_DIGITS:  # sexagesimal ones take the square of their length, and few can be printed
-            raise wrong
-        try:
-            return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
-        except (ValueError, KeyError, IndexError, ConstructorError):
-            raise wrong from None
+        with contextlib.suppress(ValueError, KeyError, IndexError, ConstructorError):
+            if (
+                len(event.value) <= MAX_DIGITS
+            ):  # sexagesimal ones take the square of their length, and few can be printed
+                return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
+        raise self._fatal(f"not a value of the type {kind}", line, found=shown(event.value), fix="put it in quotes")
 
     # ---- faults
 
     def _fault(self, what: str, line: int, path: Path = (), **fields: str) -> None:
         if len(self._faults) == MAX_FAULTS:
-            raise self._fatal("there are more faults than are told at once", line, fix="mend those before this line")
+            raise self._fatal("there are more faults than are told at once", line, fix="mend the others first")
         self._faults.append(InputError(what, where=_place(self._name, line, path), **fields))
 
     def _fatal(self, what: str, line: int, **fields: str) -> ConfigError:
