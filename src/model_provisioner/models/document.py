@@ -69,7 +69,7 @@ def _place(name: str, line: int, path: Path) -> str:
 def read_document(data: bytes, name: str) -> Document:
     """Read the bytes of a YAML or JSON file that is called `name` in messages. Raises `ConfigError` for what can't be read."""
     text = _decode(data, name)
-    if text.lstrip()[:1] == "{" and ("\t" in text or _ESCAPE.search(text)):
+    if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
         # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
         try:
             json.loads(text)
@@ -194,7 +194,7 @@ class _Builder:
         self._key(value, line)
 
     def _alias(self, anchor: str, line: int) -> None:
-        known = self._anchors.get(anchor, ())
+        known, anchor = self._anchors.get(anchor, ()), shown(anchor)
         if known == ():
             raise self._fatal(
                 f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant"
