@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
@@ -756,7 +756,9 @@ def paths(data, path=()):
 
 @given(nested(LEAVES | st.floats(allow_nan=False)), st.booleans(), st.sampled_from([None, True, False]))
 def test_what_yaml_dumps_is_read_back(data, unicode, flow):
-    document = read(yaml.safe_dump(data, allow_unicode=unicode, default_flow_style=flow))
+    text = yaml.safe_dump(data, allow_unicode=unicode, default_flow_style=flow)
+    assume(yaml.safe_load(text) == data)  # PyYAML writes U+0085 so that it reads back a space
+    document = read(text)
     assert document.data == data
     assert document.faults == ()
     assert set(document.lines) >= set(paths(data))

@@ -152,15 +152,21 @@ class _Reader:
     # ---- the form: pydantic finds the faults, we word them
 
     def _top(self) -> dict[str, Any]:
+        from model_provisioner.models.document import shown
+
         data = self._document.data
         if not isinstance(data, dict) or not ({"models", "model_ref"} & data.keys()):
             what = "the file is empty" if data is None else "the file names no model"
+            fix = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
+            for name in list(data)[:MAX_FAULTS] if isinstance(data, dict) else ():
+                if near := difflib.get_close_matches(name, ("models", "model_ref"), n=1):
+                    fix = f"write {near[0]} in the place of {shown(name)}"
             self._fault(
                 (),
                 what,
                 expected="a mapping with models: (several models, by name) or model_ref: (one)",
                 found="nothing" if data is None else _short(data),
-                fix='write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}',
+                fix=fix,
             )
             self._raise()
         if "models" in data and "model_ref" in data:
@@ -466,9 +472,9 @@ class _Repr(reprlib.Repr):
     """A `repr` that stays short, whatever aliases make of the value, and tells nothing of a URL but its scheme."""
 
     def repr_str(self, x: str, level: int) -> str:
-        from model_provisioner.models.document import shown
+        from model_provisioner.models.document import cut
 
-        return repr(shown(x))
+        return repr(cut(x))
 
 
 def _short(value: Any) -> str:

@@ -54,11 +54,16 @@ class Document:
         return _place(self.name, self.line(path), path)
 
 
-def shown(text: str) -> str:
-    """Return as much of a text of the file as a message may show: a line of it, and nothing of a URL but its scheme."""
+def cut(text: str) -> str:
+    """Return as much of a text of the file as a message may tell: a line of it, and nothing of a URL but its scheme."""
     short = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
     network = _NETWORK.search(short)
-    return printable(short[: network.end()] + "…" if network else short)
+    return short[: network.end()] + "…" if network else short
+
+
+def shown(text: str) -> str:
+    """Return what `cut` leaves of a text, safe to print."""
+    return printable(cut(text))
 
 
 def _place(name: str, line: int, path: Path) -> str:
