@@ -1,5 +1,6 @@
 """The configuration: what each entry means, and that every fault of a file is told at once, with its place and its mend."""
 
+import json
 import os
 import subprocess
 import sys
@@ -1258,6 +1259,4 @@ def test_any_bytes_are_a_configuration_or_refused(data):
 
 @given(DOCUMENTS)
 def test_any_data_are_a_configuration_or_refused(data):
-    import json
-
     check_any(json.dumps(data).encode())
