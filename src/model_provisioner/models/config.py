@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import reprlib
 import stat
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.document import Document, Path
 
 MAX_BYTES = 64 << 20
+MAX_FAULTS = 1000
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 
 
@@ -68,7 +70,10 @@ def read_config(path: str) -> bytes:
     with open(fd, "rb", closefd=True) if stat.S_ISREG(os.fstat(fd).st_mode) else _closing(fd, path) as file:
         if (size := os.fstat(fd).st_size) > MAX_BYTES:
             raise _unreadable(path, f"{size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read")
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error), "check the disk it lies on") from None
 
 
 def _closing(fd: int, path: str) -> Any:
@@ -101,8 +106,9 @@ class _Reader:
     def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
         self._document, self._path, self._cache_dir = document, path, cache_dir
         self._faults = list(document.faults)
-        self._inside: dict[str, bool] = {}
-        """Whether what lies in a folder lies in the project, by folder."""
+        self._untold = False
+        self._folders: dict[str, str] = {}
+        """Folders without links, by folder."""
 
     def read(self) -> Config:
         """Return the configuration, or raise all faults at once."""
@@ -114,7 +120,9 @@ class _Reader:
         config = Config(
             path=self._path,
             root=root,
-            cache_dir=_absolute(self._cache_dir or _text(data, "cache_dir", "~/.cache/models"), root),
+            cache_dir=_absolute(self._cache_dir, os.getcwd())
+            if self._cache_dir
+            else _absolute(_text(data, "cache_dir", "~/.cache/models"), root),
             runtime_dir=runtime_dir,
             allow=_hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
@@ -125,23 +133,40 @@ class _Reader:
 
     def _raise(self) -> None:
         if self._faults:
-            raise ConfigError(self._document.name, sorted(self._faults, key=_line_of))
+            faults = sorted(self._faults, key=self._line_of)
+            if self._untold:
+                what = "there are more faults than are told at once"
+                faults.append(InputError(what, where=self._document.name, fix="mend the others first"))
+            raise ConfigError(self._document.name, faults)
+
+    def _line_of(self, fault: InputError) -> int:
+        match = re.match(r":(\d+)", fault.where.removeprefix(self._document.name))
+        return int(match[1]) if match else 0
 
     def _fault(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
+        if len(self._faults) >= MAX_FAULTS:
+            self._untold = True
+            return
         self._faults.append(InputError(what, where=self._document.where(path), expected=expected, found=found, fix=fix))
 
     # ---- the form: pydantic finds the faults, we word them
 
     def _top(self) -> dict[str, Any]:
+        from model_provisioner.models.document import shown
+
         data = self._document.data
         if not isinstance(data, dict) or not ({"models", "model_ref"} & data.keys()):
             what = "the file is empty" if data is None else "the file names no model"
+            fix = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
+            for name in list(data)[:MAX_FAULTS] if isinstance(data, dict) else ():
+                if near := difflib.get_close_matches(name, ("models", "model_ref"), n=1):
+                    fix = f"write {near[0]} in the place of {shown(name)}"
             self._fault(
                 (),
                 what,
                 expected="a mapping with models: (several models, by name) or model_ref: (one)",
                 found="nothing" if data is None else _short(data),
-                fix='write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}',
+                fix=fix,
             )
             self._raise()
         if "models" in data and "model_ref" in data:
@@ -158,28 +183,30 @@ class _Reader:
 
         self._validate(Single, data, ())
         self._expected(("expected_digest",), data.get("expected_digest"))
-        self._raise()
         return (), str(data.get("engine", "llamacpp")), data
 
     def _several(self, data: dict[str, Any]) -> list[tuple[Path, str, dict[str, Any]]]:
         from model_provisioner.models.schema import Defaults, Project
 
-        defaults = data.get("defaults") or {}
+        defaults = data.get("defaults")
+        told = {} if isinstance(defaults, dict) else defaults
         if isinstance(defaults, dict):
             wrong = self._validate(Defaults, defaults, ("defaults",))
             # A fault of the defaults is told once, and not again for each entry.
             defaults = {name: value for name, value in defaults.items() if name not in wrong}
+        else:
+            defaults = {}
         models = data["models"]
         if isinstance(models, dict):
             models = {name: {**defaults, **each} if isinstance(each, dict) else each for name, each in models.items()}
-        self._validate(Project, {**data, "models": models, "defaults": {}}, ())
-        for name, each in [] if not isinstance(models, dict) else models.items():
-            self._expected(
-                ("models", name, "expected_digest"), each.get("expected_digest") if isinstance(each, dict) else None
-            )
-        if not isinstance(models, dict) or any(not isinstance(each, dict) for each in models.values()):
-            self._raise()
-        return [(("models", name), name, each) for name, each in models.items()]
+        self._validate(Project, {**data, "models": models, "defaults": told}, ())
+        found = models.items() if isinstance(models, dict) else ()
+        entries: list[tuple[Path, str, dict[str, Any]]] = [
+            (("models", name), name, each) for name, each in found if isinstance(each, dict)
+        ]
+        for path, _, each in entries:
+            self._expected((*path, "expected_digest"), each.get("expected_digest"))
+        return entries
 
     def _validate(self, model: Any, data: Any, base: Path) -> set[str]:
         """Note the faults in the form of `data`; return the names of the fields that have one."""
@@ -188,14 +215,17 @@ class _Reader:
         try:
             model.model_validate(data)
         except ValidationError as error:
-            for found in error.errors(include_url=False):
+            errors = error.errors(include_url=False)
+            for found in errors[: MAX_FAULTS + 1]:
                 place: Path = tuple(step for step in found["loc"] if step != "[key]")
                 self._word((*base, *place), found, _fields_around(model, place))
-            return {str(found["loc"][0]) for found in error.errors(include_url=False) if found["loc"]}
+            return {str(found["loc"][0]) for found in errors if found["loc"]}
         return set()
 
     def _word(self, path: Path, error: Any, fields: Iterable[str]) -> None:
-        kind, value, name = error["type"], error["input"], str(path[-1]) if path else ""
+        from model_provisioner.models.document import shown
+
+        kind, value, name = error["type"], error["input"], shown(str(path[-1])) if path else ""
         if kind == "missing":
             self._fault(path[:-1], f"{name} is missing", fix=f"add   {name}: {_EXAMPLES.get(name, '…')}")
         elif kind == "extra_forbidden":
@@ -209,7 +239,7 @@ class _Reader:
             )
         elif kind == "string_pattern_mismatch":
             what, expected = _PATTERNS["engine" if name == "engine" else "models"]
-            self._fault(path, what, expected=expected, found=repr(value), fix="choose a name of these characters")
+            self._fault(path, what, expected=expected, found=_short(value), fix="choose a name of these characters")
         else:
             expected, fix = _TYPES.get(kind, ("another value", "see docs/reference/models-yaml.md"))
             what = f"{name or 'the file'} has the wrong type"
@@ -242,7 +272,7 @@ class _Reader:
                 handoff=handoff,
                 line=self._document.line(path),
             )
-            if (other := writers.setdefault(handoff, entry)) is not entry:
+            if (other := writers.setdefault(self._real(handoff), entry)) is not entry:
                 self._fault(
                     path,
                     f"{other.name} and {name} would write one handoff",
@@ -251,6 +281,15 @@ class _Reader:
                     fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
                 )
             entries[name] = entry
+        for entry in entries.values():
+            if isinstance(entry.ref, LocalRef) and (writer := writers.get(entry.ref.path)):
+                self._fault(
+                    ("handoff",) if self._document.data.get("models") is None else ("models", writer.name, "handoff"),
+                    f"the handoff of {writer.name} would take the place of the model {entry.name}",
+                    expected="a file of its own",
+                    found=_shown(writer.handoff),
+                    fix=f"choose another name:   {HANDOFF_TO_ADD}",
+                )
         return entries
 
     def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
@@ -272,7 +311,7 @@ class _Reader:
                         (*path, name),
                         "not the path of a file in a set",
                         expected="a relative path without ..",
-                        found=repr(name),
+                        found=_short(name),
                         fix="write the path as it is inside the folder, or the shard's base name",
                     )
                 try:
@@ -292,21 +331,28 @@ class _Reader:
             return None  # told already
 
     def _handoff(self, path: Path, fields: dict[str, Any], name: str, root: str, runtime_dir: str) -> str | None:
+        from model_provisioner.models.schema import ENGINE_PATTERN, NAME_PATTERN
+
         template = fields.get("handoff", "{runtime_dir}/engines/{engine}.json")
         if not isinstance(template, str):
             return None  # told already
-        values = {"runtime_dir": runtime_dir, "name": name, "engine": str(fields.get("engine", "llamacpp"))}
+        engine = str(fields.get("engine", "llamacpp"))
+        if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(ENGINE_PATTERN, engine):
+            return None  # told already
+        values = {"runtime_dir": runtime_dir, "name": name, "engine": engine}
         if unknown := [word for word in re.findall(r"\{([^{}]*)\}", template) if word not in values]:
             self._fault(
                 path,
                 f"unknown placeholder {{{unknown[0]}}}",
                 expected="{runtime_dir}, {name} and {engine}",
-                found=template,
+                found=_short(template),
                 fix="write one of these",
             )
             return None
         handoff = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
-        if not self._is_inside(handoff, root):
+        if not os.path.join(os.path.dirname(self._real(handoff)), "").startswith(
+            os.path.join(os.path.realpath(root), "")
+        ):
             self._fault(
                 path,
                 "the handoff lies outside the project",
@@ -315,7 +361,7 @@ class _Reader:
                 fix=f"write it into the project:   {HANDOFF_TO_ADD}",
             )
             return None
-        if handoff == self._path or os.path.isdir(handoff) or "\0" in handoff:
+        if self._real(handoff) == self._real(self._path) or os.path.isdir(handoff):
             self._fault(
                 path,
                 "the handoff can't be written there",
@@ -326,12 +372,12 @@ class _Reader:
             return None
         return handoff
 
-    def _is_inside(self, handoff: str, root: str) -> bool:
-        folder = os.path.dirname(handoff)
-        if folder not in self._inside:
-            real = os.path.realpath(folder) if "\0" not in folder else folder
-            self._inside[folder] = real == root or real.startswith(os.path.realpath(root) + os.sep)
-        return self._inside[folder]
+    def _real(self, path: str) -> str:
+        """Return a path without links but for its last name, which a rename replaces and does not follow."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 def _digest(value: Any) -> Expected | None:
@@ -422,11 +468,15 @@ def _shown(path: str) -> str:
     return relative if len(relative) < len(path) and not relative.startswith("..") else path
 
 
+class _Repr(reprlib.Repr):
+    """A `repr` that stays short, whatever aliases make of the value, and tells nothing of a URL but its scheme."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        from model_provisioner.models.document import cut
+
+        return repr(cut(x))
+
+
 def _short(value: Any) -> str:
-    text = printable(repr(value))
+    text = printable(_Repr().repr(value))
     return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _line_of(fault: InputError) -> int:
-    match = re.search(r":(\d+)", fault.where.partition(",")[0][-12:])
-    return int(match[1]) if match else 0

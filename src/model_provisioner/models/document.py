@@ -6,25 +6,32 @@ the process. Here depth is bounded, aliases are bounded by what they expand to, 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator
 
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
 """After the expansion of aliases."""
+MAX_DIGITS = 100
+MAX_FAULTS = 1000
+MAX_SHOWN = 80
 
 Path = tuple["str | int", ...]
 
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
+_NETWORK = re.compile(r"https?:/*|://", re.IGNORECASE)
+# Every escape is matched, so that a backslash that is itself escaped begins none.
+_ESCAPE = re.compile(r"\\(?:(?:u(d[89ab]..))\\(?:u(d[c-f]..))|.)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,21 +51,37 @@ class Document:
 
     def where(self, path: Path) -> str:
         """Return the place of a value in words: file, line and the way to it."""
-        way = " → ".join(printable(str(step)) for step in path)
-        return f"{self.name}:{self.line(path)}" + (f", {way}" if way else "")
+        return _place(self.name, self.line(path), path)
+
+
+def cut(text: str) -> str:
+    """Return as much of a text of the file as a message may tell: a line of it, and nothing of a URL but its scheme."""
+    short = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    network = _NETWORK.search(short)
+    return short[: network.end()] + "…" if network else short
+
+
+def shown(text: str) -> str:
+    """Return what `cut` leaves of a text, safe to print."""
+    return printable(cut(text))
+
+
+def _place(name: str, line: int, path: Path) -> str:
+    way = " → ".join(shown(str(step)) for step in path)
+    return f"{name}:{line}" + (f", {way}" if way else "")
 
 
 def read_document(data: bytes, name: str) -> Document:
     """Read the bytes of a YAML or JSON file that is called `name` in messages. Raises `ConfigError` for what can't be read."""
     text = _decode(data, name)
-    if text.lstrip()[:1] == "{" and "\t" in text:
-        # YAML takes JSON but for tabs between its tokens; in its strings JSON has none.
+    if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
+        # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
         try:
             json.loads(text)
         except (ValueError, RecursionError):
             pass
         else:
-            text = text.replace("\t", " ")
+            text = _ESCAPE.sub(_joined, text.replace("\t", " "))
     builder = _Builder(name)
     enabled = gc.isenabled()
     gc.disable()  # half the time of a large file would go into looking for garbage among its values
@@ -67,6 +90,13 @@ def read_document(data: bytes, name: str) -> Document:
     finally:
         if enabled:
             gc.enable()
+
+
+def _joined(escape: re.Match[str]) -> str:
+    """Return the character that a pair of escaped surrogates stands for; any other escape as it is."""
+    if escape[1] is None:
+        return escape[0]
+    return f"\\U{0x10000 + ((int(escape[1], 16) & 0x3FF) << 10) + (int(escape[2], 16) & 0x3FF):08x}"
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -135,9 +165,9 @@ class _Builder:
                             "the file holds more than one document", line, fix="remove what follows the line '---'"
                         )
         except yaml.MarkedYAMLError as error:
-            raise self._syntax(error) from None
+            raise self._syntax(error, text) from None
         except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
+            line = text.encode().count(b"\n", 0, error.position) + 1  # libyaml counts bytes
             shown = (
                 f"the character {error.character!r}" if isinstance(error.character, str) else f"U+{error.character:04X}"
             )
@@ -149,24 +179,27 @@ class _Builder:
     # ---- events
 
     def _scalar(self, event: Any, line: int) -> None:
+        if "\0" in event.value:
+            raise self._fatal("a text holds a NUL character", line, fix="take the escape that stands for it out")
         value, is_key = self._value(event, line), self._wants_key()
         if event.anchor and not is_key:
             self._anchors[event.anchor] = (value, 1)
         if not is_key:
+            self._count(1, line)
             self._add(value, line, 1)
             return
         if not isinstance(value, str):
             self._fault(
                 "a name is not a text",
                 line,
-                found=f"{event.value} ({_type_name(value)})",
-                fix=f'put it in quotes: "{event.value}"',
+                found=f"{shown(event.value)} ({_type_name(value)})",
+                fix=f'put it in quotes: "{shown(event.value)}"',
             )
             value = event.value
         self._key(value, line)
 
     def _alias(self, anchor: str, line: int) -> None:
-        known = self._anchors.get(anchor, ())
+        known, anchor = self._anchors.get(anchor, ()), shown(anchor)
         if known == ():
             raise self._fatal(
                 f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant"
@@ -178,6 +211,7 @@ class _Builder:
         value, size = known  # type: ignore[misc]  # () and None are gone
         if self._wants_key():
             raise self._fatal("an alias can't be a name", line, fix="write the name out")
+        self._count(size, line)
         self._add(value, line, size)
 
     def _open(self, values: dict[str, Any] | list[Any], event: Any, line: int) -> None:
@@ -191,6 +225,7 @@ class _Builder:
             raise self._fatal(
                 "the values nest too deeply", line, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter"
             )
+        self._count(1, line)
         path = self._next_path()
         self._lines.setdefault(path, line)
         if event.anchor:
@@ -222,25 +257,28 @@ class _Builder:
         frame = self._stack[-1]
         assert isinstance(frame.values, dict)
         path = (*frame.path, key)
-        if path in self._lines and key in frame.values:
+        if key in frame.values:
             self._fault(
-                f"{printable(key)!r} stands twice",
+                f"{shown(key)!r} stands twice",
                 line,
                 path=frame.path,
                 found=f"lines {self._lines[path]} and {line}",
                 fix="keep one of the two",
             )
         else:
-            self._lines[path] = line
+            self._lines.setdefault(path, line)
         frame.key = key
 
-    def _add(self, value: Any, line: int, size: int) -> None:
+    def _count(self, size: int, line: int) -> None:
         self._size += size
         if self._size > MAX_VALUES:
             raise self._fatal(
                 "the file expands to too many values", line, expected=f"at most {MAX_VALUES:,}", fix="use fewer aliases"
             )
+
+    def _add(self, value: Any, line: int, size: int) -> None:
         if not self._stack:
+            self._lines.setdefault((), line)
             self._root = value
             return
         frame = self._stack[-1]
@@ -280,18 +318,19 @@ class _Builder:
         if kind not in ("null", "bool", "int", "float") or not tag.startswith(_CORE):
             raise self._tag(tag, line)
         constructor: Any = SafeConstructor()
-        try:
-            return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
-        except (ValueError, KeyError, IndexError, ConstructorError):
-            raise self._fatal(
-                f"not a value of the type {kind}", line, found=printable(event.value)[:80], fix="put it in quotes"
-            ) from None
+        with contextlib.suppress(ValueError, KeyError, IndexError, ConstructorError):
+            if (
+                len(event.value) <= MAX_DIGITS
+            ):  # sexagesimal ones take the square of their length, and few can be printed
+                return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
+        raise self._fatal(f"not a value of the type {kind}", line, found=shown(event.value), fix="put it in quotes")
 
     # ---- faults
 
     def _fault(self, what: str, line: int, path: Path = (), **fields: str) -> None:
-        way = " → ".join(printable(str(step)) for step in path)
-        self._faults.append(InputError(what, where=f"{self._name}:{line}" + (f", {way}" if way else ""), **fields))
+        if len(self._faults) == MAX_FAULTS:
+            raise self._fatal("there are more faults than are told at once", line, fix="mend the others first")
+        self._faults.append(InputError(what, where=_place(self._name, line, path), **fields))
 
     def _fatal(self, what: str, line: int, **fields: str) -> ConfigError:
         """Return the error of a text that can't be read on; it tells the faults before it too."""
@@ -299,13 +338,13 @@ class _Builder:
 
     def _tag(self, tag: str, line: int) -> ConfigError:
         return self._fatal(
-            "a YAML tag is not accepted", line, expected="plain values", found=printable(tag), fix="remove the tag"
+            "a YAML tag is not accepted", line, expected="plain values", found=shown(tag), fix="remove the tag"
         )
 
-    def _syntax(self, error: Any) -> ConfigError:
+    def _syntax(self, error: Any, text: str) -> ConfigError:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        if "'\\t'" in str(error.problem):
+        if (mark and text[mark.index : mark.index + 1] == "\t") or "tab character" in str(error.problem):
             return self._fatal("a tab stands where YAML wants spaces", line, fix="indent with spaces")
         found = ", ".join(filter(None, (error.context, error.problem)))
         return self._fatal(

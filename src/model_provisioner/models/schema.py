@@ -78,7 +78,9 @@ class _Document(_Strict):
 class Project(_Document):
     """The models of a project."""
 
-    defaults: Defaults = Defaults()
+    defaults: Defaults | None = Field(
+        default=Defaults(), description="Any field of an entry, for the entries that do not have it."
+    )
     models: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Entry] = Field(description="The models, by name.")
 
 
@@ -89,6 +91,14 @@ class Single(_Document, Entry):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the file."""
     project, single = (model.model_json_schema(ref_template="#/$defs/{model}") for model in (Project, Single))
+    project["properties"]["models"]["additionalProperties"] = False  # other names than those of the pattern
+    # An entry may have its reference from the defaults.
+    required = {"required": project["$defs"]["Entry"].pop("required")}
+    project["if"] = {
+        "properties": {"defaults": {"properties": {"model_ref": {"type": "string"}}, "type": "object", **required}},
+        "required": ["defaults"],
+    }
+    project["else"] = {"properties": {"models": {"patternProperties": {NAME_PATTERN: required}}}}
     definitions = {**project.pop("$defs", {}), **single.pop("$defs", {}), "Project": project, "Single": single}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
