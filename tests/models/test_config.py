@@ -862,7 +862,8 @@ def test_the_default_handoff_lies_outside_when_the_runtime_folder_does(tmp_path,
 def test_a_link_inside_the_project_is_no_way_out(root):
     os.mkdir(f"{root}/real")
     os.symlink("real", f"{root}/link")
-    assert one("handoff: link/x.json").handoff == f"{root}/link/x.json"
+    assert one("handoff: link/x.json").handoff == f"{root}/real/x.json"
+    assert one("handoff: '{runtime_dir}/x.json'", "runtime_dir: link\n").handoff == f"{root}/real/x.json"
 
 
 @pytest.mark.parametrize("handoff", [".", "sub", "sub/", "", "{runtime_dir}/.."])
@@ -907,10 +908,16 @@ def test_a_handoff_can_t_take_the_place_of_another_model(root, handoff):
             "the handoff of a would take the place of the model b",
             "models.yaml:2, models → a → handoff",
             "a file of its own",
-            os.path.normpath(handoff),
+            "models/x",
             f"choose another name:   {TO_ADD}",
         )
     ]
+
+
+@pytest.mark.parametrize("handoff", ["models/x.json", "models/deep/x.json"])
+def test_a_handoff_can_t_lie_in_the_folder_of_a_model(root, handoff):
+    (told,) = faults(f"models:\n  a: {{model_ref: y, handoff: {handoff}}}\n  b: {{model_ref: ./models}}")
+    assert told.startswith("the handoff of a would lie in the folder of the model b\n")
 
 
 # ---- all faults in one run

@@ -44,6 +44,9 @@ class Model:
     strict: bool = True
     size: int | None = None
     engine: str | None = None
+    config: str | None = None
+    """The configuration file that the entry stands in."""
+    handoff: str | None = None
     metadata: Facts | None = None
     """What the header told."""
     source: str | None = None
@@ -64,8 +67,8 @@ _NAMES = tuple(Model.__dataclass_fields__)
 _SCHEMA = """
 CREATE TABLE model (
   project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
-  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, metadata TEXT, source, revision TEXT,
-  registered_at TEXT, verified_at TEXT, used_at TEXT,
+  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, config, handoff, metadata TEXT,
+  source, revision TEXT,   registered_at TEXT, verified_at TEXT, used_at TEXT,
   PRIMARY KEY (project, name)
 ) WITHOUT ROWID;
 CREATE INDEX model_id ON model (id)
@@ -100,10 +103,12 @@ class Catalog:
         """Return the rows of one project, by name."""
         return self._select("WHERE project = ? ORDER BY name", (to_column(project),))
 
-    def names(self, project: str) -> set[str]:
-        """Return the names of a project's rows."""
-        rows = self._database.query("SELECT name FROM model WHERE project = ?", (to_column(project),))
-        return {from_column(row[0]) for row in rows}
+    def handoffs(self, project: str, config: str) -> dict[str, str | None]:
+        """Return the entries of one configuration of a project, and where each was handed off."""
+        rows = self._database.query(
+            "SELECT name, handoff FROM model WHERE project = ? AND config = ?", (to_column(project), to_column(config))
+        )
+        return {from_column(name): None if handoff is None else from_column(handoff) for name, handoff in rows}
 
     def all(self) -> list[Model]:
         """Return every row of the machine, by project and name."""

@@ -10,29 +10,36 @@ import os
 
 from model_provisioner.artifacts.database import Database, from_column, to_column
 
-_SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY) WITHOUT ROWID"
+_SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY, config NOT NULL) WITHOUT ROWID"
 
 
 class Ledger:
-    """The artifacts of the project whose part of the state folder is `folder`."""
+    """The artifacts of the project whose part of the state folder is `folder`, as far as `config` made them.
 
-    def __init__(self, folder: str) -> None:
-        self._database = Database(
+    A folder may hold several configurations; one takes back nothing that another one wrote.
+    """
+
+    def __init__(self, folder: str, config: str, *, database: type[Database] = Database) -> None:
+        self._config = to_column(config)
+        self._database = database(
             os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
         )
 
     def artifacts(self) -> set[str]:
-        """Return the paths of all files that the project wrote and did not withdraw."""
-        return {from_column(row[0]) for row in self._database.query("SELECT path FROM artifact")}
+        """Return the paths of all files that the configuration wrote and did not withdraw."""
+        rows = self._database.query("SELECT path FROM artifact WHERE config = ?", (self._config,))
+        return {from_column(row[0]) for row in rows}
 
     def __contains__(self, path: object) -> bool:
+        """Tell whether any configuration of the project wrote the file at `path`."""
         return bool(self._database.query("SELECT 1 FROM artifact WHERE path = ?", (to_column(str(path)),)))
 
     def record(self, path: str) -> None:
         """Note that the file at `path` is about to be written."""
-        if path not in self:
+        values = (to_column(path), self._config)
+        if not self._database.query("SELECT 1 FROM artifact WHERE path = ? AND config = ?", values):
             with self._database.transaction() as connection:
-                connection.execute("REPLACE INTO artifact VALUES (?)", (to_column(path),))
+                connection.execute("REPLACE INTO artifact VALUES (?, ?)", values)
 
     def forget(self, path: str) -> None:
         """Note that the file at `path` is gone."""

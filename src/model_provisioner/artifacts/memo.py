@@ -12,11 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from model_provisioner.artifacts.clock import at_rest
-from model_provisioner.artifacts.database import Database, ForeignDatabaseError, from_column, to_column
+from model_provisioner.artifacts.database import (
+    Database,
+    ForeignDatabaseError,
+    ReadOnlyDatabase,
+    from_column,
+    to_column,
+)
 from model_provisioner.artifacts.hashing import Identity, fingerprint, hash_both, identity, open_model, unreadable
 from model_provisioner.artifacts.locks import locked
 from model_provisioner.errors import ChangingModelError, StorageError
@@ -65,10 +71,12 @@ _COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settle
 class Memo:
     """The memo in the state folder `state`. Safe to use from every thread and process of the user."""
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         self._state = state
         self._path = os.path.join(state, "memo.db")
-        self._database: Database | None = Database(
+        self._full: dict[str, FileDigest] = {}
+        """What was read in full, by real path."""
+        self._database: Database | None = database(
             self._path, title="digest memo", application_id=0x6D706D6F, version=1, schema=_SCHEMA, busy_seconds=5.0
         )
 
@@ -106,8 +114,20 @@ class Memo:
             return self._read(path, progress, self.last(path) if trust_fingerprint else None)
 
     def digest_in_full(self, path: str, progress: Callable[[int], object] = lambda _: None) -> FileDigest:
-        """Return the SHA-256 of every byte of `path` as it is now; the memo is written, not asked."""
-        return self._read(path, progress, None)
+        """Return the SHA-256 of every byte of `path`; the memo is written, not asked.
+
+        Every byte is read once in the life of this object, as long as the file does not move.
+        """
+        real = os.path.realpath(path)
+        with locked(self._state, "hash", real):
+            found = self._full.get(real)
+            try:
+                if found is not None and found.identity == identity(os.stat(path)):
+                    return replace(found, path=path)
+            except OSError as error:
+                raise unreadable(path, error) from None
+            found = self._full[real] = self._read(path, progress, None)
+            return found
 
     def same_content(self, path: str, progress: Callable[[int], object] = lambda _: None) -> bool:
         """Read the file and tell whether its fingerprint is that of the path's last row. Nothing is recorded."""
@@ -180,6 +200,8 @@ class Memo:
             try:
                 return use(self._database)
             except ForeignDatabaseError:  # damaged, or another version's: it is a cache, so begin a new one
+                if isinstance(self._database, ReadOnlyDatabase):
+                    raise
                 self._database.close()
                 for suffix in ("", "-wal", "-shm"):
                     with contextlib.suppress(FileNotFoundError):

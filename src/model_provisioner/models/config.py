@@ -37,7 +37,7 @@ class Entry:
     strict: bool
     engine: str
     handoff: str
-    """The absolute path of the handoff, inside the project."""
+    """The path of the handoff, absolute and without links but for its last name, inside the project."""
     line: int
     """Where the entry stands in the file."""
 
@@ -116,13 +116,14 @@ class _Reader:
         single = "models" not in data
         entries = [self._single(data)] if single else self._several(data)
         root = os.getcwd() if single else os.path.realpath(os.path.dirname(self._path))
-        runtime_dir = _absolute(_text(data, "runtime_dir", ".runtime"), root)
+        # Without links, so that a folder under two names is one, and what was written under the other is found.
+        runtime_dir = os.path.realpath(_absolute(self._path_text(data, "runtime_dir", ".runtime"), root))
         config = Config(
             path=self._path,
             root=root,
             cache_dir=_absolute(self._cache_dir, os.getcwd())
             if self._cache_dir
-            else _absolute(_text(data, "cache_dir", "~/.cache/models"), root),
+            else _absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
             runtime_dir=runtime_dir,
             allow=_hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
@@ -130,6 +131,10 @@ class _Reader:
         )
         self._raise()
         return config
+
+    def _path_text(self, data: dict[str, Any], name: str, default: str) -> str:
+        value = data.get(name, default)
+        return value if isinstance(value, str) else default  # told already
 
     def _raise(self) -> None:
         if self._faults:
@@ -272,7 +277,7 @@ class _Reader:
                 handoff=handoff,
                 line=self._document.line(path),
             )
-            if (other := writers.setdefault(self._real(handoff), entry)) is not entry:
+            if (other := writers.setdefault(handoff, entry)) is not entry:
                 self._fault(
                     path,
                     f"{other.name} and {name} would write one handoff",
@@ -281,16 +286,27 @@ class _Reader:
                     fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
                 )
             entries[name] = entry
-        for entry in entries.values():
-            if isinstance(entry.ref, LocalRef) and (writer := writers.get(entry.ref.path)):
-                self._fault(
-                    ("handoff",) if self._document.data.get("models") is None else ("models", writer.name, "handoff"),
-                    f"the handoff of {writer.name} would take the place of the model {entry.name}",
-                    expected="a file of its own",
-                    found=_shown(writer.handoff),
-                    fix=f"choose another name:   {HANDOFF_TO_ADD}",
-                )
+        self._check_places(entries)
         return entries
+
+    def _check_places(self, entries: dict[str, Entry]) -> None:
+        """Note the handoffs that would take the place of a model, or lie in its folder and so change it."""
+        models = {entry.ref.path: entry for entry in entries.values() if isinstance(entry.ref, LocalRef)}
+        for writer in entries.values():
+            place = writer.handoff
+            while place not in models and place != os.path.dirname(place):
+                place = os.path.dirname(place)
+            if (model := models.get(place)) is None:
+                continue
+            self._fault(
+                ("handoff",) if self._document.data.get("models") is None else ("models", writer.name, "handoff"),
+                f"the handoff of {writer.name} would take the place of the model {model.name}"
+                if place == writer.handoff
+                else f"the handoff of {writer.name} would lie in the folder of the model {model.name}",
+                expected="a file of its own",
+                found=_shown(writer.handoff),
+                fix=f"choose another name:   {HANDOFF_TO_ADD}",
+            )
 
     def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
         if not isinstance(text, str):
@@ -349,19 +365,18 @@ class _Reader:
                 fix="write one of these",
             )
             return None
-        handoff = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
-        if not os.path.join(os.path.dirname(self._real(handoff)), "").startswith(
-            os.path.join(os.path.realpath(root), "")
-        ):
+        written = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
+        handoff = self._real(written)
+        if not os.path.join(os.path.dirname(handoff), "").startswith(os.path.join(os.path.realpath(root), "")):
             self._fault(
                 path,
                 "the handoff lies outside the project",
                 expected=f"a path inside {root}",
-                found=handoff,
+                found=written,
                 fix=f"write it into the project:   {HANDOFF_TO_ADD}",
             )
             return None
-        if self._real(handoff) == self._real(self._path) or os.path.isdir(handoff):
+        if handoff == self._real(self._path) or os.path.isdir(handoff):
             self._fault(
                 path,
                 "the handoff can't be written there",
@@ -411,11 +426,6 @@ def _sha256(value: Any) -> Digest:
             fix="run `sha256sum FILE`",
         )
     return digest
-
-
-def _text(data: dict[str, Any], name: str, default: str) -> str:
-    value = data.get(name, default)
-    return value if isinstance(value, str) else default  # told already
 
 
 def _hosts(network: Any) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def _verify(run: Session, entry: Entry) -> dict[str, object]:
 
 def _register(run: Session, entry: Entry) -> dict[str, object]:
     found = run.work.verified.get(entry.name) or verify(run.work, entry)
-    register(run.work.catalog, row_of(entry, run.work.config.root, found))
+    register(run.work.catalog, row_of(entry, run.work.config, found))
     return {"notes": list(found.facts.notes)}
 
 

@@ -146,10 +146,10 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
     if row.metadata is None:
         return [Reason("register", "header not in the catalog")]
     found = _as_verified(entry, standing, row.metadata)
-    wanted = row_of(entry, work.config.root, found)
+    wanted = row_of(entry, work.config, found)
     differing = [
         name
-        for name in ("path", "lifecycle", "outcome", "digest", "size", "engine", "source")
+        for name in ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source")
         if getattr(row, name) != getattr(wanted, name)
     ]
     return [Reason("register", f"catalog row has another {name}") for name in differing]

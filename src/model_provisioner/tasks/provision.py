@@ -31,7 +31,7 @@ def provision(work: Workspace, entry: Entry) -> Verification:
 def verify_and_register(work: Workspace, entry: Entry) -> Verification:
     """Take the first two steps."""
     found = verify(work, entry)
-    register(work.catalog, row_of(entry, work.config.root, found))
+    register(work.catalog, row_of(entry, work.config, found))
     return found
 
 

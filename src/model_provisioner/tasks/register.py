@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.catalog import Model, now
 
 if TYPE_CHECKING:
     from model_provisioner.artifacts.catalog import Catalog
-    from model_provisioner.models.config import Entry
+    from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.verify import Verification
 
 
-def row_of(entry: Entry, project: str, found: Verification) -> Model:
+def row_of(entry: Entry, config: Config, found: Verification) -> Model:
     """Return the catalog's row for a verified entry, without its times."""
-    return describe(found, project=project, name=entry.name, strict=entry.strict, engine=entry.engine)
+    row = describe(found, project=config.root, name=entry.name)
+    return replace(row, strict=entry.strict, engine=entry.engine, config=config.path, handoff=entry.handoff)
 
 
-def describe(found: Verification, *, project: str, name: str, strict: bool = True, engine: str | None = None) -> Model:
+def describe(found: Verification, *, project: str, name: str) -> Model:
     """Return the catalog's row for a verification, without its times."""
     failed = found.outcome == "fail"
     return Model(
@@ -30,9 +32,7 @@ def describe(found: Verification, *, project: str, name: str, strict: bool = Tru
         reason=f"the digest differs from the expected {found.expected}" if failed else None,
         digest=str(found.digest),
         expected=None if found.expected is None else str(found.expected),
-        strict=strict,
         size=found.size,
-        engine=engine,
         metadata=found.facts,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
     )
@@ -40,7 +40,5 @@ def describe(found: Verification, *, project: str, name: str, strict: bool = Tru
 
 def register(catalog: Catalog, row: Model) -> None:
     """Write the row; it was verified, and is in use, now."""
-    from dataclasses import replace
-
     time = now()
     catalog.put(replace(row, registered_at=time, verified_at=time, used_at=time))

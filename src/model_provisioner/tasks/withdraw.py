@@ -11,9 +11,11 @@ from model_provisioner.artifacts.atomic import read_if_there, remove_durably
 from model_provisioner.artifacts.catalog import Model
 from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError, OccupiedError
+from model_provisioner.errors import DigestMismatchError, OccupiedError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from model_provisioner.artifacts.catalog import Lifecycle, Outcome
     from model_provisioner.errors import ProvisionError
     from model_provisioner.models.config import Entry
@@ -22,84 +24,116 @@ if TYPE_CHECKING:
 
 def withdraw(work: Workspace, path: str) -> bool:
     """Remove a file that we wrote, durably; return whether it was there."""
-    with locked(work.state, "handoff", path):
+    with _locked_if_possible(work, path):
         return remove_durably(path)
 
 
 def withdraw_handoff(work: Workspace, entry: Entry) -> bool:
     """Remove the entry's handoff, durably; return whether it was there. Raises as `check_place` does."""
-    with locked(work.state, "handoff", entry.handoff):
+    with _locked_if_possible(work, entry.handoff):
         check_place(work, entry)
         return remove_durably(entry.handoff)
 
 
+@contextlib.contextmanager
+def _locked_if_possible(work: Workspace, path: str) -> Iterator[None]:
+    """Hold the lock of an artifact; do without on a full disk, for what is not confirmed must go all the same."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(StorageError):
+            stack.enter_context(locked(work.state, "handoff", path))
+        yield
+
+
 def check_place(work: Workspace, entry: Entry) -> None:
     """Raise `OccupiedError` where something stands in the handoff's place that we did not write and that is no handoff."""
-    if not os.path.lexists(entry.handoff) or entry.handoff in work.ledger:
+    if not os.path.lexists(entry.handoff):
         return
     data = read_if_there(entry.handoff)
-    if data is None or not is_handoff(data):
-        raise OccupiedError(
-            f"the place of the handoff of {entry.name} is taken",
-            where=entry.handoff,
-            expected="no file, or a handoff",
-            found="something else, which was left as it is",
-            fix=f"move it away, or give {entry.name} another handoff in {work.config.path}",
-        )
+    if data is not None and is_handoff(data):
+        return
+    with contextlib.suppress(StorageError):
+        if entry.handoff in work.ledger:
+            return
+    raise OccupiedError(
+        f"the place of the handoff of {entry.name} is taken",
+        where=entry.handoff,
+        expected="no file, or a handoff",
+        found="something else, which was left as it is",
+        fix=f"move it away, or give {entry.name} another handoff in {work.config.path}",
+    )
 
 
 def has_orphans(work: Workspace) -> bool:
-    """Tell whether there are artifacts or catalog rows of this project that no entry claims any more."""
-    return bool(_orphaned_artifacts(work) or _orphaned_rows(work))
+    """Tell whether there are artifacts or catalog rows of this configuration that no entry claims any more."""
+    return bool(_orphans(work) != (set(), set()))
 
 
 def withdraw_orphans(work: Workspace) -> list[str]:
     """Remove the artifacts and rows that no entry claims; return the artifacts that were still there."""
+    artifacts, names = _orphans(work)
     removed = []
-    for path in _orphaned_artifacts(work):
+    for path in sorted(artifacts):
         if withdraw(work, path):
             removed.append(path)
         work.ledger.forget(path)
-    if names := _orphaned_rows(work):
-        work.catalog.remove(work.config.root, names)
+    if names:
+        work.catalog.remove(work.config.root, sorted(names))
     return removed
 
 
-def _orphaned_artifacts(work: Workspace) -> list[str]:
-    claimed = {entry.handoff for entry in work.config.entries.values()}
-    claimed.update(work.sha256_target(entry) for entry in work.config.entries.values())
-    return sorted(work.ledger.artifacts() - claimed)
-
-
-def _orphaned_rows(work: Workspace) -> list[str]:
-    return sorted(work.catalog.names(work.config.root) - work.config.entries.keys())
+def _orphans(work: Workspace) -> tuple[set[str], set[str]]:
+    """Return the artifacts and the names of rows that no entry claims."""
+    entries = work.config.entries
+    claimed = {entry.handoff for entry in entries.values()}
+    claimed.update(work.sha256_target(entry) for entry in entries.values())
+    # The rows know the handoffs too, should the build record be lost.
+    rows = work.catalog.handoffs(work.config.root, work.config.path)
+    artifacts = work.ledger.artifacts() | {path for path in rows.values() if path is not None and os.path.lexists(path)}
+    return artifacts - claimed, rows.keys() - entries.keys()
 
 
 def pend(work: Workspace, entry: Entry) -> None:
     """Take back what the entry's last verification gave, for its bytes are about to be read."""
     withdraw_handoff(work, entry)
-    _set_state(work, entry, "Pending", outcome=None, reason=None)
+    set_state(work, entry, "Pending", outcome=None, reason=None)
 
 
 def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
-    """Take back what the entry's last verification gave, for it failed."""
-    with contextlib.suppress(OccupiedError):
-        withdraw_handoff(work, entry)
-    withdraw(work, work.sha256_target(entry))
+    """Take back what the entry's last verification gave, for it failed with `error`.
+
+    All three steps are tried; what keeps one of them from being done is raised, with `error` told in it.
+    """
     work.verified.pop(entry.name, None)
-    _set_state(
-        work,
-        entry,
-        "Failed",
-        outcome="fail" if isinstance(error, DigestMismatchError) else "error",
-        reason=str(error),
-    )
+    trouble: StorageError | None = None
+    for step in (
+        lambda: withdraw_handoff(work, entry),
+        lambda: withdraw(work, work.sha256_target(entry)),
+        lambda: _note_failure(work, entry, error),
+    ):
+        try:
+            step()
+        except OccupiedError:
+            pass  # what stands there is no handoff
+        except StorageError as found:
+            trouble = trouble or found
+    if trouble is not None and trouble is not error:
+        what = f"{error.what}; and {trouble.what}"
+        raise StorageError(
+            what, where=trouble.where, expected=trouble.expected, found=trouble.found, fix=trouble.fix
+        ) from error
 
 
-def _set_state(
+def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
+    mismatch = isinstance(error, DigestMismatchError)
+    set_state(work, entry, "Failed", outcome="fail" if mismatch else "error", reason=str(error))
+
+
+def set_state(
     work: Workspace, entry: Entry, lifecycle: Lifecycle, *, outcome: Outcome | None, reason: str | None
 ) -> None:
-    row = work.catalog.get(work.config.root, entry.name) or Model(
-        project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle
-    )
-    work.catalog.put(replace(row, id=entry.ref.id, lifecycle=lifecycle, outcome=outcome, reason=reason))
+    """Note the entry's state in the catalog; what else is known of the same model stays."""
+    row = work.catalog.get(work.config.root, entry.name)
+    if row is None or row.id != entry.ref.id:
+        row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
+    row = replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine)
+    work.catalog.put(replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.artifacts.atomic import read_if_there
 from model_provisioner.artifacts.catalog import Catalog
-from model_provisioner.artifacts.clock import MARGIN_NS
+from model_provisioner.artifacts.clock import at_rest
+from model_provisioner.artifacts.database import ReadOnlyDatabase
 from model_provisioner.artifacts.hashing import Identity, identity
 from model_provisioner.artifacts.ledger import Ledger
 from model_provisioner.artifacts.memo import Memo
@@ -122,15 +123,8 @@ def open_workspace(
 
     Raises `ConfigError` for the faults of the file, `StorageError` for a state folder that can't be used.
     """
-    import time
-
-    before = time.time_ns()
-    source_identity = _identity_of(config_path)
-    source = read_config(config_path)
-    config = parse_config(source, config_path, cache_dir=cache_dir)
-    if source_identity is not None and max(source_identity.mtime_ns, source_identity.ctime_ns) >= before - MARGIN_NS:
-        source_identity = None
     state = state_folder() if state is None else state
+    config, source, source_identity = _read(config_path, cache_dir)
     ensure_state_folder(state)
     return Workspace(
         config=config,
@@ -139,7 +133,32 @@ def open_workspace(
         state=state,
         memo=Memo(state),
         catalog=Catalog(state),
-        ledger=Ledger(project_folder(state, config.root)),
+        ledger=Ledger(project_folder(state, config.root), config.path),
         rules=rules or Rules(),
         progress=progress or Silent(),
     )
+
+
+def look_at_workspace(config_path: str, state: str) -> Workspace:
+    """Read the configuration and look at the records of its project; nothing is made or changed."""
+    config, source, source_identity = _read(config_path, None)
+    return Workspace(
+        config=config,
+        source=source,
+        source_identity=source_identity,
+        state=state,
+        memo=Memo(state, database=ReadOnlyDatabase),
+        catalog=Catalog.reader(state),
+        ledger=Ledger(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
+    )
+
+
+def _read(path: str, cache_dir: str | None) -> tuple[Config, bytes, Identity | None]:
+    """Return the configuration, its bytes, and the file's identity where that can be trusted to move with them."""
+    try:
+        status = identity(os.stat(path))
+        rests = at_rest(path, status)
+    except OSError:  # told by what reads it
+        rests = False
+    source = read_config(path)
+    return parse_config(source, path, cache_dir=cache_dir), source, status if rests else None
