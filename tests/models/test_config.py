@@ -1138,7 +1138,7 @@ def test_what_is_no_file_is_refused_at_once(root, put, found, fix):
         with pytest.raises(ConfigError) as caught:
             load_config(path)
         assert str(caught.value) == (
-            f"models.yaml: 1 fault\n\n" + said("the configuration can't be read", shown, found=found, fix=fix)
+            "models.yaml: 1 fault\n\n" + said("the configuration can't be read", shown, found=found, fix=fix)
         )
 
 
