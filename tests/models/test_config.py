@@ -1002,10 +1002,11 @@ def test_the_order_does_not_depend_on_the_name_of_the_file(name):
 
 def test_a_fault_of_the_defaults_is_told_once():
     entries = "".join(f"  m{n}: {{model_ref: x}}\n" for n in range(3))
-    told = faults(f"defaults: {{handoff: '{{name}}', engine: 5, foo: 1}}\nmodels:\n{entries}")
+    told = faults(f"defaults: {{handoff: '{{name}}', engine: 5, foo: 1, expected_digest: 5}}\nmodels:\n{entries}")
     assert [each.split("\n")[1] for each in told] == [
         "  where     models.yaml:1, defaults → engine",
         "  where     models.yaml:1, defaults → foo",
+        "  where     models.yaml:1, defaults → expected_digest",
     ]
 
 
@@ -1145,7 +1146,7 @@ def test_what_is_no_file_is_refused_at_once(root, put, found, fix):
         with pytest.raises(ConfigError) as caught:
             load_config(path)
         assert str(caught.value) == (
-            f"models.yaml: 1 fault\n\n" + said("the configuration can't be read", shown, found=found, fix=fix)
+            "models.yaml: 1 fault\n\n" + said("the configuration can't be read", shown, found=found, fix=fix)
         )
 
 

@@ -622,6 +622,7 @@ def test_a_page_of_text_is_not_printed_back(text):
 # ---- large and hostile files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -650,6 +651,7 @@ def test_a_hostile_file_of_ten_megabytes_is_refused_in_bounded_time(text):
     assert time.process_time() - began < 30
 
 
+@pytest.mark.slow
 def test_a_file_of_ten_megabytes_is_read():
     line = b"  m%06d: {model_ref: 'file:models/some model of ours.gguf', engine: vllm, handoff: '{runtime_dir}/%06d'}\n"
     data = b"models:\n" + b"".join(line % (n, n) for n in range(97_000))

@@ -196,7 +196,10 @@ class _Reader:
         defaults = data.get("defaults")
         told = {} if isinstance(defaults, dict) else defaults
         if isinstance(defaults, dict):
-            wrong = self._validate(Defaults, defaults, ("defaults",))
+            wrong, before = self._validate(Defaults, defaults, ("defaults",)), len(self._faults)
+            self._expected(("defaults", "expected_digest"), defaults.get("expected_digest"))
+            if len(self._faults) > before:
+                wrong.add("expected_digest")
             # A fault of the defaults is told once, and not again for each entry.
             defaults = {name: value for name, value in defaults.items() if name not in wrong}
         else:
