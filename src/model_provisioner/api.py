@@ -16,7 +16,6 @@ from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
 from model_provisioner.tasks.resolve import resolve
 from model_provisioner.tasks.verify import examine
-from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ class ModelProvisioner:
 
     def register_model(self, id: str, path: str | os.PathLike[str], digest: Expected | None) -> ResolvedModel:  # noqa: A002  the contract's name
         """Register the file or folder at `path` under `id`, verified: raises as `ensure_present_with_digest` does."""
-        ModelRef.parse(id)
-        return self._ensure(LocalRef(os.fspath(path)), digest, model_id=id)
+        return self._ensure(LocalRef(os.fspath(path)), digest, model_id=_parse(id).id)
 
     def exists(self, ref_or_id: str | ModelRef) -> bool:
         """Tell whether the model is on this machine. Nothing is written."""
@@ -116,6 +114,7 @@ def provision_from_config_to_default_handoff(
     that has more models than one, and what a failing step raises; then there is no handoff.
     """
     work = open_workspace(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
+    ensure_state_folder(work.state)
     if len(work.config.entries) != 1:
         fault = InputError(
             "the file must name exactly one model",
@@ -125,7 +124,6 @@ def provision_from_config_to_default_handoff(
             fix="run `doit provision` for a file of several models",
         )
         raise ConfigError(work.config.path, [fault])
-    withdraw_orphans(work)
     (entry,) = work.config.entries.values()
     found = provision(work, entry)
     return ResolvedModel(found.ref.id, Path(found.files.path))

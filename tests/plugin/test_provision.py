@@ -195,7 +195,7 @@ def test_a_touched_file_is_confirmed_and_said_to_be(tiny):
         ),
         (
             lambda p: p.models(one(engine="vllm")),
-            ["catalog row has another engine", "handoff missing"],
+            ["engine edited", "handoff path edited", "handoff missing"],
             "recorded again",
         ),
     ],
@@ -327,4 +327,10 @@ def test_from_a_folder_below(tiny):
 
 def test_machine_readable_output(tiny):
     answer = tiny.provision("-r", "json")
-    assert {task["result"] for task in json.loads(answer.out)["tasks"]} == {"success"}
+    assert {task["name"]: task["result"] for task in json.loads(answer.out)["tasks"]} == {
+        "models": "success",
+        "models:withdraw": "up-to-date",
+        "models:verify:tiny": "success",
+        "models:register:tiny": "success",
+        "models:handoff:tiny": "success",
+    }

@@ -79,7 +79,7 @@ def test_a_configuration_that_is_gone_is_not_acted_on(work):
 
 
 @pytest.mark.parametrize(
-    "text", [ONE, "# a comment\n" + ONE, "models: {tiny: {model_ref: './tiny.gguf'}, more: {model_ref: x, handoff: x}}"]
+    "text", [ONE, "# a comment\n" + ONE, "models: {tiny: {model_ref: './tiny.gguf'}, more: {model_ref: x, handoff: y}}"]
 )
 def test_an_edit_that_changes_no_policy_of_the_entry_is_no_matter(work, text):
     Path(work.config.path).write_text(text)

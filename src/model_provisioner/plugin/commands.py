@@ -88,7 +88,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
         self._progress = progress_for_stderr()
         rules = Rules(full=params["full"], require_digest=params["require_digest"])
-        self.loader = ProvisionLoader(self.loader, rules, self._progress)
+        self.loader = ProvisionLoader(self.loader, args, rules, self._progress)
         self._named = args
         try:
             return int(super().execute(params, args))

@@ -12,9 +12,10 @@ from doit.task import Task
 
 from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
 from model_provisioner.errors import ProvisionError
+from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.session import CONFIG_NAME, begin, find_config
-from model_provisioner.plugin.tasks import BASENAME, WITHDRAW, handoff_tasks, tasks_of
+from model_provisioner.plugin.tasks import BASENAME, WITHDRAW, files_of, handoff_tasks, is_ours, tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,15 +75,18 @@ class ModelsLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     """What `doit provision` runs: the project's own graph, our tasks, and the models that were asked for."""
 
-    def __init__(self, inner: TaskLoader2, rules: Rules, progress: Progress) -> None:
+    def __init__(self, inner: TaskLoader2, named: list[str], rules: Rules, progress: Progress) -> None:
         super().__init__()
-        self._inner, self._rules, self._progress = inner, rules, progress
-        self.session: Session | None = None
+        self._inner, self._named, self._rules, self._progress = inner, named, rules, progress
+        self.session: Session
         self.cmd_options = inner.cmd_options
         self.config, self.cmd_names = inner.config, inner.cmd_names
 
     def setup(self, opt_values: Any) -> None:
-        """Let the project's loader set up; without a `dodo.py` ours takes its place."""
+        """Let the project's loader set up (without a `dodo.py` ours takes its place), then take back what is not confirmed.
+
+        Nothing comes before that, not even the opening of doit's own state: a full disk there would end the run.
+        """
         is_default = type(self._inner) is DodoTaskLoader and opt_values["dodoFile"] == "dodo.py"
         if is_default and not os.path.exists(os.path.join(opt_values["cwdPath"] or "", "dodo.py")):
             if opt_values["cwdPath"]:
@@ -90,6 +94,10 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             self._inner = ModelsLoader()
             self._inner.config, self._inner.cmd_names = self.config, self.cmd_names
         self._inner.setup(opt_values)
+        self.session = begin(config_here(), rules=self._rules, progress=self._progress)
+        entries = self.session.work.config.entries
+        asked = [name for name in self._named if name in entries] if self._named else list(entries)
+        self.session.sweep(asked, orphans=not self._named)
 
     def load_doit_config(self) -> dict[str, Any]:
         """Return the project's settings; only the checker is ours where it chose none."""
@@ -99,7 +107,6 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
-        self.session = begin(config_here(), rules=self._rules, progress=self._progress)
         tasks = list(self._inner.load_tasks(cmd, pos_args))
         names = {task.name for task in tasks}
         if BASENAME in names and WITHDRAW not in names:
@@ -109,6 +116,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             )
         if BASENAME not in names:
             tasks += generate_tasks(BASENAME, tasks_here(), None)
+        self._expect_changes(tasks)
         entries = self.session.work.config.entries
         asked = [name for name in pos_args if name in entries]
         rest = [name for name in pos_args if name not in entries]
@@ -118,6 +126,17 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             tasks.append(Task("_provision", None, task_dep=handoff_tasks(asked), has_subtask=True))
             cmd.sel_tasks = ["_provision", *rest]
         return tasks
+
+    def _expect_changes(self, tasks: list[Task]) -> None:
+        """Let the models that other tasks of this run may make be looked at when those are done, not before."""
+        made = [os.path.abspath(target) for task in tasks for target in task.targets if not is_ours(task.name)]
+        if not made:
+            return
+        for entry in self.session.work.config.entries.values():
+            if isinstance(entry.ref, LocalRef):
+                files = set(files_of(entry).values())
+                if any(path in files or path.startswith(f"{entry.ref.path}/") for path in made):
+                    self.session.look_again(entry.name)
 
 
 def _less_the_users(ours: dict[str, Any], users: Any) -> dict[str, Any]:

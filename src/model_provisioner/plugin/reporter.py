@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,6 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._current = self._failed = 0
-        self._withdrawn: set[str] = set()
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -87,10 +88,6 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_success(self, task: Task) -> None:
         """Remember what a step found; the last one reports the model."""
-        if task.name == WITHDRAW:
-            self._withdrawn.update(task.values.get("withdrawn", ()))
-            for path in task.values.get("orphans", ()):
-                self.write(f"gone  {printable(path)}  removed: no entry of models.yaml claims it\n")
         if (found := _model(task)) is None:
             return
         step, name = found
@@ -114,13 +111,21 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._steps[found[1]] = {}
         first, _, rest = fail.get_msg().rstrip().partition("\n")
         block = "".join(f"      {line}\n" for line in rest.splitlines())
-        gone = "      its handoff was withdrawn\n" if found[1] in self._withdrawn else ""
+        gone = "      its handoff was withdrawn\n" if found[1] in self._session.withdrawn else ""
         self.write(f"FAIL  {found[1]}  {first}\n{block}{gone}")
+
+    def initialize(self, tasks: Any, selected_tasks: Any) -> None:
+        """Report what was taken back before the tasks began."""
+        super().initialize(tasks, selected_tasks)
+        for path in self._session.orphans:
+            self.write(f"gone  {printable(os.path.relpath(path))}  removed: no entry of models.yaml claims it\n")
 
     def complete_run(self) -> None:
         """Report what doit itself found wrong, then the summary."""
         self._progress.close()
         super().complete_run()
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            return
         counts = [("done", self._done), ("current", self._current), ("failed", self._failed)]
         total = sum(count for _, count in counts)
         parts = ", ".join(f"{count} {word}" for word, count in counts if count) or "nothing to do"
@@ -159,8 +164,6 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return "\n".join(lines) + "\n"
 
     def _handoff(self, name: str) -> str:
-        import os
-
         return os.path.relpath(self._session.entry(name).handoff)
 
 

@@ -6,15 +6,21 @@ configuration file, and the workspace is found, or opened again, here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from model_provisioner.tasks.current import reasons
+from model_provisioner.artifacts.state import ensure_state_folder
+from model_provisioner.errors import OccupiedError, StorageError
+from model_provisioner.tasks.current import confirmed, reasons
+from model_provisioner.tasks.withdraw import set_state, withdraw_handoff, withdraw_orphans
 from model_provisioner.tasks.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
     from model_provisioner.tasks.workspace import Progress, Rules
@@ -27,16 +33,57 @@ class Session:
     """One workspace, as the tasks of a run see it."""
 
     work: Workspace
+    swept: bool = False
+    """Whether this run took back what it can't confirm before its tasks began."""
     asked: dict[str, bool] = field(default_factory=dict)
     """The entries whose verify task this run came to, and whether it has work to do."""
     why: dict[str, list[Reason]] = field(default_factory=dict)
     """Why an entry was not current when the run came to it."""
+    withdrawn: set[str] = field(default_factory=set)
+    """The entries whose handoff this run took back."""
+    orphans: list[str] = field(default_factory=list)
+    """The artifacts that this run removed because no entry claims them."""
     _known: dict[str, list[Reason]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def entry(self, name: str) -> Entry:
         """Return an entry of the configuration."""
         return self.work.config.entries[name]
+
+    def sweep(self, names: Collection[str], *, orphans: bool) -> None:
+        """Take back the handoffs of the entries `names` that can't be confirmed, and `orphans`, before any work.
+
+        Raises `StorageError` where the records can't be read; then every handoff of these entries is gone.
+        """
+        self.swept = True
+        trouble: StorageError | None = None
+        try:
+            ensure_state_folder(self.work.state)
+        except StorageError as error:
+            trouble = error
+        for name in names:
+            entry = self.entry(name)
+            found, stands = None, False
+            if trouble is None:
+                try:
+                    found = reasons(self.work, entry)
+                    stands = bool(found) and confirmed(self.work, entry)
+                except StorageError as error:
+                    trouble = error
+            if found == []:
+                self._known[name] = found
+                continue
+            self.why[name] = found or []
+            # What can't be removed keeps no other model waiting: its own verify step meets the same error and tells it.
+            with contextlib.suppress(StorageError, OccupiedError):
+                if not stands and withdraw_handoff(self.work, entry):
+                    self.withdrawn.add(name)
+                    if any(reason.step == "verify" for reason in self.why[name]):
+                        set_state(self.work, entry, "Pending")
+        if trouble is not None:
+            raise trouble
+        if orphans:
+            self.orphans = withdraw_orphans(self.work)
 
     def is_current(self, name: str, step: Step) -> bool:
         """Tell whether a step of an entry need not be done."""
@@ -49,8 +96,8 @@ class Session:
             self.asked[name] = not current
         return current
 
-    def done(self, name: str) -> None:
-        """Note that a step of the entry was done, so that what is left is looked at anew."""
+    def look_again(self, name: str) -> None:
+        """Note that something was done to the entry, so that what is left is looked at anew."""
         with self._lock:
             self._known.pop(name, None)
 
@@ -61,12 +108,14 @@ _sessions: dict[str, Session] = {}
 def session(config_path: str) -> Session:
     """Return the session of a configuration file, opened at its first use in this process."""
     if config_path not in _sessions:
-        _sessions[config_path] = Session(work=open_workspace(config_path))
+        work = open_workspace(config_path)
+        ensure_state_folder(work.state)
+        _sessions[config_path] = Session(work=work)
     return _sessions[config_path]
 
 
 def begin(config_path: str, *, rules: Rules, progress: Progress) -> Session:
-    """Open a fresh session for a run under `rules`."""
+    """Open a fresh session for a run under `rules`; its `sweep` is to come first."""
     _sessions[config_path] = Session(work=open_workspace(config_path, rules=rules, progress=progress))
     return _sessions[config_path]
 

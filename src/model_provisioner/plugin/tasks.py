@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from model_provisioner.errors import OccupiedError, ProvisionError, StorageError
+from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.session import Session, session
-from model_provisioner.tasks.current import confirmed
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.resolve import resolve
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw, withdraw_handoff, withdraw_orphans
+from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +50,8 @@ def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
 
 def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
     name = entry.name
+    files = files_of(entry)
+    watch(files)
     remote = not entry.ref.is_local
     if remote:
         yield _task(
@@ -60,7 +61,7 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
         f"verify:{name}",
         f"verify {name} and read its header",
         (_step, ("verify", config_path, name)),
-        file_dep=_files_of(entry),
+        file_dep=list(files),
         targets=[_shown(session(config_path).work.sha256_target(entry))],
         task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
         setup=[WITHDRAW],
@@ -90,24 +91,27 @@ def _task(name: str, doc: str, action: tuple[Any, ...], **fields: Any) -> dict[s
     return {"basename": BASENAME, "name": name, "doc": doc, "actions": [action], "io": {"capture": False}, **fields}
 
 
-def _files_of(entry: Entry) -> list[str]:
-    """Return the model's files, for doit to see which of them another task makes."""
-    if not entry.ref.is_local:
-        return []
+def files_of(entry: Entry) -> dict[str, str]:
+    """Return the model's files as tasks name them and their absolute paths, for doit to see which another task makes."""
+    if not isinstance(entry.ref, LocalRef):
+        return {}
     try:
-        members = {_shown(member.path): member.path for member in resolve(entry.ref).members}
+        return {_shown(member.path): member.path for member in resolve(entry.ref).members}
     except ProvisionError:
         # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
-        path: str = entry.ref.path  # type: ignore[attr-defined]  # is_local
-        members = {} if os.path.isdir(path) else {_shown(path): path}
-    watch(members)
-    return list(members)
+        path = entry.ref.path
+        return {} if os.path.isdir(path) else {_shown(path): path}
 
 
 def _shown(path: str) -> str:
     """Return the path as a project's own tasks write it: relative where it lies in the working directory."""
     here = os.getcwd()
     return os.path.relpath(path, here) if os.path.commonpath([here, path]) == here else path
+
+
+def is_ours(task: str) -> bool:
+    """Tell whether a task of this name is one of ours."""
+    return task == BASENAME or task.startswith(f"{BASENAME}:")
 
 
 # ---- what doit calls
@@ -123,7 +127,7 @@ def _step(step: Step | str, config_path: str, name: str) -> dict[str, object] | 
     except ProvisionError as error:
         return TaskFailed(str(error))
     finally:
-        run.done(name)
+        run.look_again(name)
 
 
 def _fetch(run: Session, entry: Entry) -> dict[str, object]:
@@ -160,24 +164,16 @@ def _is_current(config_path: str, name: str, step: Step) -> bool:
 
 def _nothing_to_withdraw(config_path: str) -> bool:
     run = session(config_path)
-    return not any(run.asked.values()) and not has_orphans(run.work)
+    return run.swept or (not any(run.asked.values()) and not has_orphans(run.work))
 
 
-def _withdraw(config_path: str) -> dict[str, object] | TaskError:
+def _withdraw(config_path: str) -> TaskError | None:
     run = session(config_path)
-    withdrawn = []
-    for name in run.asked:
-        entry = run.entry(name)
-        # One that can't be removed keeps no other model waiting: its own verify step meets the same error and tells it.
-        with contextlib.suppress(StorageError, OccupiedError):
-            if not confirmed(run.work, entry) and withdraw_handoff(run.work, entry):
-                withdrawn.append(name)
-                run.done(name)
     try:
-        orphans = withdraw_orphans(run.work)
+        run.sweep(list(run.asked), orphans=True)
     except StorageError as error:
         return TaskError(str(error))
-    return {"withdrawn": withdrawn, "orphans": [_shown(path) for path in orphans]}
+    return None
 
 
 def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:

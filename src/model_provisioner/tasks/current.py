@@ -147,12 +147,13 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
         return [Reason("register", "header not in the catalog")]
     found = _as_verified(entry, standing, row.metadata)
     wanted = row_of(entry, work.config, found)
-    differing = [
-        name
-        for name in ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source")
+    edited = {"engine": "engine edited", "handoff": "handoff path edited"}
+    compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source")
+    return [
+        Reason("register", edited.get(name, f"catalog row has another {name}"))
+        for name in compared
         if getattr(row, name) != getattr(wanted, name)
     ]
-    return [Reason("register", f"catalog row has another {name}") for name in differing]
 
 
 def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:

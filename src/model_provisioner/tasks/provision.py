@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import ChangingModelError
+from model_provisioner.errors import ChangingModelError, PolicyChangedError
+from model_provisioner.tasks.current import confirmed
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import fail
+from model_provisioner.tasks.withdraw import fail, set_state, withdraw_handoff
 
 if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
@@ -21,6 +22,8 @@ TRIES = 3
 
 def provision(work: Workspace, entry: Entry) -> Verification:
     """Take every step for an entry. Raises what the steps raise; then there is no handoff."""
+    if not confirmed(work, entry):
+        withdraw_handoff(work, entry)
     if not entry.ref.is_local:
         fetch(work, entry)
     verify_and_register(work, entry)
@@ -46,6 +49,9 @@ def hand_off(work: Workspace, entry: Entry) -> bool:
             return publish(work, entry, found)
         except MovedError:
             work.verified.pop(entry.name, None)
+        except PolicyChangedError:
+            set_state(work, entry, "Pending")
+            raise
     error = ChangingModelError(
         "the model keeps changing after it was verified",
         where=found.files.path,

@@ -160,10 +160,13 @@ def verify(work: Workspace, entry: Entry) -> Verification:
     """
     try:
         files = resolve(entry.ref)
-        if must_read := [member for member in files.members if work.rules.full or work.memo.known(member.path) is None]:
+        must_read = [member for member in files.members if work.rules.full or work.memo.known(member.path) is None]
+        if must_read:
             pend(work, entry)
             work.progress.begin(entry.name, sum(size_of(member.path) for member in must_read))
-        found = examine(entry.ref, files, entry.expected, digester(work))
+        found = examine(entry.ref, files, entry.expected, _digester(work, entry))
+        if found.how != "stat":
+            provenance.append(work.provenance_log, _record(found))
         if found.expected is None and work.rules.require_digest:
             raise DigestRequiredError(
                 "no digest is expected, and this run takes no model without",
@@ -175,8 +178,6 @@ def verify(work: Workspace, entry: Entry) -> Verification:
         if found.outcome == "fail" and entry.strict:
             raise found.mismatch()
         _write_target(work, entry, found)
-        if found.how != "stat":
-            provenance.append(work.provenance_log, _record(found))
     except ProvisionError as error:
         fail(work, entry, error)
         raise
@@ -184,12 +185,24 @@ def verify(work: Workspace, entry: Entry) -> Verification:
     return found
 
 
-def digester(work: Workspace) -> Callable[[str], FileDigest]:
-    """Return the way this run gets a file's digest: from the memo as far as it may be asked."""
+def _digester(work: Workspace, entry: Entry) -> Callable[[str], FileDigest]:
+    """Return the way this run gets a file's digest: from the memo as far as it may be asked.
+
+    Whatever has to be read, now or because it moved after it was looked at, the handoff goes first.
+    """
     progress = work.progress.advance
-    if work.rules.full:
-        return lambda path: work.memo.digest_in_full(path, progress)
-    return lambda path: work.memo.digest(path, progress, trust_fingerprint=work.config.recheck == "xxh3")
+
+    def digest(path: str) -> FileDigest:
+        known = None if work.rules.full else work.memo.known(path)
+        if known is not None:
+            return known
+        if os.path.lexists(entry.handoff):
+            pend(work, entry)
+        if work.rules.full:
+            return work.memo.digest_in_full(path, progress)
+        return work.memo.digest(path, progress, trust_fingerprint=work.config.recheck == "xxh3")
+
+    return digest
 
 
 def render_target(digests: Sequence[FileDigest]) -> bytes:

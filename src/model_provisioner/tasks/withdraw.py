@@ -95,7 +95,7 @@ def _orphans(work: Workspace) -> tuple[set[str], set[str]]:
 def pend(work: Workspace, entry: Entry) -> None:
     """Take back what the entry's last verification gave, for its bytes are about to be read."""
     withdraw_handoff(work, entry)
-    set_state(work, entry, "Pending", outcome=None, reason=None)
+    set_state(work, entry, "Pending")
 
 
 def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
@@ -124,16 +124,23 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
-    mismatch = isinstance(error, DigestMismatchError)
-    set_state(work, entry, "Failed", outcome="fail" if mismatch else "error", reason=str(error))
+    digest = error.actual if isinstance(error, DigestMismatchError) else None
+    outcome: Outcome = "error" if digest is None else "fail"
+    set_state(work, entry, "Failed", outcome=outcome, reason=str(error), digest=digest)
 
 
 def set_state(
-    work: Workspace, entry: Entry, lifecycle: Lifecycle, *, outcome: Outcome | None, reason: str | None
+    work: Workspace,
+    entry: Entry,
+    lifecycle: Lifecycle,
+    *,
+    outcome: Outcome | None = None,
+    reason: str | None = None,
+    digest: str | None = None,
 ) -> None:
-    """Note the entry's state in the catalog; what else is known of the same model stays."""
+    """Note the entry's state in the catalog; of the same model, what else was known of it stays."""
     row = work.catalog.get(work.config.root, entry.name)
     if row is None or row.id != entry.ref.id:
         row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
-    row = replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine)
-    work.catalog.put(replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason))
+    row = replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason, digest=digest or row.digest)
+    work.catalog.put(replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine))

@@ -13,7 +13,7 @@ from model_provisioner.artifacts.database import ReadOnlyDatabase
 from model_provisioner.artifacts.hashing import Identity, identity
 from model_provisioner.artifacts.ledger import Ledger
 from model_provisioner.artifacts.memo import Memo
-from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
+from model_provisioner.artifacts.state import project_folder, state_folder
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
 
@@ -119,13 +119,12 @@ def open_workspace(
     rules: Rules | None = None,
     progress: Progress | None = None,
 ) -> Workspace:
-    """Read the configuration and open the records of its project.
+    """Read the configuration; the records of its project are opened when they are first used.
 
-    Raises `ConfigError` for the faults of the file, `StorageError` for a state folder that can't be used.
+    Raises `ConfigError` for the faults of the file. The state folder is not looked at: see `ensure_state_folder`.
     """
     state = state_folder() if state is None else state
     config, source, source_identity = _read(config_path, cache_dir)
-    ensure_state_folder(state)
     return Workspace(
         config=config,
         source=source,
