@@ -22,6 +22,7 @@ from model_provisioner import (
     ModelRef,
     ResolvedModel,
     SetDigest,
+    StorageError,
     UnsoundModelError,
     provision_from_config_to_default_handoff,
 )
@@ -304,3 +305,40 @@ def test_public_names():
     assert set(model_provisioner.__all__) <= set(dir(model_provisioner))
     with pytest.raises(AttributeError, match="module 'model_provisioner' has no attribute 'Nonsense'"):
         _ = model_provisioner.Nonsense
+
+
+def test_one_configuration_takes_back_nothing_of_another(project, monkeypatch):
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(project.state))
+    monkeypatch.chdir(project.root)
+    project.add_tiny()
+    project.models("models: {tiny: {model_ref: models/tiny.gguf}}")
+    project.provision()
+    project.write("one.yaml", "model_ref: models/tiny.gguf\nengine: vllm\n")
+    provision_from_config_to_default_handoff("one.yaml")
+    assert project.handoff("llamacpp")
+    assert project.handoff("vllm")
+    project.provision()
+    assert project.handoff("vllm")
+    assert set(project.rows()) == {"tiny", "vllm"}
+
+
+def test_no_credential_reaches_the_catalog(model, state):
+    provisioner = ModelProvisioner()
+    secret = "https://user:SECRET@host/x.gguf?token=SECRET2"
+    resolved = provisioner.register_model(secret, model, None)
+    assert "SECRET" not in resolved.id
+    assert provisioner.exists(secret)
+    assert provisioner.locate(resolved.id) == model
+    assert b"SECRET" not in b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+
+
+def test_an_edited_handoff_goes_before_anything_else(config, model, state):
+    provision_from_config_to_default_handoff(config)
+    handoff = model.parent / ".runtime/engines/llamacpp.json"
+    handoff.write_text('{"model": {"id": "local:/evil", "path": "/evil"}}')
+    (state / "catalog.db").write_bytes(b"garbage" * 1000)
+    for each in ("-wal", "-shm"):
+        (state / f"catalog.db{each}").unlink(missing_ok=True)
+    with pytest.raises(StorageError, match="the catalog is damaged"):
+        provision_from_config_to_default_handoff(config)
+    assert not handoff.exists()

@@ -114,7 +114,6 @@ def provision_from_config_to_default_handoff(
     that has more models than one, and what a failing step raises; then there is no handoff.
     """
     work = open_workspace(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
-    ensure_state_folder(work.state)
     if len(work.config.entries) != 1:
         fault = InputError(
             "the file must name exactly one model",

@@ -334,3 +334,131 @@ def test_machine_readable_output(tiny):
         "models:register:tiny": "success",
         "models:handoff:tiny": "success",
     }
+
+
+# ---- what a fresh eye found
+
+
+def test_a_handoff_goes_when_the_task_that_makes_its_model_fails(tiny):
+    maker = "def task_make():\n    return {'actions': ['%s'], 'targets': ['models/tiny.gguf'], 'uptodate': [False]}\n"
+    tiny.write("dodo.py", DODO + maker % "true")
+    tiny.provision()
+    assert tiny.handoff()
+    tiny.write("dodo.py", DODO + maker % "false")
+    (tiny.root / "models/tiny.gguf").unlink()
+    answer = tiny.provision(code=1)
+    assert "FAIL  tiny  what it needs failed: make\n" in answer.out
+    assert tiny.handoff() is None
+    assert tiny.rows()["tiny"]["lifecycle"] == "Pending"
+
+
+def test_a_model_that_a_task_makes_anew_is_looked_at_after_that(tiny):
+    """It was current when the run began."""
+    settle()
+    tiny.provision()
+    tiny.write(
+        "dodo.py",
+        DODO
+        + "def task_make():\n"
+        + "    return {'actions': ['printf X >> models/tiny.gguf'], 'targets': ['models/tiny.gguf'], 'uptodate': [False]}\n",
+    )
+    tiny.provision()
+    assert tiny.handoff()["metadata"]["size_bytes"] == TINY.stat().st_size + 1
+
+
+@pytest.mark.parametrize("harm", ["catalog.db", "doit.db"])
+def test_damaged_records_leave_no_handoff_that_was_not_confirmed(tiny, harm):
+    tiny.provision()
+    (path,) = tiny.state.rglob(harm)
+    path.write_bytes(b"garbage" * 1000)
+    (tiny.root / "models/tiny.gguf").write_bytes(TINY.read_bytes() + b"x")
+    answer = tiny.provision(code=None)
+    if harm == "catalog.db":
+        assert answer.code == 2
+        assert "the catalog is damaged or not a database" in answer.err
+        assert tiny.handoff() is None
+        assert path.read_bytes() == b"garbage" * 1000
+    else:
+        assert answer.code == 0
+        assert tiny.handoff()["metadata"]["size_bytes"] == TINY.stat().st_size + 1
+
+
+def test_an_orphan_is_known_without_the_build_record(tiny):
+    tiny.models(one(handoff='"{runtime_dir}/engines/{name}.json"'))
+    tiny.provision()
+    for path in tiny.state.glob("projects/*/build.db*"):
+        path.unlink()
+    tiny.models("models: {}")
+    tiny.provision()
+    assert tiny.handoff("tiny") is None
+
+
+def test_a_folder_under_two_names_is_one(tiny):
+    tiny.provision()
+    (tiny.root / "rt").symlink_to(".runtime")
+    tiny.models("runtime_dir: rt\n" + one())
+    tiny.provision()
+    assert tiny.handoff()
+    assert (tiny.root / ".runtime/digests/tiny.sha256").exists()
+
+
+@pytest.mark.parametrize("content", ["my notes", '{"name": "a package"}'])
+def test_a_handoff_replaces_and_removes_nothing_but_a_handoff(tiny, content):
+    tiny.write("notes.txt", content)
+    tiny.models(one(handoff="notes.txt"))
+    answer = tiny.provision(code=1)
+    assert "FAIL  tiny  the place of the handoff of tiny is taken\n" in answer.out
+    tiny.write("dodo.py", DODO)
+    tiny.doit("clean", "models")
+    (tiny.root / "models/tiny.gguf").unlink()
+    tiny.provision(code=1)
+    tiny.models("models: {}")
+    tiny.provision()
+    assert (tiny.root / "notes.txt").read_text() == content
+
+
+def test_a_mismatch_is_in_the_log_and_its_digest_in_the_catalog(tiny):
+    tiny.models(one(expected_digest=f"sha256:{WRONG}"))
+    tiny.provision(code=1)
+    (line,) = tiny.provenance()
+    assert (line["outcome"], line["how"], line["digest"]) == ("fail", "hashed", f"sha256:{TINY_SHA}")
+    assert tiny.rows()["tiny"]["digest"] == f"sha256:{TINY_SHA}"
+
+
+def test_a_row_tells_nothing_of_another_model(tiny):
+    tiny.provision()
+    tiny.models(one().replace("tiny.gguf", "gone.gguf"))
+    tiny.provision(code=1)
+    row = tiny.rows()["tiny"]
+    assert row["id"] == f"local:{tiny.root}/models/gone.gguf"
+    assert (row["path"], row["digest"], row["size"], row["metadata"]) == (None, None, None, None)
+
+
+def test_a_time_in_the_future_settles(tiny):
+    path = tiny.root / "models/tiny.gguf"
+    os.utime(path, (4e9, 4e9))
+    settle()
+    tiny.provision()
+    assert tiny.why("tiny") == []
+
+
+def test_one_file_of_two_entries_is_read_once_in_full(project):
+    project.add_tiny("a.gguf")
+    handoff = '"{runtime_dir}/engines/{name}.json"'
+    project.models("models:\n  a:\n" + entry("a.gguf", handoff=handoff) + "  b:\n" + entry("a.gguf", handoff=handoff))
+    settle()
+    project.write(
+        "dodo.py",
+        DODO
+        + "from model_provisioner.artifacts import memo\n"
+        + "real = memo.hash_both\n"
+        + "def seen(*args):\n"
+        + "    open('seen', 'a').write('x')\n"
+        + "    return real(*args)\n"
+        + "memo.hash_both = seen\n",
+    )
+    project.provision("--full")
+    assert (project.root / "seen").read_text() == "x"
+    assert len(project.provenance()) == 2
+    project.provision("--full")
+    assert (project.root / "seen").read_text() == "xx"

@@ -23,13 +23,27 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
 
         try:
             with alone_in(os.path.dirname(os.path.abspath(name))):
-                connection = super()._sqlite3(name)
-                connection.isolation_level = None
-                connection.execute("PRAGMA busy_timeout=30000")
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
+                try:
+                    return self._connected(name)
+                except sqlite3.DatabaseError as error:
+                    if error.sqlite_errorname not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+                        raise
+                for suffix in ("", "-wal", "-shm"):  # damaged; it may be lost at any time, so begin a new one
+                    if os.path.exists(name + suffix):
+                        os.unlink(name + suffix)
+                return self._connected(name)
         except (sqlite3.Error, OSError) as error:
             raise DatabaseException(f"{name}: {error}") from None
+
+    def _connected(self, name: str) -> Any:
+        try:
+            connection = super()._sqlite3(name)
+        except DatabaseException as error:
+            raise error.__context__ or error from None
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
     def dump(self) -> None:

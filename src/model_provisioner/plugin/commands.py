@@ -16,11 +16,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from doit.cmd_base import get_loader
 from doit.cmd_run import Run
-from doit.dependency import DatabaseException
 from doit.doit_cmd import DoitConfig
+from doit.exceptions import InvalidCommand
+
+from model_provisioner.plugin.ending import Patient, ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
+
+    from model_provisioner.errors import UnknownModelError
+    from model_provisioner.models.config import Config
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
 
@@ -71,43 +77,40 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run from the folder of `models.yaml`, under its settings of doit; end as our exit codes say."""
+
+        def run() -> int:
+            command = self._in_project(in_args)
+            return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+
         with _interruptible():
-            try:
-                command = self._in_project(in_args)
-                return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
-            except KeyboardInterrupt:
-                sys.stderr.write("interrupted: what was finished is kept, what was not has no handoff\n")
-                return 130
+            return ended(run, interrupted="interrupted: what was finished is kept, what was not has no handoff")
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.errors import ProvisionError
         from model_provisioner.plugin.loader import ProvisionLoader
         from model_provisioner.plugin.progress import progress_for_stderr
         from model_provisioner.tasks.workspace import Rules
 
+        if params["par_type"] == "process":
+            # doit leaves its processes behind after a signal, and each of them would read a model anew.
+            sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
+            params["par_type"] = "thread"
         self._progress = progress_for_stderr()
+        self._named = args
         rules = Rules(full=params["full"], require_digest=params["require_digest"])
         self.loader = ProvisionLoader(self.loader, args, rules, self._progress)
-        self._named = args
         try:
             return int(super().execute(params, args))
-        except ProvisionError as error:
-            sys.stderr.write(f"ERROR: {error}\n")
-            return error.exit_code
-        except DatabaseException as error:
-            sys.stderr.write(
-                f"ERROR: doit's state file can't be used: {error}\n"
-                "  fix       if another run is using it, wait for that; else remove it. With DOIT_CONFIG of "
-                "model_provisioner.plugin in dodo.py, runs at the same time do not meet\n"
-            )
-            return 2
+        except InvalidCommand as error:
+            if error.not_found is None:
+                raise
+            raise unknown_name(error.not_found, self.loader.session.work.config) from None
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
         from model_provisioner.plugin.reporter import ModelReporter, tallying
 
-        with open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else nullcontext(outfile) as stream:
+        with _opened(outfile) if isinstance(outfile, str) else nullcontext(Patient(outfile)) as stream:
             if reporter == "models":
                 tally = tallying(ModelReporter)(stream, self.loader.session, self._progress, self._named)
             else:
@@ -143,6 +146,35 @@ def options_first(parser: Any, arguments: list[str]) -> list[str]:
         return arguments  # options of a task, perhaps: doit says what it does not know
     flat = [part for option, value in options for part in ((option, value) if value else (option,))]
     return [*flat, "--", *names]
+
+
+def unknown_name(name: str, config: Config) -> UnknownModelError:
+    """Return the error for a name that is no model, task or target."""
+    import difflib
+
+    from model_provisioner.errors import UnknownModelError
+
+    near = difflib.get_close_matches(name, list(config.entries))
+    return UnknownModelError(
+        f"there is no model {name!r}",
+        where=config.path,
+        expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
+        fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
+    )
+
+
+def _opened(path: str) -> TextIO:
+    from model_provisioner.errors import InputError
+
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            "the output file can't be written",
+            where=path,
+            found=error.strerror or str(error),
+            fix="name another file after -o",
+        ) from None
 
 
 @contextmanager

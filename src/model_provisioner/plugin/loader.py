@@ -29,7 +29,7 @@ def tasks_here() -> Iterator[dict[str, Any]]:
     try:
         yield from tasks_of(config_here())
     except ProvisionError as error:
-        raise InvalidDodoFile(str(error)) from None
+        raise InvalidDodoFile(str(error)) from error
 
 
 def config_here() -> str:
@@ -56,7 +56,7 @@ def doit_config_here() -> dict[str, Any]:
         folder = project_folder(state, os.path.dirname(path))
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except ProvisionError as error:
-        raise InvalidDodoFile(str(error)) from None
+        raise InvalidDodoFile(str(error)) from error
     return {**config, "backend": "models", "dep_file": os.path.join(folder, "doit.db")}
 
 

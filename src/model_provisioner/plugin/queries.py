@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from doit.cmd_base import Command
+
+from model_provisioner.plugin.ending import ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,17 +25,10 @@ class Query(Command):  # type: ignore[misc]  # doit has no types
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
-        from model_provisioner.errors import ProvisionError
         from model_provisioner.plugin.commands import options_first
 
-        try:
-            return int(super().parse_execute(options_first(self.cmdparser, in_args)))
-        except ProvisionError as error:
-            sys.stderr.write(f"ERROR: {error}\n")
-            return error.exit_code
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            return 130
+        run = super().parse_execute
+        return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted="interrupted")
 
 
 class ModelList(Query):
@@ -49,6 +43,7 @@ class ModelList(Query):
         """Print a table, or a JSON list of rows."""
         from model_provisioner.artifacts.catalog import Catalog
         from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.errors import printable
 
         catalog = Catalog.reader(state_folder())
         rows = catalog.all() if opt_values["all"] else catalog.of_project(_project_root())
@@ -58,7 +53,7 @@ class ModelList(Query):
             print("no models are registered yet: run `doit provision`")
         for project in dict.fromkeys(row.project for row in rows):
             if opt_values["all"]:
-                print(f"{project or 'registered by programs'}:")
+                print(f"{printable(project) or 'registered by programs'}:")
             print(_table(row for row in rows if row.project == project))
         return 0
 
@@ -109,18 +104,19 @@ class ModelWhy(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the reasons of each model, by step."""
-        from model_provisioner.errors import UnknownModelError, printable
-        from model_provisioner.plugin.session import session
+        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.errors import printable
+        from model_provisioner.plugin.commands import unknown_name
+        from model_provisioner.plugin.session import CONFIG_NAME
         from model_provisioner.tasks.current import explain
+        from model_provisioner.tasks.workspace import look_at_workspace
 
-        work = session(os.path.join(_project_root(), "models.yaml")).work
+        root = _project_root()
+        os.chdir(root)  # as `provision` does: a document of one model has paths from there
+        work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
         for name in pos_args:
             if name not in work.config.entries:
-                raise UnknownModelError(
-                    f"no model has the name {name!r}",
-                    where=work.config.path,
-                    expected="one of " + ", ".join(sorted(work.config.entries)[:20]),
-                )
+                raise unknown_name(name, work.config)
         names = pos_args or list(work.config.entries)
         found = {name: explain(work, work.config.entries[name]) for name in names}
         if opt_values["json"]:

@@ -6,16 +6,15 @@ configuration file, and the workspace is found, or opened again, here.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.state import ensure_state_folder
-from model_provisioner.errors import OccupiedError, StorageError
-from model_provisioner.tasks.current import confirmed, reasons
-from model_provisioner.tasks.withdraw import set_state, withdraw_handoff, withdraw_orphans
+from model_provisioner.tasks.current import reasons
+from model_provisioner.tasks.sweep import sweep
+from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -56,32 +55,13 @@ class Session:
         Raises `StorageError` where the records can't be read; then every handoff of these entries is gone.
         """
         self.swept = True
-        trouble: StorageError | None = None
-        try:
-            ensure_state_folder(self.work.state)
-        except StorageError as error:
-            trouble = error
-        for name in names:
-            entry = self.entry(name)
-            found, stands = None, False
-            if trouble is None:
-                try:
-                    found = reasons(self.work, entry)
-                    stands = bool(found) and confirmed(self.work, entry)
-                except StorageError as error:
-                    trouble = error
-            if found == []:
-                self._known[name] = found
+        for name, found in sweep(self.work, [self.entry(name) for name in names]).items():
+            if not found.reasons:
+                self._known[name] = found.reasons
                 continue
-            self.why[name] = found or []
-            # What can't be removed keeps no other model waiting: its own verify step meets the same error and tells it.
-            with contextlib.suppress(StorageError, OccupiedError):
-                if not stands and withdraw_handoff(self.work, entry):
-                    self.withdrawn.add(name)
-                    if any(reason.step == "verify" for reason in self.why[name]):
-                        set_state(self.work, entry, "Pending")
-        if trouble is not None:
-            raise trouble
+            self.why[name] = found.reasons
+            if found.withdrawn:
+                self.withdrawn.add(name)
         if orphans:
             self.orphans = withdraw_orphans(self.work)
 

@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 def host_of(ref: ModelRef, environ: Mapping[str, str] = os.environ) -> str:
     """Return the host that a remote reference is fetched from."""
     if isinstance(ref, HubRef):
-        return urlsplit(environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or "huggingface.co"
+        return _host(environ.get("HF_ENDPOINT")) or "huggingface.co"
     if isinstance(ref, ObjectRef):
-        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
-        return urlsplit(endpoint).hostname or "s3.amazonaws.com"
-    return urlsplit(ref.id).hostname or ""
+        return _host(environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")) or "s3.amazonaws.com"
+    return _host(ref.id)
+
+
+def _host(url: str | None) -> str:
+    try:
+        return urlsplit(url or "").hostname or ""
+    except ValueError:
+        return ""
 
 
 def fetch(work: Workspace, entry: Entry) -> None:

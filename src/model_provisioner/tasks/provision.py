@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ChangingModelError, PolicyChangedError
-from model_provisioner.tasks.current import confirmed
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
+from model_provisioner.tasks.sweep import sweep
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import fail, set_state, withdraw_handoff
+from model_provisioner.tasks.withdraw import fail, set_state
 
 if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
@@ -22,8 +22,7 @@ TRIES = 3
 
 def provision(work: Workspace, entry: Entry) -> Verification:
     """Take every step for an entry. Raises what the steps raise; then there is no handoff."""
-    if not confirmed(work, entry):
-        withdraw_handoff(work, entry)
+    sweep(work, [entry])
     if not entry.ref.is_local:
         fetch(work, entry)
     verify_and_register(work, entry)

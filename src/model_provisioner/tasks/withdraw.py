@@ -86,10 +86,11 @@ def _orphans(work: Workspace) -> tuple[set[str], set[str]]:
     entries = work.config.entries
     claimed = {entry.handoff for entry in entries.values()}
     claimed.update(work.sha256_target(entry) for entry in entries.values())
-    # The rows know the handoffs too, should the build record be lost.
     rows = work.catalog.handoffs(work.config.root, work.config.path)
-    artifacts = work.ledger.artifacts() | {path for path in rows.values() if path is not None and os.path.lexists(path)}
-    return artifacts - claimed, rows.keys() - entries.keys()
+    # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
+    unclaimed = {path for path in rows.values() if path is not None} - claimed
+    handoffs = {path for path in unclaimed if is_handoff(read_if_there(path) or b"")}
+    return (work.ledger.artifacts() - claimed) | handoffs, rows.keys() - entries.keys()
 
 
 def pend(work: Workspace, entry: Entry) -> None:
