@@ -32,6 +32,8 @@ FULL = Model(
     strict=False,
     size=2**62,
     engine="vllm",
+    config="/p/models.yaml",
+    handoff="/p/.runtime/x.json",
     metadata=FACTS,
     source="local:/p/tiny.gguf",
     revision="abc",
@@ -69,7 +71,14 @@ def test_two_projects_may_hold_one_model(catalog):
     assert catalog.of_project("/a") == [one]
     catalog.remove("/a", ["tiny"])
     assert catalog.all() == [two]
-    assert catalog.names("/b") == {"tiny"}
+
+
+def test_a_configuration_knows_its_handoffs(catalog):
+    catalog.put(FULL)
+    catalog.put(row("other", config="/p/models.yaml"))
+    catalog.put(row("third", config="/p/one.yaml", handoff="/p/third.json"))
+    assert catalog.handoffs("/p", "/p/models.yaml") == {"tiny": "/p/.runtime/x.json", "other": None}
+    assert catalog.handoffs("/q", "/p/models.yaml") == {}
 
 
 def test_the_time_of_registration_stays(catalog):
@@ -104,7 +113,7 @@ def test_many_threads_and_connections_lose_no_row(catalog, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(catalog.names("/p")) == 120
+    assert len(catalog.of_project("/p")) == 120
 
 
 def test_a_reader_of_nothing_finds_nothing_and_makes_nothing(tmp_path):

@@ -223,6 +223,22 @@ def test_a_full_state_folder_is_told_and_no_handoff_is_written(project):
     assert project.handoff("a") is None
 
 
+def test_a_state_folder_that_fills_up_keeps_no_stale_handoff(project):
+    several(project, "ab")
+    project.provision()
+    project.write("a.gguf", b"changed")
+    state = shlex.quote(str(project.state))
+    full = (
+        f"cp -a {state} {state}2 && mount -t tmpfs -o size=400k,mode=700 tmpfs {state} && cp -a {state}2/. {state}/"
+        f" && (dd if=/dev/zero of={state}/fill bs=1k 2>/dev/null; true)"
+    )
+    code, _ = project.mounted(full, "provision")
+    assert code in (1, 2)
+    assert project.handoff("a") is None
+    project.provision(code=1)
+    assert project.handoff("b")
+
+
 def test_a_read_only_project_is_told(project):
     several(project, "a")
     code, said = project.mounted(read_only(project.root), "provision")

@@ -91,13 +91,6 @@ def test_why_in_words(two):
     assert two.why("good") == ["there is no such file or folder"]
 
 
-def test_why_of_an_unknown_name(two):
-    answer = two.doit("model-why", "god", code=3)
-    assert answer.err == (
-        f"ERROR: no model has the name 'god'\n  where     {two.root}/models.yaml\n  expected  one of bad, good\n"
-    )
-
-
 def test_the_catalog_is_read_where_nothing_can_be_written(two):
     """A copy is read where SQLite could not make its index."""
     before = sorted(os.listdir(two.state))

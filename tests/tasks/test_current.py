@@ -26,6 +26,8 @@ TINY_BYTES = TINY.read_bytes()
 FILES = ("a.gguf", "b.bin", "set/x", "set/y")
 REFS = ("a.gguf", "b.bin", "set", "missing.gguf")
 CONTENTS = (b"", b"one", b"two", TINY_BYTES, TINY_BYTES[:-1] + b"!", TINY_BYTES[:-100])
+THEN = st.sampled_from([None, "one", "all", "all"])
+"""What a user does after an edit: nothing, `doit provision NAME`, `doit provision`."""
 
 
 def sha(data: bytes) -> str:
@@ -62,28 +64,32 @@ class ProjectMachine(RuleBasedStateMachine):
         self.entries = {"m0": {"model_ref": "a.gguf"}, "m1": {"model_ref": "set"}}
         self.write_config()
 
-    @rule(name=st.sampled_from(FILES), data=st.sampled_from(CONTENTS))
-    def write(self, name, data):
+    @rule(name=st.sampled_from(FILES), data=st.sampled_from(CONTENTS), then=THEN)
+    def write(self, name, data, then=None):
         time.sleep(0.005)  # the file system's clock ticks every 4 ms
         Path(name).write_bytes(data)
+        self.then(then)
 
-    @rule(name=st.sampled_from(FILES))
-    def touch(self, name):
+    @rule(name=st.sampled_from(FILES), then=THEN)
+    def touch(self, name, then):
         time.sleep(0.005)
         if os.path.exists(name):
             os.utime(name)
+        self.then(then)
 
-    @rule(name=st.sampled_from(FILES), data=st.sampled_from(CONTENTS))
-    def replace(self, name, data):
+    @rule(name=st.sampled_from(FILES), data=st.sampled_from(CONTENTS), then=THEN)
+    def replace(self, name, data, then):
         """Put another file in its place, with the times of the old one."""
         if os.path.exists(name):
             Path("new").write_bytes(data)
             shutil.copystat(name, "new")
             os.replace("new", name)
+        self.then(then)
 
-    @rule(name=st.sampled_from(FILES))
-    def remove(self, name):
+    @rule(name=st.sampled_from(FILES), then=THEN)
+    def remove(self, name, then):
         Path(name).unlink(missing_ok=True)
+        self.then(then)
 
     @rule(
         name=st.sampled_from(["m0", "m1", "m2"]),
@@ -92,8 +98,9 @@ class ProjectMachine(RuleBasedStateMachine):
         strict=st.booleans(),
         engine=st.sampled_from(["llamacpp", "vllm"]),
         handoff=st.sampled_from(["{runtime_dir}/engines/{name}.json", "out-{name}.json"]),
+        then=THEN,
     )
-    def edit_entry(self, name, ref, expected, strict, engine, handoff):
+    def edit_entry(self, name, ref, expected, strict, engine, handoff, then):
         entry = {"model_ref": ref, "strict_verification": strict, "engine": engine, "handoff": handoff}
         if expected == "right":
             entry["expected_digest"] = self.digest(ref)
@@ -101,14 +108,17 @@ class ProjectMachine(RuleBasedStateMachine):
             entry["expected_digest"] = ("dirhash:" if ref == "set" else "sha256:") + "0" * 64
         self.entries[name] = entry
         self.write_config()
+        self.then(then)
 
-    @rule(name=st.sampled_from(["m0", "m1", "m2"]))
-    def remove_entry(self, name):
+    @rule(name=st.sampled_from(["m0", "m1", "m2"]), then=THEN)
+    def remove_entry(self, name, then):
         self.entries.pop(name, None)
         self.write_config()
+        self.then(then)
 
-    @rule(which=st.integers(0, 5), how=st.sampled_from(["remove", "edit", "other"]))
-    def harm_an_artifact(self, which, how):
+    @rule(which=st.integers(0, 5), how=st.sampled_from(["remove", "edit", "other"]), then=THEN)
+    def harm_an_artifact(self, which, how, then):
+        self.provision(named=False)
         found = sorted(self.artifacts())
         if found:
             path = Path(found[which % len(found)])
@@ -118,13 +128,16 @@ class ProjectMachine(RuleBasedStateMachine):
                 path.write_bytes(b"edited by hand")
             else:
                 path.write_bytes(path.read_bytes().replace(b"llamacpp", b"vllm"))
+        self.then(then)
 
     @rule(
-        what=st.sampled_from(["memo.db", "catalog.db", "projects"]), how=st.sampled_from(["remove", "truncate", "keep"])
+        what=st.sampled_from(["memo.db", "catalog.db", "projects"]),
+        how=st.sampled_from(["remove", "truncate"]),
+        then=THEN,
     )
-    def lose_state(self, what, how):
+    def lose_state(self, what, how, then):
         path = self.folder / "state" / what
-        if not path.exists() or how == "keep":
+        if not path.exists():
             return
         if what == "projects":
             # Without the build record nobody knows of an artifact that no entry claims: not what is tested here.
@@ -135,21 +148,27 @@ class ProjectMachine(RuleBasedStateMachine):
         else:
             for each in path.parent.glob(f"{what}*"):
                 each.unlink()
+        self.then(then)
 
-    @rule(name=st.sampled_from(["m0", "m1"]))
-    def lose_a_row(self, name):
+    @rule(name=st.sampled_from(["m0", "m1"]), then=THEN)
+    def lose_a_row(self, name, then):
         path = self.folder / "state" / "catalog.db"
         if path.exists():
             with contextlib.closing(sqlite3.connect(path)) as connection, connection:
                 connection.execute("DELETE FROM model WHERE name = ?", (name,))
+        self.then(then)
 
-    @rule()
-    def forget(self):
+    @rule(then=THEN)
+    def forget(self, then):
         self.doit("state", "forget", "--all")
+        self.then(then)
+
+    def then(self, what):
+        if what is not None:
+            self.provision(named=what == "one")
 
     # ---- what must hold
 
-    @rule(named=st.booleans())
     def provision(self, named):
         names = sorted(self.entries)[:1] if named else []
         self.doit("state", "provision", *names)
