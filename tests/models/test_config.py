@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from model_provisioner.errors import ConfigError
 from model_provisioner.models.config import (
     MAX_BYTES,
-    MAX_FAULTS,
     Config,
     Entry,
-    load_config,
     parse_config,
     read_config,
 )
+from model_provisioner.models.config_reader import MAX_FAULTS
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
 
@@ -1104,7 +1103,6 @@ def test_messages_are_safe_to_print():
 def test_a_file_is_read(root):
     with open("models.yaml", "wb") as file:
         file.write(b"models: {a: {model_ref: x}}")
-    assert load_config("models.yaml", environ={}) == parse("models: {a: {model_ref: x}}")
     assert read_config(f"{root}/models.yaml") == b"models: {a: {model_ref: x}}"
 
 
@@ -1145,7 +1143,7 @@ def test_what_is_no_file_is_refused_at_once(root, put, found, fix):
     put(f"{root}/models.yaml")
     for path, shown in (("models.yaml", "models.yaml"), (f"{root}/models.yaml", "models.yaml")):
         with pytest.raises(ConfigError) as caught:
-            load_config(path)
+            read_config(path)
         assert str(caught.value) == (
             "models.yaml: 1 fault\n\n" + said("the configuration can't be read", shown, found=found, fix=fix)
         )
@@ -1165,8 +1163,8 @@ def test_no_permission(root):
         file.write("models: {}")
     os.chmod("models.yaml", 0)
     script = (
-        "from model_provisioner.models.config import load_config\n"
-        "try: load_config('models.yaml')\n"
+        "from model_provisioner.models.config import read_config\n"
+        "try: read_config('models.yaml')\n"
         "except Exception as error: print(type(error).__name__, error, sep='\\n')"
     )
     # File modes bind root too once it has lost these two capabilities.

@@ -1,29 +1,21 @@
-"""The configuration as the rest of the program sees it, and how it is read: every fault of the file in one error."""
+"""The configuration as the rest of the program sees it: values without faults."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import reprlib
 import stat
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.errors import ConfigError, InputError, InvalidDigestError, InvalidReferenceError, printable
-from model_provisioner.models.digest import Digest, SetDigest
-from model_provisioner.models.reference import LocalRef, ModelRef
+from model_provisioner.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from model_provisioner.models.digest import Expected
-    from model_provisioner.models.document import Document, Path
+    from model_provisioner.models.reference import ModelRef
 
 MAX_BYTES = 64 << 20
-MAX_FAULTS = 1000
-HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +48,6 @@ class Config:
     entries: Mapping[str, Entry]
 
 
-def load_config(path: str, *, cache_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read a configuration file. Raises `ConfigError` with every fault of it."""
-    return parse_config(read_config(path), path, cache_dir=cache_dir, environ=environ)
-
-
 def read_config(path: str) -> bytes:
     """Return the bytes of a configuration file. Raises `ConfigError` for what is no file of a sensible size."""
     try:
@@ -83,7 +70,7 @@ def _closing(fd: int, path: str) -> Any:
 
 def _unreadable(path: str, found: str, fix: str) -> ConfigError:
     return ConfigError(
-        _shown(path), [InputError("the configuration can't be read", where=_shown(path), found=found, fix=fix)]
+        shown_path(path), [InputError("the configuration can't be read", where=shown_path(path), found=found, fix=fix)]
     )
 
 
@@ -94,402 +81,14 @@ def parse_config(
 
     An explicit `cache_dir` wins over the environment, that over the file. Raises `ConfigError` with every fault.
     """
+    from model_provisioner.models.config_reader import ConfigReader
     from model_provisioner.models.document import read_document
 
-    document = read_document(data, _shown(path))
-    return _Reader(document, os.path.abspath(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
+    document = read_document(data, shown_path(path))
+    return ConfigReader(document, os.path.abspath(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
 
 
-class _Reader:
-    """Gathers the faults of one document while it makes the configuration."""
-
-    def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
-        self._document, self._path, self._cache_dir = document, path, cache_dir
-        self._faults = list(document.faults)
-        self._untold = False
-        self._folders: dict[str, str] = {}
-        """Folders without links, by folder."""
-
-    def read(self) -> Config:
-        """Return the configuration, or raise all faults at once."""
-        data = self._top()
-        single = "models" not in data
-        entries = [self._single(data)] if single else self._several(data)
-        root = os.getcwd() if single else os.path.realpath(os.path.dirname(self._path))
-        # Without links, so that a folder under two names is one, and what was written under the other is found.
-        runtime_dir = os.path.realpath(_absolute(self._path_text(data, "runtime_dir", ".runtime"), root))
-        config = Config(
-            path=self._path,
-            root=root,
-            cache_dir=_absolute(self._cache_dir, os.getcwd())
-            if self._cache_dir
-            else _absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
-            runtime_dir=runtime_dir,
-            allow=_hosts(data.get("network")),
-            recheck=data.get("recheck", "xxh3"),
-            entries=MappingProxyType(self._entries(entries, root, runtime_dir)),
-        )
-        self._raise()
-        return config
-
-    def _path_text(self, data: dict[str, Any], name: str, default: str) -> str:
-        value = data.get(name, default)
-        return value if isinstance(value, str) else default  # told already
-
-    def _raise(self) -> None:
-        if self._faults:
-            faults = sorted(self._faults, key=self._line_of)
-            if self._untold:
-                what = "there are more faults than are told at once"
-                faults.append(InputError(what, where=self._document.name, fix="mend the others first"))
-            raise ConfigError(self._document.name, faults)
-
-    def _line_of(self, fault: InputError) -> int:
-        match = re.match(r":(\d+)", fault.where.removeprefix(self._document.name))
-        return int(match[1]) if match else 0
-
-    def _fault(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
-        if len(self._faults) >= MAX_FAULTS:
-            self._untold = True
-            return
-        self._faults.append(InputError(what, where=self._document.where(path), expected=expected, found=found, fix=fix))
-
-    # ---- the form: pydantic finds the faults, we word them
-
-    def _top(self) -> dict[str, Any]:
-        from model_provisioner.models.document import shown
-
-        data = self._document.data
-        if not isinstance(data, dict) or not ({"models", "model_ref"} & data.keys()):
-            what = "the file is empty" if data is None else "the file names no model"
-            fix = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
-            for name in list(data)[:MAX_FAULTS] if isinstance(data, dict) else ():
-                if near := difflib.get_close_matches(name, ("models", "model_ref"), n=1):
-                    fix = f"write {near[0]} in the place of {shown(name)}"
-            self._fault(
-                (),
-                what,
-                expected="a mapping with models: (several models, by name) or model_ref: (one)",
-                found="nothing" if data is None else _short(data),
-                fix=fix,
-            )
-            self._raise()
-        if "models" in data and "model_ref" in data:
-            self._fault(
-                ("model_ref",),
-                "one model at the top level and several under models: are two forms of the file",
-                fix="move the fields of the one model under models:, by a name of its own",
-            )
-            self._raise()
-        return dict(data)
-
-    def _single(self, data: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
-        from model_provisioner.models.schema import Single
-
-        self._validate(Single, data, ())
-        self._expected(("expected_digest",), data.get("expected_digest"))
-        return (), str(data.get("engine", "llamacpp")), data
-
-    def _several(self, data: dict[str, Any]) -> list[tuple[Path, str, dict[str, Any]]]:
-        from model_provisioner.models.schema import Defaults, Project
-
-        defaults = data.get("defaults")
-        told = {} if isinstance(defaults, dict) else defaults
-        if isinstance(defaults, dict):
-            wrong, before = self._validate(Defaults, defaults, ("defaults",)), len(self._faults)
-            self._expected(("defaults", "expected_digest"), defaults.get("expected_digest"))
-            if len(self._faults) > before:
-                wrong.add("expected_digest")
-            # A fault of the defaults is told once, and not again for each entry.
-            defaults = {name: value for name, value in defaults.items() if name not in wrong}
-        else:
-            defaults = {}
-        models = data["models"]
-        if isinstance(models, dict):
-            models = {name: {**defaults, **each} if isinstance(each, dict) else each for name, each in models.items()}
-        self._validate(Project, {**data, "models": models, "defaults": told}, ())
-        found = models.items() if isinstance(models, dict) else ()
-        entries: list[tuple[Path, str, dict[str, Any]]] = [
-            (("models", name), name, each) for name, each in found if isinstance(each, dict)
-        ]
-        for path, _, each in entries:
-            self._expected((*path, "expected_digest"), each.get("expected_digest"))
-        return entries
-
-    def _validate(self, model: Any, data: Any, base: Path) -> set[str]:
-        """Note the faults in the form of `data`; return the names of the fields that have one."""
-        from pydantic import ValidationError
-
-        try:
-            model.model_validate(data)
-        except ValidationError as error:
-            errors = error.errors(include_url=False)
-            for found in errors[: MAX_FAULTS + 1]:
-                place: Path = tuple(step for step in found["loc"] if step != "[key]")
-                self._word((*base, *place), found, _fields_around(model, place))
-            return {str(found["loc"][0]) for found in errors if found["loc"]}
-        return set()
-
-    def _word(self, path: Path, error: Any, fields: Iterable[str]) -> None:
-        from model_provisioner.models.document import shown
-
-        kind, value, name = error["type"], error["input"], shown(str(path[-1])) if path else ""
-        if kind == "missing":
-            self._fault(path[:-1], f"{name} is missing", fix=f"add   {name}: {_EXAMPLES.get(name, '…')}")
-        elif kind == "extra_forbidden":
-            near = difflib.get_close_matches(name, list(fields), n=1)
-            self._fault(
-                path,
-                f"unknown field {name!r}",
-                expected="one of " + ", ".join(fields),
-                found=name,
-                fix=f"write {near[0]}" if near else "remove it",
-            )
-        elif kind == "string_pattern_mismatch":
-            what, expected = _PATTERNS["engine" if name == "engine" else "models"]
-            self._fault(path, what, expected=expected, found=_short(value), fix="choose a name of these characters")
-        else:
-            expected, fix = _TYPES.get(kind, ("another value", "see docs/reference/models-yaml.md"))
-            what = f"{name or 'the file'} has the wrong type"
-            if kind == "literal_error":
-                what, expected = f"{name} has no such value", error["ctx"]["expected"]
-            if kind == "string_type" and isinstance(value, bool | int | float):
-                fix = "put it in quotes: without, YAML takes it for a " + (
-                    "boolean" if isinstance(value, bool) else "number"
-                )
-            self._fault(path, what, expected=expected, found=_short(value), fix=fix)
-
-    # ---- the meaning
-
-    def _entries(self, found: list[tuple[Path, str, dict[str, Any]]], root: str, runtime_dir: str) -> dict[str, Entry]:
-        entries: dict[str, Entry] = {}
-        writers: dict[str, Entry] = {}
-        for path, name, fields in found:
-            ref = self._reference((*path, "model_ref"), fields.get("model_ref"), root)
-            engine = fields.get("engine", "llamacpp")
-            handoff = self._handoff((*path, "handoff"), fields, name, root, runtime_dir)
-            expected = self._known_expected(fields.get("expected_digest"))
-            if ref is None or handoff is None:
-                continue
-            entry = Entry(
-                name=name,
-                ref=ref,
-                expected=expected,
-                strict=fields.get("strict_verification", True),
-                engine=engine,
-                handoff=handoff,
-                line=self._document.line(path),
-            )
-            if (other := writers.setdefault(handoff, entry)) is not entry:
-                self._fault(
-                    path,
-                    f"{other.name} and {name} would write one handoff",
-                    expected="a handoff of its own for each model",
-                    found=f"{_shown(handoff)}, for {other.name} (line {other.line}) and {name} (line {entry.line})",
-                    fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
-                )
-            entries[name] = entry
-        self._check_places(entries)
-        return entries
-
-    def _check_places(self, entries: dict[str, Entry]) -> None:
-        """Note the handoffs that would take the place of a model, or lie in its folder and so change it."""
-        models = {entry.ref.path: entry for entry in entries.values() if isinstance(entry.ref, LocalRef)}
-        for writer in entries.values():
-            place = writer.handoff
-            while place not in models and place != os.path.dirname(place):
-                place = os.path.dirname(place)
-            if (model := models.get(place)) is None:
-                continue
-            self._fault(
-                ("handoff",) if self._document.data.get("models") is None else ("models", writer.name, "handoff"),
-                f"the handoff of {writer.name} would take the place of the model {model.name}"
-                if place == writer.handoff
-                else f"the handoff of {writer.name} would lie in the folder of the model {model.name}",
-                expected="a file of its own",
-                found=_shown(writer.handoff),
-                fix=f"choose another name:   {HANDOFF_TO_ADD}",
-            )
-
-    def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
-        if not isinstance(text, str):
-            return None  # told already
-        try:
-            ref = ModelRef.parse(text)
-            return ref.absolute(root) if isinstance(ref, LocalRef) else ref
-        except InvalidReferenceError as error:
-            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
-            return None
-
-    def _expected(self, path: Path, value: Any) -> None:
-        """Note the faults of an expected digest."""
-        if isinstance(value, dict) and not (value.keys() <= {"algo", "value"}):
-            for name, each in value.items():
-                if not _is_inner_path(name):
-                    self._fault(
-                        (*path, name),
-                        "not the path of a file in a set",
-                        expected="a relative path without ..",
-                        found=_short(name),
-                        fix="write the path as it is inside the folder, or the shard's base name",
-                    )
-                try:
-                    _sha256(each)
-                except InvalidDigestError as error:
-                    self._fault((*path, name), error.what, expected=error.expected, found=error.found, fix=error.fix)
-            return
-        try:
-            _digest(value)
-        except InvalidDigestError as error:
-            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
-
-    def _known_expected(self, value: Any) -> Expected | None:
-        try:
-            return _digest(value)
-        except InvalidDigestError:
-            return None  # told already
-
-    def _handoff(self, path: Path, fields: dict[str, Any], name: str, root: str, runtime_dir: str) -> str | None:
-        from model_provisioner.models.schema import ENGINE_PATTERN, NAME_PATTERN
-
-        template = fields.get("handoff", "{runtime_dir}/engines/{engine}.json")
-        if not isinstance(template, str):
-            return None  # told already
-        engine = str(fields.get("engine", "llamacpp"))
-        if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(ENGINE_PATTERN, engine):
-            return None  # told already
-        values = {"runtime_dir": runtime_dir, "name": name, "engine": engine}
-        if unknown := [word for word in re.findall(r"\{([^{}]*)\}", template) if word not in values]:
-            self._fault(
-                path,
-                f"unknown placeholder {{{unknown[0]}}}",
-                expected="{runtime_dir}, {name} and {engine}",
-                found=_short(template),
-                fix="write one of these",
-            )
-            return None
-        written = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
-        handoff = self._real(written)
-        if not os.path.join(os.path.dirname(handoff), "").startswith(os.path.join(os.path.realpath(root), "")):
-            self._fault(
-                path,
-                "the handoff lies outside the project",
-                expected=f"a path inside {root}",
-                found=written,
-                fix=f"write it into the project:   {HANDOFF_TO_ADD}",
-            )
-            return None
-        if handoff == self._real(self._path) or os.path.isdir(handoff):
-            self._fault(
-                path,
-                "the handoff can't be written there",
-                expected="a file of its own",
-                found=handoff,
-                fix=f"choose another name:   {HANDOFF_TO_ADD}",
-            )
-            return None
-        return handoff
-
-    def _real(self, path: str) -> str:
-        """Return a path without links but for its last name, which a rename replaces and does not follow."""
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
-
-
-def _digest(value: Any) -> Expected | None:
-    """Return the expected digest that a value of `expected_digest` stands for."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return Digest.parse(value)
-    if isinstance(value, dict) and value and value.keys() <= {"algo", "value"}:
-        algo, digits = value.get("algo", ""), value.get("value", "")
-        if isinstance(algo, str) and isinstance(digits, str):
-            return Digest(algo.lower(), digits)
-    elif isinstance(value, dict) and value:
-        files = [(name, _sha256(each)) for name, each in value.items()]
-        return SetDigest(tuple(sorted(files, key=lambda file: os.fsencode(file[0]))))
-    raise InvalidDigestError(
-        "not a digest",
-        expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
-        found=_short(value),
-        fix="run `sha256sum FILE` and copy the first word behind sha256:",
-    )
-
-
-def _sha256(value: Any) -> Digest:
-    digest = _digest(value) if isinstance(value, str) else None
-    if not isinstance(digest, Digest) or digest.algo != "sha256":
-        raise InvalidDigestError(
-            "not the digest of a file",
-            expected='"sha256:<64 hexadecimal digits>"',
-            found=_short(value),
-            fix="run `sha256sum FILE`",
-        )
-    return digest
-
-
-def _hosts(network: Any) -> tuple[str, ...]:
-    allow = network.get("allow") if isinstance(network, dict) else None
-    return tuple(host.lower() for host in allow if isinstance(host, str)) if isinstance(allow, list) else ()
-
-
-def _is_inner_path(path: str) -> bool:
-    return all(part not in ("", ".", "..") for part in path.split("/")) and "\n" not in path and "\\" not in path
-
-
-_PATTERNS = {
-    "models": (
-        "not a name for a model",
-        "a letter or digit, then letters, digits, dots, underscores and hyphens",
-    ),
-    "engine": (
-        "not a name for an engine",
-        "a small letter, then small letters, digits, underscores and hyphens",
-    ),
-}
-_EXAMPLES = {"model_ref": '"file:models/tiny.gguf"', "models": "{}"}
-_TYPES = {
-    "string_type": ("a text", "write a text, in quotes if need be"),
-    "bool_type": ("true or false", "write true or false, without quotes"),
-    "dict_type": ("a mapping", "write names and values, indented"),
-    "model_type": ("a mapping", "write names and values, indented"),
-    "list_type": ("a list", "write [a, b] or one line '- a' for each"),
-    "literal_error": ("", "write one of these"),
-}
-
-
-def _fields_around(model: Any, place: Path) -> list[str]:
-    """Return the names that are known beside the last step of `place`."""
-    from model_provisioner.models.schema import Entry as EntryModel
-    from model_provisioner.models.schema import Network
-
-    if len(place) == 3 and place[0] == "models":
-        return list(EntryModel.model_fields)
-    return list(Network.model_fields if len(place) == 2 and place[0] == "network" else model.model_fields)
-
-
-def _absolute(path: str, root: str) -> str:
-    return os.path.normpath(os.path.join(root, os.path.expanduser(path)))
-
-
-def _shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """Return a path as short as it can be said from here."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) and not relative.startswith("..") else path
-
-
-class _Repr(reprlib.Repr):
-    """A `repr` that stays short, whatever aliases make of the value, and tells nothing of a URL but its scheme."""
-
-    def repr_str(self, x: str, level: int) -> str:
-        from model_provisioner.models.document import cut
-
-        return repr(cut(x))
-
-
-def _short(value: Any) -> str:
-    text = printable(_Repr().repr(value))
-    return text if len(text) <= 80 else text[:77] + "…"
