@@ -9,18 +9,26 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import xxhash
 
+from model_provisioner.artifacts.cores import reading
 from model_provisioner.errors import UnreadableModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SEGMENT = 64 << 20
 BUFFER = 1 << 20
+PIPELINE_BUFFER = 4 << 20
+PIPELINE_BUFFERS = 4
+
+Progress: TypeAlias = "Callable[[int], object]"
+"""Called with the number of bytes that were read since the last call; what it raises ends the reading."""
 
 
 class Identity(NamedTuple):
@@ -68,54 +76,173 @@ def unreadable(path: str, error: OSError) -> UnreadableModelError:
     )
 
 
-def hash_both(fd: int, progress: Callable[[int], object]) -> Hashes:
-    """Read the file from its start to its end once and return both digests."""
+def hash_both(fd: int, progress: Progress) -> Hashes:
+    """Read the file from its start to its end once and return both digests.
+
+    While a core is left, one thread reads and takes the fingerprint, the other one SHA-256, which takes longer.
+    """
+    if os.fstat(fd).st_size <= BUFFER:
+        data = _read_small(fd)
+        progress(len(data))
+        marks = _Fingerprint()
+        marks.update(memoryview(data))
+        return Hashes(hashlib.sha256(data).hexdigest(), marks.hexdigest())
+    with reading() as spare:
+        return _hash_in_two_threads(fd, progress) if spare else _hash_in_turn(fd, progress)
+
+
+def _read_small(fd: int) -> bytes:
+    parts = []
+    offset = 0
+    while part := os.pread(fd, BUFFER, offset):
+        parts.append(part)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
     sha = hashlib.sha256()
     marks = _Fingerprint()
-    buffer = bytearray(BUFFER)
-    view = memoryview(buffer)
+    view = memoryview(bytearray(BUFFER))
     offset = 0
     while count := os.preadv(fd, [view], offset):
-        chunk = view[:count]
-        sha.update(chunk)
-        marks.update(chunk)
+        sha.update(view[:count])
+        marks.update(view[:count])
         offset += count
         progress(count)
     return Hashes(sha.hexdigest(), marks.hexdigest())
 
 
-def fingerprint(fd: int, progress: Callable[[int], object]) -> str:
-    """Read the file once and return its fingerprint alone."""
+def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
+    sha = hashlib.sha256()
     marks = _Fingerprint()
+    empty: SimpleQueue[memoryview | None] = SimpleQueue()
+    full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
+    for _ in range(PIPELINE_BUFFERS):
+        empty.put(memoryview(bytearray(PIPELINE_BUFFER)))
+
+    def read() -> None:
+        offset = 0
+        try:
+            while (view := empty.get()) is not None:
+                count = os.preadv(fd, [view], offset)
+                marks.update(view[:count])
+                full.put((view, count))
+                if not count:
+                    return
+                offset += count
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+            full.put(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while not isinstance(found := full.get(), BaseException):
+            view, count = found
+            if not count:
+                return Hashes(sha.hexdigest(), marks.hexdigest())
+            sha.update(view[:count])
+            empty.put(view)
+            progress(count)
+        raise found
+    finally:
+        empty.put(None)  # the reader must be gone before the file is closed under it
+        reader.join()
+
+
+def fingerprint(fd: int, progress: Progress) -> str:
+    """Read the file once and return its fingerprint alone, by as many threads as there are cores left."""
+    segments = -(-os.fstat(fd).st_size // SEGMENT)
+    with reading() as spare:
+        if spare and segments > 1:
+            return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
+        marks = _Fingerprint()
+        _read_segment(fd, 0, None, marks, progress)
+        return marks.hexdigest()
+
+
+def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
+    parts: list[_Fingerprint] = [_Fingerprint() for _ in range(segments)]
+    numbers = iter(range(segments))
+    errors: list[BaseException] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        try:
+            while not errors:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], progress, errors)
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        errors.append(error)
+        for thread in threads:  # they must be gone before the file is closed under them
+            thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    whole = _Fingerprint()
+    for part in parts:
+        whole.extend(part)
+    return whole.hexdigest()
+
+
+def _read_segment(
+    fd: int, offset: int, limit: int | None, marks: _Fingerprint, progress: Progress, stop: Sequence[object] = ()
+) -> None:
+    """Read from `offset` to the end of the file, `limit` bytes at the most, until something is put into `stop`."""
     view = memoryview(bytearray(BUFFER))
-    offset = 0
-    while count := os.preadv(fd, [view], offset):
+    left = limit
+    while not stop and (left is None or left):
+        count = os.preadv(fd, [view if left is None else view[:left]], offset)
+        if not count:
+            return
         marks.update(view[:count])
         offset += count
+        left = None if left is None else left - count
         progress(count)
-    return marks.hexdigest()
 
 
 class _Fingerprint:
-    """The fingerprint of bytes that come in order. Chunks never cross a segment's end when they are whole buffers."""
+    """The fingerprint of bytes that come in order."""
 
     def __init__(self) -> None:
-        self._total = xxhash.xxh3_128()
+        self._digests: list[bytes] = []
+        """Of the segments that are full."""
         self._segment = xxhash.xxh3_128()
         self._size = 0
 
     def update(self, chunk: memoryview) -> None:
+        """Add bytes."""
         while chunk:
             room = SEGMENT - self._size % SEGMENT
             self._segment.update(chunk[:room])
             self._size += min(room, len(chunk))
             chunk = chunk[room:]
             if self._size % SEGMENT == 0:
-                self._total.update(self._segment.digest())
+                self._digests.append(self._segment.digest())
                 self._segment.reset()
 
+    def extend(self, following: _Fingerprint) -> None:
+        """Add the bytes of another fingerprint; those of this one must fill their segments."""
+        self._digests += following._digests
+        self._segment = following._segment
+        self._size += following._size
+
     def hexdigest(self) -> str:
+        """Return the fingerprint of the bytes so far, in hexadecimal."""
+        total = xxhash.xxh3_128(b"".join(self._digests))
         if self._size % SEGMENT:
-            self._total.update(self._segment.digest())
-        self._total.update(self._size.to_bytes(8, "little"))
-        return self._total.hexdigest()
+            total.update(self._segment.digest())
+        total.update(self._size.to_bytes(8, "little"))
+        return total.hexdigest()
