@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -28,6 +28,10 @@ _inherited: list[sqlite3.Connection] = []
 
 class ForeignDatabaseError(StorageError):
     """A database that this version of the program did not write, or that is damaged."""
+
+
+class DamagedDatabaseError(ForeignDatabaseError):
+    """A file that is no database, or no whole one."""
 
 
 class Database:
@@ -70,6 +74,14 @@ class Database:
                 _inherited.append(connection)
 
     __del__ = close
+
+    def delete(self) -> None:
+        """Delete the file; the next use makes a new one."""
+        self.close()
+        with self._told():
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path + suffix)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None or self._pid != os.getpid():
@@ -154,7 +166,7 @@ class Database:
                     found=str(error),
                     fix="check that its disk is not full or read-only and that no other program holds it; then run again",
                 ) from None
-            raise ForeignDatabaseError(
+            raise DamagedDatabaseError(
                 f"the {self.title} is damaged or not a database",
                 where=self.path,
                 expected="an SQLite database written by model-provisioner",

@@ -73,11 +73,15 @@ class Memo:
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         self._state = state
-        self._path = os.path.join(state, "memo.db")
         self._full: dict[str, FileDigest] = {}
         """What was read in full, by real path."""
         self._database: Database | None = database(
-            self._path, title="digest memo", application_id=0x6D706D6F, version=1, schema=_SCHEMA, busy_seconds=5.0
+            os.path.join(state, "memo.db"),
+            title="digest memo",
+            application_id=0x6D706D6F,
+            version=1,
+            schema=_SCHEMA,
+            busy_seconds=5.0,
         )
 
     def known(self, path: str) -> FileDigest | None:
@@ -202,10 +206,7 @@ class Memo:
             except ForeignDatabaseError:  # damaged, or another version's: it is a cache, so begin a new one
                 if isinstance(self._database, ReadOnlyDatabase):
                     raise
-                self._database.close()
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self._path + suffix)
+                self._database.delete()
                 return use(self._database)
         except (StorageError, OSError):
             self._database = None

@@ -1,56 +1,108 @@
-"""doit's rows in SQLite, as doit keeps them, but safe for two runs at once.
+"""doit's rows in SQLite: a task at a time, so that a killed run loses none that it finished, and two runs may meet.
 
-This module is imported by every doit command in the environment: it does nothing at import.
+Every doit command in the environment imports this module: it does nothing at import.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from doit.dependency import DatabaseException, SqliteDB
+_SCHEMA = "CREATE TABLE task (id TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID"
 
 
-class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
-    """doit's own SQLite backend, which holds its write lock from the first failure to the end of the run; ours lets go."""
+class StateDB:
+    """The backend `models` of doit: the interface is doit's, see `doit.dependency.DbmDB`.
 
-    desc = "SQLite, shared by runs at the same time"
+    doit does not say when a task is done. But it writes `deps:` last, so a row is kept when that is set.
+    """
 
-    def _sqlite3(self, name: str) -> Any:
-        import os
-        import sqlite3
+    desc = "SQLite, kept a task at a time, shared by runs at the same time"
 
-        from model_provisioner.artifacts.database import alone_in
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        from model_provisioner.artifacts.database import Database
 
-        try:
-            with alone_in(os.path.dirname(os.path.abspath(name))):
-                try:
-                    return self._connected(name)
-                except sqlite3.DatabaseError as error:
-                    if error.sqlite_errorname not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
-                        raise
-                for suffix in ("", "-wal", "-shm"):  # damaged; it may be lost at any time, so begin a new one
-                    if os.path.exists(name + suffix):
-                        os.unlink(name + suffix)
-                return self._connected(name)
-        except (sqlite3.Error, OSError) as error:
-            raise DatabaseException(f"{name}: {error}") from None
+        self.name, self._codec = name, codec
+        self._database = Database(name, title="state of doit", application_id=0x6D706474, version=1, schema=_SCHEMA)
+        self._dirty: set[str] = set()
+        self._rows: dict[str, dict[str, Any]] = {}
+        """What was decoded or set."""
+        self._stored: dict[str, str] = _told(self._read)
+        """What the file holds, in its own form: most of it nobody asks for."""
 
-    def _connected(self, name: str) -> Any:
-        try:
-            connection = super()._sqlite3(name)
-        except DatabaseException as error:
-            raise error.__context__ or error from None
-        connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
+    def get(self, task_id: str, dependency: str) -> Any:
+        """Return what was set for a task, None where nothing was."""
+        return self._row(task_id).get(dependency)
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:
+        """Set a value of a task."""
+        self._row(task_id)[dependency] = value
+        self._dirty.add(task_id)
+        if dependency == "deps:":
+            _told(self._write)
+
+    def in_(self, task_id: str) -> bool:
+        """Tell whether anything was set for a task."""
+        return task_id in self._stored or bool(self._rows.get(task_id))
+
+    def remove(self, task_id: str) -> None:
+        """Forget a task, at once."""
+        self._rows.pop(task_id, None)
+        self._dirty.discard(task_id)
+        if self._stored.pop(task_id, None) is not None:
+            _told(lambda: self._change("DELETE FROM task WHERE id = ?", (task_id,)))
+
+    def remove_all(self) -> None:
+        """Forget all tasks, at once."""
+        self._rows, self._stored, self._dirty = {}, {}, set()
+        _told(lambda: self._change("DELETE FROM task", ()))
 
     def dump(self) -> None:
-        """Write the rows of this run."""
-        import sqlite3
+        """Keep what is left to keep, and close the file."""
+        _told(self._write)
+        self._database.close()
+
+    def _row(self, task_id: str) -> dict[str, Any]:
+        if task_id not in self._rows:
+            data = self._stored.get(task_id)
+            self._rows[task_id] = {} if data is None else self._codec.decode(data)
+        return self._rows[task_id]
+
+    def _read(self) -> dict[str, str]:
+        from model_provisioner.artifacts.database import DamagedDatabaseError
+        from model_provisioner.artifacts.state import state_folder
 
         try:
-            super().dump()
-        except sqlite3.Error as error:
-            raise DatabaseException(f"{self.name}: {error}") from None
+            return self._select()
+        except DamagedDatabaseError:
+            if not self.name.startswith(state_folder()):
+                raise
+            self._database.delete()  # it may be lost at any time
+            return self._select()
+
+    def _select(self) -> dict[str, str]:
+        return {str(task_id): str(data) for task_id, data in self._database.query("SELECT id, data FROM task")}
+
+    def _write(self) -> None:
+        if not self._dirty:
+            return
+        rows = [(task_id, self._codec.encode(self._rows[task_id])) for task_id in self._dirty]
+        with self._database.transaction() as connection:
+            connection.executemany("REPLACE INTO task VALUES (?, ?)", rows)
+        self._stored.update(rows)
+        self._dirty.clear()
+
+    def _change(self, sql: str, values: tuple[str, ...]) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(sql, values)
+
+
+def _told(work: Any) -> Any:
+    """Do `work`; word its trouble so that doit prints it without a traceback."""
+    from doit.exceptions import InvalidDodoFile
+
+    from model_provisioner.errors import StorageError
+
+    try:
+        return work()
+    except StorageError as error:
+        raise InvalidDodoFile(str(error)) from error
