@@ -71,7 +71,14 @@ CREATE TABLE model (
   source, revision TEXT,   registered_at TEXT, verified_at TEXT, used_at TEXT,
   PRIMARY KEY (project, name)
 ) WITHOUT ROWID;
-CREATE INDEX model_id ON model (id)
+CREATE INDEX model_id ON model (id);
+CREATE TABLE change (project PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER model_inserted AFTER INSERT ON model BEGIN
+  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
+CREATE TRIGGER model_updated AFTER UPDATE ON model BEGIN
+  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
+CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
+  INSERT INTO change VALUES (old.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END
 """
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM model"
 _REPLACE = f"REPLACE INTO model ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
@@ -117,6 +124,11 @@ class Catalog:
     def by_id(self, model_id: str) -> list[Model]:
         """Return the rows of every entry whose model has this id."""
         return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
+
+    def change(self, project: str) -> int | None:
+        """Return a number that moves with every change of the project's rows; it starts at random in every file."""
+        rows = self._database.query("SELECT number FROM change WHERE project = ?", (to_column(project),))
+        return int(str(rows[0][0])) if rows else None
 
     def put(self, model: Model) -> None:
         """Write a row; the time it was first registered stays."""

@@ -24,6 +24,16 @@ PROBE = ".model-provisioner-clock-"
 """How the names of our temp files begin; they are no part of a model."""
 
 
+TICK_NS = 20_000_000
+"""More than the time between two ticks of a local file system's clock."""
+
+
+def ticked(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
+    """Tell whether a write after this moment would move the times in `status`, of a file whose content is known by now."""
+    now, margin = _clock(path, status.device, mountinfo)
+    return max(status.ctime_ns, status.mtime_ns) < now - (TICK_NS if margin == MARGIN_NS else margin)
+
+
 def at_rest(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
     """Tell whether the times in `status`, which the file at `path` has now, would move with any later write to it.
 

@@ -138,7 +138,7 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in self._schema.split(";"):
+            for statement in _statements(self._schema):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={self._application_id}")
             connection.execute(f"PRAGMA user_version={self._version}")
@@ -217,6 +217,16 @@ class ReadOnlyDatabase(Database):
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         empty.executescript(self._schema)  # another process is just making the file
         return empty
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script, those with a semicolon inside (triggers) whole."""
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 @contextmanager

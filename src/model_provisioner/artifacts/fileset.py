@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts.clock import PROBE
@@ -41,6 +41,8 @@ class FileSet:
     kind: Literal["file", "split", "folder"]
     members: tuple[Member, ...]
     """Sorted by the bytes of their names."""
+    folders: tuple[str, ...] = field(default=(), compare=False)
+    """The folders that were looked through: one more file moves the times of one of them."""
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
@@ -123,7 +125,8 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
     if snapshot:
         allowed.append(os.path.realpath(os.path.join(snapshot["repo"], "blobs")))
     members = []
-    for name, entry in _walk(path):
+    folders: list[str] = []
+    for name, entry in _walk(path, folders):
         _check_name(name, path)
         if entry.is_symlink():
             _check_link(entry.path, allowed)
@@ -138,15 +141,17 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
             fix="name the folder that holds them; .git, .cache/huggingface and .DS_Store don't count",
         )
     # Every name is UTF-8, whose bytes sort as its characters do.
-    return FileSet(path=path, kind="folder", members=tuple(sorted(members, key=lambda member: member.name)))
+    ordered = tuple(sorted(members, key=lambda member: member.name))
+    return FileSet(path=path, kind="folder", members=ordered, folders=tuple(folders))
 
 
-def _walk(top: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield all that a folder holds and that is not itself a folder, with its path below `top`."""
+def _walk(top: str, seen: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that a folder holds and that is not itself a folder, with its path below `top`; put folders into `seen`."""
     folders = [""]
     while folders:
         below = folders.pop()
         folder = os.path.join(top, below) if below else top
+        seen.append(folder)
         try:
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)

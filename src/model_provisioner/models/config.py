@@ -45,6 +45,8 @@ class Config:
     runtime_dir: str
     allow: tuple[str, ...]
     recheck: Literal["xxh3", "sha256"]
+    links: tuple[tuple[str, str], ...]
+    """Folders that are named here, and where they lead: another file is meant when one of them leads elsewhere."""
     entries: Mapping[str, Entry]
 
 

@@ -43,7 +43,8 @@ class ConfigReader:
         entries = [self._single(data)] if single else self._several(data)
         root = os.getcwd() if single else os.path.realpath(os.path.dirname(self._path))
         # Without links, so that a folder under two names is one, and what was written under the other is found.
-        runtime_dir = os.path.realpath(_absolute(self._path_text(data, "runtime_dir", ".runtime"), root))
+        written = _absolute(self._path_text(data, "runtime_dir", ".runtime"), root)
+        runtime_dir = self._folders[written] = os.path.realpath(written)
         config = Config(
             path=self._path,
             root=root,
@@ -54,6 +55,7 @@ class ConfigReader:
             allow=_hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
             entries=MappingProxyType(self._entries(entries, root, runtime_dir)),
+            links=tuple(sorted(pair for pair in self._folders.items() if pair[0] != pair[1])),
         )
         self._raise()
         return config
@@ -234,7 +236,10 @@ class ConfigReader:
             return None  # told already
         try:
             ref = ModelRef.parse(text)
-            return ref.absolute(root) if isinstance(ref, LocalRef) else ref
+            if not isinstance(ref, LocalRef):
+                return ref
+            self._real(os.path.join(root, os.path.expanduser(ref.path)))
+            return ref.absolute(root)
         except InvalidReferenceError as error:
             self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
             return None

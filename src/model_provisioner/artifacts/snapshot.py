@@ -1,0 +1,112 @@
+"""The snapshot: how all files of a project looked when its models were current, so that the next run only compares.
+
+It claims nothing that the other records don't: it may be deleted at any time. Its format is described in
+`docs/reference/state-folder.md`. This module is on the way of every no-op: it imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from array import array
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAGIC = b"model-provisioner snapshot 1\n"
+
+Seen = tuple[str, int, int, int, int, int]
+"""A path, and its device, inode, size, mtime and ctime (both in nanoseconds)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What must be equal for nothing to be left to do."""
+
+    key: str
+    """Stands for all that decides what is to be done but the files below."""
+    links: Sequence[tuple[str, str]]
+    """Folders that the configuration names, and where links lead from there."""
+    names: Sequence[str]
+    """The entries that were current."""
+    files: Sequence[Sequence[Seen]]
+    """The files and folders of each of them, and its artifacts."""
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """Return the bytes of a snapshot."""
+    flat = [seen for files in snapshot.files for seen in files]
+    ends, end = array("Q"), 0
+    for files in snapshot.files:
+        end += len(files)
+        ends.append(end)
+    numbers = [seen[1:] for seen in flat]
+    columns = [array("Q" if column < 3 else "q", [each[column] for each in numbers]) for column in range(5)]
+    texts = [
+        "\0".join(part).encode("utf-8", "surrogateescape")
+        for part in (
+            [snapshot.key],
+            [end for link in snapshot.links for end in link],
+            snapshot.names,
+            [s[0] for s in flat],
+        )
+    ]
+    sizes = array("Q", [len(snapshot.names), len(flat), *map(len, texts)])
+    body = b"".join([sizes.tobytes(), ends.tobytes(), *(column.tobytes() for column in columns), *texts])
+    return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def stale(data: bytes, key: str) -> tuple[list[str], list[str]] | None:
+    """Return the entries of a snapshot that are as they were and those that are not; None where it says nothing.
+
+    Every file is looked at by one stat call. A snapshot of another key, or a damaged one, says nothing.
+    """
+    body = memoryview(data)[len(MAGIC) + 4 :]
+    if not data.startswith(MAGIC) or zlib.crc32(body).to_bytes(4, "little") != data[len(MAGIC) : len(MAGIC) + 4]:
+        return None
+    entries, count, *lengths = array("Q", bytes(body[:48]))
+    place = 48
+
+    def take(size: int) -> bytes:
+        nonlocal place
+        place += size
+        return bytes(body[place - size : place])
+
+    ends = array("Q", take(8 * entries))
+    columns = [array("Q" if column < 3 else "q", take(8 * count)) for column in range(5)]
+    stored, links, names, paths = (take(length).decode("utf-8", "surrogateescape") for length in lengths)
+    if stored != key:
+        return None
+    ways = links.split("\0") if links else []
+    if any(os.path.realpath(folder) != real for folder, real in zip(ways[::2], ways[1::2], strict=True)):
+        return None
+    moved = _moved(paths.split("\0") if count else [], columns)
+    same: list[str] = []
+    changed: list[str] = []
+    for name, (begin, end) in zip(names.split("\0") if entries else [], pairwise([0, *ends]), strict=True):
+        (changed if moved and not moved.isdisjoint(range(begin, end)) else same).append(name)
+    return same, changed
+
+
+def _moved(paths: list[str], columns: list[array[int]]) -> set[int]:
+    """Return the numbers of the files that do not look as they did."""
+    moved = set()
+    stat = os.stat  # thirty thousand calls for ten thousand models: every attribute counts
+    for number, (path, device, inode, size, mtime, ctime) in enumerate(zip(paths, *columns, strict=True)):
+        try:
+            now = stat(path)
+        except OSError:
+            moved.add(number)
+            continue
+        if (
+            now.st_mtime_ns != mtime
+            or now.st_ctime_ns != ctime
+            or now.st_ino != inode
+            or now.st_size != size
+            or now.st_dev != device
+        ):
+            moved.add(number)
+    return moved

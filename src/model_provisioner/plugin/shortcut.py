@@ -1,0 +1,91 @@
+"""The short way of `doit provision`: compare the project with the snapshot of its last run, and do only what is left.
+
+The snapshot is a claim about all that `tasks/current.py` asks: the files, the artifacts, the catalog, the configuration, this
+program. So it is written only of entries that were found current, or were just done, and it is void as soon as anything moved
+that it does not list by entry. This module is on the way of every no-op: it imports little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.snapshot import stale
+from model_provisioner.artifacts.state import project_folder, state_folder
+from model_provisioner.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "snapshot"
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """What the snapshot says of a project's entries."""
+
+    same: list[str]
+    """Current: nothing that they depend on moved."""
+    changed: list[str]
+    """Something moved."""
+
+
+def look(config_path: str, dep_file: str | None) -> Shortcut | None:
+    """Compare the project of a configuration with its snapshot; None where there is none that says anything."""
+    state = state_folder()
+    root = os.path.dirname(config_path)
+    try:
+        with open(os.path.join(project_folder(state, root), NAME), "rb") as file:
+            data = file.read()
+        status = os.stat(state)
+    except OSError:
+        return None
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        return None  # the long way tells
+    key = key_of(config_path, state, dep_file)
+    found = None if key is None else stale(data, key)
+    return None if found is None else Shortcut(*found)
+
+
+def key_of(config_path: str, state: str, dep_file: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return what stands for all that decides what is to be done, but the files of the entries."""
+    root = os.path.dirname(config_path)
+    try:
+        with open(config_path, "rb") as file:
+            source = file.read(64 << 20)
+    except OSError:
+        return None
+    records = [os.path.join(project_folder(state, root), "build.db")]
+    if dep_file is not None:
+        records += [os.path.join(root, dep_file) + suffix for suffix in ("", "-wal", ".db", ".dat", ".dir", ".pag")]
+    parts = [
+        __version__,
+        config_path,
+        environ.get("HOME", ""),
+        environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
+        hashlib.sha256(source).hexdigest(),
+        *(f"{path} {_identity(path)}" for path in records),
+        f"catalog {_catalog_change(state, root)}",
+    ]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _catalog_change(state: str, root: str) -> int | None:
+    """Return the number that moves with every change of the project's rows, by one query."""
+    from model_provisioner.artifacts.catalog import Catalog
+    from model_provisioner.errors import StorageError
+
+    try:
+        return Catalog.reader(state).change(os.path.realpath(root))
+    except StorageError:
+        return None
