@@ -8,12 +8,14 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "model_provisioner"
 BELOW = {
     "errors": set(),
+    "sizes": set(),
+    "version": set(),
     "models": {"errors"},
     "artifacts": {"errors", "models"},
     "fetchers": {"errors", "models"},
-    "tasks": {"errors", "models", "artifacts", "fetchers"},
+    "tasks": {"errors", "sizes", "models", "artifacts", "fetchers"},
     "api": {"errors", "models", "artifacts", "fetchers", "tasks"},
-    "plugin": {"errors", "models", "artifacts", "fetchers", "tasks", "api"},
+    "plugin": {"errors", "sizes", "version", "models", "artifacts", "fetchers", "tasks", "api"},
 }
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
 

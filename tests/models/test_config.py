@@ -70,6 +70,7 @@ def one(fields):
 
 def test_an_entry_of_one_field_has_the_defaults(root):
     assert parse("models:\n  tiny:\n    model_ref: file:models/tiny.gguf\n") == Config(
+        links=(),
         path=f"{root}/models.yaml",
         root=root,
         cache_dir="/home/me/.cache/models",

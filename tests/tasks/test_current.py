@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from model_provisioner.artifacts import clock
-from model_provisioner.tasks.current import human, reasons
+from model_provisioner.sizes import human
+from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.workspace import open_workspace
 from tests.support.project import TINY
 

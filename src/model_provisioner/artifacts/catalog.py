@@ -149,6 +149,10 @@ class Catalog:
                 [(to_column(project), to_column(name)) for name in names],
             )
 
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
     def _select(self, clause: str, values: Sequence[object] = ()) -> list[Model]:
         return [_model(row) for row in self._database.query(f"{_SELECT} {clause}", values)]
 

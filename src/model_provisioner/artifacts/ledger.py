@@ -41,6 +41,10 @@ class Ledger:
             with self._database.transaction() as connection:
                 connection.execute("REPLACE INTO artifact VALUES (?, ?)", values)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
     def forget(self, path: str) -> None:
         """Note that the file at `path` is gone."""
         with self._database.transaction() as connection:

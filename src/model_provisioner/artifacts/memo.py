@@ -97,6 +97,11 @@ class Memo:
             return FileDigest(path, now, row.sha256, "stat")
         return None
 
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+
     def settled(self) -> dict[str, Identity]:
         """Return the identities of all paths that need not be read as long as they keep them."""
         rows = self._query(f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1", ())

@@ -34,6 +34,8 @@ class Snapshot:
     """The entries that were current."""
     files: Sequence[Sequence[Seen]]
     """The files and folders of each of them, and its artifacts."""
+    left: int
+    """How many entries were not current, or could not be told to be: nothing is known of them."""
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -54,41 +56,61 @@ def render(snapshot: Snapshot) -> bytes:
             [s[0] for s in flat],
         )
     ]
-    sizes = array("Q", [len(snapshot.names), len(flat), *map(len, texts)])
+    sizes = array("Q", [snapshot.left, len(snapshot.names), len(flat), *map(len, texts)])
     body = b"".join([sizes.tobytes(), ends.tobytes(), *(column.tobytes() for column in columns), *texts])
     return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def stale(data: bytes, key: str) -> tuple[list[str], list[str]] | None:
-    """Return the entries of a snapshot that are as they were and those that are not; None where it says nothing.
+def parse(data: bytes) -> Snapshot | None:
+    """Return the snapshot that `render` wrote; None where it is another file, or a damaged one."""
+    found = _parts(data)
+    if found is None:
+        return None
+    left, key, links, names, paths, ends, columns = found
+    seen = list(zip(paths, *columns, strict=True))
+    files = [seen[begin:end] for begin, end in pairwise([0, *ends])]
+    return Snapshot(key=key, links=list(zip(links[::2], links[1::2], strict=True)), names=names, files=files, left=left)
+
+
+def compare(data: bytes, key: str) -> tuple[list[str], int] | None:
+    """Return the entries that are as they were, and how many are not or are not known; None where nothing is said.
 
     Every file is looked at by one stat call. A snapshot of another key, or a damaged one, says nothing.
     """
-    body = memoryview(data)[len(MAGIC) + 4 :]
-    if not data.startswith(MAGIC) or zlib.crc32(body).to_bytes(4, "little") != data[len(MAGIC) : len(MAGIC) + 4]:
+    found = _parts(data)
+    if found is None:
         return None
-    entries, count, *lengths = array("Q", bytes(body[:48]))
-    place = 48
+    left, stored, links, names, paths, ends, columns = found
+    if stored != key or any(
+        os.path.realpath(folder) != real for folder, real in zip(links[::2], links[1::2], strict=True)
+    ):
+        return None
+    moved = _moved(paths, columns)
+    same = (
+        [name for name, ends in zip(names, pairwise([0, *ends]), strict=True) if moved.isdisjoint(range(*ends))]
+        if moved
+        else names
+    )
+    return same, left + len(names) - len(same)
+
+
+def _parts(data: bytes) -> tuple[int, str, list[str], list[str], list[str], array[int], list[array[int]]] | None:
+    """Return the number left, key, ends of links, names, paths, ends and columns, as they are stored."""
+    place = len(MAGIC) + 4
+    if not data.startswith(MAGIC) or zlib.crc32(data[place:]).to_bytes(4, "little") != data[len(MAGIC) : place]:
+        return None
 
     def take(size: int) -> bytes:
         nonlocal place
         place += size
-        return bytes(body[place - size : place])
+        return data[place - size : place]
 
+    left, entries, count, *lengths = array("Q", take(56))
     ends = array("Q", take(8 * entries))
     columns = [array("Q" if column < 3 else "q", take(8 * count)) for column in range(5)]
-    stored, links, names, paths = (take(length).decode("utf-8", "surrogateescape") for length in lengths)
-    if stored != key:
-        return None
-    ways = links.split("\0") if links else []
-    if any(os.path.realpath(folder) != real for folder, real in zip(ways[::2], ways[1::2], strict=True)):
-        return None
-    moved = _moved(paths.split("\0") if count else [], columns)
-    same: list[str] = []
-    changed: list[str] = []
-    for name, (begin, end) in zip(names.split("\0") if entries else [], pairwise([0, *ends]), strict=True):
-        (changed if moved and not moved.isdisjoint(range(begin, end)) else same).append(name)
-    return same, changed
+    key, *texts = (take(length).decode("utf-8", "surrogateescape") for length in lengths)
+    links, names, paths = (text.split("\0") if text else [] for text in texts)
+    return left, key, links, names, paths, ends, columns
 
 
 def _moved(paths: list[str], columns: list[array[int]]) -> set[int]:

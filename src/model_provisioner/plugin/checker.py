@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.dependency import MD5Checker as DoitChecker
 
-from model_provisioner.artifacts.memo import Memo
-from model_provisioner.artifacts.state import state_folder
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from model_provisioner.artifacts.memo import Memo
 
 _models: dict[str, str] = {}
 """The files of models as tasks name them, and their absolute paths."""
@@ -31,7 +30,16 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._memo = Memo(state_folder())
+        self._opened: Memo | None = None
+
+    @property
+    def _memo(self) -> Memo:
+        if self._opened is None:
+            from model_provisioner.artifacts.memo import Memo
+            from model_provisioner.artifacts.state import state_folder
+
+            self._opened = Memo(state_folder())
+        return self._opened
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: Any) -> bool:
         """Tell whether the file holds other bytes than when `state` was taken."""

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -87,10 +88,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.plugin.loader import ProvisionLoader
+        from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
         from model_provisioner.plugin.progress import progress_for_stderr
-        from model_provisioner.tasks.workspace import Rules
+        from model_provisioner.tasks.rules import Rules
 
+        began = time.monotonic()
         if params["par_type"] == "process":
             # doit leaves its processes behind after a signal, and each of them would read a model anew.
             sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
@@ -98,19 +100,33 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         self._progress = progress_for_stderr()
         self._named = args
         rules = Rules(full=params["full"], require_digest=params["require_digest"])
-        self.loader = ProvisionLoader(self.loader, args, rules, self._progress)
+        # The snapshot is of plain runs; another reporter may want to hear of every task.
+        short = rules == Rules() and params["reporter"] == "models" and not params["always"]
+        self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short)
         try:
-            return int(super().execute(params, args))
+            code = int(super().execute(params, args))
+        except NothingToDo as found:
+            from model_provisioner.plugin.summary import summary
+
+            line = summary(done=0, current=found.count, failed=0, seconds=time.monotonic() - began)
+            with self._output(params["outfile"]) as stream:
+                stream.write(line)
+            return 0
         except InvalidCommand as error:
             if error.not_found is None:
                 raise
             raise unknown_name(error.not_found, self.loader.session.work.config) from None
+        if code in (0, 1) and not args and rules == Rules():
+            from model_provisioner.plugin.remember import remember
+
+            remember(self.loader.session, self.loader.dep_file)
+        return code
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
         from model_provisioner.plugin.reporter import ModelReporter, tallying
 
-        with _opened(outfile) if isinstance(outfile, str) else nullcontext(Patient(outfile)) as stream:
+        with self._output(outfile) as stream:
             if reporter == "models":
                 tally = tallying(ModelReporter)(stream, self.loader.session, self._progress, self._named)
             else:
@@ -119,12 +135,15 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             code = super()._execute(outfile=stream, reporter=tally, **params)
         return tally.exit_code if code else 0
 
+    def _output(self, outfile: Any) -> Any:
+        return _opened(outfile) if isinstance(outfile, str) else nullcontext(Patient(outfile))
+
     def _in_project(self, in_args: list[str]) -> Provision:
         """Go to the folder of `models.yaml`; return the command under the settings of doit that stand there.
 
         Who names a `dodo.py` or a folder knows where to go.
         """
-        from model_provisioner.plugin.session import find_config
+        from model_provisioner.plugin.names import find_config
 
         path = find_config(os.getcwd())
         named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}

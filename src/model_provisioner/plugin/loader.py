@@ -12,20 +12,22 @@ from doit.task import Task
 
 from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
 from model_provisioner.errors import ProvisionError
-from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import MD5Checker
-from model_provisioner.plugin.session import CONFIG_NAME, begin, find_config
-from model_provisioner.plugin.tasks import BASENAME, WITHDRAW, files_of, handoff_tasks, is_ours, tasks_of
+from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours
+from model_provisioner.plugin.shortcut import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.plugin.session import Session
-    from model_provisioner.tasks.workspace import Progress, Rules
+    from model_provisioner.tasks.rules import Rules
+    from model_provisioner.tasks.workspace import Progress
 
 
 def tasks_here() -> Iterator[dict[str, Any]]:
     """Yield the tasks of the `models.yaml` in the working directory or above; its faults are doit's bad input."""
+    from model_provisioner.plugin.tasks import tasks_of
+
     try:
         yield from tasks_of(config_here())
     except ProvisionError as error:
@@ -72,41 +74,79 @@ class ModelsLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         return list(generate_tasks(BASENAME, tasks_here(), "make every model present, verified and handed off"))
 
 
+class NothingToDo(Exception):  # noqa: N818  no error
+    """The snapshot says that all models are current, and the project has no tasks beside them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+
 class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     """What `doit provision` runs: the project's own graph, our tasks, and the models that were asked for."""
 
-    def __init__(self, inner: TaskLoader2, named: list[str], rules: Rules, progress: Progress) -> None:
+    session: Session
+
+    def __init__(self, inner: TaskLoader2, named: list[str], rules: Rules, progress: Progress, *, short: bool) -> None:
         super().__init__()
         self._inner, self._named, self._rules, self._progress = inner, named, rules, progress
-        self.session: Session
+        self._short = short and not named
+        self._alone = False
+        """Whether the project has no tasks of its own."""
+        self.dep_file: str | None = None
         self.cmd_options = inner.cmd_options
         self.config, self.cmd_names = inner.config, inner.cmd_names
 
     def setup(self, opt_values: Any) -> None:
-        """Let the project's loader set up (without a `dodo.py` ours takes its place), then take back what is not confirmed.
-
-        Nothing comes before that, not even the opening of doit's own state: a full disk there would end the run.
-        """
+        """Let the project's loader set up; without a `dodo.py` ours takes its place."""
         is_default = type(self._inner) is DodoTaskLoader and opt_values["dodoFile"] == "dodo.py"
         if is_default and not os.path.exists(os.path.join(opt_values["cwdPath"] or "", "dodo.py")):
             if opt_values["cwdPath"]:
                 os.chdir(opt_values["cwdPath"])
             self._inner = ModelsLoader()
             self._inner.config, self._inner.cmd_names = self.config, self.cmd_names
+            self._alone = True
         self._inner.setup(opt_values)
-        self.session = begin(config_here(), rules=self._rules, progress=self._progress)
-        entries = self.session.work.config.entries
-        asked = [name for name in self._named if name in entries] if self._named else list(entries)
-        self.session.sweep(asked, orphans=not self._named)
+        self._options = opt_values
 
     def load_doit_config(self) -> dict[str, Any]:
-        """Return the project's settings; only the checker is ours where it chose none."""
-        config = dict(self._inner.load_doit_config())
+        """Return the project's settings, after taking back what is not confirmed.
+
+        Nothing comes before that, not even the opening of doit's own state: a full disk there would end the run.
+        """
+        try:
+            settings = dict(self._inner.load_doit_config())
+        except InvalidDodoFile:  # no state of doit: nothing can be compared, and the sweep comes first all the same
+            self._short = False
+            self._begin()
+            raise
+        given: set[str] = getattr(self._options, "_non_default_keys", set())
+        self.dep_file = self._options["dep_file"]
+        if "dep_file" not in given:
+            self.dep_file = settings.get("dep_file", self.dep_file)
+        self._begin()
         # Without our state file where there is a dodo.py: two state files would run the project's own tasks twice.
-        return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **config}
+        return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
+
+    def _begin(self) -> None:
+        """Open the session and sweep; of what the snapshot says is current, nothing is asked."""
+        config_path = config_here()
+        found = look(config_path, self.dep_file) if self._short else None
+        if found is not None and not found.left and self._alone:
+            raise NothingToDo(len(found.same))
+        from model_provisioner.plugin.session import begin
+
+        self.session = begin(config_path, rules=self._rules, progress=self._progress)
+        entries = self.session.work.config.entries
+        if found is not None:
+            self.session.omitted = frozenset(found.same) & entries.keys()
+        asked = [name for name in self._named or entries if name in entries and name not in self.session.omitted]
+        self.session.sweep(asked, orphans=not self._named)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
+        from model_provisioner.plugin.tasks import handoff_tasks
+
         tasks = list(self._inner.load_tasks(cmd, pos_args))
         names = {task.name for task in tasks}
         if BASENAME in names and WITHDRAW not in names:
@@ -114,9 +154,11 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
                 f"the project has a task '{BASENAME}' of its own\n"
                 "  fix       rename it: that name is the one that model-provisioner's tasks need"
             )
-        if BASENAME not in names:
+        if self._expect_changes(tasks) or BASENAME not in names:
+            tasks = [task for task in tasks if not is_ours(task.name)]
             tasks += generate_tasks(BASENAME, tasks_here(), None)
-        self._expect_changes(tasks)
+        if self.session.omitted:
+            tasks = _complete(tasks)
         entries = self.session.work.config.entries
         asked = [name for name in pos_args if name in entries]
         rest = [name for name in pos_args if name not in entries]
@@ -127,16 +169,44 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             cmd.sel_tasks = ["_provision", *rest]
         return tasks
 
-    def _expect_changes(self, tasks: list[Task]) -> None:
-        """Let the models that other tasks of this run may make be looked at when those are done, not before."""
+    def _expect_changes(self, tasks: list[Task]) -> bool:
+        """Let the models that other tasks of this run may make be looked at when those are done, not before.
+
+        Return whether the graph has to be whole for that: then nothing is omitted any more.
+        """
         made = [os.path.abspath(target) for task in tasks for target in task.targets if not is_ours(task.name)]
         if not made:
-            return
-        for entry in self.session.work.config.entries.values():
-            if isinstance(entry.ref, LocalRef):
-                files = set(files_of(entry).values())
-                if any(path in files or path.startswith(f"{entry.ref.path}/") for path in made):
-                    self.session.look_again(entry.name)
+            return False
+        from model_provisioner.plugin.tasks import files_of
+
+        remade = [
+            entry.name
+            for entry in self.session.work.config.entries.values()
+            if (files := files_of(entry))
+            and any(path in files.values() or path.startswith(f"{getattr(entry.ref, 'path', '')}/") for path in made)
+        ]
+        omitted = self.session.omitted.intersection(remade)
+        if omitted:
+            self.session.sweep(self.session.omitted, orphans=False)
+            self.session.omitted = frozenset()
+        for name in remade:
+            self.session.look_again(name)
+        return bool(omitted)
+
+
+def _complete(tasks: list[Task]) -> list[Task]:
+    """Leave out the project's tasks that need one of ours that was omitted: they are not run now, and doit would stumble."""
+    while True:
+        names = {task.name for task in tasks}
+        whole = [
+            task
+            for task in tasks
+            if is_ours(task.name)
+            or all(name in names for name in (*task.task_dep, *task.setup_tasks) if "*" not in name)
+        ]
+        if len(whole) == len(tasks):
+            return tasks
+        tasks = whole
 
 
 def _less_the_users(ours: dict[str, Any], users: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import printable
-from model_provisioner.tasks.current import human
+from model_provisioner.sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

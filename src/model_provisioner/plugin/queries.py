@@ -107,7 +107,7 @@ class ModelWhy(Query):
         from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import printable
         from model_provisioner.plugin.commands import unknown_name
-        from model_provisioner.plugin.session import CONFIG_NAME
+        from model_provisioner.plugin.names import CONFIG_NAME
         from model_provisioner.tasks.current import explain
         from model_provisioner.tasks.workspace import look_at_workspace
 
@@ -154,7 +154,7 @@ class ModelSchema(Query):
 def _project_root(*, required: bool = True) -> Any:
     """Return the folder of the nearest `models.yaml`."""
     from model_provisioner.errors import InputError
-    from model_provisioner.plugin.session import CONFIG_NAME, find_config
+    from model_provisioner.plugin.names import CONFIG_NAME, find_config
 
     path = find_config(os.getcwd())
     if path is None and required:
@@ -168,7 +168,7 @@ def _project_root(*, required: bool = True) -> Any:
 
 def _table(rows: Iterable[Model]) -> str:
     """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
-    from model_provisioner.tasks.current import human
+    from model_provisioner.sizes import human
 
     lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")]
     for row in rows:

@@ -11,8 +11,9 @@ from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from model_provisioner.errors import printable
-from model_provisioner.plugin.tasks import BASENAME, WITHDRAW
-from model_provisioner.tasks.current import human
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of
+from model_provisioner.plugin.summary import summary
+from model_provisioner.sizes import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._session, self._progress, self._named = session, progress, set(named)
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
-        self._done = self._current = self._failed = 0
+        self._done = self._failed = 0
+        self._current = len(session.omitted)
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -70,12 +72,12 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def execute_task(self, task: Task) -> None:
         """Report what the project's own tasks do, as doit does."""
-        if _model(task) is None and task.name != WITHDRAW:
+        if model_of(task.name) is None and task.name != WITHDRAW:
             super().execute_task(task)
 
     def skip_uptodate(self, task: Task) -> None:
         """Count a model that is current."""
-        found = _model(task)
+        found = model_of(task.name)
         if found is None and task.name != WITHDRAW:
             super().skip_uptodate(task)
         elif found is not None and found[0] == "handoff":
@@ -88,7 +90,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_success(self, task: Task) -> None:
         """Remember what a step found; the last one reports the model."""
-        if (found := _model(task)) is None:
+        if (found := model_of(task.name)) is None:
             return
         step, name = found
         self._steps.setdefault(name, {}).update({step: True, **task.values})
@@ -97,13 +99,13 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_failure(self, task: Task, fail: Any) -> None:
         """Report a model that failed, once: what was skipped for it says nothing new."""
-        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or _model(task)):
-            if (found := _model(task)) is not None and found[0] == "verify" and found[1] not in self._steps:
+        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or model_of(task.name)):
+            if (found := model_of(task.name)) is not None and found[0] == "verify" and found[1] not in self._steps:
                 self._failed += 1
                 self._steps[found[1]] = {}
                 self.write(f"FAIL  {found[1]}  what it needs failed: {fail.message}\n")
             return
-        found = _model(task)
+        found = model_of(task.name)
         if found is None:
             super().add_failure(task, fail)
             return
@@ -126,10 +128,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().complete_run()
         if isinstance(sys.exc_info()[1], KeyboardInterrupt):
             return
-        counts = [("done", self._done), ("current", self._current), ("failed", self._failed)]
-        total = sum(count for _, count in counts)
-        parts = ", ".join(f"{count} {word}" for word, count in counts if count) or "nothing to do"
-        self.write(f"{total} model{'' if total == 1 else 's'}: {parts} ({time.monotonic() - self._started:.2f} s)\n")
+        seconds = time.monotonic() - self._started
+        self.write(summary(done=self._done, current=self._current, failed=self._failed, seconds=seconds))
 
     def _finish(self, name: str) -> None:
         steps = self._steps.get(name, {})
@@ -165,10 +165,3 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def _handoff(self, name: str) -> str:
         return os.path.relpath(self._session.entry(name).handoff)
-
-
-def _model(task: Task) -> tuple[str, str] | None:
-    """Return step and entry of one of our tasks, None for any other."""
-    basename, _, rest = task.name.partition(":")
-    step, colon, name = rest.partition(":")
-    return (step, name) if basename == BASENAME and colon else None

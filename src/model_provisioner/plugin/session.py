@@ -6,8 +6,8 @@ configuration file, and the workspace is found, or opened again, here.
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
-    from model_provisioner.tasks.workspace import Progress, Rules
-
-CONFIG_NAME = "models.yaml"
+    from model_provisioner.tasks.rules import Rules
+    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.workspace import Progress
 
 
 @dataclass(kw_only=True)
@@ -32,6 +32,8 @@ class Session:
     """One workspace, as the tasks of a run see it."""
 
     work: Workspace
+    began: int = field(default_factory=time.time_ns)
+    """When the run began, in nanoseconds."""
     swept: bool = False
     """Whether this run took back what it can't confirm before its tasks began."""
     asked: dict[str, bool] = field(default_factory=dict)
@@ -40,6 +42,10 @@ class Session:
     """Why an entry was not current when the run came to it."""
     withdrawn: set[str] = field(default_factory=set)
     """The entries whose handoff this run took back."""
+    omitted: frozenset[str] = frozenset()
+    """The entries that the snapshot says are current: nothing is asked or done for them."""
+    handed_off: dict[str, Verification] = field(default_factory=dict)
+    """What this run verified and handed off, by entry."""
     orphans: list[str] = field(default_factory=list)
     """The artifacts that this run removed because no entry claims them."""
     _known: dict[str, list[Reason]] = field(default_factory=dict)
@@ -64,6 +70,11 @@ class Session:
                 self.withdrawn.add(name)
         if orphans:
             self.orphans = withdraw_orphans(self.work)
+
+    @property
+    def current(self) -> list[str]:
+        """The entries that the sweep found current and that nothing was done to since."""
+        return [name for name, found in self._known.items() if not found]
 
     def is_current(self, name: str, step: Step) -> bool:
         """Tell whether a step of an entry need not be done."""
@@ -98,16 +109,3 @@ def begin(config_path: str, *, rules: Rules, progress: Progress) -> Session:
     """Open a fresh session for a run under `rules`; its `sweep` is to come first."""
     _sessions[config_path] = Session(work=open_workspace(config_path, rules=rules, progress=progress))
     return _sessions[config_path]
-
-
-def find_config(start: str) -> str | None:
-    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
-    folder = os.path.abspath(start)
-    while True:
-        path = os.path.join(folder, CONFIG_NAME)
-        if os.path.lexists(path):
-            return path
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent

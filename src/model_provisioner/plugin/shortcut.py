@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.snapshot import stale
+from model_provisioner.artifacts.snapshot import compare
 from model_provisioner.artifacts.state import project_folder, state_folder
 from model_provisioner.version import __version__
 
@@ -28,8 +28,8 @@ class Shortcut:
 
     same: list[str]
     """Current: nothing that they depend on moved."""
-    changed: list[str]
-    """Something moved."""
+    left: int
+    """How many others there are."""
 
 
 def look(config_path: str, dep_file: str | None) -> Shortcut | None:
@@ -45,7 +45,7 @@ def look(config_path: str, dep_file: str | None) -> Shortcut | None:
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         return None  # the long way tells
     key = key_of(config_path, state, dep_file)
-    found = None if key is None else stale(data, key)
+    found = None if key is None else compare(data, key)
     return None if found is None else Shortcut(*found)
 
 

@@ -10,6 +10,7 @@ from doit.exceptions import TaskError, TaskFailed
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import watch
+from model_provisioner.plugin.names import BASENAME, WITHDRAW
 from model_provisioner.plugin.session import Session, session
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.provision import hand_off
@@ -24,20 +25,18 @@ if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Step
 
-BASENAME = "models"
-WITHDRAW = f"{BASENAME}:withdraw"
-
 
 def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
     """Yield the tasks of every entry, in the group `models`."""
-    work = session(config_path).work
+    run = session(config_path)
     yield {
         "basename": BASENAME,
         "name": None,
         "doc": "make every model of models.yaml present, verified and handed off",
     }
-    for entry in work.config.entries.values():
-        yield from _tasks_of_entry(config_path, entry)
+    for name, entry in run.work.config.entries.items():
+        if name not in run.omitted:
+            yield from _tasks_of_entry(config_path, entry)
     # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
     # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
     yield _task(
@@ -109,11 +108,6 @@ def _shown(path: str) -> str:
     return os.path.relpath(path, here) if os.path.commonpath([here, path]) == here else path
 
 
-def is_ours(task: str) -> bool:
-    """Tell whether a task of this name is one of ours."""
-    return task == BASENAME or task.startswith(f"{BASENAME}:")
-
-
 # ---- what doit calls
 
 
@@ -147,7 +141,9 @@ def _register(run: Session, entry: Entry) -> dict[str, object]:
 
 
 def _hand_off(run: Session, entry: Entry) -> dict[str, object]:
-    return {"written": hand_off(run.work, entry)}
+    written = hand_off(run.work, entry)
+    run.handed_off[entry.name] = run.work.verified[entry.name]
+    return {"written": written}
 
 
 _STEPS: dict[str, Callable[[Session, Entry], dict[str, object]]] = {

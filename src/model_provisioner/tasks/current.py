@@ -13,6 +13,7 @@ from model_provisioner.artifacts.atomic import read_if_there
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.header import read_facts
 from model_provisioner.errors import ProvisionError
+from model_provisioner.sizes import human
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
 from model_provisioner.tasks.resolve import resolve
@@ -149,11 +150,14 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
     wanted = row_of(entry, work.config, found)
     edited = {"engine": "engine edited", "handoff": "handoff path edited"}
     compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source")
-    return [
+    told = [
         Reason("register", edited.get(name, f"catalog row has another {name}"))
         for name in compared
         if getattr(row, name) != getattr(wanted, name)
     ]
+    if (row.expected, row.strict) != (wanted.expected, wanted.strict):  # told by the verify step
+        told.append(Reason("register", "policy edited", follows=True))
+    return told
 
 
 def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
@@ -217,17 +221,3 @@ def _change(memo: Memo, path: str) -> str:
     if new.ctime_ns != row.identity.ctime_ns:
         return "ctime changed"
     return "verified within two seconds of its last change"
-
-
-def human(size: int, other: int = 0) -> str:
-    """Return a size in bytes in words, exact where the rounding would hide the difference to `other`."""
-    rounded = _rounded(size)
-    return f"{size:,} bytes" if other and rounded == _rounded(other) else rounded
-
-
-def _rounded(size: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import read_if_there, write_atomically
 from model_provisioner.artifacts.handoff import render
+from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.locks import locked
 from model_provisioner.tasks.withdraw import check_place
 
@@ -53,7 +55,8 @@ def publish(work: Workspace, entry: Entry, found: Verification) -> bool:
             raise MovedError
         check_place(work, entry)
         work.ledger.record(entry.handoff)
-        if read_if_there(entry.handoff) == data:
-            return False
-        write_atomically(entry.handoff, data)
-        return True
+        written = read_if_there(entry.handoff) != data
+        if written:
+            write_atomically(entry.handoff, data)
+        work.written[entry.handoff] = identity(os.stat(entry.handoff))
+        return written

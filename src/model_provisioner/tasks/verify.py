@@ -227,6 +227,7 @@ def _write_target(work: Workspace, entry: Entry, found: Verification) -> None:
     if read_if_there(target) != data:
         work.ledger.record(target)
         write_atomically(target, data)
+    work.written[target] = identity(os.stat(target))
 
 
 def _record(found: Verification) -> dict[str, object]:

@@ -16,6 +16,7 @@ from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import project_folder, state_folder
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
+from model_provisioner.tasks.rules import Rules
 
 if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
@@ -42,16 +43,6 @@ class Silent:
         """Show nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What a run was told beside the configuration."""
-
-    full: bool = False
-    """Answer from no memo: SHA-256 of every byte."""
-    require_digest: bool = False
-    """A model for which no digest is given fails."""
-
-
 @dataclass(kw_only=True)
 class Workspace:
     """One project in one run."""
@@ -69,6 +60,8 @@ class Workspace:
     progress: Progress = field(default_factory=Silent)
     verified: dict[str, Verification] = field(default_factory=dict)
     """What this run verified, by entry."""
+    written: dict[str, Identity] = field(default_factory=dict)
+    """How the artifacts looked when this run wrote them or found them as they must be, by path."""
 
     def sha256_target(self, entry: Entry) -> str:
         """Return the path of the entry's `.sha256` file."""
@@ -78,6 +71,12 @@ class Workspace:
     def provenance_log(self) -> str:
         """Return the path of the log of verifications."""
         return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
+
+    def close(self) -> None:
+        """Close the records; their next use opens them again."""
+        self.memo.close()
+        self.catalog.close()
+        self.ledger.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""

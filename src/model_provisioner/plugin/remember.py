@@ -1,0 +1,90 @@
+"""Write the snapshot after a run: of what was found current, and of what was just done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.atomic import write_atomically
+from model_provisioner.artifacts.clock import TICK_NS, ticked
+from model_provisioner.artifacts.hashing import identity
+from model_provisioner.artifacts.snapshot import Snapshot, parse, render
+from model_provisioner.artifacts.state import project_folder
+from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.plugin.shortcut import NAME, key_of
+from model_provisioner.tasks.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from model_provisioner.artifacts.fileset import FileSet
+    from model_provisioner.artifacts.hashing import Identity
+    from model_provisioner.artifacts.snapshot import Seen
+    from model_provisioner.models.config import Entry
+    from model_provisioner.plugin.session import Session
+
+
+def remember(session: Session, dep_file: str | None) -> None:
+    """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way."""
+    work = session.work
+    path = os.path.join(project_folder(work.state, work.config.root), NAME)
+    files = _omitted(path, session)
+    fresh = [*session.current, *session.handed_off]
+    if session.handed_off:
+        time.sleep(TICK_NS / 1e9)  # what was written in this tick could be written once more without a trace
+    settled = set(work.memo.settled().values()) if fresh else set()
+    for name in fresh:
+        entry = work.config.entries[name]
+        try:
+            found = session.handed_off.get(name)
+            if found is not None and found.outcome == "fail":
+                continue
+            seen = _seen(session, entry, resolve(entry.ref) if found is None else found.files, settled)
+        except (OSError, ProvisionError):
+            continue
+        if seen is not None:
+            files[name] = seen
+    work.close()  # what SQLite still has to move into its files changes how they look
+    key = key_of(work.config.path, work.state, dep_file)
+    if key is None:
+        return
+    left = len(work.config.entries) - len(files)
+    snapshot = Snapshot(key=key, links=work.config.links, names=list(files), files=list(files.values()), left=left)
+    with contextlib.suppress(StorageError):
+        write_atomically(path, render(snapshot))
+
+
+def _omitted(path: str, session: Session) -> dict[str, list[Seen]]:
+    """Return what the last snapshot has of the entries that this run did not look at."""
+    if not session.omitted:
+        return {}
+    with open(path, "rb") as file:
+        last = parse(file.read())
+    if last is None:
+        return {}
+    pairs = zip(last.names, last.files, strict=True)
+    return {name: list(files) for name, files in pairs if name in session.omitted}
+
+
+def _seen(session: Session, entry: Entry, files: FileSet, settled: Collection[Identity]) -> list[Seen] | None:
+    """Return how an entry's files look; None where a change of one of them could go unseen."""
+    work = session.work
+    seen: list[Seen] = []
+    for member in files.members:
+        now = identity(os.stat(member.path))
+        if now not in settled:
+            return None
+        seen.append((member.path, *now))
+    artifacts = (entry.handoff, work.sha256_target(entry))
+    for path in (*files.folders, *artifacts):
+        now = identity(os.stat(path))
+        if not ticked(path, now):
+            return None
+        if path in artifacts and path not in work.written and now.ctime_ns > session.began:
+            return None  # somebody wrote it after we looked at it
+        if work.written.get(path, now) != now:
+            return None
+        seen.append((path, *now))
+    return seen
