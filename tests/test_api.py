@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -342,3 +343,34 @@ def test_an_edited_handoff_goes_before_anything_else(config, model, state):
     with pytest.raises(StorageError, match="the catalog is damaged"):
         provision_from_config_to_default_handoff(config)
     assert not handoff.exists()
+
+
+def test_a_changed_policy_leaves_no_artifact_of_the_old_one(config, model):
+    provision_from_config_to_default_handoff(config)
+    config.write_text(config.read_text() + "engine: vllm\n")
+    provision_from_config_to_default_handoff(config)
+    assert sorted(os.listdir(model.parent / ".runtime/engines")) == ["vllm.json"]
+    assert sorted(os.listdir(model.parent / ".runtime/digests")) == ["vllm.sha256"]
+
+
+def test_a_model_registered_under_a_local_id_is_found(model, tmp_path):
+    provisioner = ModelProvisioner()
+    resolved = provisioner.register_model(f"local:{tmp_path}/other-name", model, None)
+    assert provisioner.exists(resolved.id)
+    assert provisioner.locate(resolved.id) == model
+
+
+def test_a_revision_is_that_revision(model):
+    provisioner = ModelProvisioner()
+    provisioner.register_model("hf:org/repo@v1/x.gguf", model, None)
+    assert provisioner.locate("hf:org/repo@v1/x.gguf") == model
+    assert provisioner.locate("hf:org/repo/x.gguf") == model
+    assert provisioner.locate("hf:org/repo@v2/x.gguf") is None
+    with pytest.raises(ModelNotFoundError):
+        provisioner.ensure_present("hf:org/repo@v2/x.gguf")
+
+
+def test_errors_cross_processes():
+    error = DigestMismatchError("/x", "sha256:0", "sha256:1", detail="a differs")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.path, again.exit_code) == (DigestMismatchError, str(error), "/x", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import ensure_state_folder, state_folder
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
-from model_provisioner.models.reference import LocalRef, ModelRef
+from model_provisioner.models.reference import HubRef, LocalRef, ModelRef
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
 from model_provisioner.tasks.resolve import resolve
 from model_provisioner.tasks.verify import examine
+from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class ModelProvisioner:
 
     def register_model(self, id: str, path: str | os.PathLike[str], digest: Expected | None) -> ResolvedModel:  # noqa: A002  the contract's name
         """Register the file or folder at `path` under `id`, verified: raises as `ensure_present_with_digest` does."""
-        return self._ensure(LocalRef(os.fspath(path)), digest, model_id=_parse(id).id)
+        return self._ensure(LocalRef(os.fspath(path)), digest, known_as=_parse(id))
 
     def exists(self, ref_or_id: str | ModelRef) -> bool:
         """Tell whether the model is on this machine. Nothing is written."""
@@ -65,25 +67,28 @@ class ModelProvisioner:
     def locate(self, ref_or_id: str | ModelRef) -> Path | None:
         """Return where the model is on this machine, None where it is not. Nothing is written.
 
-        A local reference is looked for on the disk; any other among the Active models of the catalog.
+        A local reference is looked for on the disk, then, as any other, among the Active models of the catalog. A
+        reference with a revision finds that revision only.
         """
         ref = _parse(ref_or_id)
         if isinstance(ref, LocalRef):
-            try:
+            with contextlib.suppress(ProvisionError):
                 return Path(resolve(ref).path)
-            except ProvisionError:
-                return None
+        revision = _revision(ref)
         for row in Catalog.reader(self._state).by_id(ref.id):
-            if row.lifecycle == "Active" and row.path is not None and os.path.exists(row.path):
+            if row.lifecycle != "Active" or row.path is None or (revision and row.revision != revision):
+                continue
+            if os.path.exists(row.path):
                 return Path(row.path)
         return None
 
     def _ensure(
-        self, asked: str | ModelRef, expected: Expected | None, *, model_id: str | None = None
+        self, asked: str | ModelRef, expected: Expected | None, *, known_as: ModelRef | None = None
     ) -> ResolvedModel:
         ensure_state_folder(self._state)
         ref = _parse(asked)
-        name = model_id or ref.id
+        known_as = known_as or ref
+        name = known_as.id
         if not isinstance(ref, LocalRef) and (there := self.locate(ref)) is not None:
             ref = LocalRef(str(there))
         try:
@@ -95,7 +100,8 @@ class ModelProvisioner:
             if self._catalog.get(NO_PROJECT, name) is not None:
                 self._set_state(name, "Failed", outcome="error", reason=str(error))
             raise
-        register(self._catalog, replace(describe(found, project=NO_PROJECT, name=name), id=name))
+        row = describe(found, project=NO_PROJECT, name=name)
+        register(self._catalog, replace(row, id=name, revision=_revision(known_as)))
         if found.outcome == "fail":
             raise found.mismatch()
         return ResolvedModel(name, Path(found.files.path))
@@ -125,7 +131,12 @@ def provision_from_config_to_default_handoff(
         raise ConfigError(work.config.path, [fault])
     (entry,) = work.config.entries.values()
     found = provision(work, entry)
+    withdraw_orphans(work)
     return ResolvedModel(found.ref.id, Path(found.files.path))
+
+
+def _revision(ref: ModelRef) -> str | None:
+    return ref.revision if isinstance(ref, HubRef) else None
 
 
 def _parse(ref: str | ModelRef) -> ModelRef:

@@ -30,10 +30,21 @@ class ProvisionError(Exception):
         super().__init__(what)
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         fields = (("where", self.where), ("expected", self.expected), ("found", self.found), ("fix", self.fix))
         lines = [f"  {label:<8}  {printable(text)}" for label, text in fields if text]
         return "\n".join([printable(self.what), *lines])
+
+
+def _again(kind: type[ProvisionError], args: tuple[object, ...], fields: dict[str, object]) -> ProvisionError:
+    """Make an error again that came from another process: its subclasses take other arguments than they keep."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 # ---- bad input: exit code 3

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model_provisioner.artifacts import memo as memo_module
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.errors import ChangingModelError, UnreadableModelError
 
@@ -316,3 +317,18 @@ def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):
             (tmp_path / "state" / "memo.db").unlink(missing_ok=True)
             memo = Memo(str(tmp_path / "state"))
         assert memo.digest(str(path)).sha256 == sha256(path.read_bytes())
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp_path, monkeypatch):
+    """The open file is as it was; the path is another's."""
+    other = tmp_path / "other"
+    other.write_bytes(b"other bytes")
+
+    def replacing(path, real=memo_module.open_model):
+        fd = real(path)
+        if other.exists():
+            os.replace(other, path)
+        return fd
+
+    monkeypatch.setattr(memo_module, "open_model", replacing)
+    assert memo.digest(str(model)).sha256 == sha256(b"other bytes")

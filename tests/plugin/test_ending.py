@@ -108,3 +108,34 @@ def test_doits_state_may_be_damaged_at_any_time(tiny):
         path.write_bytes(damage)
         assert "1 model: 1 done" in tiny.provision().out
     assert "1 model: 1 current" in tiny.provision().out
+
+
+def test_an_answer_that_can_not_be_written_is_told(tiny):
+    answer = shell(tiny, "doit model-schema > /dev/full")
+    assert (answer.returncode, answer.stderr) == (
+        2,
+        "ERROR: the output could not be written\n  found     No space left on device\n",
+    )
+    assert shell(tiny, "doit provision nope 2> /dev/full").returncode == 3
+    assert shell(tiny, "doit provision -o /dev/full").returncode == 0
+    assert tiny.handoff()
+
+
+def test_commands_without_names_take_none(tiny):
+    assert tiny.doit("model-list", "nonsense", code=3).err == (
+        "ERROR: model-list takes no names\n  found     nonsense\n  fix       see `doit help model-list`\n"
+    )
+
+
+def test_names_are_safe_to_print_and_lines_short(tiny):
+    name = "we\x1b[31mird\n" + "x" * 100 + ".gguf"
+    (tiny.root / name).write_bytes((tiny.root / "models/tiny.gguf").read_bytes())
+    shell(
+        tiny,
+        f"'{sys.executable}' -c 'import glob, model_provisioner as m; "
+        'm.ModelProvisioner().ensure_present("./" + glob.glob("we*")[0])\'',
+    )
+    out = tiny.doit("model-list", "--all").out
+    assert "llama Q8_0" in out
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80

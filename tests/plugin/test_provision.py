@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -20,8 +23,8 @@ def entry(path="models/tiny.gguf", **fields):
     return "\n".join(lines) + "\n"
 
 
-def one(**fields):
-    return "models:\n  tiny:\n" + entry(**fields)
+def one(path="models/tiny.gguf", **fields):
+    return "models:\n  tiny:\n" + entry(path, **fields)
 
 
 @pytest.fixture
@@ -462,3 +465,170 @@ def test_one_file_of_two_entries_is_read_once_in_full(project):
     assert len(project.provenance()) == 2
     project.provision("--full")
     assert (project.root / "seen").read_text() == "xx"
+
+
+@pytest.fixture
+def two(project):
+    """Two models, handed off, and the second one stale."""
+    handoff = '"{runtime_dir}/engines/{name}.json"'
+    text = "models:\n"
+    for name in "ab":
+        project.add_tiny(f"{name}.gguf")
+        text += f"  {name}:\n" + entry(f"{name}.gguf", handoff=handoff)
+    project.models(text)
+    settle()
+    project.provision()
+    with open(project.root / "b.gguf", "ab") as file:
+        file.write(b"x")
+    return project
+
+
+SEEN = (
+    "import os\n"
+    "from model_provisioner.artifacts import memo\n"
+    "real = memo.open_model\n"
+    "def seen(path):\n"
+    "    with open('seen', 'a') as file:\n"
+    "        file.write(' '.join(sorted(os.listdir('.runtime/engines'))) + '\\n')\n"
+    "    return real(path)\n"
+    "memo.open_model = seen\n"
+)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["models"],
+        ["a", "b"],
+        ["models:handoff:a", "models:handoff:b"],
+        [".runtime/engines/a.json", ".runtime/engines/b.json"],
+        ["serve"],
+    ],
+)
+def test_whatever_is_asked_for_what_it_needs_is_swept_before_the_first_byte_is_read(two, names):
+    os.utime(two.root / "a.gguf", (1e9, 1e9))
+    two.write(
+        "dodo.py",
+        DODO
+        + SEEN
+        + "def task_serve():\n"
+        + "    return {'actions': ['true'], 'file_dep': ['.runtime/engines/a.json', '.runtime/engines/b.json']}\n",
+    )
+    two.provision(*names)
+    assert (two.root / "seen").read_text().splitlines()[0] == ""
+    assert two.handoff("a")
+    assert two.handoff("b")
+
+
+@pytest.mark.parametrize("dodo", ["import nothere\n", "def task_x():\n    return 5\n", DODO])
+@pytest.mark.parametrize("state", ["sound", "open to others", "no folder"])
+def test_a_mistake_elsewhere_keeps_no_stale_handoff(two, dodo, state):
+    two.write("dodo.py", dodo)
+    if state == "open to others":
+        os.chmod(two.state, 0o777)
+    elif state == "no folder":
+        shutil.rmtree(two.state / "projects")
+        (two.state / "projects").write_text("")
+    run = two.start("provision")
+    _, err = run.communicate(timeout=60)
+    if dodo != DODO or state != "sound":
+        assert run.returncode in (2, 3), err
+        assert two.handoff("b") is None
+    if state != "sound" and dodo == DODO:
+        assert b"Traceback" not in err
+        assert b"fix" in err
+
+
+def test_a_damaged_row_is_told_and_keeps_no_stale_handoff(two):
+    with closing(sqlite3.connect(two.state / "catalog.db")) as connection, connection:
+        connection.execute("UPDATE model SET metadata = '{' WHERE name = 'a'")
+    answer = two.provision(code=2)
+    assert "a row of the catalog is damaged" in answer.err
+    assert two.handoff("b") is None
+
+
+def test_unreadable_records_keep_no_orphan(two):
+    two.models(one(path="a.gguf", handoff='"{runtime_dir}/engines/a.json"').replace("tiny:", "a:"))
+    (two.state / "catalog.db").write_bytes(b"garbage" * 1000)
+    two.provision(code=2)
+    assert two.handoff("b") is None
+
+
+def test_a_model_that_a_task_spoils_before_it_fails_is_withdrawn(two):
+    two.provision()
+    two.write(
+        "dodo.py",
+        DODO
+        + "def task_make():\n"
+        + "    return {'actions': ['printf x >> b.gguf; false'], 'targets': ['b.gguf'], 'uptodate': [False]}\n",
+    )
+    assert "FAIL  b  what it needs failed: make\n" in two.provision(code=1).out
+    assert two.handoff("b") is None
+    assert two.rows()["b"]["lifecycle"] == "Pending"
+
+
+def test_what_stands_where_our_handoff_was_is_not_ours(two):
+    (two.root / "b.gguf").unlink()
+    two.provision(code=1)
+    assert two.handoff("b") is None
+    two.write(".runtime/engines/b.json", "mine")
+    two.provision(code=1)
+    two.models("models: {}")
+    two.provision()
+    assert (two.root / ".runtime/engines/b.json").read_text() == "mine"
+
+
+def test_an_orphan_that_can_not_be_removed_stops_no_model(two):
+    (two.root / ".runtime/engines/b.json").unlink()
+    (two.root / ".runtime/engines/b.json").mkdir()
+    two.models(one(path="a.gguf", handoff='"{runtime_dir}/engines/a.json"').replace("tiny:", "a:"))
+    two.provision()
+    assert two.handoff("a")
+    assert (two.root / ".runtime/engines/b.json").is_dir()
+
+
+def test_other_reporters_keep_no_warning_back(tiny):
+    tiny.models(one(expected_digest=f"sha256:{WRONG}", strict_verification="false"))
+    tasks = {task["name"]: task for task in json.loads(tiny.provision("-r", "json").out)["tasks"]}
+    assert "WARNING: the digest differs from what is expected\n" in tasks["models:verify:tiny"]["err"]
+    tiny.models(one())
+    tiny.write("dodo.py", DODO)
+    assert f'warning: tiny: no digest is expected; to pin it: expected_digest: "sha256:{TINY_SHA}"' in tiny.doit().err
+
+
+def test_a_time_that_64_bits_do_not_hold(tiny):
+    os.utime(tiny.root / "models/tiny.gguf", (10_413_792_000, 10_413_792_000))
+    settle()
+    tiny.provision()
+    assert "1 model: 1 current" in tiny.provision().out
+
+
+def test_the_folder_and_the_temp_file_are_synced(two):
+    """An unlink is followed by fsync of its folder, a rename preceded by fsync of its file."""
+    trace = two.root.parent / "trace"
+    subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-e",
+            "trace=unlink,rename,fsync",
+            "-o",
+            trace,
+            sys.executable,
+            "-m",
+            "doit",
+            "provision",
+        ],
+        cwd=two.root,
+        env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(two.state)},
+        check=True,
+        capture_output=True,
+    )
+    calls = [line.split(" ", 1)[1].strip() for line in trace.read_text().splitlines() if ".runtime" in line]
+    handoff = f"{two.root}/.runtime/engines/b.json"
+    unlinked = next(number for number, call in enumerate(calls) if call.startswith(f'unlink("{handoff}"'))
+    assert re.match(rf"fsync\(\d+<{re.escape(os.path.dirname(handoff))}>\)", calls[unlinked + 1])
+    renamed = next(number for number, call in enumerate(calls) if call.endswith(f'"{handoff}") = 0'))
+    assert any(call.startswith("fsync(") and "/.b.json.tmp>" in call for call in calls[unlinked:renamed])

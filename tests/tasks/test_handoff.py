@@ -69,6 +69,7 @@ def test_a_policy_that_changed_since_the_start_is_not_acted_on(work, text):
         "  fix       nothing was handed off; run again"
     )
     assert written(work) is None
+    assert work.catalog.get(work.config.root, "tiny").lifecycle == "Pending"
 
 
 def test_a_configuration_that_is_gone_is_not_acted_on(work):

@@ -4,10 +4,13 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 
 import pytest
 
+from model_provisioner.artifacts import memo
 from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
+from model_provisioner.tasks import verify
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.verify import on_all_cores
 from model_provisioner.tasks.workspace import Rules, open_workspace
@@ -148,3 +151,28 @@ def test_the_first_error_is_raised_and_ends_the_work():
     with pytest.raises(ValueError, match="^one$"):
         on_all_cores(work, range(10_000))
     assert len(done) < 9_999
+
+
+def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is_read(folder, monkeypatch):
+    run(folder, one("set/b"))
+    os.utime(folder / "set/b", (1e9, 1e9))
+    time.sleep(2.1)
+    run(folder, one("set/b"))
+    handoff = folder / ".runtime/engines/llamacpp.json"
+    assert handoff.exists()
+    seen = []
+
+    def writing(files, real=verify.read_facts):
+        if not seen:
+            (folder / "set/b").write_bytes(b"moved")
+        return real(files)
+
+    def looking(path, real=memo.open_model):
+        seen.append(handoff.exists())
+        return real(path)
+
+    monkeypatch.setattr(verify, "read_facts", writing)
+    monkeypatch.setattr(memo, "open_model", looking)
+    run(folder, one("set/b"))
+    assert seen
+    assert not any(seen)

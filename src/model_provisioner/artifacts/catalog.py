@@ -1,7 +1,7 @@
 """The catalog: one row for each entry of each project, and for each model that the API registered, with its life.
 
 State, not cache: deleting it loses history, no model and no promise. Its format is described in
-`docs/reference/catalog.md`.
+`docs/reference/state-folder.md`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.artifacts.database import Database, ReadOnlyDatabase, from_column, to_column
+from model_provisioner.artifacts.database import (
+    DamagedDatabaseError,
+    Database,
+    ReadOnlyDatabase,
+    from_column,
+    to_column,
+)
 from model_provisioner.artifacts.facts import Facts, from_json, to_json
 
 if TYPE_CHECKING:
@@ -154,7 +160,16 @@ class Catalog:
         self._database.close()
 
     def _select(self, clause: str, values: Sequence[object] = ()) -> list[Model]:
-        return [_model(row) for row in self._database.query(f"{_SELECT} {clause}", values)]
+        rows = self._database.query(f"{_SELECT} {clause}", values)
+        try:
+            return [_model(row) for row in rows]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedDatabaseError(
+                "a row of the catalog is damaged",
+                where=self.path,
+                found=str(error),
+                fix="it was left as it is: move the catalog away, and the next run makes its rows again",
+            ) from None
 
 
 def _values(model: Model) -> tuple[object, ...]:

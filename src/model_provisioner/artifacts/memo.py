@@ -60,7 +60,7 @@ class Row:
 _SCHEMA = """
 CREATE TABLE file (
   path PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL,
-  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+  mtime_ns TEXT NOT NULL, ctime_ns TEXT NOT NULL,
   fingerprint TEXT NOT NULL, sha256 TEXT NOT NULL, settled INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX file_inode ON file (inode)
@@ -195,7 +195,17 @@ class Memo:
 
     def _keep(self, path: str, row: Row, *, settled: bool) -> None:
         now = row.identity
-        values = (to_column(path), str(now.device), str(now.inode), *now[2:], row.fingerprint, row.sha256, int(settled))
+        values = (
+            to_column(path),
+            str(now.device),
+            str(now.inode),
+            now.size,
+            str(now.mtime_ns),
+            str(now.ctime_ns),
+            row.fingerprint,
+            row.sha256,
+            int(settled),
+        )
 
         def write(database: Database) -> None:
             with database.transaction() as connection:
@@ -225,7 +235,7 @@ class Memo:
 
 def _row(values: tuple[object, ...]) -> Row:
     device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled = values[:8]
-    # Device and inode are unsigned 64-bit numbers, which SQLite's integers do not hold: they are stored as text.
+    # Device and inode are unsigned, and times may lie after 2262: SQLite's integers don't hold them, so they are text.
     where = Identity(int(str(device)), int(str(inode)), int(str(size)), int(str(mtime_ns)), int(str(ctime_ns)))
     return Row(where, str(fingerprint), str(sha256), bool(settled))
 

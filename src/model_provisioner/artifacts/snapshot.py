@@ -34,6 +34,8 @@ class Snapshot:
     """The entries that were current."""
     files: Sequence[Sequence[Seen]]
     """The files and folders of each of them, and its artifacts."""
+    doit: str
+    """Stands for doit's own state."""
     left: int
     """How many entries were not current, or could not be told to be: nothing is known of them."""
 
@@ -51,6 +53,7 @@ def render(snapshot: Snapshot) -> bytes:
         "\0".join(part).encode("utf-8", "surrogateescape")
         for part in (
             [snapshot.key],
+            [snapshot.doit],
             [end for link in snapshot.links for end in link],
             snapshot.names,
             [s[0] for s in flat],
@@ -66,21 +69,23 @@ def parse(data: bytes) -> Snapshot | None:
     found = _parts(data)
     if found is None:
         return None
-    left, key, links, names, paths, ends, columns = found
+    left, key, doit, links, names, paths, ends, columns = found
     seen = list(zip(paths, *columns, strict=True))
     files = [seen[begin:end] for begin, end in pairwise([0, *ends])]
-    return Snapshot(key=key, links=list(zip(links[::2], links[1::2], strict=True)), names=names, files=files, left=left)
+    return Snapshot(
+        key=key, links=list(zip(links[::2], links[1::2], strict=True)), names=names, files=files, doit=doit, left=left
+    )
 
 
-def compare(data: bytes, key: str) -> tuple[list[str], int] | None:
-    """Return the entries that are as they were, and how many are not or are not known; None where nothing is said.
+def compare(data: bytes, key: str) -> tuple[list[str], int, str] | None:
+    """Return the entries that are as they were, how many are not or are not known, and doit's state; None for no answer.
 
     Every file is looked at by one stat call. A snapshot of another key, or a damaged one, says nothing.
     """
     found = _parts(data)
     if found is None:
         return None
-    left, stored, links, names, paths, ends, columns = found
+    left, stored, doit, links, names, paths, ends, columns = found
     if stored != key or any(
         os.path.realpath(folder) != real for folder, real in zip(links[::2], links[1::2], strict=True)
     ):
@@ -91,11 +96,11 @@ def compare(data: bytes, key: str) -> tuple[list[str], int] | None:
         if moved
         else names
     )
-    return same, left + len(names) - len(same)
+    return same, left + len(names) - len(same), doit
 
 
-def _parts(data: bytes) -> tuple[int, str, list[str], list[str], list[str], array[int], list[array[int]]] | None:
-    """Return the number left, key, ends of links, names, paths, ends and columns, as they are stored."""
+def _parts(data: bytes) -> tuple[int, str, str, list[str], list[str], list[str], array[int], list[array[int]]] | None:
+    """Return the number left, key, doit's state, ends of links, names, paths, ends and columns, as they are stored."""
     place = len(MAGIC) + 4
     if not data.startswith(MAGIC) or zlib.crc32(data[place:]).to_bytes(4, "little") != data[len(MAGIC) : place]:
         return None
@@ -105,12 +110,12 @@ def _parts(data: bytes) -> tuple[int, str, list[str], list[str], list[str], arra
         place += size
         return data[place - size : place]
 
-    left, entries, count, *lengths = array("Q", take(56))
+    left, entries, count, *lengths = array("Q", take(64))
     ends = array("Q", take(8 * entries))
     columns = [array("Q" if column < 3 else "q", take(8 * count)) for column in range(5)]
-    key, *texts = (take(length).decode("utf-8", "surrogateescape") for length in lengths)
+    key, doit, *texts = (take(length).decode("utf-8", "surrogateescape") for length in lengths)
     links, names, paths = (text.split("\0") if text else [] for text in texts)
-    return left, key, links, names, paths, ends, columns
+    return left, key, doit, links, names, paths, ends, columns
 
 
 def _moved(paths: list[str], columns: list[array[int]]) -> set[int]:

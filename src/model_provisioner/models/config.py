@@ -87,7 +87,13 @@ def parse_config(
     from model_provisioner.models.document import read_document
 
     document = read_document(data, shown_path(path))
-    return ConfigReader(document, os.path.abspath(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
+    return ConfigReader(document, _real(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
+
+
+def _real(path: str) -> str:
+    """Return a configuration's path as the records name it, however it is reached: without links but for its last name."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def shown_path(path: str) -> str:

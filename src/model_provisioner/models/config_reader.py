@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.document import Document, Path
 
 MAX_FAULTS = 1000
+FILES_OF_DOIT = ("dodo.py", "pyproject.toml", "doit.cfg")
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 
 
@@ -300,7 +301,11 @@ class ConfigReader:
                 fix=f"write it into the project:   {HANDOFF_TO_ADD}",
             )
             return None
-        if handoff == self._real(self._path) or os.path.isdir(handoff):
+        if (
+            handoff == self._path
+            or (os.path.dirname(handoff) == root and os.path.basename(handoff) in FILES_OF_DOIT)
+            or os.path.isdir(handoff)
+        ):
             self._fault(
                 path,
                 "the handoff can't be written there",

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,6 +116,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             if error.not_found is None:
                 raise
             raise unknown_name(error.not_found, self.loader.session.work.config) from None
+        self.loader.session.sweep_again()
+        for trouble in self.loader.session.trouble:
+            sys.stderr.write(f"ERROR: {trouble}\n")
+            code = trouble.exit_code
         if code in (0, 1) and not args and rules == Rules():
             from model_provisioner.plugin.remember import remember
 
@@ -128,6 +132,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
         with self._output(outfile) as stream:
             if reporter == "models":
+                self.loader.session.warns = False
                 tally = tallying(ModelReporter)(stream, self.loader.session, self._progress, self._named)
             else:
                 kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
@@ -135,8 +140,17 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             code = super()._execute(outfile=stream, reporter=tally, **params)
         return tally.exit_code if code else 0
 
-    def _output(self, outfile: Any) -> Any:
-        return _opened(outfile) if isinstance(outfile, str) else nullcontext(Patient(outfile))
+    @contextmanager
+    def _output(self, outfile: Any) -> Iterator[Any]:
+        if not isinstance(outfile, str):
+            yield Patient(outfile)
+            return
+        stream = _opened(outfile)
+        try:
+            yield Patient(stream)
+        finally:
+            with suppress(OSError):
+                stream.close()
 
     def _in_project(self, in_args: list[str]) -> Provision:
         """Go to the folder of `models.yaml`; return the command under the settings of doit that stand there.

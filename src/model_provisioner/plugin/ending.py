@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmdparse import CmdParseError
@@ -33,29 +34,39 @@ def ended(command: Callable[[], int], *, interrupted: str) -> int:
         code = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
+        _say(interrupted)
         code = INTERRUPTED
     except ProvisionError as error:
-        sys.stderr.write(f"ERROR: {error}\n")
+        _say(f"ERROR: {error}")
         code = error.exit_code
     except (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask) as error:
         if not isinstance(error.__cause__, ProvisionError):
             raise
-        sys.stderr.write(f"ERROR: {error}\n")
+        _say(f"ERROR: {error}")
         code = error.__cause__.exit_code
     except DatabaseException as error:
-        sys.stderr.write(
+        _say(
             f"ERROR: the file in which doit keeps its state can't be used: {error}\n"
-            "  fix       free some space if its disk is full, wait if another run holds it; it may be deleted at any time\n"
+            "  fix       free some space if its disk is full, wait if another run holds it; it may be deleted at any time"
         )
         code = BROKEN
     except BrokenPipeError:
         code = 0  # who reads our output has seen enough
+    except OSError as error:
+        _say(f"ERROR: the output could not be written\n  found     {error.strerror or error}")
+        code = BROKEN
     except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole
         traceback.print_exc()
         code = BROKEN
     _give_up_output()
     return code
+
+
+def _say(text: str) -> None:
+    """Say it on stderr, if anybody can hear it."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def _prepare_streams() -> None:
@@ -70,10 +81,11 @@ def _prepare_streams() -> None:
 
 def _give_up_output() -> None:
     """Let what nobody can read go, so that Python does not complain of it when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Patient:

@@ -10,16 +10,18 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
+from model_provisioner.artifacts.atomic import storage_error
 from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
 from model_provisioner.errors import ProvisionError
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours
-from model_provisioner.plugin.shortcut import look
+from model_provisioner.plugin.shortcut import doit_state, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.plugin.session import Session
+    from model_provisioner.plugin.shortcut import Shortcut
     from model_provisioner.tasks.rules import Rules
     from model_provisioner.tasks.workspace import Progress
 
@@ -34,13 +36,13 @@ def tasks_here() -> Iterator[dict[str, Any]]:
         raise InvalidDodoFile(str(error)) from error
 
 
-def config_here() -> str:
-    """Return the path of the nearest `models.yaml`."""
-    path = find_config(os.getcwd())
+def config_here(start: str = ".") -> str:
+    """Return the path of the nearest `models.yaml`, in `start` or above."""
+    path = find_config(start)
     if path is None:
         raise InvalidDodoFile(
             f"no {CONFIG_NAME} here or in a folder above\n"
-            f"  where     {os.getcwd()}\n"
+            f"  where     {os.path.abspath(start)}\n"
             f'  fix       make a {CONFIG_NAME} that names a model: models: {{tiny: {{model_ref: "file:models/tiny.gguf"}}}}'
         )
     return path
@@ -57,6 +59,9 @@ def doit_config_here() -> dict[str, Any]:
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
         os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        told = storage_error("the state folder can't be used", state, error)
+        raise InvalidDodoFile(str(told)) from told
     except ProvisionError as error:
         raise InvalidDodoFile(str(error)) from error
     return {**config, "backend": "models", "dep_file": os.path.join(folder, "doit.db")}
@@ -86,6 +91,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     """What `doit provision` runs: the project's own graph, our tasks, and the models that were asked for."""
 
     session: Session
+    _found: Shortcut | None
+    _config_path: str
 
     def __init__(self, inner: TaskLoader2, named: list[str], rules: Rules, progress: Progress, *, short: bool) -> None:
         super().__init__()
@@ -98,50 +105,60 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self.config, self.cmd_names = inner.config, inner.cmd_names
 
     def setup(self, opt_values: Any) -> None:
-        """Let the project's loader set up; without a `dodo.py` ours takes its place."""
-        is_default = type(self._inner) is DodoTaskLoader and opt_values["dodoFile"] == "dodo.py"
-        if is_default and not os.path.exists(os.path.join(opt_values["cwdPath"] or "", "dodo.py")):
-            if opt_values["cwdPath"]:
-                os.chdir(opt_values["cwdPath"])
+        """Take back what is not confirmed, then let the project's loader set up; without a `dodo.py` ours takes its place.
+
+        Nothing comes before that: a mistake in `dodo.py` or a full disk under doit's own state would end the run.
+        """
+        dodo = opt_values.get("dodoFile") or ""  # other loaders have no such options
+        folder = opt_values.get("cwdPath") or os.path.dirname(dodo) or "."
+        is_default = type(self._inner) is DodoTaskLoader and dodo == "dodo.py"
+        self._alone = is_default and not os.path.exists(os.path.join(folder, "dodo.py"))
+        self._config_path = config_here(folder)
+        self._found = look(self._config_path) if self._short else None
+        if self._found is None or self._found.left or not self._alone:
+            self._begin()
+        if self._alone:
+            os.chdir(folder)
             self._inner = ModelsLoader()
             self._inner.config, self._inner.cmd_names = self.config, self.cmd_names
-            self._alone = True
         self._inner.setup(opt_values)
         self._options = opt_values
 
     def load_doit_config(self) -> dict[str, Any]:
-        """Return the project's settings, after taking back what is not confirmed.
-
-        Nothing comes before that, not even the opening of doit's own state: a full disk there would end the run.
-        """
-        try:
-            settings = dict(self._inner.load_doit_config())
-        except InvalidDodoFile:  # no state of doit: nothing can be compared, and the sweep comes first all the same
-            self._short = False
-            self._begin()
-            raise
+        """Return the project's settings."""
+        settings = dict(self._inner.load_doit_config())
         given: set[str] = getattr(self._options, "_non_default_keys", set())
         self.dep_file = self._options["dep_file"]
         if "dep_file" not in given:
             self.dep_file = settings.get("dep_file", self.dep_file)
-        self._begin()
+        if self._found is not None:
+            self._trust_or_look(self._found)
         # Without our state file where there is a dodo.py: two state files would run the project's own tasks twice.
         return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
 
+    def _trust_or_look(self, found: Shortcut) -> None:
+        """End the run if nothing is left to do; look at what was to be omitted if doit forgot what it did."""
+        if found.doit == doit_state(self._config_path, self.dep_file):
+            if self._alone and not found.left:
+                raise NothingToDo(len(found.same))
+            return
+        if not hasattr(self, "session"):
+            self._begin()
+        omitted, self.session.omitted = self.session.omitted, frozenset()
+        self.session.sweep(omitted, orphans=False)
+
     def _begin(self) -> None:
         """Open the session and sweep; of what the snapshot says is current, nothing is asked."""
-        config_path = config_here()
-        found = look(config_path, self.dep_file) if self._short else None
-        if found is not None and not found.left and self._alone:
-            raise NothingToDo(len(found.same))
         from model_provisioner.plugin.session import begin
 
-        self.session = begin(config_path, rules=self._rules, progress=self._progress)
+        self.session = begin(self._config_path, rules=self._rules, progress=self._progress)
         entries = self.session.work.config.entries
-        if found is not None:
-            self.session.omitted = frozenset(found.same) & entries.keys()
-        asked = [name for name in self._named or entries if name in entries and name not in self.session.omitted]
-        self.session.sweep(asked, orphans=not self._named)
+        if self._found is not None:
+            self.session.omitted = frozenset(self._found.same) & entries.keys()
+        # A task or a target may need any model.
+        asked = self._named if self._named and entries.keys() >= set(self._named) else entries
+        orphans = not self._named or BASENAME in self._named
+        self.session.sweep([name for name in asked if name not in self.session.omitted], orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
@@ -189,6 +206,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         if omitted:
             self.session.sweep(self.session.omitted, orphans=False)
             self.session.omitted = frozenset()
+        self.session.awaited.update(remade)
         for name in remade:
             self.session.look_again(name)
         return bool(omitted)

@@ -23,7 +23,7 @@ def model_of(task: str) -> tuple[str, str] | None:
 
 def find_config(start: str) -> str | None:
     """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
-    folder = os.path.abspath(start)
+    folder = os.path.realpath(start)
     while True:
         path = os.path.join(folder, CONFIG_NAME)
         if os.path.lexists(path):

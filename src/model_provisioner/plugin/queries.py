@@ -41,6 +41,7 @@ class ModelList(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print a table, or a JSON list of rows."""
+        _expect_no_names(self.name, pos_args)
         from model_provisioner.artifacts.catalog import Catalog
         from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import printable
@@ -146,6 +147,7 @@ class ModelSchema(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the schema; it is JSON with and without `--json`."""
+        _expect_no_names(self.name, pos_args)
         from model_provisioner.models.schema import json_schema
 
         return _print_json(json_schema())
@@ -166,8 +168,16 @@ def _project_root(*, required: bool = True) -> Any:
     return None if path is None else os.path.dirname(path)
 
 
+def _expect_no_names(command: str, names: list[str]) -> None:
+    from model_provisioner.errors import InputError
+
+    if names:
+        raise InputError(f"{command} takes no names", found=" ".join(names), fix=f"see `doit help {command}`")
+
+
 def _table(rows: Iterable[Model]) -> str:
     """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
+    from model_provisioner.errors import printable
     from model_provisioner.sizes import human
 
     lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")]
@@ -175,16 +185,11 @@ def _table(rows: Iterable[Model]) -> str:
         facts = row.metadata
         kind = " ".join(filter(None, (facts.architecture, facts.quantization))) if facts else ""
         digest = (row.digest or "").partition(":")[2][:12]
-        lines.append(
-            (
-                row.name,
-                row.lifecycle,
-                row.outcome or "-",
-                "-" if row.size is None else human(row.size),
-                kind[:16],
-                digest,
-            )
-        )
+        size = "-" if row.size is None else human(row.size)
+        lines.append((printable(row.name), row.lifecycle, row.outcome or "-", size, printable(kind)[:16], digest))
+    rest = sum(max(len(line[column]) for line in lines) for column in range(1, 6)) + 10
+    longest = max(20, 80 - rest)
+    lines = [(line[0] if len(line[0]) <= longest else f"{line[0][: longest - 1]}…", *line[1:]) for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     aligns = "<<<><<"
     return "\n".join(

@@ -13,7 +13,7 @@ from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.snapshot import Snapshot, parse, render
 from model_provisioner.artifacts.state import project_folder
 from model_provisioner.errors import ProvisionError, StorageError
-from model_provisioner.plugin.shortcut import NAME, key_of
+from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.tasks.resolve import resolve
 
 if TYPE_CHECKING:
@@ -47,11 +47,14 @@ def remember(session: Session, dep_file: str | None) -> None:
         if seen is not None:
             files[name] = seen
     work.close()  # what SQLite still has to move into its files changes how they look
-    key = key_of(work.config.path, work.state, dep_file)
+    key = key_of(work.config.path, work.state)
     if key is None:
         return
+    doit = doit_state(work.config.path, dep_file)
     left = len(work.config.entries) - len(files)
-    snapshot = Snapshot(key=key, links=work.config.links, names=list(files), files=list(files.values()), left=left)
+    snapshot = Snapshot(
+        key=key, links=work.config.links, names=list(files), files=list(files.values()), doit=doit, left=left
+    )
     with contextlib.suppress(StorageError):
         write_atomically(path, render(snapshot))
 
@@ -87,4 +90,5 @@ def _seen(session: Session, entry: Entry, files: FileSet, settled: Collection[Id
         if work.written.get(path, now) != now:
             return None
         seen.append((path, *now))
-    return seen
+    # The file holds 64 bits of a time: until the year 2262.
+    return None if any(abs(time) >> 63 for _, *_, mtime, ctime in seen for time in (mtime, ctime)) else seen

@@ -20,6 +20,7 @@ from model_provisioner.tasks.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from model_provisioner.errors import StorageError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
     from model_provisioner.tasks.rules import Rules
@@ -48,6 +49,12 @@ class Session:
     """What this run verified and handed off, by entry."""
     orphans: list[str] = field(default_factory=list)
     """The artifacts that this run removed because no entry claims them."""
+    trouble: list[StorageError] = field(default_factory=list)
+    """What kept others from being removed."""
+    awaited: set[str] = field(default_factory=set)
+    """The entries whose models other tasks of this run may make."""
+    warns: bool = True
+    """Whether a step has to say itself what the reporter does not."""
     _known: dict[str, list[Reason]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,7 +76,12 @@ class Session:
             if found.withdrawn:
                 self.withdrawn.add(name)
         if orphans:
-            self.orphans = withdraw_orphans(self.work)
+            self.orphans, self.trouble = withdraw_orphans(self.work)
+
+    def sweep_again(self) -> None:
+        """Take back the handoffs of models that other tasks may have changed, and that no verify step looked at since."""
+        if left := self.awaited - self.asked.keys():
+            self.sweep(left, orphans=False)
 
     @property
     def current(self) -> list[str]:

@@ -30,9 +30,11 @@ class Shortcut:
     """Current: nothing that they depend on moved."""
     left: int
     """How many others there are."""
+    doit: str
+    """How doit's own state looked: see `doit_state`."""
 
 
-def look(config_path: str, dep_file: str | None) -> Shortcut | None:
+def look(config_path: str) -> Shortcut | None:
     """Compare the project of a configuration with its snapshot; None where there is none that says anything."""
     state = state_folder()
     root = os.path.dirname(config_path)
@@ -44,31 +46,39 @@ def look(config_path: str, dep_file: str | None) -> Shortcut | None:
         return None
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         return None  # the long way tells
-    key = key_of(config_path, state, dep_file)
+    key = key_of(config_path, state)
     found = None if key is None else compare(data, key)
     return None if found is None else Shortcut(*found)
 
 
-def key_of(config_path: str, state: str, dep_file: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return what stands for all that decides what is to be done, but the files of the entries."""
+def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return what stands for all that decides what is to be done, but the files of the entries and doit's state."""
     root = os.path.dirname(config_path)
     try:
         with open(config_path, "rb") as file:
             source = file.read(64 << 20)
     except OSError:
         return None
-    records = [os.path.join(project_folder(state, root), "build.db")]
-    if dep_file is not None:
-        records += [os.path.join(root, dep_file) + suffix for suffix in ("", "-wal", ".db", ".dat", ".dir", ".pag")]
+    build = os.path.join(project_folder(state, root), "build.db")
     parts = [
         __version__,
         config_path,
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         hashlib.sha256(source).hexdigest(),
-        *(f"{path} {_identity(path)}" for path in records),
+        f"{build} {_identity(build)}",
         f"catalog {_catalog_change(state, root)}",
     ]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def doit_state(config_path: str, dep_file: str | None) -> str:
+    """Return what stands for the file in which doit keeps its state, whatever its backend makes of that name.
+
+    `doit forget` moves it, and so does a run: then doit has to be asked.
+    """
+    path = os.path.join(os.path.dirname(config_path), dep_file or "")
+    parts = [f"{path}{suffix} {_identity(path + suffix)}" for suffix in ("", "-wal", ".db", ".dat", ".dir", ".pag")]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
@@ -131,6 +132,12 @@ def _fetch(run: Session, entry: Entry) -> dict[str, object]:
 
 def _verify(run: Session, entry: Entry) -> dict[str, object]:
     found = verify(run.work, entry)
+    if run.warns and found.outcome == "fail":
+        sys.stderr.write(f"WARNING: {found.mismatch()}\n  note      strict_verification is false: it is handed off\n")
+    elif run.warns and found.outcome == "warn":
+        sys.stderr.write(
+            f'warning: {entry.name}: no digest is expected; to pin it: expected_digest: "{found.digest}"\n'
+        )
     return {"outcome": found.outcome, "how": found.how, "size": found.size, "digest": str(found.digest)}
 
 
@@ -169,7 +176,7 @@ def _withdraw(config_path: str) -> TaskError | None:
         run.sweep(list(run.asked), orphans=True)
     except StorageError as error:
         return TaskError(str(error))
-    return None
+    return TaskError(str(run.trouble[0])) if run.trouble else None
 
 
 def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import ChangingModelError, PolicyChangedError
+from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
@@ -50,6 +50,9 @@ def hand_off(work: Workspace, entry: Entry) -> bool:
             work.verified.pop(entry.name, None)
         except PolicyChangedError:
             set_state(work, entry, "Pending")
+            raise
+        except ProvisionError as trouble:
+            fail(work, entry, trouble)
             raise
     error = ChangingModelError(
         "the model keeps changing after it was verified",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.state import ensure_state_folder
 from model_provisioner.errors import OccupiedError, StorageError
 from model_provisioner.tasks.current import confirmed, reasons
-from model_provisioner.tasks.withdraw import set_state, withdraw_handoff
+from model_provisioner.tasks.withdraw import set_state, withdraw_handoff, withdraw_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +30,11 @@ class Swept:
 def sweep(work: Workspace, entries: Iterable[Entry]) -> dict[str, Swept]:
     """Take back the handoffs of `entries` that can't be confirmed; return what was found, by entry.
 
-    Raises `StorageError` where the records can't be read or believed; then no handoff stays that was not confirmed before that.
+    Raises `StorageError` where the records can't be read or believed; then no handoff stays that was not confirmed before
+    that, and none that no entry claims.
     """
     found: dict[str, Swept] = {}
-    trouble: StorageError | None = None
+    trouble: Exception | None = None
     try:
         ensure_state_folder(work.state)
     except StorageError as error:
@@ -43,11 +44,13 @@ def sweep(work: Workspace, entries: Iterable[Entry]) -> dict[str, Swept]:
             try:
                 found[entry.name] = _look(work, entry)
                 continue
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
                 trouble = error
         with contextlib.suppress(StorageError, OccupiedError):
             withdraw_handoff(work, entry)
     if trouble is not None:
+        with contextlib.suppress(StorageError):
+            withdraw_orphans(work)
         raise trouble
     return found
 

@@ -25,14 +25,22 @@ if TYPE_CHECKING:
 def withdraw(work: Workspace, path: str) -> bool:
     """Remove a file that we wrote, durably; return whether it was there."""
     with _locked_if_possible(work, path):
-        return remove_durably(path)
+        return _remove(work, path)
 
 
 def withdraw_handoff(work: Workspace, entry: Entry) -> bool:
     """Remove the entry's handoff, durably; return whether it was there. Raises as `check_place` does."""
     with _locked_if_possible(work, entry.handoff):
         check_place(work, entry)
-        return remove_durably(entry.handoff)
+        return _remove(work, entry.handoff)
+
+
+def _remove(work: Workspace, path: str) -> bool:
+    removed = remove_durably(path)
+    if removed:
+        with contextlib.suppress(StorageError):
+            work.ledger.forget(path)  # what somebody puts there from now on is not ours
+    return removed
 
 
 @contextlib.contextmanager
@@ -65,32 +73,51 @@ def check_place(work: Workspace, entry: Entry) -> None:
 
 def has_orphans(work: Workspace) -> bool:
     """Tell whether there are artifacts or catalog rows of this configuration that no entry claims any more."""
-    return bool(_orphans(work) != (set(), set()))
+    names = _rows(work).keys() - work.config.entries.keys()
+    return bool(names or _orphaned_artifacts(work))
 
 
-def withdraw_orphans(work: Workspace) -> list[str]:
-    """Remove the artifacts and rows that no entry claims; return the artifacts that were still there."""
-    artifacts, names = _orphans(work)
-    removed = []
-    for path in sorted(artifacts):
-        if withdraw(work, path):
-            removed.append(path)
-        work.ledger.forget(path)
-    if names:
-        work.catalog.remove(work.config.root, sorted(names))
-    return removed
+def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
+    """Remove the artifacts and rows that no entry claims.
+
+    Return the artifacts that were still there, and what kept others from being removed.
+    """
+    removed: list[str] = []
+    trouble: list[StorageError] = []
+    for path in sorted(_orphaned_artifacts(work)):
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                work.ledger.forget(path)  # a folder is none of ours
+            elif withdraw(work, path):
+                removed.append(path)
+            else:
+                work.ledger.forget(path)
+        except StorageError as error:
+            trouble.append(error)
+    try:
+        if names := _rows(work).keys() - work.config.entries.keys():
+            work.catalog.remove(work.config.root, sorted(names))
+    except StorageError as error:
+        trouble.append(error)
+    return removed, trouble
 
 
-def _orphans(work: Workspace) -> tuple[set[str], set[str]]:
-    """Return the artifacts and the names of rows that no entry claims."""
-    entries = work.config.entries
-    claimed = {entry.handoff for entry in entries.values()}
-    claimed.update(work.sha256_target(entry) for entry in entries.values())
-    rows = work.catalog.handoffs(work.config.root, work.config.path)
-    # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
-    unclaimed = {path for path in rows.values() if path is not None} - claimed
-    handoffs = {path for path in unclaimed if is_handoff(read_if_there(path) or b"")}
-    return (work.ledger.artifacts() - claimed) | handoffs, rows.keys() - entries.keys()
+def _orphaned_artifacts(work: Workspace) -> set[str]:
+    entries = work.config.entries.values()
+    claimed = {entry.handoff for entry in entries}
+    claimed.update(work.sha256_target(entry) for entry in entries)
+    found: set[str] = set()
+    with contextlib.suppress(StorageError):
+        found = work.ledger.artifacts() - claimed
+    with contextlib.suppress(StorageError):
+        # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
+        unclaimed = {path for path in _rows(work).values() if path is not None} - claimed
+        found |= {path for path in unclaimed if is_handoff(read_if_there(path) or b"")}
+    return found
+
+
+def _rows(work: Workspace) -> dict[str, str | None]:
+    return work.catalog.handoffs(work.config.root, work.config.path)
 
 
 def pend(work: Workspace, entry: Entry) -> None:
@@ -118,7 +145,7 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
         except StorageError as found:
             trouble = trouble or found
     if trouble is not None and trouble is not error:
-        what = f"{error.what}; and {trouble.what}"
+        what = trouble.what if trouble.what == error.what else f"{error.what}; and {trouble.what}"
         raise StorageError(
             what, where=trouble.where, expected=trouble.expected, found=trouble.found, fix=trouble.fix
         ) from error
