@@ -21,6 +21,8 @@ class Ledger:
 
     def __init__(self, folder: str, config: str, *, database: type[Database] = Database) -> None:
         self._config = to_column(config)
+        self._recorded: set[str] = set()
+        """What this object recorded itself."""
         self._database = database(
             os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
         )
@@ -34,12 +36,14 @@ class Ledger:
         """Tell whether any configuration of the project wrote the file at `path`."""
         return bool(self._database.query("SELECT 1 FROM artifact WHERE path = ?", (to_column(str(path)),)))
 
-    def record(self, path: str) -> None:
-        """Note that the file at `path` is about to be written."""
-        values = (to_column(path), self._config)
-        if not self._database.query("SELECT 1 FROM artifact WHERE path = ? AND config = ?", values):
+    def record(self, *paths: str) -> None:
+        """Note, in one transaction, that the files at `paths` are about to be written."""
+        if new := [path for path in paths if path not in self._recorded]:
             with self._database.transaction() as connection:
-                connection.execute("REPLACE INTO artifact VALUES (?, ?)", values)
+                connection.executemany(
+                    "REPLACE INTO artifact VALUES (?, ?)", [(to_column(path), self._config) for path in new]
+                )
+            self._recorded.update(new)
 
     def close(self) -> None:
         """Close the file."""
@@ -47,5 +51,6 @@ class Ledger:
 
     def forget(self, path: str) -> None:
         """Note that the file at `path` is gone."""
+        self._recorded.discard(path)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM artifact WHERE path = ?", (to_column(path),))

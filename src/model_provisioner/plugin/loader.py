@@ -112,12 +112,13 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         dodo = opt_values.get("dodoFile") or ""  # other loaders have no such options
         folder = opt_values.get("cwdPath") or os.path.dirname(dodo) or "."
         is_default = type(self._inner) is DodoTaskLoader and dodo == "dodo.py"
-        self._alone = is_default and not os.path.exists(os.path.join(folder, "dodo.py"))
+        by_itself = type(self._inner) is ModelsLoader
+        self._alone = by_itself or (is_default and not os.path.exists(os.path.join(folder, "dodo.py")))
         self._config_path = config_here(folder)
         self._found = look(self._config_path) if self._short else None
         if self._found is None or self._found.left or not self._alone:
             self._begin()
-        if self._alone:
+        if self._alone and not by_itself:
             os.chdir(folder)
             self._inner = ModelsLoader()
             self._inner.config, self._inner.cmd_names = self.config, self.cmd_names

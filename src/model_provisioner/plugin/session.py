@@ -53,6 +53,8 @@ class Session:
     """What kept others from being removed."""
     awaited: set[str] = field(default_factory=set)
     """The entries whose models other tasks of this run may make."""
+    did: set[str] = field(default_factory=set)
+    """The entries that a step was done for."""
     warns: bool = True
     """Whether a step has to say itself what the reporter does not."""
     _known: dict[str, list[Reason]] = field(default_factory=dict)
@@ -89,7 +91,9 @@ class Session:
         return [name for name, found in self._known.items() if not found]
 
     def is_current(self, name: str, step: Step) -> bool:
-        """Tell whether a step of an entry need not be done."""
+        """Tell whether a step of an entry need not be done. What follows a step that this run did is done without a look."""
+        if step != "verify" and name in self.did:
+            return False
         with self._lock:
             if (found := self._known.get(name)) is None:
                 found = self._known[name] = reasons(self.work, self.entry(name))

@@ -122,6 +122,7 @@ def _step(step: Step | str, config_path: str, name: str) -> dict[str, object] | 
     except ProvisionError as error:
         return TaskFailed(str(error))
     finally:
+        run.did.add(name)
         run.look_again(name)
 
 

@@ -1,0 +1,113 @@
+"""The short way, through doit's command line: when it is taken, and when it must not be."""
+
+import os
+
+import pytest
+
+from tests.support.project import DODO, settle
+
+HANDOFF = '"{runtime_dir}/engines/{name}.json"'
+
+
+@pytest.fixture
+def current(project):
+    """A project of two models, after a run."""
+    text = f"defaults: {{handoff: {HANDOFF}}}\nmodels:\n"
+    for name in "ab":
+        project.add_tiny(f"{name}.gguf")
+        text += f"  {name}: {{model_ref: {name}.gguf}}\n"
+    project.models(text)
+    settle()
+    project.provision()
+    return project
+
+
+def took_the_short_way(project, *args):
+    """Tell whether a run came out well without parsing the configuration."""
+    project.write("trap/yaml/__init__.py", "raise SystemExit('yaml was imported')\n")
+    project.environ["PYTHONPATH"] = str(project.root / "trap")
+    try:
+        answer = project.provision(*args, code=None)
+    finally:
+        del project.environ["PYTHONPATH"]
+    assert answer.code == 0 or "yaml was imported" in answer.all
+    return answer.code == 0
+
+
+def test_a_run_with_nothing_to_do_is_short(current):
+    assert took_the_short_way(current)
+    assert "2 models: 2 current" in current.provision().out
+    current.provision("-o", "report")
+    assert "2 models: 2 current" in (current.root / "report").read_text()
+
+
+@pytest.mark.parametrize("options", [["--full"], ["--require-digest"], ["a"], ["-r", "console"], ["-a"]])
+def test_other_runs_are_not(current, options):
+    assert not took_the_short_way(current, *options)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: os.utime(p.root / "a.gguf"),
+        lambda p: (p.root / "a.gguf").unlink(),
+        lambda p: (p.root / ".runtime/engines/a.json").unlink(),
+        lambda p: p.write(".runtime/engines/a.json", "edited"),
+        lambda p: (p.root / ".runtime/digests/a.sha256").unlink(),
+        lambda p: p.models((p.root / "models.yaml").read_text() + "# comment\n"),
+        lambda p: (p.state / "catalog.db").unlink(),
+        lambda p: [path.unlink() for path in p.state.glob("projects/*/build.db")],
+        lambda p: [path.unlink() for path in p.state.glob("projects/*/doit.db")],
+        lambda p: [path.unlink() for path in p.state.glob("projects/*/snapshot")],
+        lambda p: [path.write_bytes(b"x") for path in p.state.glob("projects/*/snapshot")],
+        lambda p: p.environ.update(MODEL_PROVISIONER_CACHE_DIR="/elsewhere"),
+        lambda p: p.doit("forget", "--all"),
+    ],
+)
+def test_whatever_moves_ends_it_and_the_run_after_is_short_again(current, edit):
+    current.write("pyproject.toml", '[tool.doit]\nloader = "models"\n')
+    current.provision()
+    assert took_the_short_way(current)
+    edit(current)
+    assert not took_the_short_way(current)
+    settle()
+    current.provision(code=None)
+    if (current.root / "a.gguf").exists():
+        current.provision()
+        assert took_the_short_way(current)
+
+
+def test_only_what_moved_is_done(current):
+    os.utime(current.root / "a.gguf", (1e9, 1e9))
+    settle()
+    answer = current.provision()
+    assert "2 models: 1 done, 1 current" in answer.out
+    assert "  b  " not in answer.out
+    assert took_the_short_way(current)
+
+
+def test_a_failing_model_is_told_on_every_run(current):
+    current.write("a.gguf", b"broken")
+    for _ in range(2):
+        assert "2 models: 1 current, 1 failed" in current.provision(code=1).out
+
+
+def test_tasks_of_the_project_that_need_an_omitted_one_do_not_stumble(current):
+    current.write(
+        "dodo.py",
+        DODO
+        + "def task_after():\n    return {'actions': ['touch after'], 'task_dep': ['models:handoff:a']}\n"
+        + "def task_later():\n    return {'actions': ['touch later'], 'task_dep': ['after']}\n"
+        + "def task_report():\n    return {'actions': ['touch report'], 'file_dep': ['.runtime/engines/a.json']}\n",
+    )
+    current.provision()
+    assert "2 models: 2 current" in current.provision().out
+    assert not (current.root / "after").exists()
+    current.doit("run", "later", "report")
+    assert (current.root / "later").exists()
+
+
+def test_a_state_folder_that_others_may_write_is_not_believed(current):
+    os.chmod(current.state, 0o777)
+    current.provision(code=2)
+    assert current.handoff("a") is None
