@@ -56,6 +56,8 @@ def test_other_runs_are_not(current, options):
         lambda p: (p.root / ".runtime/digests/a.sha256").unlink(),
         lambda p: p.models((p.root / "models.yaml").read_text() + "# comment\n"),
         lambda p: (p.state / "catalog.db").unlink(),
+        lambda p: (p.state / "memo.db").unlink(),
+        lambda p: (p.state / "memo.db").write_bytes((p.state / "memo.db").read_bytes()[:100]),
         lambda p: [path.unlink() for path in p.state.glob("projects/*/build.db")],
         lambda p: [path.unlink() for path in p.state.glob("projects/*/doit.db")],
         lambda p: [path.unlink() for path in p.state.glob("projects/*/snapshot")],

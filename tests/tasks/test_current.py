@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from doit.doit_cmd import DoitMain
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -256,7 +256,9 @@ class ProjectMachine(RuleBasedStateMachine):
 
 
 TestProject = pytest.mark.slow(ProjectMachine.TestCase)
-TestProject.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
+TestProject.settings = settings(
+    deadline=None, max_examples=40, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "snapshot"
+SQLITE_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         hashlib.sha256(source).hexdigest(),
         f"{build} {_identity(build)}",
+        f"memo {_memo(state)}",
         f"catalog {_catalog_change(state, root)}",
     ]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
@@ -88,6 +90,15 @@ def _identity(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _memo(state: str) -> tuple[int, int] | None:
+    """Return which memo there is: it moves with every model of every project, but a new one knows nothing of this."""
+    try:
+        found = os.stat(os.path.join(state, "memo.db"))
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_size >= SQLITE_PAGE else None
 
 
 def _catalog_change(state: str, root: str) -> int | None:
