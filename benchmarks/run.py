@@ -1,6 +1,6 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
-python benchmarks/run.py [--models 1 100 10000] [--pairs 5]
+python benchmarks/run.py [--models 1 100 10000] [--large 2048] [--pairs 5]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from large import Large
 from projects import PlainDoit, Project
 
 if TYPE_CHECKING:
@@ -57,16 +58,28 @@ def many_models(count: int, repeats: int, folder: Path) -> None:
     row(f"no-op, {models}", f"doit, {3 * count:,} empty tasks, no-op", measured, f"{memory / 1e6:.0f} MB")
 
 
+def large_file(size: int, repeats: int, folder: Path) -> None:
+    """Measure the reading of one large file against its limits."""
+    large = Large(folder, size)
+    words = f"{size / 1e9:.1f} GB"
+    row(f"SHA-256 and fingerprint of {words}", "SHA-256 alone, no reading", pairs(repeats, large.both, large.sha256))
+    row(f"fingerprint of {words}", "a one-thread read loop", pairs(repeats, large.fingerprint, large.read))
+
+
 def main() -> None:
     """Run them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, nargs="*", default=[1, 100, 10_000], help="how many models")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--large", type=int, default=2048, help="MiB of the large file; 0 for none")
     options = parser.parse_args()
     print("| what | ours | against | theirs | ratio | |\n|---|---|---|---|---|---|")
     for count in options.models:
         with tempfile.TemporaryDirectory() as folder:
             many_models(count, options.pairs, Path(folder))
+    if options.large:
+        with tempfile.TemporaryDirectory() as folder:
+            large_file(options.large << 20, options.pairs, Path(folder))
 
 
 if __name__ == "__main__":
