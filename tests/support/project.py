@@ -60,10 +60,7 @@ class Project:
             [sys.executable, "-m", "doit", *args],
             cwd=cwd or self.root,
             env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
         )
 
     def doit(self, *args: str, cwd: str | Path | None = None, code: int | None = 0) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -44,12 +45,27 @@ class Bar:
                 self._bar.total = max(self._total, self._done)
                 self._bar.update(count)
             elif time.monotonic() - self._since > BAR_AFTER_SECONDS:
-                from tqdm import tqdm
+                self._bar = self._appear()
 
-                self._bar = tqdm(
-                    total=self._total, initial=self._done, unit="B", unit_scale=True, desc="verifying", leave=False,
-                    file=sys.stderr, dynamic_ncols=True,
-                )  # fmt: skip
+    def _appear(self) -> Any:
+        from tqdm import tqdm
+
+        try:
+            size = os.get_terminal_size(sys.stderr.fileno())
+        except OSError:
+            size = os.terminal_size((0, 0))
+        # Some terminals, of containers for instance, do not know their size: tqdm would show nothing.
+        width = {"dynamic_ncols": True} if size.columns and size.lines else {"ncols": 79, "nrows": 24}
+        return tqdm(
+            total=self._total,
+            initial=self._done,
+            unit="B",
+            unit_scale=True,
+            desc="verifying",
+            leave=False,
+            file=sys.stderr,
+            **width,
+        )
 
     @contextmanager
     def aside(self) -> Iterator[None]:
