@@ -339,7 +339,7 @@ def test_machine_readable_output(tiny):
     }
 
 
-# ---- what a fresh eye found
+# ---- the promise, when something else goes wrong
 
 
 def test_a_handoff_goes_when_the_task_that_makes_its_model_fails(tiny):
