@@ -16,7 +16,7 @@ from model_provisioner.models.reference import HubRef, LocalRef, ModelRef
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
 from model_provisioner.tasks.resolve import resolve
-from model_provisioner.tasks.verify import examine
+from model_provisioner.tasks.verify import Asked, examine
 from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
@@ -95,13 +95,15 @@ class ModelProvisioner:
             files = resolve(ref)
             if any(self._memo.known(member.path) is None for member in files.members):
                 self._set_state(name, "Pending", outcome=None, reason=None)
-            found = examine(ref, files, expected, self._memo.digest)
+            (found,) = examine([Asked(ref, files, expected)], self._memo.digests)
+            if isinstance(found, ProvisionError):
+                raise found
         except ProvisionError as error:
             if self._catalog.get(NO_PROJECT, name) is not None:
                 self._set_state(name, "Failed", outcome="error", reason=str(error))
             raise
         row = describe(found, project=NO_PROJECT, name=name)
-        register(self._catalog, replace(row, id=name, revision=_revision(known_as)))
+        register(self._catalog, [replace(row, id=name, revision=_revision(known_as))])
         if found.outcome == "fail":
             raise found.mismatch()
         return ResolvedModel(name, Path(found.files.path))

@@ -125,7 +125,7 @@ def test_a_file_at_rest_for_two_seconds_is_trusted(memo, model):
 def test_a_full_digest_asks_no_memo(memo, model, settled):
     ask(memo, model)
     reads = Reads()
-    assert memo.digest_in_full(str(model), reads).how == "hashed"
+    assert memo.digests_in_full([str(model)], reads)[0].how == "hashed"
     assert reads.bytes == model.stat().st_size
 
 

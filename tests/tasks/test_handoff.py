@@ -24,12 +24,20 @@ def work(tmp_path) -> Workspace:
     shutil.copy(TINY, tmp_path / "tiny.gguf")
     (tmp_path / "models.yaml").write_text(ONE)
     work = open_workspace(str(tmp_path / "models.yaml"))
-    verify_and_register(work, work.config.entries["tiny"])
+    verify_and_register(work, [work.config.entries["tiny"]])
     return work
 
 
 def entry(work):
     return work.config.entries["tiny"]
+
+
+def handed_off(work) -> bool:
+    """Hand the entry off; return whether its bytes changed, or raise what kept it from being written."""
+    (result,) = hand_off(work, [entry(work)]).values()
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def written(work) -> dict | None:
@@ -38,9 +46,9 @@ def written(work) -> dict | None:
 
 
 def test_what_was_verified_is_written_once(work):
-    assert hand_off(work, entry(work)) is True
+    assert handed_off(work) is True
     assert written(work)["metadata"]["digest"]["value"] == SHA
-    assert hand_off(work, entry(work)) is False
+    assert handed_off(work) is False
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def test_what_was_verified_is_written_once(work):
 def test_a_policy_that_changed_since_the_start_is_not_acted_on(work, text):
     Path(work.config.path).write_text(text)
     with pytest.raises(PolicyChangedError) as caught:
-        hand_off(work, entry(work))
+        handed_off(work)
     assert str(caught.value) == (
         "the policy of tiny changed while the model was verified\n"
         f"  where     {work.config.path}\n"
@@ -75,7 +83,7 @@ def test_a_policy_that_changed_since_the_start_is_not_acted_on(work, text):
 def test_a_configuration_that_is_gone_is_not_acted_on(work):
     os.unlink(work.config.path)
     with pytest.raises(PolicyChangedError):
-        hand_off(work, entry(work))
+        handed_off(work)
     assert written(work) is None
 
 
@@ -84,14 +92,14 @@ def test_a_configuration_that_is_gone_is_not_acted_on(work):
 )
 def test_an_edit_that_changes_no_policy_of_the_entry_is_no_matter(work, text):
     Path(work.config.path).write_text(text)
-    assert hand_off(work, entry(work)) is True
+    assert handed_off(work) is True
 
 
 def test_a_model_that_moved_since_is_verified_again(work, tmp_path):
     data = bytearray(TINY.read_bytes())
     data[-1] ^= 1
     (tmp_path / "tiny.gguf").write_bytes(data)
-    assert hand_off(work, entry(work)) is True
+    assert handed_off(work) is True
     assert written(work)["metadata"]["digest"]["value"] == hashlib.sha256(data).hexdigest()
     assert work.catalog.get(str(tmp_path), "tiny").digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
 
@@ -108,7 +116,7 @@ def test_a_model_that_moves_each_time_is_an_error_after_three_tries(work, tmp_pa
 
     monkeypatch.setattr(provision, "publish", publish)
     with pytest.raises(ChangingModelError) as caught:
-        hand_off(work, entry(work))
+        handed_off(work)
     assert len(tries) == 3
     assert caught.value.what == "the model keeps changing after it was verified"
     assert written(work) is None
@@ -123,7 +131,7 @@ def test_another_file_in_the_handoffs_place_is_left_alone(work, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(OccupiedError) as caught:
-        hand_off(work, entry(work))
+        handed_off(work)
     assert str(caught.value) == (
         "the place of the handoff of tiny is taken\n"
         f"  where     {path}\n"
@@ -138,9 +146,9 @@ def test_the_original_tools_handoff_and_one_edited_by_hand_are_replaced(work):
     path = Path(entry(work).handoff)
     path.parent.mkdir(parents=True)
     path.write_text('{"model": {"id": "local:/x", "path": "/x"}}')
-    assert hand_off(work, entry(work)) is True
+    assert handed_off(work) is True
     path.write_text("edited")
-    assert hand_off(work, entry(work)) is True
+    assert handed_off(work) is True
     assert written(work)["schema_version"] == 1
 
 

@@ -1,9 +1,8 @@
-"""Verifying: splits, folders, expected digests of each kind, many files on all cores."""
+"""Verifying: splits, folders, expected digests of each kind."""
 
 import hashlib
 import os
 import shutil
-import threading
 import time
 
 import pytest
@@ -12,7 +11,6 @@ from model_provisioner.artifacts import memo
 from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
 from model_provisioner.tasks import verify
 from model_provisioner.tasks.provision import provision
-from model_provisioner.tasks.verify import on_all_cores
 from model_provisioner.tasks.workspace import Rules, open_workspace
 
 
@@ -126,31 +124,6 @@ def test_recheck_sha256_trusts_no_fingerprint(folder):
     assert run(folder, one("set/b")).how == "xxh3"
     os.utime(folder / "set/b", (2e9, 2e9))
     assert run(folder, "recheck: sha256\n" + one("set/b")).how == "hashed"
-
-
-# ---- on all cores
-
-
-def test_results_come_in_the_order_of_the_items():
-    assert on_all_cores(lambda item: item * 2, range(100)) == list(range(0, 200, 2))
-    assert on_all_cores(str, []) == []
-
-
-def test_one_item_is_done_by_the_thread_that_asks():
-    assert on_all_cores(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
-
-
-def test_the_first_error_is_raised_and_ends_the_work():
-    done = []
-
-    def work(item):
-        if item == 1:
-            raise ValueError("one")
-        done.append(item)
-
-    with pytest.raises(ValueError, match="^one$"):
-        on_all_cores(work, range(10_000))
-    assert len(done) < 9_999
 
 
 def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is_read(folder, monkeypatch):

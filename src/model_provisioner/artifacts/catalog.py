@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +17,13 @@ from model_provisioner.artifacts.database import (
     Database,
     ReadOnlyDatabase,
     from_column,
+    in_chunks,
     to_column,
 )
 from model_provisioner.artifacts.facts import Facts, from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Lifecycle = Literal["Pending", "Active", "Failed", "Retired"]
 Outcome = Literal["pass", "warn", "fail", "error"]
@@ -87,7 +88,11 @@ CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
   INSERT INTO change VALUES (old.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END
 """
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM model"
-_REPLACE = f"REPLACE INTO model ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
+_PUT = f"""
+INSERT INTO model ({", ".join(_NAMES)}) VALUES ({", ".join("?" * len(_NAMES))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES[2:] if name != "registered_at")},
+registered_at = coalesce(registered_at, excluded.registered_at)
+"""
 
 
 def now() -> str:
@@ -100,6 +105,8 @@ class Catalog:
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         self.path = os.path.join(state, "catalog.db")
+        self._rows: dict[tuple[str, str], Model | None] = {}
+        """What `load` found of entries, by project and name, and what was put since."""
         self._database = database(self.path, title="catalog", application_id=0x6D706361, version=1, schema=_SCHEMA)
 
     @classmethod
@@ -109,8 +116,17 @@ class Catalog:
 
     def get(self, project: str, name: str) -> Model | None:
         """Return the row of an entry."""
+        if (project, name) in self._rows:
+            return self._rows[project, name]
         rows = self._select("WHERE project = ? AND name = ?", (to_column(project), to_column(name)))
         return rows[0] if rows else None
+
+    def load(self, project: str, names: Iterable[str]) -> None:
+        """Read the rows of many entries at once, so that none of them is asked for on its own."""
+        for some, marks in in_chunks(names):
+            self._rows.update(dict.fromkeys((project, name) for name in some))
+            found = self._select(f"WHERE project = ? AND name IN ({marks})", (to_column(project), *some))
+            self._rows.update(((project, row.name), row) for row in found)
 
     def of_project(self, project: str) -> list[Model]:
         """Return the rows of one project, by name."""
@@ -136,16 +152,13 @@ class Catalog:
         rows = self._database.query("SELECT number FROM change WHERE project = ?", (to_column(project),))
         return int(str(rows[0][0])) if rows else None
 
-    def put(self, model: Model) -> None:
-        """Write a row; the time it was first registered stays."""
+    def put(self, *models: Model) -> None:
+        """Write rows, in one transaction; the time an entry was first registered stays."""
         with self._database.transaction() as connection:
-            kept = connection.execute(
-                "SELECT registered_at FROM model WHERE project = ? AND name = ?",
-                (to_column(model.project), to_column(model.name)),
-            ).fetchone()
-            if kept and kept[0]:
-                model = replace(model, registered_at=kept[0])
-            connection.execute(_REPLACE, _values(model))
+            connection.executemany(_PUT, [_values(model) for model in models])
+        for model in models:
+            if (model.project, model.name) in self._rows:
+                self._rows[model.project, model.name] = model
 
     def remove(self, project: str, names: Sequence[str]) -> None:
         """Remove the rows of entries that a project no longer has."""
@@ -154,6 +167,8 @@ class Catalog:
                 "DELETE FROM model WHERE project = ? AND name = ?",
                 [(to_column(project), to_column(name)) for name in names],
             )
+        for name in names:
+            self._rows.pop((project, name), None)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,17 +1,26 @@
-"""Which cores of this machine are busy with reading models, so that one file may use those that are left."""
+"""The cores of this machine: which are busy with reading models, and how a piece of work uses several of them."""
 
 from __future__ import annotations
 
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _busy = 0
+
+
+class Stopped(BaseException):
+    """Ends a thread whose result nobody waits for any more."""
 
 
 def available() -> int:
@@ -32,3 +41,51 @@ def reading() -> Iterator[int]:
     finally:
         with _lock:
             _busy -= 1
+
+
+def in_threads(
+    work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Do `work` for every item in at most `workers` threads; yield each item with its result as it is done.
+
+    `work` is given the item and a function to call now and then, which raises `Stopped` when the results are no longer
+    wanted: because the work of another item raised, which is raised here, or because the caller asked for no more. No
+    thread outlives this. One worker, or one item, is the caller's own thread.
+    """
+    if min(workers, len(items)) < 2:
+        for item in items:
+            yield item, work(item, lambda: None)
+        return
+    queue = iter(items)
+    done: SimpleQueue[tuple[Item, Result] | BaseException] = SimpleQueue()
+    stop = threading.Event()
+    lock = threading.Lock()
+
+    def check() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def run() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    each = list(islice(queue, 1))
+                if not each:
+                    return
+                done.put((each[0], work(each[0], check)))
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+            done.put(error)
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(workers, len(items)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in items:
+            found = done.get()
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -9,13 +9,14 @@ import sqlite3
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from model_provisioner.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
@@ -238,6 +239,13 @@ def alone_in(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield `keys` in lists that one statement takes as its parameters, and the marks that stand for them."""
+    left = iter(keys)
+    while some := list(islice(left, 500)):
+        yield some, ", ".join("?" * len(some))
 
 
 def to_column(text: str) -> str | bytes:

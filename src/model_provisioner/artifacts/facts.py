@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import UnsoundModelError
@@ -51,8 +51,9 @@ class Facts:
 
 def to_json(facts: Facts) -> dict[str, Any]:
     """Return the facts as plain JSON values."""
-    fields = asdict(facts)
-    return {**fields, "tensor_types": [list(each) for each in facts.tensor_types], "notes": list(facts.notes)}
+    split = None if facts.split is None else vars(facts.split)
+    types = [list(each) for each in facts.tensor_types]
+    return {**vars(facts), "split": split, "tensor_types": types, "notes": list(facts.notes)}
 
 
 def from_json(fields: dict[str, Any]) -> Facts:

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.artifacts.facts import Facts
     from model_provisioner.artifacts.memo import FileDigest
@@ -72,4 +72,17 @@ def is_handoff(data: bytes) -> bool:
 
 
 def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
-    return (json.dumps(document, sort_keys=True, indent=2, ensure_ascii=ensure_ascii) + "\n").encode()
+    encode = json.JSONEncoder(ensure_ascii=ensure_ascii).encode
+    return (_indented(document, encode, "\n") + "\n").encode()
+
+
+def _indented(value: object, encode: Callable[[object], str], line: str) -> str:
+    """Return what `json.dumps` makes with `sort_keys` and an indent of two, for which it has no fast way."""
+    inner = line + "  "
+    if isinstance(value, dict) and value:
+        parts = [f"{encode(key)}: {_indented(value[key], encode, inner)}" for key in sorted(value)]
+        return f"{{{inner}{f',{inner}'.join(parts)}{line}}}"
+    if isinstance(value, list) and value:
+        parts = [_indented(each, encode, inner) for each in value]
+        return f"[{inner}{f',{inner}'.join(parts)}{line}]"
+    return encode(value)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import xxhash
 
-from model_provisioner.artifacts.cores import reading
+from model_provisioner.artifacts.cores import in_threads, reading
 from model_provisioner.errors import UnreadableModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 SEGMENT = 64 << 20
 BUFFER = 1 << 20
@@ -81,8 +81,8 @@ def hash_both(fd: int, progress: Progress) -> Hashes:
 
     While a core is left, one thread reads and takes the fingerprint, the other one SHA-256, which takes longer.
     """
-    if os.fstat(fd).st_size <= BUFFER:
-        data = _read_small(fd)
+    if (size := os.fstat(fd).st_size) <= BUFFER:
+        data = _read_small(fd, size)
         progress(len(data))
         marks = _Fingerprint()
         marks.update(memoryview(data))
@@ -91,13 +91,12 @@ def hash_both(fd: int, progress: Progress) -> Hashes:
         return _hash_in_two_threads(fd, progress) if spare else _hash_in_turn(fd, progress)
 
 
-def _read_small(fd: int) -> bytes:
-    parts = []
-    offset = 0
-    while part := os.pread(fd, BUFFER, offset):
-        parts.append(part)
-        offset += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _read_small(fd: int, size: int) -> bytes:
+    """Read a file to its end, which lies at about `size`: a buffer that is much larger costs more than the reading."""
+    data = os.pread(fd, size + 1, 0)
+    while part := os.pread(fd, size + 1, len(data)):
+        data += part
+    return data
 
 
 def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
@@ -162,48 +161,28 @@ def fingerprint(fd: int, progress: Progress) -> str:
 
 
 def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
-    parts: list[_Fingerprint] = [_Fingerprint() for _ in range(segments)]
-    numbers = iter(range(segments))
-    errors: list[BaseException] = []
-    lock = threading.Lock()
+    parts = [_Fingerprint() for _ in range(segments)]
 
-    def work() -> None:
-        try:
-            while not errors:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], progress, errors)
-        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
-            errors.append(error)
+    def read(number: int, check: Callable[[], None]) -> None:
+        def told(count: int) -> None:
+            check()
+            progress(count)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException as error:
-        errors.append(error)
-        for thread in threads:  # they must be gone before the file is closed under them
-            thread.join()
-        raise
-    if errors:
-        raise errors[0]
+        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], told)
+
+    for _ in in_threads(read, range(segments), workers):
+        pass
     whole = _Fingerprint()
     for part in parts:
         whole.extend(part)
     return whole.hexdigest()
 
 
-def _read_segment(
-    fd: int, offset: int, limit: int | None, marks: _Fingerprint, progress: Progress, stop: Sequence[object] = ()
-) -> None:
-    """Read from `offset` to the end of the file, `limit` bytes at the most, until something is put into `stop`."""
+def _read_segment(fd: int, offset: int, limit: int | None, marks: _Fingerprint, progress: Progress) -> None:
+    """Read from `offset` to the end of the file, `limit` bytes at the most."""
     view = memoryview(bytearray(BUFFER))
     left = limit
-    while not stop and (left is None or left):
+    while left is None or left:
         count = os.preadv(fd, [view if left is None else view[:left]], offset)
         if not count:
             return

@@ -7,8 +7,12 @@ a record without a file, which harms nobody, never a file without a record.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.database import Database, from_column, to_column
+from model_provisioner.artifacts.database import Database, from_column, in_chunks, to_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY, config NOT NULL) WITHOUT ROWID"
 
@@ -21,8 +25,8 @@ class Ledger:
 
     def __init__(self, folder: str, config: str, *, database: type[Database] = Database) -> None:
         self._config = to_column(config)
-        self._recorded: set[str] = set()
-        """What this object recorded itself."""
+        self._seen: set[str] = set()
+        """What was recorded when `load` looked."""
         self._database = database(
             os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
         )
@@ -34,23 +38,32 @@ class Ledger:
 
     def __contains__(self, path: object) -> bool:
         """Tell whether any configuration of the project wrote the file at `path`."""
+        if path in self._seen:
+            return True
         return bool(self._database.query("SELECT 1 FROM artifact WHERE path = ?", (to_column(str(path)),)))
 
-    def record(self, *paths: str) -> None:
+    def load(self, paths: Iterable[str]) -> None:
+        """Look for many paths at once, so that none of them is asked for on its own."""
+        for some, marks in in_chunks(paths):
+            rows = self._database.query(
+                f"SELECT path FROM artifact WHERE path IN ({marks})", tuple(map(to_column, some))
+            )
+            self._seen.update(from_column(row[0]) for row in rows)
+
+    def record(self, paths: Iterable[str]) -> None:
         """Note, in one transaction, that the files at `paths` are about to be written."""
-        if new := [path for path in paths if path not in self._recorded]:
-            with self._database.transaction() as connection:
-                connection.executemany(
-                    "REPLACE INTO artifact VALUES (?, ?)", [(to_column(path), self._config) for path in new]
-                )
-            self._recorded.update(new)
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "REPLACE INTO artifact VALUES (?, ?)", [(to_column(path), self._config) for path in paths]
+            )
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
-    def forget(self, path: str) -> None:
-        """Note that the file at `path` is gone."""
-        self._recorded.discard(path)
+    def forget(self, paths: Iterable[str]) -> None:
+        """Note, in one transaction, that the files at `paths` are gone."""
+        gone = list(paths)
+        self._seen.difference_update(gone)
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM artifact WHERE path = ?", (to_column(path),))
+            connection.executemany("DELETE FROM artifact WHERE path = ?", [(to_column(path),) for path in gone])

@@ -15,21 +15,31 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def locked(state: str, purpose: str, key: str) -> Iterator[None]:
-    """Hold the lock of `key` for `purpose`. Raises `StorageError` where none can be made.
+def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
+    """Hold the locks of all `keys` for `purpose`. Raises `StorageError` where one can't be made.
 
     There are 256 lock files a purpose, however many keys: two keys that fall on one file wait for each other now and
-    then, which is harmless as long as no thread asks for a second lock of a purpose while it holds one.
+    then, which is harmless as long as no thread asks for more locks of a purpose while it holds some.
     """
-    stripe = hashlib.blake2b(os.fsencode(key), digest_size=1).hexdigest()
-    path = os.path.join(state, "locks", purpose, stripe)
+    stripes = {hashlib.blake2b(os.fsencode(key), digest_size=1).hexdigest() for key in keys}
+    held: list[int] = []
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise storage_error("a lock can't be made in the state folder", path, error) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
+            held.append(_open(os.path.join(state, "locks", purpose, stripe)))
+            fcntl.flock(held[-1], fcntl.LOCK_EX)
         yield
     finally:
-        os.close(fd)
+        for fd in held:
+            os.close(fd)
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise storage_error("a lock can't be made in the state folder", path, error) from None

@@ -13,24 +13,34 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from model_provisioner.artifacts.clock import at_rest
+from model_provisioner.artifacts.cores import available, in_threads
 from model_provisioner.artifacts.database import (
     Database,
     ForeignDatabaseError,
     ReadOnlyDatabase,
     from_column,
+    in_chunks,
     to_column,
 )
-from model_provisioner.artifacts.hashing import Identity, fingerprint, hash_both, identity, open_model, unreadable
+from model_provisioner.artifacts.hashing import (
+    BUFFER,
+    Identity,
+    fingerprint,
+    hash_both,
+    identity,
+    open_model,
+    unreadable,
+)
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import ChangingModelError, StorageError
+from model_provisioner.errors import ChangingModelError, ProvisionError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
 TRIES = 3
 
@@ -45,6 +55,9 @@ class FileDigest:
     identity: Identity
     sha256: str
     how: How
+
+
+Answer: TypeAlias = "FileDigest | ProvisionError"
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,16 @@ CREATE TABLE file (
 CREATE INDEX file_inode ON file (inode)
 """
 _COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled"
+_LINKS = f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1 AND inode {{}}"
+_REPLACE = f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The answer for a file, and the row that is new by it; None where nothing was read."""
+
+    digest: FileDigest
+    row: Row | None
 
 
 class Memo:
@@ -75,6 +98,10 @@ class Memo:
         self._state = state
         self._full: dict[str, FileDigest] = {}
         """What was read in full, by real path."""
+        self._rows: dict[str, Row | None] = {}
+        """What `load` found of files, by path."""
+        self._links: dict[str, list[tuple[Row, str]]] = {}
+        """The settled rows of files that `load` did not find by their path, with the paths they are of, by inode."""
         self._database: Database | None = database(
             os.path.join(state, "memo.db"),
             title="digest memo",
@@ -84,12 +111,32 @@ class Memo:
             busy_seconds=5.0,
         )
 
+    def load(self, paths: Iterable[str]) -> None:
+        """Read what is recorded of many files at once, so that it is not asked for each of them.
+
+        Rows that were loaded may be older than those in the file. That does no harm: a row stays true of the bytes it was
+        made of, and before anything is read for the want of a row, the file is asked again.
+        """
+        for some, marks in in_chunks(paths):
+            found = self._query(
+                f"SELECT {_COLUMNS}, path FROM file WHERE path IN ({marks})", tuple(map(to_column, some))
+            )
+            self._rows.update(dict.fromkeys(some))
+            self._rows.update((from_column(values[-1]), _row(values[:-1])) for values in found)
+            self._load_links(path for path in some if self._rows[path] is None)
+
+    def _load_links(self, paths: Iterable[str]) -> None:
+        inodes = [str(status.st_ino) for path in paths if (status := _stat(path)) is not None]
+        self._links.update((inode, []) for inode in inodes)
+        for some, marks in in_chunks(inodes):
+            for values in self._query(_LINKS.format(f"IN ({marks})"), tuple(some)):
+                self._links[str(values[1])].append((_row(values[:-1]), from_column(values[-1])))
+
     def known(self, path: str) -> FileDigest | None:
         """Return the digest of the file at `path` if it is known without reading it (step 1)."""
-        try:
-            now = identity(os.stat(path))
-        except (OSError, ValueError):
+        if (status := _stat(path)) is None:
             return None
+        now = identity(status)
         row = self.last(path)
         if row is not None and row.settled and row.identity == now:
             return FileDigest(path, now, row.sha256, "stat")
@@ -109,39 +156,90 @@ class Memo:
 
     def last(self, path: str) -> Row | None:
         """Return what was last known of `path`, whatever it holds now."""
+        if path in self._rows:
+            return self._rows[path]
         rows = self._query(f"SELECT {_COLUMNS} FROM file WHERE path = ?", (to_column(path),))
         return _row(rows[0]) if rows else None
 
     def digest(
         self, path: str, progress: Callable[[int], object] = lambda _: None, *, trust_fingerprint: bool = True
     ) -> FileDigest:
-        """Return the digest of the file at `path`, reading it only if it must be read.
+        """Do as `digests`, for one file; raise what keeps it from being read."""
+        return _only(self.digests([path], progress, trust_fingerprint=trust_fingerprint))
 
-        Threads and processes that ask for one file at one time wait for the first of them. With `trust_fingerprint`
-        off, step 2 is left out.
+    def digests(
+        self,
+        paths: Sequence[str],
+        progress: Callable[[int], object] = lambda _: None,
+        *,
+        trust_fingerprint: bool = True,
+    ) -> list[Answer]:
+        """Return the digest of every file, in the order of `paths`, reading only those that must be read.
+
+        An error takes the place of a digest that can't be had. Threads and processes that ask for one file at one time
+        wait for the first of them. With `trust_fingerprint` off, step 2 is left out.
         """
-        if (known := self.known(path)) is not None:
-            return known
-        with locked(self._state, "hash", os.path.realpath(path)):
+
+        def answer(path: str, progress: Callable[[int], object]) -> Reading:
             if (known := self.known(path)) is not None:
-                return known
+                return Reading(known, None)
             return self._read(path, progress, self.last(path) if trust_fingerprint else None)
 
-    def digest_in_full(self, path: str, progress: Callable[[int], object] = lambda _: None) -> FileDigest:
-        """Return the SHA-256 of every byte of `path`; the memo is written, not asked.
+        answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
+        if missing := [path for path in dict.fromkeys(paths) if path not in answers]:
+            with locked(self._state, "hash", *_lock_keys(missing)):
+                self.load(missing)
+                answers.update(self._read_all(missing, answer, progress))
+        return [answers[path] for path in paths]
 
-        Every byte is read once in the life of this object, as long as the file does not move.
+    def digests_in_full(self, paths: Sequence[str], progress: Callable[[int], object] = lambda _: None) -> list[Answer]:
+        """Return the SHA-256 of every byte of every file, in the order of `paths`; the memo is written, not asked.
+
+        An error takes the place of a digest that can't be had. Every byte is read once in the life of this object, as long
+        as the file does not move.
         """
-        real = os.path.realpath(path)
-        with locked(self._state, "hash", real):
-            found = self._full.get(real)
+        reals = dict(zip(paths, _real_paths(paths), strict=True))
+
+        def answer(path: str, progress: Callable[[int], object]) -> Reading:
+            found = self._full.get(reals[path])
+            status = _stat(path)
+            if found is not None and status is not None and found.identity == identity(status):
+                return Reading(replace(found, path=path), None)
+            read = self._read(path, progress, None)
+            self._full[reals[path]] = read.digest
+            return read
+
+        with locked(self._state, "hash", *_lock_keys(paths)):
+            answers = self._read_all(list(reals), answer, progress)
+        return [answers[path] for path in paths]
+
+    def _read_all(
+        self,
+        paths: Sequence[str],
+        answer: Callable[[str, Callable[[int], object]], Reading],
+        progress: Callable[[int], object],
+    ) -> dict[str, Answer]:
+        """Return the `answer` for every file. What was read is kept: large files one by one, small ones all at once."""
+
+        def attempt(path: str, check: Callable[[], None]) -> Reading | ProvisionError:
+            def told(count: int) -> None:
+                check()
+                progress(count)
+
             try:
-                if found is not None and found.identity == identity(os.stat(path)):
-                    return replace(found, path=path)
-            except OSError as error:
-                raise unreadable(path, error) from None
-            found = self._full[real] = self._read(path, progress, None)
-            return found
+                return answer(path, told)
+            except ProvisionError as error:
+                return error
+
+        sizes = {path: _size(path) for path in paths}
+        large = sorted((path for path in paths if sizes[path] > BUFFER), key=sizes.__getitem__, reverse=True)
+        answers: dict[str, Answer] = {}
+        for path, found in in_threads(attempt, large, available()):
+            answers[path] = self._kept([found])[0]
+        small = [path for path in paths if sizes[path] <= BUFFER]
+        found_small = [attempt(path, lambda: None) for path in small]
+        answers.update(zip(small, self._kept(found_small), strict=True))
+        return answers
 
     def same_content(self, path: str, progress: Callable[[int], object] = lambda _: None) -> bool:
         """Read the file and tell whether its fingerprint is that of the path's last row. Nothing is recorded."""
@@ -156,7 +254,7 @@ class Memo:
         finally:
             os.close(fd)
 
-    def _read(self, path: str, progress: Callable[[int], object], last: Row | None) -> FileDigest:
+    def _read(self, path: str, progress: Callable[[int], object], last: Row | None) -> Reading:
         for _ in range(TRIES):
             fd = open_model(path)
             try:
@@ -171,8 +269,8 @@ class Memo:
             finally:
                 os.close(fd)
             if unmoved:
-                self._keep(path, row, settled=settled)
-                return FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed")
+                digest = FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed")
+                return Reading(digest, replace(row, settled=settled))
         raise ChangingModelError(
             "the file keeps changing while it is read",
             where=path,
@@ -183,40 +281,33 @@ class Memo:
 
     def _same_file(self, now: Identity) -> Row | None:
         """Find a settled row of another path to the very same file: a link, hard or symbolic."""
-        rows = self._query(f"SELECT {_COLUMNS}, path FROM file WHERE inode = ? AND settled = 1", (str(now.inode),))
-        for values in rows:
-            row = _row(values[:-1])
-            try:
-                if row.identity == now and identity(os.stat(from_column(values[-1]))) == now:
-                    return row
-            except OSError:
-                continue
+        links = self._links.get(str(now.inode))
+        if links is None:
+            rows = self._query(_LINKS.format("= ?"), (str(now.inode),))
+            links = [(_row(values[:-1]), from_column(values[-1])) for values in rows]
+        for row, path in links:
+            if row.identity == now and (status := _stat(path)) is not None and identity(status) == now:
+                return row
         return None
 
-    def _keep(self, path: str, row: Row, *, settled: bool) -> None:
-        now = row.identity
-        values = (
-            to_column(path),
-            str(now.device),
-            str(now.inode),
-            now.size,
-            str(now.mtime_ns),
-            str(now.ctime_ns),
-            row.fingerprint,
-            row.sha256,
-            int(settled),
-        )
+    def _kept(self, found: Sequence[Reading | ProvisionError]) -> list[Answer]:
+        """Record what was read, in one transaction; return the answers."""
+        rows = {each.digest.path: each.row for each in found if isinstance(each, Reading) and each.row is not None}
+        if rows:
+            values = [_values(path, row) for path, row in rows.items()]
 
-        def write(database: Database) -> None:
-            with database.transaction() as connection:
-                connection.execute(f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            def write(database: Database) -> None:
+                with database.transaction() as connection:
+                    connection.executemany(_REPLACE, values)
 
-        self._use(write, None)
+            self._use(write, None)
+            self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
+        return [each.digest if isinstance(each, Reading) else each for each in found]
 
     def _query(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         return self._use(lambda database: database.query(sql, values), [])
 
-    def _use(self, use: Callable[[Database], Answer], without: Answer) -> Answer:
+    def _use(self, use: Callable[[Database], Value], without: Value) -> Value:
         """Return what `use` makes of the database, or `without` where it can't be used in this run."""
         if self._database is None:
             return without
@@ -231,6 +322,13 @@ class Memo:
         except (StorageError, OSError):
             self._database = None
             return without
+
+
+def _values(path: str, row: Row) -> tuple[object, ...]:
+    where = row.identity
+    times = str(where.mtime_ns), str(where.ctime_ns)
+    file = str(where.device), str(where.inode), where.size, *times
+    return to_column(path), *file, row.fingerprint, row.sha256, int(row.settled)
 
 
 def _row(values: tuple[object, ...]) -> Row:
@@ -251,6 +349,45 @@ def _hash(fd: int, now: Identity, progress: Callable[[int], object]) -> Row:
     """Take step 3."""
     hashes = hash_both(fd, progress)
     return Row(now, hashes.fingerprint, hashes.sha256, settled=False)
+
+
+def _only(answers: list[Answer]) -> FileDigest:
+    (answer,) = answers
+    if isinstance(answer, ProvisionError):
+        raise answer
+    return answer
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _real_paths(paths: Sequence[str]) -> list[str]:
+    """Return the paths without links; files of one folder cost one look at it."""
+    folders: dict[str, str] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        real = f"{folders[folder]}/{name}"
+        found.append(os.path.realpath(real) if os.path.islink(real) else real)
+    return found
+
+
+def _lock_keys(paths: Sequence[str]) -> set[str]:
+    """Return what to lock for the reading of files: a large one itself, for a small one its folder.
+
+    Many small files then cost few locks. Where two readers take one file for different kinds, both read it.
+    """
+    return {real if _size(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
+
+
+def _size(path: str) -> int:
+    return 0 if (status := _stat(path)) is None else status.st_size
 
 
 def _settle_pages(fd: int) -> None:

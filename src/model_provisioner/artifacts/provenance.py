@@ -6,16 +6,22 @@ import errno
 import fcntl
 import json
 import os
+from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import storage_error
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def append(path: str, record: dict[str, object]) -> None:
-    """Append one record to the log at `path`, under its lock, so that lines of several processes never mix.
+
+def append(path: str, records: Iterable[dict[str, object]]) -> None:
+    """Append records to the log at `path`, under its lock, so that lines of several processes never mix.
 
     A last line that a kill or a power cut tore is closed first, so that it spoils no other.
     """
-    line = json.dumps(record, sort_keys=True).encode() + b"\n"
+    lines = b"".join(json.dumps(record, sort_keys=True).encode() + b"\n" for record in records)
+    if not lines:
+        return
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -23,8 +29,8 @@ def append(path: str, record: dict[str, object]) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX)
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            if os.write(fd, line) != len(line):
+                lines = b"\n" + lines
+            if os.write(fd, lines) != len(lines):
                 os.ftruncate(fd, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:

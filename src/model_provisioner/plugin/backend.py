@@ -5,7 +5,11 @@ Every doit command in the environment imports this module: it does nothing at im
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SCHEMA = "CREATE TABLE task (id TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID"
 
@@ -23,6 +27,7 @@ class StateDB:
 
         self.name, self._codec = name, codec
         self._database = Database(name, title="state of doit", application_id=0x6D706474, version=1, schema=_SCHEMA)
+        self._together = False
         self._dirty: set[str] = set()
         self._rows: dict[str, dict[str, Any]] = {}
         """What was decoded or set."""
@@ -37,7 +42,17 @@ class StateDB:
         """Set a value of a task."""
         self._row(task_id)[dependency] = value
         self._dirty.add(task_id)
-        if dependency == "deps:":
+        if dependency == "deps:" and not self._together:
+            _told(self._write)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep the tasks that are done in the block at its end, in one transaction."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
             _told(self._write)
 
     def in_(self, task_id: str) -> bool:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from doit.cmd_base import get_loader
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+    from doit.task import Task
+
     from model_provisioner.errors import UnknownModelError
     from model_provisioner.models.config import Config
+    from model_provisioner.plugin.session import Session
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
 
@@ -100,22 +103,29 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         self._progress = progress_for_stderr()
         self._named = args
         rules = Rules(full=params["full"], require_digest=params["require_digest"])
-        # The snapshot is of plain runs; another reporter may want to hear of every task.
-        short = rules == Rules() and params["reporter"] == "models" and not params["always"]
-        self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short)
-        try:
-            code = int(super().execute(params, args))
-        except NothingToDo as found:
-            from model_provisioner.plugin.summary import summary
+        # Another reporter may want to hear of every task.
+        by_tasks = params["reporter"] != "models" or params["always"]
 
-            line = summary(done=0, current=found.count, failed=0, seconds=time.monotonic() - began)
-            with self._output(params["outfile"]) as stream:
-                stream.write(line)
-            return 0
-        except InvalidCommand as error:
-            if error.not_found is None:
-                raise
-            raise unknown_name(error.not_found, self.loader.session.work.config) from None
+        def bulk(session: Session, tasks: list[Task]) -> None:
+            if not by_tasks and params["continue"]:
+                self._provision_in_bulk(session, tasks, max(1, params["num_process"]))
+
+        # The snapshot is of plain runs.
+        short = rules == Rules() and not by_tasks
+        self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short, bulk=bulk)
+        with self._output(params["outfile"]) as self._stream:
+            try:
+                code = int(super().execute(params, args))
+            except NothingToDo as found:
+                from model_provisioner.plugin.summary import summary
+
+                seconds = time.monotonic() - began
+                self._stream.write(summary(done=0, current=found.count, failed=0, seconds=seconds))
+                return 0
+            except InvalidCommand as error:
+                if error.not_found is None:
+                    raise
+                raise unknown_name(error.not_found, self.loader.session.work.config) from None
         self.loader.session.sweep_again()
         for trouble in self.loader.session.trouble:
             sys.stderr.write(f"ERROR: {trouble}\n")
@@ -128,17 +138,33 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
+        if reporter == "models":
+            tally = self._model_reporter
+        else:
+            from model_provisioner.plugin.reporter import tallying
+
+            kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
+            tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
+        code = super()._execute(outfile=self._stream, reporter=tally, **params)
+        return tally.exit_code if code else 0
+
+    @cached_property
+    def _model_reporter(self) -> Any:
         from model_provisioner.plugin.reporter import ModelReporter, tallying
 
-        with self._output(outfile) as stream:
-            if reporter == "models":
-                self.loader.session.warns = False
-                tally = tallying(ModelReporter)(stream, self.loader.session, self._progress, self._named)
-            else:
-                kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
-                tally = tallying(kind)(stream, {"failure_verbosity": params["failure_verbosity"]})
-            code = super()._execute(outfile=stream, reporter=tally, **params)
-        return tally.exit_code if code else 0
+        session = self.loader.session
+        session.warns = False
+        return tallying(ModelReporter)(self._stream, session, self._progress, self._named)
+
+    def _provision_in_bulk(self, session: Session, tasks: list[Task], workers: int) -> None:
+        from model_provisioner.plugin.bulk import provision_in_bulk
+
+        reporter = self._model_reporter
+        try:
+            provision_in_bulk(session, tasks, self.dep_manager, workers, reporter.done)
+        except BaseException:
+            self._progress.close()
+            raise
 
     @contextmanager
     def _output(self, outfile: Any) -> Iterator[Any]:

@@ -14,11 +14,11 @@ from model_provisioner.artifacts.atomic import storage_error
 from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
 from model_provisioner.errors import ProvisionError
 from model_provisioner.plugin.checker import MD5Checker
-from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours
+from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from model_provisioner.plugin.session import Session
     from model_provisioner.plugin.shortcut import Shortcut
@@ -94,10 +94,20 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     _found: Shortcut | None
     _config_path: str
 
-    def __init__(self, inner: TaskLoader2, named: list[str], rules: Rules, progress: Progress, *, short: bool) -> None:
+    def __init__(
+        self,
+        inner: TaskLoader2,
+        named: list[str],
+        rules: Rules,
+        progress: Progress,
+        *,
+        short: bool,
+        bulk: Callable[[Session, list[Task]], None],
+    ) -> None:
         super().__init__()
         self._inner, self._named, self._rules, self._progress = inner, named, rules, progress
         self._short = short and not named
+        self._bulk = bulk
         self._alone = False
         """Whether the project has no tasks of its own."""
         self.dep_file: str | None = None
@@ -165,17 +175,22 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
         from model_provisioner.plugin.tasks import handoff_tasks
 
-        tasks = list(self._inner.load_tasks(cmd, pos_args))
+        tasks = [] if self._alone else list(self._inner.load_tasks(cmd, pos_args))
         names = {task.name for task in tasks}
         if BASENAME in names and WITHDRAW not in names:
             raise InvalidDodoFile(
                 f"the project has a task '{BASENAME}' of its own\n"
                 "  fix       rename it: that name is the one that model-provisioner's tasks need"
             )
-        if self._expect_changes(tasks) or BASENAME not in names:
+        whole = self._expect_changes(tasks)
+        if not self._named and not self.session.awaited:
+            self._bulk(self.session, tasks)
+        if whole or BASENAME not in names:
             tasks = [task for task in tasks if not is_ours(task.name)]
             tasks += generate_tasks(BASENAME, tasks_here(), None)
-        if self.session.omitted:
+        else:
+            tasks = _without(tasks, self.session.omitted | self.session.finished)
+        if self.session.omitted or self.session.finished:
             tasks = _complete(tasks)
         entries = self.session.work.config.entries
         asked = [name for name in pos_args if name in entries]
@@ -211,6 +226,16 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         for name in remade:
             self.session.look_again(name)
         return bool(omitted)
+
+
+def _without(tasks: list[Task], names: Collection[str]) -> list[Task]:
+    """Leave out the tasks of entries for which nothing is left to do."""
+    left = [task for task in tasks if (found := model_of(task.name)) is None or found[1] not in names]
+    there = {task.name for task in left}
+    for task in left:
+        if task.name == BASENAME:
+            task.task_dep = [name for name in task.task_dep if name in there]
+    return left
 
 
 def _complete(tasks: list[Task]) -> list[Task]:

@@ -7,6 +7,7 @@ import os
 CONFIG_NAME = "models.yaml"
 BASENAME = "models"
 WITHDRAW = f"{BASENAME}:withdraw"
+STEPS = ("fetch", "verify", "register", "handoff")
 
 
 def is_ours(task: str) -> bool:
@@ -19,6 +20,12 @@ def model_of(task: str) -> tuple[str, str] | None:
     basename, _, rest = task.partition(":")
     step, colon, name = rest.partition(":")
     return (step, name) if basename == BASENAME and colon else None
+
+
+def shown(path: str) -> str:
+    """Return a path as a project's own tasks write it: relative where it lies in the working directory."""
+    here = os.getcwd()
+    return path[len(here) + 1 :] if path.startswith(f"{here}/") else path
 
 
 def find_config(start: str) -> str | None:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.atomic import write_atomically
+from model_provisioner.artifacts.atomic import read_if_there, write_atomically
 from model_provisioner.artifacts.clock import TICK_NS, ticked
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.snapshot import Snapshot, parse, render
@@ -36,6 +36,7 @@ def remember(session: Session, dep_file: str | None) -> None:
         time.sleep(TICK_NS / 1e9)  # what was written in this tick could be written once more without a trace
     settled = set(work.memo.settled().values()) if fresh else set()
     for name in fresh:
+        files.pop(name, None)
         entry = work.config.entries[name]
         try:
             found = session.handed_off.get(name)
@@ -61,10 +62,7 @@ def remember(session: Session, dep_file: str | None) -> None:
 
 def _omitted(path: str, session: Session) -> dict[str, list[Seen]]:
     """Return what the last snapshot has of the entries that this run did not look at."""
-    if not session.omitted:
-        return {}
-    with open(path, "rb") as file:
-        last = parse(file.read())
+    last = parse(read_if_there(path, limit=1 << 30) or b"") if session.omitted else None
     if last is None:
         return {}
     pairs = zip(last.names, last.files, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from model_provisioner.errors import printable
-from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of, shown
 from model_provisioner.plugin.summary import summary
 from model_provisioner.sizes import human
 
@@ -62,7 +61,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._failed = 0
-        self._current = len(session.omitted)
+        self._current = 0
+        self._orphans_told = False
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -119,8 +119,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
         """Report what was taken back before the tasks began."""
         super().initialize(tasks, selected_tasks)
-        for path in self._session.orphans:
-            self.write(f"gone  {printable(os.path.relpath(path))}  removed: no entry of models.yaml claims it\n")
+        self._tell_orphans()
 
     def complete_run(self) -> None:
         """Report what doit itself found wrong, then the summary."""
@@ -129,7 +128,20 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(sys.exc_info()[1], KeyboardInterrupt):
             return
         seconds = time.monotonic() - self._started
-        self.write(summary(done=self._done, current=self._current, failed=self._failed, seconds=seconds))
+        current = self._current + len(self._session.omitted)
+        self.write(summary(done=self._done, current=current, failed=self._failed, seconds=seconds))
+
+    def done(self, name: str, steps: dict[str, Any]) -> None:
+        """Report a model that something was done for, and what its steps found."""
+        self._tell_orphans()
+        self._done += 1
+        self.write(self._line(name, steps))
+
+    def _tell_orphans(self) -> None:
+        orphans = [] if self._orphans_told else self._session.orphans
+        self._orphans_told = True
+        for path in orphans:
+            self.write(f"gone  {printable(shown(path))}  removed: no entry of models.yaml claims it\n")
 
     def _finish(self, name: str) -> None:
         steps = self._steps.get(name, {})
@@ -138,8 +150,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             if name in self._named:
                 self.write(f"same  {name}  current\n")
             return
-        self._done += 1
-        self.write(self._line(name, steps))
+        self.done(name, steps)
 
     def _line(self, name: str, steps: dict[str, Any]) -> str:
         outcome = steps.get("outcome")
@@ -164,4 +175,4 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return "\n".join(lines) + "\n"
 
     def _handoff(self, name: str) -> str:
-        return os.path.relpath(self._session.entry(name).handoff)
+        return shown(self._session.entry(name).handoff)

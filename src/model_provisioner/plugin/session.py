@@ -20,7 +20,7 @@ from model_provisioner.tasks.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from model_provisioner.errors import StorageError
+    from model_provisioner.errors import ProvisionError, StorageError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
     from model_provisioner.tasks.rules import Rules
@@ -44,7 +44,11 @@ class Session:
     withdrawn: set[str] = field(default_factory=set)
     """The entries whose handoff this run took back."""
     omitted: frozenset[str] = frozenset()
-    """The entries that the snapshot says are current: nothing is asked or done for them."""
+    """The entries that are current, by the snapshot or by the sweep: they have no tasks."""
+    finished: set[str] = field(default_factory=set)
+    """The entries that were provisioned before doit's tasks were made: they have none."""
+    failed: dict[str, ProvisionError] = field(default_factory=dict)
+    """What their tasks have to report of the entries that could not be."""
     handed_off: dict[str, Verification] = field(default_factory=dict)
     """What this run verified and handed off, by entry."""
     orphans: list[str] = field(default_factory=list)

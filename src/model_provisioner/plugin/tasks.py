@@ -11,7 +11,7 @@ from doit.exceptions import TaskError, TaskFailed
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import watch
-from model_provisioner.plugin.names import BASENAME, WITHDRAW
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
 from model_provisioner.plugin.session import Session, session
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.provision import hand_off
@@ -23,8 +23,10 @@ from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Step
+    from model_provisioner.tasks.verify import Verification
 
 
 def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
@@ -36,7 +38,7 @@ def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
         "doc": "make every model of models.yaml present, verified and handed off",
     }
     for name, entry in run.work.config.entries.items():
-        if name not in run.omitted:
+        if name not in run.omitted and name not in run.finished:
             yield from _tasks_of_entry(config_path, entry)
     # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
     # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
@@ -62,7 +64,7 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
         f"verify {name} and read its header",
         (_step, ("verify", config_path, name)),
         file_dep=list(files),
-        targets=[_shown(session(config_path).work.sha256_target(entry))],
+        targets=[shown(session(config_path).work.sha256_target(entry))],
         task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
         setup=[WITHDRAW],
         uptodate=[(_is_current, (config_path, name, "verify"))],
@@ -79,7 +81,7 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
         f"handoff:{name}",
         f"write the handoff of {name} for {entry.engine}",
         (_step, ("handoff", config_path, name)),
-        targets=[_shown(entry.handoff)],
+        targets=[shown(entry.handoff)],
         task_dep=[f"{BASENAME}:register:{name}"],
         uptodate=[(_is_current, (config_path, name, "handoff"))],
         clean=[(_clean, ("handoff", config_path, name))],
@@ -96,17 +98,16 @@ def files_of(entry: Entry) -> dict[str, str]:
     if not isinstance(entry.ref, LocalRef):
         return {}
     try:
-        return {_shown(member.path): member.path for member in resolve(entry.ref).members}
+        return files_in(resolve(entry.ref))
     except ProvisionError:
         # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
         path = entry.ref.path
-        return {} if os.path.isdir(path) else {_shown(path): path}
+        return {} if os.path.isdir(path) else {shown(path): path}
 
 
-def _shown(path: str) -> str:
-    """Return the path as a project's own tasks write it: relative where it lies in the working directory."""
-    here = os.getcwd()
-    return os.path.relpath(path, here) if os.path.commonpath([here, path]) == here else path
+def files_in(files: FileSet) -> dict[str, str]:
+    """Return the files of a model as tasks name them and their absolute paths."""
+    return {shown(member.path): member.path for member in files.members}
 
 
 # ---- what doit calls
@@ -132,24 +133,34 @@ def _fetch(run: Session, entry: Entry) -> dict[str, object]:
 
 
 def _verify(run: Session, entry: Entry) -> dict[str, object]:
-    found = verify(run.work, entry)
+    if (error := run.failed.pop(entry.name, None)) is not None:
+        raise error
+    found = _verified(verify(run.work, [entry])[entry.name])
     if run.warns and found.outcome == "fail":
         sys.stderr.write(f"WARNING: {found.mismatch()}\n  note      strict_verification is false: it is handed off\n")
     elif run.warns and found.outcome == "warn":
         sys.stderr.write(
             f'warning: {entry.name}: no digest is expected; to pin it: expected_digest: "{found.digest}"\n'
         )
-    return {"outcome": found.outcome, "how": found.how, "size": found.size, "digest": str(found.digest)}
+    return found.told()
+
+
+def _verified(found: Verification | ProvisionError) -> Verification:
+    if isinstance(found, ProvisionError):
+        raise found
+    return found
 
 
 def _register(run: Session, entry: Entry) -> dict[str, object]:
-    found = run.work.verified.get(entry.name) or verify(run.work, entry)
-    register(run.work.catalog, row_of(entry, run.work.config, found))
+    found = run.work.verified.get(entry.name) or _verified(verify(run.work, [entry])[entry.name])
+    register(run.work.catalog, [row_of(entry, run.work.config, found)])
     return {"notes": list(found.facts.notes)}
 
 
 def _hand_off(run: Session, entry: Entry) -> dict[str, object]:
-    written = hand_off(run.work, entry)
+    written = hand_off(run.work, [entry])[entry.name]
+    if isinstance(written, ProvisionError):
+        raise written
     run.handed_off[entry.name] = run.work.verified[entry.name]
     return {"written": written}
 
@@ -189,10 +200,10 @@ def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:
     try:
         if step == "handoff":
             check_place(work, entry)
-        print(f"{BASENAME}:{step}:{name} - removing file '{_shown(path)}'")
+        print(f"{BASENAME}:{step}:{name} - removing file '{shown(path)}'")
         if not dryrun:
             withdraw(work, path)
-            work.ledger.forget(path)
+            work.ledger.forget([path])
     except ProvisionError as error:
         print(f"{BASENAME}:{step}:{name} - {error}")
 

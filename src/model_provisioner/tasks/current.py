@@ -65,6 +65,8 @@ def stand(work: Workspace, entry: Entry) -> Standing:
     if work.rules.full:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
+    if len(files.members) > 1:
+        work.memo.load(member.path for member in files.members)
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:
@@ -107,6 +109,8 @@ def explain(work: Workspace, entry: Entry) -> list[Reason]:
 
 def confirmed(work: Workspace, entry: Entry) -> bool:
     """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
+    if not os.path.lexists(entry.handoff):
+        return False
     standing = stand(work, entry)
     data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
     return data is not None and data == read_if_there(entry.handoff)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.atomic import read_if_there, write_atomically
+from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.handoff import render
 from model_provisioner.artifacts.hashing import identity
-from model_provisioner.artifacts.locks import locked
-from model_provisioner.tasks.withdraw import check_place
+from model_provisioner.tasks.withdraw import check_place, failing, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.artifacts.atomic import Draft
     from model_provisioner.artifacts.facts import Facts
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.memo import FileDigest
+    from model_provisioner.errors import ProvisionError
     from model_provisioner.models.config import Entry
     from model_provisioner.models.digest import Digest
     from model_provisioner.tasks.verify import Verification
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MovedError(Exception):
-    """A file is no longer what was verified: verify again. Never leaves the library."""
+    """A file is no longer what was verified, or what was written: verify again. Never leaves the library."""
 
 
 def render_handoff(
@@ -42,21 +43,45 @@ def render_handoff(
     )
 
 
-def publish(work: Workspace, entry: Entry, found: Verification) -> bool:
-    """Write the handoff of a verified entry; return whether its bytes changed.
+def publish(
+    work: Workspace, verified: Sequence[tuple[Entry, Verification]]
+) -> dict[str, bool | MovedError | ProvisionError]:
+    """Write the handoffs of verified entries; return by entry whether its bytes changed, or what kept it from being written.
 
-    Under the lock of the handoff, the policy is read again and every file looked at again: where they differ nothing is
-    written, and `PolicyChangedError` or `MovedError` is raised. Raises as `check_place` does, too.
+    Just before the rename, under the locks of the handoffs, the policy is read again and every file looked at again: where
+    they differ nothing is written, which is a `PolicyChangedError` or `MovedError`. What stands in the place of a handoff
+    and is none is an `OccupiedError`.
     """
-    data = render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
-    with locked(work.state, "handoff", entry.handoff):
-        work.check_policy(entry)
-        if not found.at_rest():
-            raise MovedError
-        check_place(work, entry)
-        work.ledger.record(entry.handoff)
-        written = read_if_there(entry.handoff) != data
-        if written:
-            write_atomically(entry.handoff, data)
-        work.written[entry.handoff] = identity(os.stat(entry.handoff))
-        return written
+    results: dict[str, bool | MovedError | ProvisionError] = {}
+    data = {
+        entry.handoff: render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
+        for entry, found in verified
+    }
+    changed = {path: wanted for path, wanted in data.items() if read_if_there(path) != wanted}
+    with drafted(changed) as (drafts, errors):
+        ready = {draft.path: draft for draft in drafts}
+        with failing(results, [entry.name for entry, _ in verified]), publishing(work, data):
+            for entry, _ in verified:
+                with failing(results, [entry.name]):
+                    check_place(work, entry)
+            work.ledger.record(entry.handoff for entry, _ in verified if entry.name not in results)
+            for entry, found in verified:
+                if entry.name not in results:
+                    with failing(results, [entry.name]):
+                        if entry.handoff in errors:
+                            raise errors[entry.handoff]
+                        results[entry.name] = _publish(work, entry, found, data, ready.get(entry.handoff))
+    return results
+
+
+def _publish(
+    work: Workspace, entry: Entry, found: Verification, data: dict[str, bytes], draft: Draft | None
+) -> bool | MovedError:
+    """Put one handoff in its place if everything still is as it was verified; without a draft it is there already."""
+    work.check_policy(entry)
+    is_there = draft is not None or read_if_there(entry.handoff) == data[entry.handoff]
+    if not is_there or not found.at_rest():
+        return MovedError()
+    status = os.stat(entry.handoff) if draft is None else draft.publish()
+    work.written[entry.handoff] = identity(status)
+    return draft is not None

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError
+from model_provisioner.models.reference import LocalRef
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.sweep import sweep
-from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import fail, set_state
+from model_provisioner.tasks.verify import Verification, verify
+from model_provisioner.tasks.withdraw import fail, failing, set_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.verify import Verification
     from model_provisioner.tasks.workspace import Workspace
 
 TRIES = 3
@@ -25,41 +27,66 @@ def provision(work: Workspace, entry: Entry) -> Verification:
     sweep(work, [entry])
     if not entry.ref.is_local:
         fetch(work, entry)
-    verify_and_register(work, entry)
-    hand_off(work, entry)
+    work.verified.pop(entry.name, None)
+    result = hand_off(work, [entry])[entry.name]
+    if isinstance(result, ProvisionError):
+        raise result
     return work.verified[entry.name]
 
 
-def verify_and_register(work: Workspace, entry: Entry) -> Verification:
-    """Take the first two steps."""
-    found = verify(work, entry)
-    register(work.catalog, row_of(entry, work.config, found))
-    return found
+def verify_and_register(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification | ProvisionError]:
+    """Take the first two steps for entries; return by entry what was found."""
+    results = verify(work, entries)
+    rows = {
+        entry.name: row_of(entry, work.config, found)
+        for entry in entries
+        if isinstance(found := results[entry.name], Verification)
+    }
+    with failing(results, rows):
+        register(work.catalog, rows.values())
+    return results
 
 
-def hand_off(work: Workspace, entry: Entry) -> bool:
-    """Publish the handoff; return whether its bytes changed.
+def hand_off(work: Workspace, entries: Sequence[Entry]) -> dict[str, bool | ProvisionError]:
+    """Publish the handoffs of entries, after the steps before it for those that this run did not verify.
 
-    A model that moved since it was verified is verified again, three times at the most: then `ChangingModelError`.
+    Return by entry whether the bytes of its handoff changed, or the error for which it has none. A model that moved since it
+    was verified is verified again, three times at the most: then that is a `ChangingModelError`.
     """
+    results: dict[str, bool | ProvisionError] = {}
+    left = list(entries)
     for _ in range(TRIES):
-        found = work.verified.get(entry.name) or verify_and_register(work, entry)
-        try:
-            return publish(work, entry, found)
-        except MovedError:
-            work.verified.pop(entry.name, None)
-        except PolicyChangedError:
-            set_state(work, entry, "Pending")
-            raise
-        except ProvisionError as trouble:
-            fail(work, entry, trouble)
-            raise
-    error = ChangingModelError(
-        "the model keeps changing after it was verified",
-        where=found.files.path,
-        expected="files at rest",
-        found=f"other bytes, times or files after each of {TRIES} verifications",
-        fix="wait until what writes them has ended, then run again",
-    )
-    fail(work, entry, error)
-    raise error
+        found = verify_and_register(work, [entry for entry in left if entry.name not in work.verified])
+        results.update((name, each) for name, each in found.items() if isinstance(each, ProvisionError))
+        ready = [entry for entry in left if entry.name not in results]
+        published = publish(work, [(entry, work.verified[entry.name]) for entry in ready])
+        left = [entry for entry in ready if isinstance(published[entry.name], MovedError)]
+        for entry in left:
+            del work.verified[entry.name]
+        for entry in ready:
+            if not isinstance(each := published[entry.name], MovedError):
+                results[entry.name] = _withdrawn(work, entry, each) if isinstance(each, ProvisionError) else each
+        if not left:
+            return results
+    for entry in left:
+        error = ChangingModelError(
+            "the model keeps changing after it was verified",
+            where=entry.ref.path if isinstance(entry.ref, LocalRef) else entry.ref.id,
+            expected="files at rest",
+            found=f"other bytes, times or files after each of {TRIES} verifications",
+            fix="wait until what writes them has ended, then run again",
+        )
+        results[entry.name] = _withdrawn(work, entry, error)
+    return results
+
+
+def _withdrawn(work: Workspace, entry: Entry, error: ProvisionError) -> ProvisionError:
+    """Take back what an entry has for which there is no handoff; return the error that tells why."""
+    try:
+        if isinstance(error, PolicyChangedError):
+            set_state(work, [entry], "Pending")
+        else:
+            fail(work, entry, error)
+    except ProvisionError as worse:
+        return worse
+    return error

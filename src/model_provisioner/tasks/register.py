@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.catalog import Model, now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from model_provisioner.artifacts.catalog import Catalog
     from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.verify import Verification
@@ -38,7 +40,7 @@ def describe(found: Verification, *, project: str, name: str) -> Model:
     )
 
 
-def register(catalog: Catalog, row: Model) -> None:
-    """Write the row; it was verified, and is in use, now."""
+def register(catalog: Catalog, rows: Iterable[Model]) -> None:
+    """Write rows, in one transaction; they were verified, and are in use, now."""
     time = now()
-    catalog.put(replace(row, registered_at=time, verified_at=time, used_at=time))
+    catalog.put(*(replace(row, registered_at=time, verified_at=time, used_at=time) for row in rows))

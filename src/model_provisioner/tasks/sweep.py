@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.state import ensure_state_folder
-from model_provisioner.errors import OccupiedError, StorageError
+from model_provisioner.errors import StorageError
 from model_provisioner.tasks.current import confirmed, reasons
-from model_provisioner.tasks.withdraw import set_state, withdraw_handoff, withdraw_orphans
+from model_provisioner.tasks.withdraw import set_state, withdraw_handoffs, withdraw_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason
@@ -27,42 +27,40 @@ class Swept:
     withdrawn: bool
 
 
-def sweep(work: Workspace, entries: Iterable[Entry]) -> dict[str, Swept]:
+def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
     """Take back the handoffs of `entries` that can't be confirmed; return what was found, by entry.
 
     Raises `StorageError` where the records can't be read or believed; then no handoff stays that was not confirmed before
     that, and none that no entry claims.
     """
-    found: dict[str, Swept] = {}
+    why: dict[str, list[Reason]] = {}
+    unconfirmed: list[Entry] = []
     trouble: Exception | None = None
     try:
         ensure_state_folder(work.state)
+        work.load(entries)
     except StorageError as error:
         trouble = error
     for entry in entries:
-        if trouble is None:
-            try:
-                found[entry.name] = _look(work, entry)
-                continue
-            except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
-                trouble = error
-        with contextlib.suppress(StorageError, OccupiedError):
-            withdraw_handoff(work, entry)
+        try:
+            if trouble is None:
+                why[entry.name] = reasons(work, entry)
+                if not why[entry.name] or confirmed(work, entry):
+                    continue
+        except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
+            trouble = error
+        unconfirmed.append(entry)
+    # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and tells it.
+    withdrawn = {name for name, was_there in withdraw_handoffs(work, unconfirmed).items() if was_there is True}
     if trouble is not None:
         with contextlib.suppress(StorageError):
             withdraw_orphans(work)
         raise trouble
-    return found
-
-
-def _look(work: Workspace, entry: Entry) -> Swept:
-    why = reasons(work, entry)
-    if not why or confirmed(work, entry):
-        return Swept(why, withdrawn=False)
-    # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and tells it.
-    with contextlib.suppress(StorageError, OccupiedError):
-        if withdraw_handoff(work, entry):
-            if any(reason.step == "verify" for reason in why):
-                set_state(work, entry, "Pending")
-            return Swept(why, withdrawn=True)
-    return Swept(why, withdrawn=False)
+    to_verify = [
+        entry
+        for entry in unconfirmed
+        if entry.name in withdrawn and any(reason.step == "verify" for reason in why[entry.name])
+    ]
+    with contextlib.suppress(StorageError):
+        set_state(work, to_verify, "Pending")
+    return {name: Swept(found, withdrawn=name in withdrawn) for name, found in why.items()}

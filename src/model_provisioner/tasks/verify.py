@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts import provenance
-from model_provisioner.artifacts.atomic import read_if_there, write_atomically
+from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
@@ -22,21 +23,19 @@ from model_provisioner.errors import (
 )
 from model_provisioner.models.digest import Digest, SetDigest, dirhash
 from model_provisioner.tasks.resolve import resolve
-from model_provisioner.tasks.withdraw import fail, pend, withdraw
+from model_provisioner.tasks.withdraw import fail, failing, pend, withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from model_provisioner.artifacts.facts import Facts
     from model_provisioner.artifacts.fileset import FileSet
-    from model_provisioner.artifacts.memo import FileDigest, How
+    from model_provisioner.artifacts.hashing import Identity
+    from model_provisioner.artifacts.memo import Answer, FileDigest, How
     from model_provisioner.models.config import Entry
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.reference import ModelRef
     from model_provisioner.tasks.workspace import Workspace
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 TRIES = 3
 
@@ -80,6 +79,10 @@ class Verification:
         except (ProvisionError, OSError):
             return False
 
+    def told(self) -> dict[str, object]:
+        """Return what a report tells of the verification."""
+        return {"outcome": self.outcome, "how": self.how, "size": self.size, "digest": str(self.digest)}
+
     def mismatch(self) -> DigestMismatchError:
         """Return the error that a strict verification ends in."""
         wanted = self.expected
@@ -117,92 +120,177 @@ def check_kind(expected: Expected | None, files: FileSet) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A model whose bytes are to be examined."""
+
+    ref: ModelRef
+    files: FileSet
+    expected: Expected | None
+
+
 def examine(
-    ref: ModelRef,
-    files: FileSet,
-    expected: Expected | None,
-    digest: Callable[[str], FileDigest],
-) -> Verification:
-    """Find out what the bytes of a model are, taking each file's digest from `digest`, and read its headers.
+    asked: Sequence[Asked], digests: Callable[[Sequence[str]], Sequence[Answer]]
+) -> list[Verification | ProvisionError]:
+    """Find out what the bytes of models are, taking the digests of files from `digests`, and read their headers.
 
-    Raises the errors of an unsound, unreadable or changing model, never a mismatch: see `Verification.outcome`.
+    An unsound, unreadable or changing model has its error in the place of a verification; a mismatch is no error here:
+    see `Verification.outcome`.
     """
-    check_kind(expected, files)
+    found: dict[int, Verification | ProvisionError] = {}
+    left = dict(enumerate(asked))
     for _ in range(TRIES):
-        try:
-            # Headers first: a broken file is told before an hour of hashing.
-            before = [identity(os.stat(member.path)) for member in files.members]
-            facts = read_facts(files)
-            digests = tuple(on_all_cores(digest, [member.path for member in files.members]))
-        except FileNotFoundError:  # gone between two looks at it
-            files = resolve(ref)
-            continue
-        found = Verification(
-            ref=ref, files=files, digests=digests, digest=digest_of(files, digests), expected=expected, facts=facts
+        looked: dict[int, tuple[list[Identity], Facts]] = {}
+        for number, model in list(left.items()):
+            with failing(found, [number]):
+                try:
+                    check_kind(model.expected, model.files)
+                    # Headers first: a broken file is told before an hour of hashing.
+                    before = [identity(os.stat(member.path)) for member in model.files.members]
+                    looked[number] = before, read_facts(model.files)
+                except FileNotFoundError:  # gone between two looks at it
+                    left[number] = replace(model, files=resolve(model.ref))
+        answers = iter(digests([member.path for number in looked for member in left[number].files.members]))
+        for number, (before, facts) in looked.items():
+            model = left[number]
+            each = list(islice(answers, len(model.files.members)))
+            with failing(found, [number]):
+                verification = _judge(model, before, facts, each)
+                if verification is None:
+                    left[number] = replace(model, files=resolve(model.ref))
+                else:
+                    found[number] = verification
+        left = {number: model for number, model in left.items() if number not in found}
+    for number, model in left.items():
+        found[number] = ChangingModelError(
+            "the model keeps changing while it is read",
+            where=model.files.path,
+            expected="files at rest",
+            found=f"other bytes, times or files after each of {TRIES} readings",
+            fix="wait until what writes them has ended, then run again",
         )
-        if before == [each.identity for each in digests] and found.at_rest():
-            return found
-        files = resolve(ref)
-    raise ChangingModelError(
-        "the model keeps changing while it is read",
-        where=files.path,
-        expected="files at rest",
-        found=f"other bytes, times or files after each of {TRIES} readings",
-        fix="wait until what writes them has ended, then run again",
+    return [found[number] for number in range(len(asked))]
+
+
+def _judge(model: Asked, before: list[Identity], facts: Facts, answers: Sequence[Answer]) -> Verification | None:
+    """Return what was found of a model, None where it moved meanwhile. Raises what kept a file of it from being read."""
+    digests = []
+    for answer in answers:
+        if isinstance(answer, ProvisionError):
+            raise answer
+        digests.append(answer)
+    found = Verification(
+        ref=model.ref,
+        files=model.files,
+        digests=tuple(digests),
+        digest=digest_of(model.files, digests),
+        expected=model.expected,
+        facts=facts,
     )
+    return found if before == [each.identity for each in digests] and found.at_rest() else None
 
 
-def verify(work: Workspace, entry: Entry) -> Verification:
-    """Take the step for an entry, so that the promise holds however it ends.
+def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification | ProvisionError]:
+    """Take the step for entries, so that the promise holds however it ends; return by entry what was found.
 
     What must be read again loses its handoff first. A failure withdraws the handoff and the `.sha256` target, is noted in
-    the catalog, and is raised; a tolerated mismatch is returned.
+    the catalog, and is the result; a tolerated mismatch is none.
     """
-    try:
-        files = resolve(entry.ref)
-        must_read = [member for member in files.members if work.rules.full or work.memo.known(member.path) is None]
-        if must_read:
-            pend(work, entry)
-            work.progress.begin(entry.name, sum(size_of(member.path) for member in must_read))
-        found = examine(entry.ref, files, entry.expected, _digester(work, entry))
-        if found.how != "stat":
-            provenance.append(work.provenance_log, _record(found))
-        if found.expected is None and work.rules.require_digest:
-            raise DigestRequiredError(
-                "no digest is expected, and this run takes no model without",
-                where=f"{work.config.path}:{entry.line}",
-                expected=f"an expected_digest for {entry.name}",
-                found="none",
-                fix=f'expected_digest: "{found.digest}" is what its bytes have now',
-            )
-        if found.outcome == "fail" and entry.strict:
-            raise found.mismatch()
-        _write_target(work, entry, found)
-    except ProvisionError as error:
-        fail(work, entry, error)
-        raise
-    work.verified[entry.name] = found
-    return found
+    results: dict[str, Verification | ProvisionError] = {}
+    files: dict[str, FileSet] = {}
+    for entry in entries:
+        with failing(results, [entry.name]):
+            files[entry.name] = resolve(entry.ref)
+    there = [entry for entry in entries if entry.name in files]
+    asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
+    found = examine(asked, _Reader(work, there, files).digests)
+    results.update(zip((entry.name for entry in there), found, strict=True))
+    read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
+    with failing(results, read):
+        provenance.append(work.provenance_log, [_record(each) for each in read.values()])
+    for entry in entries:
+        with failing(results, [entry.name]):
+            _check_policy(work, entry, results[entry.name])
+    _write_targets(work, entries, results)
+    for entry in entries:
+        each = results[entry.name]
+        if isinstance(each, Verification):
+            work.verified[entry.name] = each
+            continue
+        with failing(results, [entry.name]):
+            fail(work, entry, each)
+    return results
 
 
-def _digester(work: Workspace, entry: Entry) -> Callable[[str], FileDigest]:
-    """Return the way this run gets a file's digest: from the memo as far as it may be asked.
+def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
+    """Raise what the policy has against a verification."""
+    if isinstance(found, ProvisionError):
+        return
+    if found.expected is None and work.rules.require_digest:
+        raise DigestRequiredError(
+            "no digest is expected, and this run takes no model without",
+            where=f"{work.config.path}:{entry.line}",
+            expected=f"an expected_digest for {entry.name}",
+            found="none",
+            fix=f'expected_digest: "{found.digest}" is what its bytes have now',
+        )
+    if found.outcome == "fail" and entry.strict:
+        raise found.mismatch()
+
+
+class _Reader:
+    """Gets the digests of entries as this run may: from the memo as far as that may be asked.
 
     Whatever has to be read, now or because it moved after it was looked at, the handoff goes first.
     """
-    progress = work.progress.advance
 
-    def digest(path: str) -> FileDigest:
-        known = None if work.rules.full else work.memo.known(path)
-        if known is not None:
-            return known
-        if os.path.lexists(entry.handoff):
-            pend(work, entry)
-        if work.rules.full:
-            return work.memo.digest_in_full(path, progress)
-        return work.memo.digest(path, progress, trust_fingerprint=work.config.recheck == "xxh3")
+    def __init__(self, work: Workspace, entries: Sequence[Entry], files: Mapping[str, FileSet]) -> None:
+        self._work = work
+        self._pending: set[str] = set()
+        self._entries: dict[str, list[Entry]] = {}
+        """The entries that a file belongs to, by path."""
+        for entry in entries:
+            for member in files[entry.name].members:
+                self._entries.setdefault(member.path, []).append(entry)
 
-    return digest
+    def digests(self, paths: Sequence[str]) -> list[Answer]:
+        """Return the digests of files, in their order; an error takes the place of one that can't be had."""
+        work = self._work
+        work.memo.load(paths)
+        unknown = [path for path in paths if work.rules.full or work.memo.known(path) is None]
+        errors = self._pend(unknown)
+        if not errors:
+            return self._read(paths)
+        refused = {path: errors[entry.name] for path in unknown for entry in self._of(path) if entry.name in errors}
+        answers = iter(self._read([path for path in paths if path not in refused]))
+        return [refused[path] if path in refused else next(answers) for path in paths]
+
+    def _pend(self, unknown: Sequence[str]) -> dict[str, ProvisionError]:
+        sizes: dict[str, int] = {}
+        pending: dict[str, Entry] = {}
+        for path in unknown:
+            size = size_of(path)
+            for entry in self._of(path):
+                if entry.name not in self._pending or os.path.lexists(entry.handoff):
+                    pending[entry.name] = entry
+                    sizes[entry.name] = sizes.get(entry.name, 0) + size
+        if not pending:
+            return {}
+        errors = pend(self._work, list(pending.values()))
+        for name in pending.keys() - errors.keys() - self._pending:
+            self._work.progress.begin(name, sizes[name])
+        self._pending.update(pending)
+        return errors
+
+    def _of(self, path: str) -> list[Entry]:
+        # A file that came into a folder meanwhile belongs to whoever may have that folder.
+        return self._entries.get(path) or [each for some in self._entries.values() for each in some]
+
+    def _read(self, paths: Sequence[str]) -> list[Answer]:
+        memo, progress = self._work.memo, self._work.progress.advance
+        if self._work.rules.full:
+            return memo.digests_in_full(paths, progress)
+        return memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
 
 
 def render_target(digests: Sequence[FileDigest]) -> bytes:
@@ -218,16 +306,35 @@ def size_of(path: str) -> int:
         return 0
 
 
-def _write_target(work: Workspace, entry: Entry, found: Verification) -> None:
-    target = work.sha256_target(entry)
-    if found.outcome == "fail":
-        withdraw(work, target)
+def _write_targets(
+    work: Workspace, entries: Sequence[Entry], results: dict[str, Verification | ProvisionError]
+) -> None:
+    """Write the `.sha256` targets of what was verified, and take back those of what is not as it should be."""
+    data: dict[str, bytes] = {}
+    names: dict[str, str] = {}
+    for entry in entries:
+        found = results[entry.name]
+        if isinstance(found, ProvisionError):
+            continue  # `fail` takes it back
+        target = work.sha256_target(entry)
+        names[target] = entry.name
+        if found.outcome == "fail":
+            with failing(results, [entry.name]):
+                withdraw(work, target)
+        elif read_if_there(target) != (wanted := render_target(found.digests)):
+            data[target] = wanted
+        else:
+            with contextlib.suppress(OSError):
+                work.written[target] = identity(os.stat(target))
+    if not data:
         return
-    data = render_target(found.digests)
-    if read_if_there(target) != data:
-        work.ledger.record(target)
-        write_atomically(target, data)
-    work.written[target] = identity(os.stat(target))
+    with failing(results, [names[target] for target in data]):
+        work.ledger.record(data)
+        with drafted(data) as (drafts, errors):
+            results.update((names[path], error) for path, error in errors.items())
+            for draft in drafts:
+                with failing(results, [names[draft.path]]):
+                    work.written[draft.path] = identity(draft.publish())
 
 
 def _record(found: Verification) -> dict[str, object]:
@@ -252,42 +359,3 @@ def _differences(found: Verification) -> str:
     parts += [f"{name} is missing" for name in sorted(wanted.keys() - there.keys())]
     parts += [f"{name} was not expected" for name in sorted(there.keys() - wanted.keys())]
     return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
-
-
-def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return `work` of every item, in their order, done by as many threads as there are cores.
-
-    One item is done by the thread that asks. The threads are daemons and stop at the first error, so that neither a
-    failure nor Ctrl-C waits for the hash of a large file.
-    """
-    workers = min(len(items), os.cpu_count() or 1)
-    if workers < 2:
-        return [work(item) for item in items]
-    results: dict[int, Result] = {}
-    errors: list[BaseException] = []
-    queue = iter(enumerate(items))
-    lock = threading.Lock()
-
-    def run() -> None:
-        while not errors:
-            with lock:
-                index, item = next(queue, (-1, None))
-            if item is None:
-                return
-            try:
-                results[index] = work(item)
-            except BaseException as error:  # noqa: BLE001  raised again below, by the thread that asked
-                errors.append(error)
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException as error:
-        errors.append(error)
-        raise
-    if errors:
-        raise errors[0]
-    return [results[index] for index in range(len(items))]

@@ -5,51 +5,75 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from model_provisioner.artifacts.atomic import read_if_there, remove_durably
+from model_provisioner.artifacts.atomic import read_if_there, remove_all_durably
 from model_provisioner.artifacts.catalog import Model
 from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError, OccupiedError, StorageError
+from model_provisioner.errors import DigestMismatchError, OccupiedError, ProvisionError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
+    from contextlib import AbstractContextManager
 
     from model_provisioner.artifacts.catalog import Lifecycle, Outcome
-    from model_provisioner.errors import ProvisionError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
 
 def withdraw(work: Workspace, path: str) -> bool:
     """Remove a file that we wrote, durably; return whether it was there."""
-    with _locked_if_possible(work, path):
-        return _remove(work, path)
-
-
-def withdraw_handoff(work: Workspace, entry: Entry) -> bool:
-    """Remove the entry's handoff, durably; return whether it was there. Raises as `check_place` does."""
-    with _locked_if_possible(work, entry.handoff):
-        check_place(work, entry)
-        return _remove(work, entry.handoff)
-
-
-def _remove(work: Workspace, path: str) -> bool:
-    removed = remove_durably(path)
-    if removed:
-        with contextlib.suppress(StorageError):
-            work.ledger.forget(path)  # what somebody puts there from now on is not ours
+    removed = _remove(work, [path])[path]
+    if isinstance(removed, StorageError):
+        raise removed
     return removed
 
 
+def withdraw_handoffs(work: Workspace, entries: Iterable[Entry]) -> dict[str, bool | ProvisionError]:
+    """Remove the handoffs of entries, durably; return by entry whether it was there, or what kept it there."""
+    by_name: dict[str, bool | ProvisionError] = {}
+    paths = {}
+    for entry in entries:
+        with failing(by_name, [entry.name]):
+            check_place(work, entry)
+            paths[entry.handoff] = entry.name
+    by_name.update((paths[path], removed) for path, removed in _remove(work, paths).items())
+    return by_name
+
+
+def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
+    if not any(map(os.path.lexists, paths)):
+        return dict.fromkeys(paths, False)
+    with _locked_if_possible(work, paths):
+        removed = remove_all_durably(paths)
+        if gone := [path for path, was_there in removed.items() if was_there is True]:
+            with contextlib.suppress(StorageError):
+                work.ledger.forget(gone)  # what somebody puts there from now on is not ours
+    return removed
+
+
+def publishing(work: Workspace, paths: Iterable[str]) -> AbstractContextManager[None]:
+    """Hold the locks under which artifacts are published and withdrawn: one a folder. Raises `StorageError`."""
+    return locked(work.state, "handoff", *{os.path.dirname(path) for path in paths})
+
+
 @contextlib.contextmanager
-def _locked_if_possible(work: Workspace, path: str) -> Iterator[None]:
-    """Hold the lock of an artifact; do without on a full disk, for what is not confirmed must go all the same."""
+def _locked_if_possible(work: Workspace, paths: Iterable[str]) -> Iterator[None]:
+    """Hold the locks of artifacts; do without on a full disk, for what is not confirmed must go all the same."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(StorageError):
-            stack.enter_context(locked(work.state, "handoff", path))
+            stack.enter_context(publishing(work, paths))
         yield
+
+
+@contextlib.contextmanager
+def failing(results: MutableMapping[Any, Any], names: Iterable[Any]) -> Iterator[None]:
+    """Let an error of the block be the result of all `names`: it keeps what has another name from nothing."""
+    try:
+        yield
+    except ProvisionError as error:
+        results.update(dict.fromkeys(names, error))
 
 
 def check_place(work: Workspace, entry: Entry) -> None:
@@ -82,18 +106,15 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
 
     Return the artifacts that were still there, and what kept others from being removed.
     """
-    removed: list[str] = []
-    trouble: list[StorageError] = []
-    for path in sorted(_orphaned_artifacts(work)):
-        try:
-            if os.path.isdir(path) and not os.path.islink(path):
-                work.ledger.forget(path)  # a folder is none of ours
-            elif withdraw(work, path):
-                removed.append(path)
-            else:
-                work.ledger.forget(path)
-        except StorageError as error:
-            trouble.append(error)
+    orphans = sorted(_orphaned_artifacts(work))
+    folders = [path for path in orphans if os.path.isdir(path) and not os.path.islink(path)]  # none of ours
+    results = _remove(work, [path for path in orphans if path not in folders])
+    removed = [path for path, was_there in results.items() if was_there is True]
+    trouble = [error for error in results.values() if isinstance(error, StorageError)]
+    try:
+        work.ledger.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
+    except StorageError as error:
+        trouble.append(error)
     try:
         if names := _rows(work).keys() - work.config.entries.keys():
             work.catalog.remove(work.config.root, sorted(names))
@@ -120,10 +141,17 @@ def _rows(work: Workspace) -> dict[str, str | None]:
     return work.catalog.handoffs(work.config.root, work.config.path)
 
 
-def pend(work: Workspace, entry: Entry) -> None:
-    """Take back what the entry's last verification gave, for its bytes are about to be read."""
-    withdraw_handoff(work, entry)
-    set_state(work, entry, "Pending")
+def pend(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
+    """Take back what the last verification of entries gave, for their bytes are about to be read.
+
+    Return, by entry, what kept it from being taken back.
+    """
+    withdrawn = withdraw_handoffs(work, entries)
+    errors = {name: each for name, each in withdrawn.items() if isinstance(each, ProvisionError)}
+    pending = [entry for entry in entries if entry.name not in errors]
+    with failing(errors, [entry.name for entry in pending]):
+        set_state(work, pending, "Pending")
+    return errors
 
 
 def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
@@ -134,7 +162,7 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     work.verified.pop(entry.name, None)
     trouble: StorageError | None = None
     for step in (
-        lambda: withdraw_handoff(work, entry),
+        lambda: _withdraw_handoff(work, entry),
         lambda: withdraw(work, work.sha256_target(entry)),
         lambda: _note_failure(work, entry, error),
     ):
@@ -151,24 +179,33 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
         ) from error
 
 
+def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
+    withdrawn = withdraw_handoffs(work, [entry])[entry.name]
+    if isinstance(withdrawn, ProvisionError):
+        raise withdrawn
+
+
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     digest = error.actual if isinstance(error, DigestMismatchError) else None
     outcome: Outcome = "error" if digest is None else "fail"
-    set_state(work, entry, "Failed", outcome=outcome, reason=str(error), digest=digest)
+    set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
 
 
 def set_state(
     work: Workspace,
-    entry: Entry,
+    entries: Iterable[Entry],
     lifecycle: Lifecycle,
     *,
     outcome: Outcome | None = None,
     reason: str | None = None,
     digest: str | None = None,
 ) -> None:
-    """Note the entry's state in the catalog; of the same model, what else was known of it stays."""
-    row = work.catalog.get(work.config.root, entry.name)
-    if row is None or row.id != entry.ref.id:
-        row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
-    row = replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason, digest=digest or row.digest)
-    work.catalog.put(replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine))
+    """Note the state of entries in the catalog; of the same model, what else was known of it stays."""
+    rows = []
+    for entry in entries:
+        row = work.catalog.get(work.config.root, entry.name)
+        if row is None or row.id != entry.ref.id:
+            row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
+        row = replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason, digest=digest or row.digest)
+        rows.append(replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine))
+    work.catalog.put(*rows)

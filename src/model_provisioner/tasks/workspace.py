@@ -16,9 +16,12 @@ from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import project_folder, state_folder
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
+from model_provisioner.models.reference import LocalRef
 from model_provisioner.tasks.rules import Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.verify import Verification
 
@@ -71,6 +74,12 @@ class Workspace:
     def provenance_log(self) -> str:
         """Return the path of the log of verifications."""
         return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
+
+    def load(self, entries: Collection[Entry]) -> None:
+        """Read the records of many entries at once, so that they are not asked for each of them."""
+        self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
+        self.catalog.load(self.config.root, [entry.name for entry in entries])
+        self.ledger.load(entry.handoff for entry in entries)
 
     def close(self) -> None:
         """Close the records; their next use opens them again."""

@@ -1,0 +1,111 @@
+"""Provision models beside doit's graph: three tasks cost doit more than a small model costs us.
+
+doit is told what was done, so that its own commands, and plain runs of it, see the tasks as done. What fails is left to its
+task, which reports the error.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from doit.task import Task
+
+from model_provisioner.errors import ProvisionError
+from model_provisioner.plugin.backend import StateDB
+from model_provisioner.plugin.checker import MD5Checker, watch
+from model_provisioner.plugin.names import BASENAME, STEPS
+from model_provisioner.plugin.tasks import files_in, files_of
+from model_provisioner.tasks.batches import provision_in_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from model_provisioner.models.config import Entry
+    from model_provisioner.plugin.session import Session
+    from model_provisioner.tasks.verify import Verification
+
+
+def provision_in_bulk(
+    run: Session, tasks: Iterable[Task], doit: Any, workers: int, report: Callable[[str, dict[str, Any]], None]
+) -> None:
+    """Provision what is not current; `report` is told of each model that was done, and what its steps found.
+
+    `tasks` are those of the project as its own loader made them, `doit` is what doit keeps its state by.
+    """
+    apart = _apart(run, tasks, doit)
+    entries = [entry for entry in run.work.config.entries.values() if entry.name not in run.omitted | apart]
+    known = set(run.current)
+    current = {entry.name for entry in entries if entry.name in known and _is_recorded(run, entry, doit)}
+    run.omitted |= current
+    left = [entry for entry in entries if entry.name not in current]
+    try:
+        for results in provision_in_batches(run.work, left, workers):
+            _note(run, results, doit, report)
+    except BaseException:
+        doit.close()  # doit closes it only where its own runner was at work
+        raise
+
+
+def _apart(run: Session, tasks: Iterable[Task], doit: Any) -> set[str]:
+    """Return the entries that doit has to look after: remote ones, ignored ones, those whose tasks need other tasks."""
+    apart = {entry.name for entry in run.work.config.entries.values() if not entry.ref.is_local}
+    for task in tasks:
+        needs = (*task.task_dep, *task.setup_tasks, *task.calc_dep, *task.getargs)
+        basename, _, rest = task.name.partition(":")
+        if basename == BASENAME and not all(need.startswith(f"{BASENAME}:") for need in needs):
+            apart.add(rest.partition(":")[2])
+    for name in run.work.config.entries:
+        if any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS):
+            apart.add(name)
+    return apart
+
+
+def _is_recorded(run: Session, entry: Entry, doit: Any) -> bool:
+    """Tell whether doit knows that the entry was verified, and with the bytes that it has."""
+    task = f"{BASENAME}:verify:{entry.name}"
+    if not doit.backend.in_(task):
+        return False
+    if not isinstance(doit.checker, MD5Checker):
+        return True
+    for shown, path in files_of(entry).items():
+        state, known = doit.backend.get(task, shown), run.work.memo.known(path)
+        if state is None or known is None or state[2] != known.sha256:
+            return False
+    return True
+
+
+def _note(
+    run: Session,
+    results: dict[str, bool | ProvisionError | None],
+    doit: Any,
+    report: Callable[[str, dict[str, Any]], None],
+) -> None:
+    done: dict[str, dict[str, Any]] = {}
+    with doit.backend.together() if isinstance(doit.backend, StateDB) else nullcontext():
+        for name, result in results.items():
+            if isinstance(result, ProvisionError):
+                run.failed[name] = result
+                run.look_again(name)
+                continue
+            found = run.work.verified.get(name)
+            if result is None or found is None:
+                run.look_again(name)  # another process did it: its task sees that nothing is left
+                continue
+            why = run.why.get(name)
+            verified = why is None or any(reason.step == "verify" for reason in why)
+            done[name] = {**(found.told() if verified else {}), "notes": list(found.facts.notes), "written": result}
+            run.handed_off[name] = found
+            _save(run.entry(name), found, doit)
+    run.finished |= done.keys()
+    for name, steps in done.items():
+        report(name, steps)
+
+
+def _save(entry: Entry, found: Verification, doit: Any) -> None:
+    """Let doit record that the model was verified, as it does after the task."""
+    files = files_in(found.files)
+    watch(files)
+    task = Task(f"{BASENAME}:verify:{entry.name}", None, file_dep=list(files))
+    task.values = task.result = found.told()
+    doit.save_success(task)

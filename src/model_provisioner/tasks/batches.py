@@ -1,0 +1,109 @@
+"""Provision many models: in batches, which pay once for what would be paid for each, by several threads."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.cores import in_threads
+from model_provisioner.artifacts.fileset import split_names
+from model_provisioner.artifacts.hashing import BUFFER
+from model_provisioner.errors import ProvisionError
+from model_provisioner.models.reference import LocalRef
+from model_provisioner.tasks.current import reasons
+from model_provisioner.tasks.provision import hand_off
+from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.verify import size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from model_provisioner.models.config import Entry
+    from model_provisioner.models.reference import ModelRef
+    from model_provisioner.tasks.workspace import Progress, Workspace
+
+MODELS = 128
+"""How many models a batch has at least, if there are so many."""
+BYTES = 32 << 20
+"""What a batch of several models reads at the most, more or less: that much a kill may make to be read once more."""
+
+
+def provision_in_batches(
+    work: Workspace, entries: Sequence[Entry], workers: int
+) -> Iterator[dict[str, bool | ProvisionError | None]]:
+    """Take every step for entries; yield batch by batch what came of them, by entry, as they are done.
+
+    That is whether the bytes of the handoff changed, the error for which there is none, or None where another process
+    provisioned the model meanwhile. Large models come first, the largest before all.
+    """
+
+    def run(batch: tuple[Entry, ...], check: Callable[[], None]) -> dict[str, bool | ProvisionError | None]:
+        mine = replace(work, progress=_Checking(work.progress, check))
+        mine.load(batch)
+        left = [entry for entry in batch if not _is_done(mine, entry)]
+        return dict.fromkeys((entry.name for entry in batch), None) | hand_off(mine, left)
+
+    for _, results in in_threads(run, cut(entries), workers):
+        yield results
+
+
+def cut(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
+    """Return the batches in which entries are provisioned.
+
+    A large model is a batch of its own. Small ones are put together by their folders, for which there is one lock each.
+    """
+    large: list[tuple[int, Entry]] = []
+    small: list[tuple[str, int, Entry]] = []
+    for entry in entries:
+        path = entry.ref.path if isinstance(entry.ref, LocalRef) else ""
+        size = _size(entry.ref, path)
+        if size > BUFFER:
+            large.append((size, entry))
+        else:
+            small.append((path, size, entry))
+    batches: list[tuple[Entry, ...]] = [(entry,) for _, entry in sorted(large, key=lambda each: each[0], reverse=True)]
+    batch: list[Entry] = []
+    total = 0
+    for _, size, entry in sorted(small, key=lambda each: each[0]):
+        if len(batch) == MODELS or total + size > BYTES:
+            batches.append(tuple(batch))
+            batch, total = [], 0
+        batch.append(entry)
+        total += size
+    return [*batches, tuple(batch)] if batch else batches
+
+
+def _size(ref: ModelRef, path: str) -> int:
+    """Return the bytes of a model, 0 where that can't be told: it is told when its turn comes."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode) and split_names(path) is None:
+            return status.st_size
+        return sum(size_of(member.path) for member in resolve(ref).members)
+    except (OSError, ProvisionError):
+        return 0
+
+
+def _is_done(work: Workspace, entry: Entry) -> bool:
+    """Tell whether another process provisioned the model since this run began."""
+    ref = entry.ref
+    if isinstance(ref, LocalRef) and work.memo.known(ref.path) is None and not os.path.isdir(ref.path):
+        return False
+    return not reasons(work, entry)
+
+
+@dataclass(frozen=True)
+class _Checking:
+    """Progress that also ends a reading whose result nobody waits for any more."""
+
+    inner: Progress
+    check: Callable[[], None]
+
+    def begin(self, name: str, size: int) -> None:
+        self.inner.begin(name, size)
+
+    def advance(self, count: int) -> None:
+        self.check()
+        self.inner.advance(count)
