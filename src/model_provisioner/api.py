@@ -13,10 +13,10 @@ from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import ensure_state_folder, state_folder
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
 from model_provisioner.models.reference import HubRef, LocalRef, ModelRef
+from model_provisioner.tasks.examine import Asked, examine
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
 from model_provisioner.tasks.resolve import resolve
-from model_provisioner.tasks.verify import Asked, examine
 from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 

@@ -7,10 +7,11 @@ It never holds a credential: references are shown by their id, which has none.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, MutableMapping
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -141,3 +142,12 @@ class StorageError(ProvisionError):
     """A file of ours could not be written or read: a full disk, a read-only folder, a foreign database."""
 
     exit_code = 2
+
+
+@contextmanager
+def failing(results: MutableMapping[Any, Any], names: Iterable[Any]) -> Iterator[None]:
+    """Let an error of the block be the result of all `names`: it keeps what has another name from nothing."""
+    try:
+        yield
+    except ProvisionError as error:
+        results.update(dict.fromkeys(names, error))

@@ -9,7 +9,7 @@ import pytest
 
 from model_provisioner.artifacts import memo
 from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
-from model_provisioner.tasks import verify
+from model_provisioner.tasks import examine
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.workspace import Rules, open_workspace
 
@@ -135,7 +135,7 @@ def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is
     assert handoff.exists()
     seen = []
 
-    def writing(files, real=verify.read_facts):
+    def writing(files, real=examine.read_facts):
         if not seen:
             (folder / "set/b").write_bytes(b"moved")
         return real(files)
@@ -144,7 +144,7 @@ def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is
         seen.append(handoff.exists())
         return real(path)
 
-    monkeypatch.setattr(verify, "read_facts", writing)
+    monkeypatch.setattr(examine, "read_facts", writing)
     monkeypatch.setattr(memo, "open_model", looking)
     run(folder, one("set/b"))
     assert seen

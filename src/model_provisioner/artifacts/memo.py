@@ -1,7 +1,6 @@
 """The digest memo: which bytes a path was seen to hold, so that what did not change is never read again.
 
-One SQLite file in the state folder, shared by all projects and processes of a user. It is a cache: deleted, damaged,
-locked or of another version it costs time, never truth. Three steps, the first that answers wins:
+Its rows are a cache, in `memo_rows`. Three steps, the first that answers wins:
 
 1. the file's identity (device, inode, size, mtime, ctime) equals a settled row: nothing is read;
 2. the size equals the path's last row: every byte is read, and where the fingerprint is that row's, it takes the new identity;
@@ -13,18 +12,11 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.artifacts.clock import at_rest
 from model_provisioner.artifacts.cores import available, in_threads
-from model_provisioner.artifacts.database import (
-    Database,
-    ForeignDatabaseError,
-    ReadOnlyDatabase,
-    from_column,
-    in_chunks,
-    to_column,
-)
+from model_provisioner.artifacts.database import Database
 from model_provisioner.artifacts.hashing import (
     BUFFER,
     Identity,
@@ -35,12 +27,11 @@ from model_provisioner.artifacts.hashing import (
     unreadable,
 )
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import ChangingModelError, ProvisionError, StorageError
+from model_provisioner.artifacts.memo_rows import MemoRows, Row, stat_of
+from model_provisioner.errors import ChangingModelError, ProvisionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-Value = TypeVar("Value")
+    from collections.abc import Callable, Sequence
 
 TRIES = 3
 
@@ -61,29 +52,6 @@ Answer: TypeAlias = "FileDigest | ProvisionError"
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the memo last knew of a path."""
-
-    identity: Identity
-    fingerprint: str
-    sha256: str
-    settled: bool
-
-
-_SCHEMA = """
-CREATE TABLE file (
-  path PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL,
-  mtime_ns TEXT NOT NULL, ctime_ns TEXT NOT NULL,
-  fingerprint TEXT NOT NULL, sha256 TEXT NOT NULL, settled INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX file_inode ON file (inode)
-"""
-_COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled"
-_LINKS = f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1 AND inode {{}}"
-_REPLACE = f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True)
 class Reading:
     """The answer for a file, and the row that is new by it; None where nothing was read."""
 
@@ -91,75 +59,26 @@ class Reading:
     row: Row | None
 
 
-class Memo:
+class Memo(MemoRows):
     """The memo in the state folder `state`. Safe to use from every thread and process of the user."""
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
+        super().__init__(state, database=database)
         self._state = state
         self._full: dict[str, FileDigest] = {}
         """What was read in full, by real path."""
-        self._rows: dict[str, Row | None] = {}
-        """What `load` found of files, by path."""
-        self._links: dict[str, list[tuple[Row, str]]] = {}
-        """The settled rows of files that `load` did not find by their path, with the paths they are of, by inode."""
-        self._database: Database | None = database(
-            os.path.join(state, "memo.db"),
-            title="digest memo",
-            application_id=0x6D706D6F,
-            version=1,
-            schema=_SCHEMA,
-            busy_seconds=5.0,
-        )
-
-    def load(self, paths: Iterable[str]) -> None:
-        """Read what is recorded of many files at once, so that it is not asked for each of them.
-
-        Rows that were loaded may be older than those in the file. That does no harm: a row stays true of the bytes it was
-        made of, and before anything is read for the want of a row, the file is asked again.
-        """
-        for some, marks in in_chunks(paths):
-            found = self._query(
-                f"SELECT {_COLUMNS}, path FROM file WHERE path IN ({marks})", tuple(map(to_column, some))
-            )
-            self._rows.update(dict.fromkeys(some))
-            self._rows.update((from_column(values[-1]), _row(values[:-1])) for values in found)
-            self._load_links(path for path in some if self._rows[path] is None)
-
-    def _load_links(self, paths: Iterable[str]) -> None:
-        inodes = [str(status.st_ino) for path in paths if (status := _stat(path)) is not None]
-        self._links.update((inode, []) for inode in inodes)
-        for some, marks in in_chunks(inodes):
-            for values in self._query(_LINKS.format(f"IN ({marks})"), tuple(some)):
-                self._links[str(values[1])].append((_row(values[:-1]), from_column(values[-1])))
 
     def known(self, path: str) -> FileDigest | None:
         """Return the digest of the file at `path` if it is known without reading it (step 1)."""
-        if (status := _stat(path)) is None:
+        if (status := stat_of(path)) is None:
             return None
         now = identity(status)
         row = self.last(path)
         if row is not None and row.settled and row.identity == now:
             return FileDigest(path, now, row.sha256, "stat")
-        if (row := self._same_file(now)) is not None:
+        if (row := self.same_file(now)) is not None:
             return FileDigest(path, now, row.sha256, "stat")
         return None
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._database is not None:
-            self._database.close()
-
-    def settled(self) -> dict[str, Identity]:
-        """Return the identities of all paths that need not be read as long as they keep them."""
-        rows = self._query(f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1", ())
-        return {from_column(values[-1]): _row(values[:-1]).identity for values in rows}
-
-    def last(self, path: str) -> Row | None:
-        """Return what was last known of `path`, whatever it holds now."""
-        if path in self._rows:
-            return self._rows[path]
-        rows = self._query(f"SELECT {_COLUMNS} FROM file WHERE path = ?", (to_column(path),))
-        return _row(rows[0]) if rows else None
 
     def digest(
         self, path: str, progress: Callable[[int], object] = lambda _: None, *, trust_fingerprint: bool = True
@@ -202,7 +121,7 @@ class Memo:
 
         def answer(path: str, progress: Callable[[int], object]) -> Reading:
             found = self._full.get(reals[path])
-            status = _stat(path)
+            status = stat_of(path)
             if found is not None and status is not None and found.identity == identity(status):
                 return Reading(replace(found, path=path), None)
             read = self._read(path, progress, None)
@@ -235,10 +154,10 @@ class Memo:
         large = sorted((path for path in paths if sizes[path] > BUFFER), key=sizes.__getitem__, reverse=True)
         answers: dict[str, Answer] = {}
         for path, found in in_threads(attempt, large, available()):
-            answers[path] = self._kept([found])[0]
+            answers[path] = self._keep([found])[0]
         small = [path for path in paths if sizes[path] <= BUFFER]
         found_small = [attempt(path, lambda: None) for path in small]
-        answers.update(zip(small, self._kept(found_small), strict=True))
+        answers.update(zip(small, self._keep(found_small), strict=True))
         return answers
 
     def same_content(self, path: str, progress: Callable[[int], object] = lambda _: None) -> bool:
@@ -279,63 +198,11 @@ class Memo:
             fix="wait until what writes it has ended, then run again",
         )
 
-    def _same_file(self, now: Identity) -> Row | None:
-        """Find a settled row of another path to the very same file: a link, hard or symbolic."""
-        links = self._links.get(str(now.inode))
-        if links is None:
-            rows = self._query(_LINKS.format("= ?"), (str(now.inode),))
-            links = [(_row(values[:-1]), from_column(values[-1])) for values in rows]
-        for row, path in links:
-            if row.identity == now and (status := _stat(path)) is not None and identity(status) == now:
-                return row
-        return None
-
-    def _kept(self, found: Sequence[Reading | ProvisionError]) -> list[Answer]:
-        """Record what was read, in one transaction; return the answers."""
-        rows = {each.digest.path: each.row for each in found if isinstance(each, Reading) and each.row is not None}
-        if rows:
-            values = [_values(path, row) for path, row in rows.items()]
-
-            def write(database: Database) -> None:
-                with database.transaction() as connection:
-                    connection.executemany(_REPLACE, values)
-
-            self._use(write, None)
-            self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
+    def _keep(self, found: Sequence[Reading | ProvisionError]) -> list[Answer]:
+        """Record what was read; return the answers."""
+        readings = [each for each in found if isinstance(each, Reading)]
+        self.keep({each.digest.path: each.row for each in readings if each.row is not None})
         return [each.digest if isinstance(each, Reading) else each for each in found]
-
-    def _query(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        return self._use(lambda database: database.query(sql, values), [])
-
-    def _use(self, use: Callable[[Database], Value], without: Value) -> Value:
-        """Return what `use` makes of the database, or `without` where it can't be used in this run."""
-        if self._database is None:
-            return without
-        try:
-            try:
-                return use(self._database)
-            except ForeignDatabaseError:  # damaged, or another version's: it is a cache, so begin a new one
-                if isinstance(self._database, ReadOnlyDatabase):
-                    raise
-                self._database.delete()
-                return use(self._database)
-        except (StorageError, OSError):
-            self._database = None
-            return without
-
-
-def _values(path: str, row: Row) -> tuple[object, ...]:
-    where = row.identity
-    times = str(where.mtime_ns), str(where.ctime_ns)
-    file = str(where.device), str(where.inode), where.size, *times
-    return to_column(path), *file, row.fingerprint, row.sha256, int(row.settled)
-
-
-def _row(values: tuple[object, ...]) -> Row:
-    device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled = values[:8]
-    # Device and inode are unsigned, and times may lie after 2262: SQLite's integers don't hold them, so they are text.
-    where = Identity(int(str(device)), int(str(inode)), int(str(size)), int(str(mtime_ns)), int(str(ctime_ns)))
-    return Row(where, str(fingerprint), str(sha256), bool(settled))
 
 
 def _confirm(fd: int, now: Identity, last: Row | None, progress: Callable[[int], object]) -> Row | None:
@@ -356,13 +223,6 @@ def _only(answers: list[Answer]) -> FileDigest:
     if isinstance(answer, ProvisionError):
         raise answer
     return answer
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except (OSError, ValueError):
-        return None
 
 
 def _real_paths(paths: Sequence[str]) -> list[str]:
@@ -387,7 +247,7 @@ def _lock_keys(paths: Sequence[str]) -> set[str]:
 
 
 def _size(path: str) -> int:
-    return 0 if (status := _stat(path)) is None else status.st_size
+    return 0 if (status := stat_of(path)) is None else status.st_size
 
 
 def _settle_pages(fd: int) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.models.config import Entry
     from model_provisioner.plugin.session import Session
-    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.examine import Verification
 
 
 def provision_in_bulk(

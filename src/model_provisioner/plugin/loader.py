@@ -168,7 +168,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             self.session.omitted = frozenset(self._found.same) & entries.keys()
         # A task or a target may need any model.
         asked = self._named if self._named and entries.keys() >= set(self._named) else entries
-        orphans = not self._named or BASENAME in self._named
+        # Where the snapshot says anything, no configuration and no record moved since the run that left no orphan.
+        orphans = self._found is None and (not self._named or BASENAME in self._named)
         self.session.sweep([name for name in asked if name not in self.session.omitted], orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from model_provisioner.errors import ProvisionError, StorageError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
+    from model_provisioner.tasks.examine import Verification
     from model_provisioner.tasks.rules import Rules
-    from model_provisioner.tasks.verify import Verification
     from model_provisioner.tasks.workspace import Progress
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Step
-    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.examine import Verification
 
 
 def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,11 @@ from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.header import read_facts
 from model_provisioner.errors import ProvisionError
 from model_provisioner.sizes import human
+from model_provisioner.tasks.examine import Verification, check_kind, digest_of, matches
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
 from model_provisioner.tasks.resolve import resolve
-from model_provisioner.tasks.verify import Verification, check_kind, digest_of, matches, render_target
+from model_provisioner.tasks.verify import render_target
 
 if TYPE_CHECKING:
     from model_provisioner.artifacts.catalog import Model

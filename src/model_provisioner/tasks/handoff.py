@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.handoff import render
 from model_provisioner.artifacts.hashing import identity
-from model_provisioner.tasks.withdraw import check_place, failing, publishing
+from model_provisioner.errors import failing
+from model_provisioner.tasks.withdraw import check_place, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from model_provisioner.errors import ProvisionError
     from model_provisioner.models.config import Entry
     from model_provisioner.models.digest import Digest
-    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.examine import Verification
     from model_provisioner.tasks.workspace import Workspace
 
 

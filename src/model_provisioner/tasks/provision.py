@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError
+from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, failing
 from model_provisioner.models.reference import LocalRef
+from model_provisioner.tasks.examine import Verification
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.sweep import sweep
-from model_provisioner.tasks.verify import Verification, verify
-from model_provisioner.tasks.withdraw import fail, failing, set_state
+from model_provisioner.tasks.verify import verify
+from model_provisioner.tasks.withdraw import fail, set_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

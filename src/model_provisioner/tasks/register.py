@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_provisioner.artifacts.catalog import Model, now
 
@@ -12,21 +12,26 @@ if TYPE_CHECKING:
 
     from model_provisioner.artifacts.catalog import Catalog
     from model_provisioner.models.config import Config, Entry
-    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.examine import Verification
 
 
 def row_of(entry: Entry, config: Config, found: Verification) -> Model:
     """Return the catalog's row for a verified entry, without its times."""
-    row = describe(found, project=config.root, name=entry.name)
-    return replace(row, strict=entry.strict, engine=entry.engine, config=config.path, handoff=entry.handoff)
+    return describe(
+        found,
+        project=config.root,
+        name=entry.name,
+        strict=entry.strict,
+        engine=entry.engine,
+        config=config.path,
+        handoff=entry.handoff,
+    )
 
 
-def describe(found: Verification, *, project: str, name: str) -> Model:
-    """Return the catalog's row for a verification, without its times."""
+def describe(found: Verification, **policy: Any) -> Model:
+    """Return the catalog's row for a verification, without its times; `policy` has what its bytes do not tell."""
     failed = found.outcome == "fail"
     return Model(
-        project=project,
-        name=name,
         id=found.ref.id,
         path=found.files.path,
         lifecycle="Failed" if failed else "Active",
@@ -37,6 +42,7 @@ def describe(found: Verification, *, project: str, name: str) -> Model:
         size=found.size,
         metadata=found.facts,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
+        **policy,
     )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import read_if_there, remove_all_durably
 from model_provisioner.artifacts.catalog import Model
 from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError, OccupiedError, ProvisionError, StorageError
+from model_provisioner.errors import DigestMismatchError, OccupiedError, ProvisionError, StorageError, failing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from model_provisioner.artifacts.catalog import Lifecycle, Outcome
@@ -65,15 +65,6 @@ def _locked_if_possible(work: Workspace, paths: Iterable[str]) -> Iterator[None]
         with contextlib.suppress(StorageError):
             stack.enter_context(publishing(work, paths))
         yield
-
-
-@contextlib.contextmanager
-def failing(results: MutableMapping[Any, Any], names: Iterable[Any]) -> Iterator[None]:
-    """Let an error of the block be the result of all `names`: it keeps what has another name from nothing."""
-    try:
-        yield
-    except ProvisionError as error:
-        results.update(dict.fromkeys(names, error))
 
 
 def check_place(work: Workspace, entry: Entry) -> None:
@@ -206,6 +197,16 @@ def set_state(
         row = work.catalog.get(work.config.root, entry.name)
         if row is None or row.id != entry.ref.id:
             row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
-        row = replace(row, lifecycle=lifecycle, outcome=outcome, reason=reason, digest=digest or row.digest)
-        rows.append(replace(row, config=work.config.path, handoff=entry.handoff, engine=entry.engine))
+        rows.append(
+            replace(
+                row,
+                lifecycle=lifecycle,
+                outcome=outcome,
+                reason=reason,
+                digest=digest or row.digest,
+                config=work.config.path,
+                handoff=entry.handoff,
+                engine=entry.engine,
+            )
+        )
     work.catalog.put(*rows)

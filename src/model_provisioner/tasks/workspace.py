@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.verify import Verification
+    from model_provisioner.tasks.examine import Verification
 
 
 class Progress(Protocol):
