@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from peers import Peer
 
-LONG = 20
-"""Seconds of a pair from which on there are fewer of them."""
-FEWER = 3
+LONG, FEWER = 20, 3
+"""Seconds of a pair from which on there are no more than so many."""
+SHORT, TIMES = 1, 4
+"""Seconds of a pair below which there are so many times as many: short runs differ most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +90,21 @@ class Comparison:
     needs: Peer | None = None
 
     def measure(self, count: int) -> Pairs:
-        """Measure `count` pairs in turn, or three where one takes long."""
+        """Measure `count` pairs in turn, fewer where one takes long, more where it is short."""
         for prepare in self.prepare:
             prepare()
         began = time.perf_counter()
         samples = [(self.ours(), self.theirs())]
-        if time.perf_counter() - began > LONG:
-            count = min(count, FEWER)
+        seconds = time.perf_counter() - began
+        count = min(count, FEWER) if seconds > LONG else TIMES * count if seconds < SHORT else count
         samples += [(self.ours(), self.theirs()) for _ in range(count - 1)]
         return Pairs(samples)
 
     def row(self, count: int) -> str:
         """Measure, and return the line of the table."""
         pairs = self.measure(count)
-        few = "" if len(pairs.samples) >= count else f"{len(pairs.samples)} pairs"
-        notes = "; ".join(note for note in (self.notes(pairs), few) if note)
+        other = "" if len(pairs.samples) == count else f"{len(pairs.samples)} pairs"
+        notes = "; ".join(note for note in (self.notes(pairs), other) if note)
         return (
             f"| {self.what} | {pairs.ours:.3f} s | {self.against} | {pairs.theirs:.3f} s "
             f"| {pairs.ratio:.3g} | {self.reach} | {notes} |"
