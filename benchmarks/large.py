@@ -1,63 +1,135 @@
-"""One large file, read by our functions and by what limits them, warm."""
+"""Large files, in the page cache, by the command line less its start-up, and by what limits it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.hashing import BUFFER, fingerprint, hash_both, open_model
+from limits import inside
+from measure import Comparison, Pairs, Sample, run
+from peers import OPENSSL, RHASH, SHA256SUM, TASKSET, Peer
+from projects import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
 class Large:
-    """A file of `size` random bytes, held in the page cache."""
+    """A project of large models, and one of as many small ones, which tells what the start-up takes."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.size = size
-        path = folder / "large.bin"
-        with path.open("wb") as file:
-            for _ in range(size // BUFFER):
-                file.write(os.urandom(BUFFER))
-            os.fsync(file.fileno())
-        self._fd = open_model(str(path))
-        self.read()
+    def __init__(self, folder: Path, count: int, size: int) -> None:
+        self._large, self._small = Project(folder / "large", count, size), Project(folder / "small", count)
+        self.paths = [str(self._large.path(number)) for number in range(count)]
+        self.root = self._large.root
 
-    def both(self) -> float:
-        """Return the seconds of our SHA-256 and fingerprint in one pass."""
-        return seconds(lambda: hash_both(self._fd, lambda _: None))
+    def make(self) -> None:
+        """Write the models, and have them in the page cache."""
+        self._large.make()
+        self._small.make()
+        for path in self.paths:
+            inside("read", path)
 
-    def fingerprint(self) -> float:
-        """Return the seconds of our fingerprint alone."""
-        return seconds(lambda: fingerprint(self._fd, lambda _: None))
+    def ready(self) -> None:
+        """Let the next run find nothing to do."""
+        self.make()
+        self._large.ready()
+        self._small.ready()
 
-    def read(self) -> float:
-        """Return the seconds of a loop of one thread that reads the file and does nothing with it."""
+    def first(self, *prefix: str) -> Sample:
+        """Provision for the first time."""
+        start_up = self._small.first(*prefix)
+        return self._large.first(*prefix) - start_up
 
-        def loop() -> None:
-            view, offset = memoryview(bytearray(BUFFER)), 0
-            while count := os.preadv(self._fd, [view], offset):
-                offset += count
+    def touched(self) -> Sample:
+        """Provision where each model has a new time and the old bytes."""
+        start_up = self._small.touched()
+        return self._large.touched() - start_up
 
-        return seconds(loop)
-
-    def sha256(self) -> float:
-        """Return the seconds of SHA-256 alone, over one buffer that stays in the processor's cache."""
-
-        def loop() -> None:
-            digest, buffer = hashlib.sha256(), os.urandom(BUFFER)
-            for _ in range(self.size // BUFFER):
-                digest.update(buffer)
-
-        return seconds(loop)
+    def again(self) -> Sample:
+        """Provision where nothing is to be done."""
+        start_up = self._small.again()
+        return self._large.again() - start_up
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long `work` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def one(folder: Path, size: int) -> Iterator[Comparison]:
+    """Compare one file of `size` bytes with its limits."""
+    large = Large(folder, 1, size)
+    (path,) = large.paths
+    file = f"one file of {_words(size)}"
+    yield Comparison(
+        what=f"first verification of {file}",
+        against="SHA-256 alone, over one hot 1 MiB buffer",
+        reach="≤ 1.03",
+        prepare=(large.make,),
+        ours=large.first,
+        theirs=lambda: inside("sha256", size),
+        notes=_grown,
+    )
+    yield Comparison(
+        what=f"{file}, touched",
+        against="a read loop of one thread",
+        reach="< 1",
+        prepare=(large.ready,),
+        ours=large.touched,
+        theirs=lambda: inside("read", path),
+        notes=lambda pairs: f"{_grown(pairs)}; {_read_again(large)}",
+    )
+    yield Comparison(
+        what=f"`hash_both` of {file}",
+        against="SHA-256 alone, over one hot 1 MiB buffer",
+        prepare=(large.make,),
+        ours=lambda: inside("both", path),
+        theirs=lambda: inside("sha256", size),
+    )
+    yield Comparison(
+        what=f"`fingerprint` of {file}",
+        against="a read loop of one thread",
+        prepare=(large.make,),
+        ours=lambda: inside("fingerprint", path),
+        theirs=lambda: inside("read", path),
+    )
+
+
+def several(folder: Path, count: int, size: int) -> Iterator[Comparison]:
+    """Compare `count` files of `size` bytes, on all cores, with one core and with other programs."""
+    large = Large(folder, count, size)
+    sums = folder / "SHA256SUMS"
+    core = str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0"
+
+    def list_sums() -> None:
+        digests = (large.root / ".runtime" / "digests").iterdir()
+        sums.write_text("".join(path.read_text() for path in digests))
+
+    def compare(peer: Peer, against: str, reach: str, theirs: Callable[[], Sample]) -> Comparison:
+        return Comparison(
+            what=f"first verification of {count} files of {_words(size)}",
+            against=against,
+            reach=reach,
+            prepare=(large.ready, list_sums),
+            ours=large.first,
+            theirs=theirs,
+            notes=_grown,
+            needs=peer,
+        )
+
+    def peer(one: Peer, *arguments: str) -> Sample:
+        return run([one.command, *arguments], folder)
+
+    yield compare(TASKSET, "ours on one core", "≤ 0.53", lambda: large.first(TASKSET.command, "-c", core))
+    yield compare(RHASH, "`rhash --sha256`", "≤ 0.53", lambda: peer(RHASH, "--sha256", *large.paths))
+    yield compare(OPENSSL, "`openssl dgst -sha256`", "", lambda: peer(OPENSSL, "dgst", "-sha256", *large.paths))
+    yield compare(SHA256SUM, "`sha256sum -c`", "< 0.125", lambda: peer(SHA256SUM, "-c", str(sums)))
+
+
+def _words(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _grown(pairs: Pairs) -> str:
+    return f"{pairs.memory / 1e6:+.0f} MB"
+
+
+def _read_again(large: Large) -> str:
+    read = large.again().read
+    return "" if read is None else f"the run after reads {max(0, read):,} bytes more than with 4 KB"

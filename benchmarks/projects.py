@@ -1,91 +1,99 @@
-"""Projects of many small models, and the peers they are measured against, in temporary folders."""
+"""Projects of ours: so many models of such a size, driven by the command line."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from measure import Sample, run
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIZE = 4096
+SMALL = 4096
+PIECE = 1 << 20
 PER_FOLDER = 1000
+AT_REST = 2.1
+"""Seconds after which a file that was written is believed by its stat."""
 
 
 class Project:
-    """`count` models of 4 KB, all different, of a format we don't know, so that only the work around them counts."""
+    """`count` models of `size` random bytes, of a format that we don't know, so that only the work around them counts."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.root, self.state, self.count = folder / "project", folder / "state", count
+    def __init__(self, folder: Path, count: int, size: int = SMALL) -> None:
+        self.count, self.size = count, size
+        self.root, self._state, self._trash = folder / "project", folder / "state", folder / "trash"
+        self._models = f"{count} model{'' if count == 1 else 's'}"
+
+    def make(self) -> None:
+        """Write models and configuration, once."""
+        if self.root.exists():
+            return
         self.root.mkdir(parents=True)
-        lines = ["defaults: {handoff: '{runtime_dir}/engines/{name}.json'}", "models:" if count else "models: {}"]
-        old = time.time() - 3600
-        for number in range(count):
+        lines = ["defaults: {handoff: '{runtime_dir}/engines/{name}.json'}", "models:"]
+        for number in range(self.count):
             path = self.path(number)
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"%d" % number + os.urandom(SIZE - len(b"%d" % number)))
-            os.utime(path, (old, old))
+            self.change(number)
             lines.append(f"  m{number}: {{model_ref: {path.relative_to(self.root)}}}")
         (self.root / "models.yaml").write_text("\n".join(lines) + "\n")
-        time.sleep(2.1)  # files that were just written would be read once more
+        time.sleep(AT_REST)
 
     def path(self, number: int) -> Path:
         """Return the path of a model."""
         return self.root / f"models{number // PER_FOLDER}" / f"{number}.bin"
 
-    def provision(self) -> tuple[float, int]:
-        """Run `doit provision`; return its seconds and its largest memory in bytes."""
-        return timed(
-            [sys.executable, "-m", "doit", "provision"], self.root, MODEL_PROVISIONER_STATE_DIR=str(self.state)
-        )
+    def change(self, number: int) -> None:
+        """Give a model new bytes."""
+        with self.path(number).open("wb") as file:
+            for offset in range(0, self.size, PIECE):
+                file.write(os.urandom(min(PIECE, self.size - offset)))
 
-    def forget(self) -> None:
-        """Take back all that runs left."""
-        for folder in (self.root / ".runtime", self.state):
-            subprocess.run(["rm", "-rf", folder], check=True)
+    def first(self, *prefix: str) -> Sample:
+        """Provision, as if for the first time, under the command `prefix`."""
+        self._forget()
+        return self._provision(f"{self._models}: {self.count} done", *prefix)
 
+    def again(self) -> Sample:
+        """Provision where nothing is to be done."""
+        return self._provision(f"{self._models}: {self.count} current")
 
-class PlainDoit:
-    """What doit alone takes for `count` times three tasks that do nothing."""
+    def changed(self) -> Sample:
+        """Provision where one model has new bytes."""
+        self.change(self.count // 2)
+        time.sleep(AT_REST)
+        others = f", {self.count - 1} current" if self.count > 1 else ""
+        return self._provision(f"{self._models}: 1 done{others}")
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.root = folder / "plain"
-        self.root.mkdir(parents=True)
-        (self.root / "dodo.py").write_text(
-            "from doit.tools import run_once\n"
-            "DOIT_CONFIG = {'verbosity': 0, 'reporter': 'zero'}\n"
-            "def nothing():\n    pass\n"
-            "def task_all():\n"
-            f"    for n in range({count}):\n"
-            "        for s in 'abc':\n"
-            "            yield {'name': f'{s}{n}', 'actions': [nothing], 'uptodate': [run_once]}\n"
-        )
+    def touched(self) -> Sample:
+        """Provision where each model has a new time and the old bytes."""
+        for number in range(self.count):
+            os.utime(self.path(number))
+        time.sleep(AT_REST)
+        return self._provision("confirmed by xxh3")
 
-    def run(self) -> float:
-        """Run plain doit; return its seconds."""
-        return timed([sys.executable, "-m", "doit"], self.root)[0]
+    def ready(self) -> None:
+        """Let the next run find nothing to do."""
+        self.make()
+        self._provision(self._models)
 
-    def forget(self) -> None:
-        """Let the next run do all tasks again."""
-        for path in self.root.glob(".doit*"):
-            path.unlink()
+    def _provision(self, expected: str, *prefix: str) -> Sample:
+        """Run `doit provision`, which must say what is `expected` of it."""
+        command = [*prefix, sys.executable, "-m", "doit", "provision"]
+        sample = run(command, self.root, {"MODEL_PROVISIONER_STATE_DIR": str(self._state)}, keep=True)
+        if expected not in sample.said:
+            raise SystemExit(f"doit provision was to say {expected!r}, and said:\n{sample.said}")
+        return sample
 
+    def _forget(self) -> None:
+        """Take back all that runs left.
 
-def timed(command: list[str], folder: Path, **environ: str) -> tuple[float, int]:
-    """Run a command that must succeed; return its seconds and its largest memory in bytes."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    assert process.stderr is not None
-    said = process.stderr.read().decode()
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
-    return seconds, usage.ru_maxrss * 1024
+        It is only moved away: where tens of thousands of files were just deleted, ext4 is slow to make new ones.
+        """
+        trash = self._trash / str(time.monotonic_ns())
+        trash.mkdir(parents=True)
+        for left in (self.root / ".runtime", self._state):
+            if left.exists():
+                left.rename(trash / left.name)

@@ -1,6 +1,6 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
-python benchmarks/run.py [--models 1 100 10000] [--large 2048] [--pairs 5]
+python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -8,78 +8,63 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
-from large import Large
-from projects import PlainDoit, Project
+from header import header
+from large import one, several
+from machine import describe
+from many import many, startup, tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+
+    from measure import Comparison
+
+HEAD = "| what | ours | against | theirs | ratio | reach | notes |\n|---|---|---|---|---|---|---|"
 
 
-def pairs(count: int, ours: Callable[[], float], peer: Callable[[], float]) -> tuple[float, float, float]:
-    """Measure in turn; return the median of our seconds, of the peer's, and of the ratios of the pairs."""
-    found = [(ours(), peer()) for _ in range(count)]
-    return (
-        median(ours for ours, _ in found),
-        median(peer for _, peer in found),
-        median(ours / peer for ours, peer in found),
-    )
-
-
-def row(what: str, against: str, measured: tuple[float, float, float], more: str = "") -> None:
-    """Print one line of the table."""
-    ours, peer, ratio = measured
-    print(f"| {what} | {ours:.3f} s | {against} | {peer:.3f} s | {ratio:.2f} | {more} |", flush=True)
-
-
-def many_models(count: int, repeats: int, folder: Path) -> None:
-    """Measure the first run and the no-op of `count` models against plain doit with three empty tasks a model."""
-    project, plain = Project(folder, count), PlainDoit(folder, count)
-    memory = 0
-
-    def first() -> float:
-        project.forget()
-        return project.provision()[0]
-
-    def plain_first() -> float:
-        plain.forget()
-        return plain.run()
-
-    def again() -> float:
-        nonlocal memory
-        seconds, memory = project.provision()
-        return seconds
-
-    models = f"{count:,} model{'' if count == 1 else 's'}"
-    row(f"first run, {models}", f"doit, {3 * count:,} empty tasks", pairs(repeats, first, plain_first))
-    measured = pairs(repeats, again, plain.run)
-    row(f"no-op, {models}", f"doit, {3 * count:,} empty tasks, no-op", measured, f"{memory / 1e6:.0f} MB")
-
-
-def large_file(size: int, repeats: int, folder: Path) -> None:
-    """Measure the reading of one large file against its limits."""
-    large = Large(folder, size)
-    words = f"{size / 1e9:.1f} GB"
-    row(f"SHA-256 and fingerprint of {words}", "SHA-256 alone, no reading", pairs(repeats, large.both, large.sha256))
-    row(f"fingerprint of {words}", "a one-thread read loop", pairs(repeats, large.fingerprint, large.read))
+def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Comparison]:
+    """Yield all rows; nothing is made for one that is not asked for."""
+    largest = max(options.models, default=0)
+    yield from startup(folder)
+    for count in options.models:
+        yield from many(folder / f"many-{count}", count, largest)
+    if largest:
+        yield from tracked(folder / "tracked", largest)
+    if options.large:
+        yield from one(folder / "large", options.large << 20)
+    if options.files and options.each:
+        yield from several(folder / "several", options.files, options.each << 20)
+    if options.tokens:
+        yield from header(folder / "header", options.tokens)
 
 
 def main() -> None:
-    """Run them all."""
+    """Measure what is asked for, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, nargs="*", default=[1, 100, 10_000], help="how many models")
+    parser.add_argument("--models", type=int, nargs="*", default=[1, 100, 1000, 10_000], help="how many models")
+    parser.add_argument("--large", type=int, default=2048, help="MiB of the one large file; 0 for none")
+    parser.add_argument("--files", type=int, default=8, help="how many files of --each; 0 for none")
+    parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
+    parser.add_argument("--tokens", type=int, default=152_000, help="vocabulary of the GGUF file; 0 for none")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
-    parser.add_argument("--large", type=int, default=2048, help="MiB of the large file; 0 for none")
+    parser.add_argument("--only", default="", help="only rows that hold this word")
     options = parser.parse_args()
-    print("| what | ours | against | theirs | ratio | |\n|---|---|---|---|---|---|")
-    for count in options.models:
-        with tempfile.TemporaryDirectory() as folder:
-            many_models(count, options.pairs, Path(folder))
-    if options.large:
-        with tempfile.TemporaryDirectory() as folder:
-            large_file(options.large << 20, options.pairs, Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"{describe(folder)}; warm, medians of {options.pairs} pairs\n\n{HEAD}", flush=True)
+        missing = []
+        for comparison in comparisons(options, folder):
+            if options.only.lower() not in f"{comparison.what} {comparison.against}".lower():
+                continue
+            if comparison.needs is None or comparison.needs.find():
+                print(comparison.row(options.pairs), flush=True)
+            else:
+                missing.append(comparison)
+        if missing:
+            print()
+        for comparison in missing:
+            print(f"Skipped: {comparison.what}, against {comparison.against}: needs {comparison.needs}.")
 
 
 if __name__ == "__main__":

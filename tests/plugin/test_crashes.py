@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import cache
+from statistics import median
 
 import pytest
 
@@ -32,6 +35,56 @@ def large(project: Project, size: int) -> None:
     with open(project.root / "large.bin", "wb") as file:
         file.truncate(size)
     project.models("models:\n  large:\n    model_ref: file:large.bin\n")
+
+
+FORTY = 40
+HEAVY = 100 << 20
+
+
+def heavy(number: int) -> bool:
+    return number % 2 == 0
+
+
+def forty(project: Project) -> None:
+    """Forty models that take a second or more together, all different: small ones between holes of 100 MiB."""
+    text = f"defaults: {{handoff: {HANDOFF}}}\nmodels:\n"
+    for number in range(FORTY):
+        with open(project.root / f"{number}.bin", "wb") as file:
+            file.write(start(number))
+            file.truncate(HEAVY if heavy(number) else 4096)
+        text += f"  m{number}: {{model_ref: {number}.bin}}\n"
+    project.models(text)
+    settle()
+
+
+def start(number: int) -> bytes:
+    return b"model %d" % number
+
+
+@cache
+def digest(number: int) -> str:
+    """The SHA-256 of one of the forty, by another way."""
+    sha = hashlib.sha256(start(number).ljust(4096, b"\0"))
+    if heavy(number):
+        for _ in range(HEAVY // 4096 - 1):
+            sha.update(bytes(4096))
+    return sha.hexdigest()
+
+
+def all_handed_off(project: Project) -> bool:
+    return [(project.handoff(f"m{number}") or {}).get("metadata", {}).get("digest") for number in range(FORTY)] == [
+        {"algo": "sha256", "value": digest(number)} for number in range(FORTY)
+    ]
+
+
+def hashed(out: str) -> list[str]:
+    """The models that a run says it hashed."""
+    return re.findall(r"^(?:pass|warn)  (m\d+)  hashed ", out, re.MULTILINE)
+
+
+def logged(project: Project) -> list[str]:
+    """The models whose bytes were read, a line each time."""
+    return ["m" + os.path.basename(line["path"]).removesuffix(".bin") for line in project.provenance()]
 
 
 def states(project: Project) -> dict[str, str]:
@@ -92,6 +145,55 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
         file.truncate(1000)
     assert "1 model: 1 done" in project.provision().out
     assert states(project) == {"large": "Active"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_a_run_had_told_before_it_was_ended_is_not_done_again(project, number):
+    forty(project)
+    out = b""
+    with project.start("provision", start_new_session=True) as run:
+        while len(hashed(out.decode())) < FORTY // 5:
+            assert (line := run.stdout.readline()), run.stderr.read()
+            out += line
+        run.send_signal(number)
+        out += run.stdout.read()
+        err = run.stderr.read().decode()
+    told = hashed(out.decode())
+    assert len(set(told)) == len(told) < FORTY, "the run came to its end before the signal"
+    if number == signal.SIGKILL:
+        assert (run.returncode, err) == (-number, "")
+    else:
+        assert run.returncode == 130
+        assert err == "interrupted: what was finished is kept, what was not has no handoff\n"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)  # it leads a group of its own: nothing is left of that
+
+    again = hashed(project.provision().out)
+    assert set(again).isdisjoint(told)
+    log = logged(project)
+    assert [log.count(name) for name in told] == [1] * len(told)
+    assert {line["how"] for line in project.provenance()} == {"hashed"}
+    assert set(log) == set(states(project)) == {f"m{number}" for number in range(FORTY)}
+    assert set(states(project).values()) == {"Active"}
+    assert all_handed_off(project)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_answered_at_once_while_a_large_file_is_hashed(project):
+    large(project, 8 << 30)
+    settle()
+    answers = []
+    for _ in range(5):
+        with project.start("provision") as run:
+            assert run.stderr.readline() == b"reading large, 8.6 GB\n"
+            time.sleep(0.2)
+            run.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            run.wait(timeout=30)
+            answers.append(time.monotonic() - began)
+        assert run.returncode == 130
+    assert median(answers) < 0.5, answers  # 0.2 on a machine that has nothing else to do
 
 
 CALLS = "unlink,rename,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"
@@ -166,22 +268,16 @@ def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_
 
 @pytest.mark.slow
 def test_two_runs_at_once_hash_each_model_once_and_both_end_well(project):
-    text = "models:\n"
-    for number in range(6):
-        with open(project.root / f"{number}.bin", "wb") as file:
-            file.write(bytes([number]))
-            file.truncate(100 << 20)
-        text += f"  m{number}:\n    model_ref: file:{number}.bin\n    handoff: {HANDOFF}\n"
-    project.models(text)
-    settle()
+    forty(project)
     runs = [project.start("provision") for _ in range(2)]
     for run in runs:
         out, err = run.communicate(timeout=120)
         assert run.returncode == 0, (out, err)
         assert b"Traceback" not in out + err
-    assert sorted(line["path"] for line in project.provenance()) == [str(project.root / f"{n}.bin") for n in range(6)]
-    assert len(list((project.root / ".runtime/engines").iterdir())) == 6
+    assert sorted(logged(project)) == sorted(f"m{number}" for number in range(FORTY))
+    assert {line["how"] for line in project.provenance()} == {"hashed"}
     assert set(states(project).values()) == {"Active"}
+    assert all_handed_off(project)
 
 
 def test_two_runs_at_once_with_failures(project):

@@ -1,6 +1,8 @@
 """The short way, through doit's command line: when it is taken, and when it must not be."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_a_run_with_nothing_to_do_is_short(current):
     assert "2 models: 2 current" in current.provision().out
     current.provision("-o", "report")
     assert "2 models: 2 current" in (current.root / "report").read_text()
+
+
+def test_a_run_with_nothing_to_do_imports_little(current):
+    """Without dodo.py: what another way than the short one needs costs more than all that is left."""
+    environ = {**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(current.state)}
+    command = [sys.executable, "-X", "importtime", "-m", "doit", "provision"]
+    run = subprocess.run(command, cwd=current.root, env=environ, capture_output=True, text=True, check=True)
+    assert "2 models: 2 current" in run.stdout
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "model_provisioner.plugin.shortcut" in imported
+    assert not imported & {
+        "pydantic",
+        "yaml",
+        "tqdm",
+        "rich",
+        "model_provisioner.models.config_reader",
+        "model_provisioner.artifacts.gguf",
+    }
 
 
 @pytest.mark.parametrize("options", [["--full"], ["--require-digest"], ["a"], ["-r", "console"], ["-a"]])

@@ -1,0 +1,114 @@
+"""What is measured inside of a process, each in one of its own: `python limits.py WORK ARGUMENT`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from measure import Sample, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUFFER = 1 << 20
+
+Work: TypeAlias = "Callable[[], object]"
+"""What is measured; what comes before it is not."""
+
+
+def inside(work: str, argument: object) -> Sample:
+    """Measure a piece of work below, in a process of its own; the seconds are of the work alone."""
+    here = Path(__file__)
+    sample = run([sys.executable, str(here), work, str(argument)], here.parent, keep=True)
+    seconds, memory = sample.said.split()
+    return replace(sample, seconds=float(seconds), memory=int(memory))
+
+
+def sha256(size: str) -> Work:
+    """Prepare SHA-256 alone, over one buffer that stays in the processor's cache."""
+    import hashlib
+
+    digest, buffer = hashlib.sha256(), os.urandom(BUFFER)
+
+    def work() -> None:
+        for _ in range(int(size) // BUFFER):
+            digest.update(buffer)
+
+    return work
+
+
+def read(path: str) -> Work:
+    """Prepare a loop of one thread that reads a file and does nothing with it."""
+    view = memoryview(bytearray(BUFFER))
+    fd = os.open(path, os.O_RDONLY)
+
+    def work() -> None:
+        offset = 0
+        while count := os.preadv(fd, [view], offset):
+            offset += count
+
+    return work
+
+
+def both(path: str) -> Work:
+    """Prepare our SHA-256 and fingerprint in one pass."""
+    from model_provisioner.artifacts.hashing import hash_both, open_model
+
+    fd = open_model(path)
+    return lambda: hash_both(fd, lambda _: None)
+
+
+def fingerprint(path: str) -> Work:
+    """Prepare our fingerprint alone."""
+    from model_provisioner.artifacts import hashing
+
+    fd = hashing.open_model(path)
+    return lambda: hashing.fingerprint(fd, lambda _: None)
+
+
+def header(path: str) -> Work:
+    """Prepare our reader of headers."""
+    from model_provisioner.artifacts.fileset import discover
+    from model_provisioner.artifacts.header import read_facts
+
+    return lambda: read_facts(discover(path))
+
+
+def gguf(path: str) -> Work:
+    """Prepare the reader of the package `gguf`."""
+    from gguf import GGUFReader
+
+    return lambda: GGUFReader(path)
+
+
+WORKS: dict[str, Callable[[str], Work]] = {
+    work.__name__: work for work in (sha256, read, both, fingerprint, header, gguf)
+}
+
+
+def main() -> None:
+    """Do the work that is named; print its seconds, and the memory of the process at its peak."""
+    name, argument = sys.argv[1:]
+    work = WORKS[name](argument)
+    began = time.perf_counter()
+    work()
+    print(time.perf_counter() - began, _peak())
+
+
+def _peak() -> int:
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            (peak,) = (line.split()[1] for line in file if line.startswith("VmHWM:"))
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Many small models, and one: first runs and runs with nothing to do."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from measure import Comparison, Pairs, run
+from peers import DVC, NINJA, Dvc, Ninja, PlainDoit
+from projects import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STEPS = 3
+MANY = 10_000
+DVC_AT_MOST = 1000
+"""It takes minutes to take more under its control."""
+
+
+def startup(folder: Path) -> Iterator[Comparison]:
+    """Compare what is the least that there can be: an import, and a run of one model that is current."""
+    yield Comparison(
+        what="`import model_provisioner`",
+        against="`python -c pass`",
+        reach="≤ 40 ms more",
+        ours=lambda: run([sys.executable, "-c", "import model_provisioner"], folder),
+        theirs=lambda: run([sys.executable, "-c", "pass"], folder),
+        notes=lambda pairs: f"{pairs.more * 1e3:+.1f} ms",
+    )
+    project, plain = Project(folder / "one", 1), PlainDoit(folder / "one-task", 1)
+    yield Comparison(
+        what="no-op, one model",
+        against="doit, one task that is up to date",
+        reach="≤ 1.2",
+        prepare=(project.ready, plain.ready),
+        ours=project.again,
+        theirs=plain.run,
+        notes=_memory,
+    )
+
+
+def many(folder: Path, count: int, largest: int) -> Iterator[Comparison]:
+    """Compare projects of `count` models."""
+    project, plain = Project(folder, count), PlainDoit(folder / "plain", STEPS * count)
+    models = f"{count:,} model{'' if count == 1 else 's'}"
+    tasks = f"doit, {STEPS * count:,} empty tasks"
+    target = count == MANY
+    yield Comparison(
+        what=f"first run, {models}",
+        against=tasks,
+        reach="≤ 0.7" if target else "",
+        prepare=(project.make, plain.make),
+        ours=project.first,
+        theirs=plain.first,
+        notes=lambda pairs: f"{pairs.ours / count * 1e3:.2f} ms a model; {_memory(pairs)}",
+    )
+    yield Comparison(
+        what=f"no-op, {models}",
+        against=f"{tasks}, no-op",
+        prepare=(project.ready, plain.ready),
+        ours=project.again,
+        theirs=plain.run,
+        notes=_memory,
+    )
+    if count < min(MANY, largest):
+        return
+    ninja = Ninja(folder / "ninja", project)
+    yield Comparison(
+        what=f"no-op, {models}",
+        against=f"ninja, {STEPS * count:,} edges, no-op",
+        reach="≤ 1.25, ≤ 100 MB" if target else "",
+        prepare=(project.ready, ninja.ready),
+        ours=project.again,
+        theirs=ninja.run,
+        notes=_memory,
+        needs=NINJA,
+    )
+    yield Comparison(
+        what=f"one changed of {models}",
+        against="its no-op",
+        reach="≤ 0.2 s more" if target else "",
+        prepare=(project.ready,),
+        ours=project.changed,
+        theirs=project.again,
+        notes=lambda pairs: f"{pairs.more:+.3f} s; {_memory(pairs)}",
+    )
+
+
+def tracked(folder: Path, largest: int) -> Iterator[Comparison]:
+    """Compare with dvc."""
+    count = min(DVC_AT_MOST, largest)
+    project = Project(folder, count)
+    dvc = Dvc(folder / "dvc", project)
+    yield Comparison(
+        what=f"no-op, {count:,} model{'' if count == 1 else 's'}",
+        against="`dvc status` of as many files",
+        prepare=(project.ready, dvc.ready),
+        ours=project.again,
+        theirs=dvc.status,
+        needs=DVC,
+    )
+
+
+def _memory(pairs: Pairs) -> str:
+    return f"{pairs.memory / 1e6:.0f} MB"

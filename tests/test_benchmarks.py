@@ -1,0 +1,81 @@
+"""The benchmarks run, on sizes that say nothing: every row is there, or why it is not."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SIZES = "--models 1 3 --large 2 --each 1 --tokens 100 --pairs 1".split()
+HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
+ROWS = [
+    ("`import model_provisioner`", "`python -c pass`"),
+    ("no-op, one model", "doit, one task that is up to date"),
+    ("first run, 1 model", "doit, 3 empty tasks"),
+    ("no-op, 1 model", "doit, 3 empty tasks, no-op"),
+    ("first run, 3 models", "doit, 9 empty tasks"),
+    ("no-op, 3 models", "doit, 9 empty tasks, no-op"),
+    ("no-op, 3 models", "ninja, 9 edges, no-op"),
+    ("one changed of 3 models", "its no-op"),
+    ("no-op, 3 models", "`dvc status` of as many files"),
+    ("first verification of one file of 2 MB", "SHA-256 alone, over one hot 1 MiB buffer"),
+    ("one file of 2 MB, touched", "a read loop of one thread"),
+    ("`hash_both` of one file of 2 MB", "SHA-256 alone, over one hot 1 MiB buffer"),
+    ("`fingerprint` of one file of 2 MB", "a read loop of one thread"),
+    ("first verification of 8 files of 1 MB", "ours on one core"),
+    ("first verification of 8 files of 1 MB", "`rhash --sha256`"),
+    ("first verification of 8 files of 1 MB", "`openssl dgst -sha256`"),
+    ("first verification of 8 files of 1 MB", "`sha256sum -c`"),
+    ("header of a GGUF file of 100 tokens", "`gguf.GGUFReader`"),
+]
+
+
+def benchmarks(*args: str, **environ: str) -> str:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "run.py"), *args],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.slow
+def test_every_row_is_measured_or_says_what_it_needs(tmp_path):
+    machine, empty, head, rule, *rest = benchmarks(*SIZES, TMPDIR=str(tmp_path)).splitlines()
+    assert re.fullmatch(
+        r"\d+ cores? of .+, \d+ GB of memory, (Linux|Darwin) [\d.]+, files on .+, Python 3\.\d+\.\d+\S*, doit 0\.37\.\d+; "
+        r"warm, medians of 1 pairs",
+        machine,
+    )
+    assert (empty, cells(head), set(rule)) == ("", HEAD, {"|", "-"})
+    table = [cells(line) for line in rest if line.startswith("|")]
+    for row in table:
+        _, ours, _, theirs, ratio, _, _ = row
+        assert re.fullmatch(r"-?\d+\.\d{3} s", ours), row
+        assert re.fullmatch(r"-?\d+\.\d{3} s", theirs), row
+        float(ratio)
+    skipped = re.findall(r"^Skipped: (.+), against (.+): needs \S+ \(.+\)\.$", "\n".join(rest), re.MULTILINE)
+    assert len(rest) == len(table) + bool(skipped) + len(skipped)
+    assert sorted([(row[0], row[2]) for row in table] + skipped) == sorted(ROWS)
+    assert [(row[0], row[2]) for row in table] == [row for row in ROWS if row not in skipped]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_program_that_is_missing_is_named_and_the_others_run(tmp_path):
+    program = "/nowhere/program"
+    said = benchmarks(*SIZES, "--only", "SUM", PATH=program)
+    assert said.endswith(
+        "|---|---|---|---|---|---|---|\n\n"
+        "Skipped: first verification of 8 files of 1 MB, against `sha256sum -c`: needs sha256sum (GNU coreutils).\n"
+    )
