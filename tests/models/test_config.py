@@ -1,5 +1,6 @@
 """The configuration: what each entry means, and that every fault of a file is told at once, with its place and its mend."""
 
+import gc
 import json
 import os
 import subprocess
@@ -1196,6 +1197,19 @@ def test_to_import_it_needs_neither_pydantic_nor_yaml():
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("text", ["models: {}", "models: [", "\0", "models: 5"])
+def test_the_garbage_collector_is_left_as_it_was(text):
+    for enabled in (True, False):
+        gc.enable() if enabled else gc.disable()
+        try:
+            parse(text)
+        except ConfigError:
+            pass
+        finally:
+            was, _ = gc.isenabled(), gc.enable()
+        assert was is enabled
 
 
 # ---- any text

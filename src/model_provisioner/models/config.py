@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.models.collector import collector_paused
+from model_provisioner.models.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,14 +88,14 @@ def parse_config(
     from model_provisioner.models.config_reader import ConfigReader
     from model_provisioner.models.document import read_document
 
-    document = read_document(data, shown_path(path))
-    return ConfigReader(document, _real(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
-
-
-def _real(path: str) -> str:
-    """Return a configuration's path as the records name it, however it is reached: without links but for its last name."""
+    surroundings = Surroundings()
+    # As the records name it, however it is reached: without links but for its last name.
     folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
+    real = os.path.join(surroundings.ask(folder), name)
+    with collector_paused():
+        document = read_document(data, shown_path(path))
+        cache_dir = cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")
+        return ConfigReader(document, real, cache_dir, surroundings).read()
 
 
 def shown_path(path: str) -> str:
