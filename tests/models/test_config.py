@@ -71,7 +71,13 @@ def one(fields):
 
 def test_an_entry_of_one_field_has_the_defaults(root):
     assert parse("models:\n  tiny:\n    model_ref: file:models/tiny.gguf\n") == Config(
-        links=(),
+        answers=(
+            (root, root),
+            (f"{root}/.runtime", f"{root}/.runtime"),
+            (f"{root}/models", f"{root}/models"),
+            (f"{root}/.runtime/engines", f"{root}/.runtime/engines"),
+            ("~", "/home/me"),
+        ),
         path=f"{root}/models.yaml",
         root=root,
         cache_dir="/home/me/.cache/models",
@@ -89,6 +95,7 @@ def test_an_entry_of_one_field_has_the_defaults(root):
                 line=2,
             )
         },
+        handoffs=(f"{root}/.runtime/engines/llamacpp.json",),
     )
 
 

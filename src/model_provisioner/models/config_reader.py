@@ -24,7 +24,7 @@ from model_provisioner.models.schema import (
     Single,
 )
 from model_provisioner.models.schema import Entry as EntryForm
-from model_provisioner.models.surroundings import HERE
+from model_provisioner.models.surroundings import HERE, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.document import Document
     from model_provisioner.models.lines import Path
-    from model_provisioner.models.surroundings import Surroundings
 
     Found = tuple[Path, str, dict[str, Any], Expected | None]
     """An entry of the file: its place, name and fields, and what its `expected_digest` means."""
@@ -46,11 +45,11 @@ HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 class ConfigReader:
     """Gathers the faults of one document while it makes the configuration."""
 
-    def __init__(self, document: Document, path: str, cache_dir: str | None, surroundings: Surroundings) -> None:
+    def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
         self._document, self._path, self._cache_dir = document, path, cache_dir
         self._faults = list(document.faults)
         self._untold = False
-        self._surroundings = surroundings
+        self._surroundings = Surroundings()
 
     def read(self) -> Config:
         """Return the configuration, or raise all faults at once."""
@@ -61,6 +60,7 @@ class ConfigReader:
         root = around.ask(HERE) if single else around.ask(os.path.dirname(self._path))
         # Without links, so that a folder under two names is one, and what was written under the other is found.
         runtime_dir = around.ask(around.absolute(self._path_text(data, "runtime_dir", ".runtime"), root))
+        found = self._entries(entries, root, runtime_dir)
         config = Config(
             path=self._path,
             root=root,
@@ -70,8 +70,9 @@ class ConfigReader:
             runtime_dir=runtime_dir,
             allow=_hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
-            entries=MappingProxyType(self._entries(entries, root, runtime_dir)),
-            links=around.links,
+            entries=MappingProxyType(found),
+            answers=tuple(around.answers.items()),
+            handoffs=tuple(entry.handoff for entry in found.values()),
         )
         self._raise()
         return config

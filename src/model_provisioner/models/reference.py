@@ -108,6 +108,11 @@ class LocalRef(ModelRef):
             fix="take the bad character out; bytes that are not UTF-8 can be written as %XX after file://",
         )
 
+    @classmethod
+    def at(cls, path: str) -> LocalRef:
+        """Return the reference of a path that `absolute` gave before: the disk is not looked at again."""
+        return cls(path, _resolved=True)
+
     def absolute(self, base: str, surroundings: Surroundings | None = None) -> LocalRef:
         """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
 
@@ -129,7 +134,7 @@ class LocalRef(ModelRef):
         folder, name = os.path.split(path.rstrip("/"))
         named = name not in {"", ".", ".."}
         path = os.path.join(surroundings.ask(folder), name) if named else surroundings.ask(path)
-        return LocalRef(path, _resolved=True)
+        return self.at(path)
 
     @property
     def id(self) -> str:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = "."
 _SHARED = 255
 """Longer paths have no use for what is known of the folders above them, and could be of a hostile length."""
+
+_MANY = 16
+"""To list a folder of so many files that are asked for is quicker than to look at each."""
 
 
 class Surroundings:
@@ -17,12 +25,6 @@ class Surroundings:
         self.answers: dict[str, str] = {}
         """What was asked: of an absolute folder where it leads, of `~` or `~USER` the home, of `.` the working directory."""
         self._real: dict[str, str] = {}
-
-    @property
-    def links(self) -> tuple[tuple[str, str], ...]:
-        """The folders that were asked for and lead elsewhere."""
-        answers = self.answers.items()
-        return tuple(sorted((asked, real) for asked, real in answers if asked.startswith("/") and asked != real))
 
     def ask(self, question: str) -> str:
         """Return the answer to a question of one of those three kinds."""
@@ -65,6 +67,27 @@ class Surroundings:
                 real = os.path.realpath(real)
         self._real[folder] = real
         return real
+
+
+def is_any_folder(paths: Iterable[str]) -> bool:
+    """Tell whether there is a folder at one of these absolute paths."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        names[folder].add(name)
+    return any(_has_folder(folder, wanted) for folder, wanted in names.items())
+
+
+def _has_folder(folder: str, names: set[str]) -> bool:
+    if len(names) >= _MANY:
+        try:
+            with os.scandir(folder or "/") as found:
+                return any(each.name in names and each.is_dir() for each in found)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass  # what can't be listed can be looked at
+    return any(os.path.isdir(f"{folder}/{name}") for name in names)
 
 
 def _is_link(path: str) -> bool:
