@@ -13,7 +13,7 @@ BELOW = {
     "models": {"errors"},
     "artifacts": {"errors", "models"},
     "fetchers": {"errors", "models"},
-    "tasks": {"errors", "sizes", "models", "artifacts", "fetchers"},
+    "tasks": {"errors", "sizes", "version", "models", "artifacts", "fetchers"},
     "api": {"errors", "models", "artifacts", "fetchers", "tasks"},
     "plugin": {"errors", "sizes", "version", "models", "artifacts", "fetchers", "tasks", "api"},
 }

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
+from model_provisioner.artifacts.state import ensure_state_folder, is_private, project_folder, state_folder
 from model_provisioner.errors import StorageError
 
 
@@ -28,6 +28,18 @@ def test_it_is_made_for_the_user_alone(tmp_path):
     ensure_state_folder(str(folder))
     assert folder.stat().st_mode & 0o777 == 0o700
     ensure_state_folder(str(folder))
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o700, True), (0o755, True), (0o770, False), (0o702, False)])
+def test_what_others_can_write_is_not_private(tmp_path, mode, private):
+    tmp_path.chmod(mode)
+    assert is_private(str(tmp_path)) == private
+    assert not is_private(str(tmp_path / "gone"))
+
+
+def test_what_others_own_is_not_private(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert not is_private(str(tmp_path))
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o707])

@@ -1,5 +1,6 @@
 """The configuration: what each entry means, and that every fault of a file is told at once, with its place and its mend."""
 
+import gc
 import json
 import os
 import subprocess
@@ -70,7 +71,13 @@ def one(fields):
 
 def test_an_entry_of_one_field_has_the_defaults(root):
     assert parse("models:\n  tiny:\n    model_ref: file:models/tiny.gguf\n") == Config(
-        links=(),
+        answers=(
+            (root, root),
+            (f"{root}/.runtime", f"{root}/.runtime"),
+            (f"{root}/models", f"{root}/models"),
+            (f"{root}/.runtime/engines", f"{root}/.runtime/engines"),
+            ("~", "/home/me"),
+        ),
         path=f"{root}/models.yaml",
         root=root,
         cache_dir="/home/me/.cache/models",
@@ -88,6 +95,7 @@ def test_an_entry_of_one_field_has_the_defaults(root):
                 line=2,
             )
         },
+        handoffs=(f"{root}/.runtime/engines/llamacpp.json",),
     )
 
 
@@ -1196,6 +1204,19 @@ def test_to_import_it_needs_neither_pydantic_nor_yaml():
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("text", ["models: {}", "models: [", "\0", "models: 5"])
+def test_the_garbage_collector_is_left_as_it_was(text):
+    for enabled in (True, False):
+        gc.enable() if enabled else gc.disable()
+        try:
+            parse(text)
+        except ConfigError:
+            pass
+        finally:
+            was, _ = gc.isenabled(), gc.enable()
+        assert was is enabled
 
 
 # ---- any text

@@ -1,6 +1,5 @@
 """YAML and JSON as data: what is read, which line it stands in, and what is refused before anything is built of it."""
 
-import gc
 import json
 import math
 import time
@@ -662,19 +661,6 @@ def test_a_file_of_ten_megabytes_is_read():
     assert document.data["models"]["m096999"]["handoff"] == "{runtime_dir}/096999"
     assert document.lines["models", "m096999", "engine"] == 97_001
     assert document.faults == ()
-
-
-@pytest.mark.parametrize("text", ["a: b", "a: [", "\0"])
-def test_the_garbage_collector_is_left_as_it_was(text):
-    for enabled in (True, False):
-        gc.enable() if enabled else gc.disable()
-        try:
-            read(text)
-        except ConfigError:
-            pass
-        finally:
-            was, _ = gc.isenabled(), gc.enable()
-        assert was is enabled
 
 
 # ---- any text, and any data

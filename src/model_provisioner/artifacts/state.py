@@ -56,6 +56,15 @@ def ensure_state_folder(folder: str) -> None:
         )
 
 
+def is_private(path: str) -> bool:
+    """Tell whether the user owns a file or folder and nobody else may write it, as what is believed has to be."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def project_folder(state: str, root: str) -> str:
     """Return the part of the state folder that belongs to the project at `root`."""
     return os.path.join(state, "projects", hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:20])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.models.collector import collector_paused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,9 +46,16 @@ class Config:
     runtime_dir: str
     allow: tuple[str, ...]
     recheck: Literal["xxh3", "sha256"]
-    links: tuple[tuple[str, str], ...]
-    """Folders that are named here, and where they lead: another file is meant when one of them leads elsewhere."""
+    answers: tuple[tuple[str, str], ...]
+    """What was asked of the machine, and the answers (see `Surroundings`): with another answer, another file is meant."""
     entries: Mapping[str, Entry]
+    handoffs: tuple[str, ...]
+    """Where they are handed off, in their order: for all of them at once, and no `Entry` is made."""
+
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """Folders that are named here, and where they lead, where that is elsewhere."""
+        return tuple(sorted((asked, real) for asked, real in self.answers if asked.startswith("/") and asked != real))
 
 
 def read_config(path: str) -> bytes:
@@ -86,11 +94,17 @@ def parse_config(
     from model_provisioner.models.config_reader import ConfigReader
     from model_provisioner.models.document import read_document
 
-    document = read_document(data, shown_path(path))
-    return ConfigReader(document, _real(path), cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")).read()
+    with collector_paused():
+        document = read_document(data, shown_path(path))
+        return ConfigReader(document, real_path(path), asked_cache_dir(cache_dir, environ)).read()
 
 
-def _real(path: str) -> str:
+def asked_cache_dir(cache_dir: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the cache folder that wins over the one in the file."""
+    return cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")
+
+
+def real_path(path: str) -> str:
     """Return a configuration's path as the records name it, however it is reached: without links but for its last name."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)

@@ -12,18 +12,33 @@ from model_provisioner.errors import ConfigError, InputError, InvalidDigestError
 from model_provisioner.models.config import Config, Entry, shown_path
 from model_provisioner.models.document import shown
 from model_provisioner.models.expected import parse_expected, parse_sha256, short
+from model_provisioner.models.handoff_path import HandoffPaths
 from model_provisioner.models.reference import LocalRef, ModelRef
-from model_provisioner.models.schema import ENGINE_PATTERN, NAME_PATTERN, Defaults, Network, Project, Single
+from model_provisioner.models.schema import (
+    DEFAULT_HANDOFF,
+    ENGINE_PATTERN,
+    NAME_PATTERN,
+    Defaults,
+    Network,
+    Project,
+    Single,
+)
 from model_provisioner.models.schema import Entry as EntryForm
+from model_provisioner.models.surroundings import HERE, Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from model_provisioner.models.digest import Expected
-    from model_provisioner.models.document import Document, Path
+    from model_provisioner.models.document import Document
+    from model_provisioner.models.lines import Path
+
+    Found = tuple[Path, str, dict[str, Any], Expected | None]
+    """An entry of the file: its place, name and fields, and what its `expected_digest` means."""
 
 MAX_FAULTS = 1000
 FILES_OF_DOIT = ("dodo.py", "pyproject.toml", "doit.cfg")
+_NAME, _ENGINE = re.compile(NAME_PATTERN), re.compile(ENGINE_PATTERN)
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 
 
@@ -34,29 +49,30 @@ class ConfigReader:
         self._document, self._path, self._cache_dir = document, path, cache_dir
         self._faults = list(document.faults)
         self._untold = False
-        self._folders: dict[str, str] = {}
-        """Folders without links, by folder."""
+        self._surroundings = Surroundings()
 
     def read(self) -> Config:
         """Return the configuration, or raise all faults at once."""
         data = self._top()
         single = "models" not in data
         entries = [self._single(data)] if single else self._several(data)
-        root = os.getcwd() if single else os.path.realpath(os.path.dirname(self._path))
+        around = self._surroundings
+        root = around.ask(HERE) if single else around.ask(os.path.dirname(self._path))
         # Without links, so that a folder under two names is one, and what was written under the other is found.
-        written = _absolute(self._path_text(data, "runtime_dir", ".runtime"), root)
-        runtime_dir = self._folders[written] = os.path.realpath(written)
+        runtime_dir = around.ask(around.absolute(self._path_text(data, "runtime_dir", ".runtime"), root))
+        found = self._entries(entries, root, runtime_dir)
         config = Config(
             path=self._path,
             root=root,
-            cache_dir=_absolute(self._cache_dir, os.getcwd())
+            cache_dir=around.absolute(self._cache_dir, around.ask(HERE))
             if self._cache_dir
-            else _absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
+            else around.absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
             runtime_dir=runtime_dir,
             allow=_hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
-            entries=MappingProxyType(self._entries(entries, root, runtime_dir)),
-            links=tuple(sorted(pair for pair in self._folders.items() if pair[0] != pair[1])),
+            entries=MappingProxyType(found),
+            answers=tuple(around.answers.items()),
+            handoffs=tuple(entry.handoff for entry in found.values()),
         )
         self._raise()
         return config
@@ -110,17 +126,17 @@ class ConfigReader:
             self._raise()
         return dict(data)
 
-    def _single(self, data: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
+    def _single(self, data: dict[str, Any]) -> Found:
         self._validate(Single, data, ())
-        self._expected(("expected_digest",), data.get("expected_digest"))
-        return (), str(data.get("engine", "llamacpp")), data
+        expected = self._expected((), data)
+        return (), str(data.get("engine", "llamacpp")), data, expected
 
-    def _several(self, data: dict[str, Any]) -> list[tuple[Path, str, dict[str, Any]]]:
+    def _several(self, data: dict[str, Any]) -> list[Found]:
         defaults = data.get("defaults")
         told = {} if isinstance(defaults, dict) else defaults
         if isinstance(defaults, dict):
             wrong, before = self._validate(Defaults, defaults, ("defaults",)), len(self._faults)
-            self._expected(("defaults", "expected_digest"), defaults.get("expected_digest"))
+            self._expected(("defaults",), defaults)
             if len(self._faults) > before:
                 wrong.add("expected_digest")
             # A fault of the defaults is told once, and not again for each entry.
@@ -132,12 +148,11 @@ class ConfigReader:
             models = {name: {**defaults, **each} if isinstance(each, dict) else each for name, each in models.items()}
         self._validate(Project, {**data, "models": models, "defaults": told}, ())
         found = models.items() if isinstance(models, dict) else ()
-        entries: list[tuple[Path, str, dict[str, Any]]] = [
-            (("models", name), name, each) for name, each in found if isinstance(each, dict)
+        return [
+            (("models", name), name, each, self._expected(("models", name), each))
+            for name, each in found
+            if isinstance(each, dict)
         ]
-        for path, _, each in entries:
-            self._expected((*path, "expected_digest"), each.get("expected_digest"))
-        return entries
 
     def _validate(self, model: Any, data: Any, base: Path) -> set[str]:
         """Note the faults in the form of `data`; return the names of the fields that have one."""
@@ -182,14 +197,14 @@ class ConfigReader:
 
     # ---- the meaning
 
-    def _entries(self, found: list[tuple[Path, str, dict[str, Any]]], root: str, runtime_dir: str) -> dict[str, Entry]:
+    def _entries(self, found: list[Found], root: str, runtime_dir: str) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         writers: dict[str, Entry] = {}
-        for path, name, fields in found:
+        handoffs = HandoffPaths(root, runtime_dir, self._surroundings)
+        for path, name, fields, expected in found:
             ref = self._reference((*path, "model_ref"), fields.get("model_ref"), root)
             engine = fields.get("engine", "llamacpp")
-            handoff = self._handoff((*path, "handoff"), fields, name, root, runtime_dir)
-            expected = self._known_expected(fields.get("expected_digest"))
+            handoff = self._handoff((*path, "handoff"), fields, name, root, handoffs)
             if ref is None or handoff is None:
                 continue
             entry = Entry(
@@ -216,10 +231,14 @@ class ConfigReader:
     def _check_places(self, entries: dict[str, Entry]) -> None:
         """Note the handoffs that would take the place of a model, or lie in its folder and so change it."""
         models = {entry.ref.path: entry for entry in entries.values() if isinstance(entry.ref, LocalRef)}
+        above: dict[str, str] = {}
         for writer in entries.values():
             place = writer.handoff
-            while place not in models and place != os.path.dirname(place):
-                place = os.path.dirname(place)
+            if place not in models:
+                folder = place.rpartition("/")[0] or "/"
+                if folder not in above:
+                    above[folder] = _nearest(folder, models)
+                place = above[folder]
             if (model := models.get(place)) is None:
                 continue
             self._fault(
@@ -239,73 +258,72 @@ class ConfigReader:
             ref = ModelRef.parse(text)
             if not isinstance(ref, LocalRef):
                 return ref
-            self._real(os.path.join(root, os.path.expanduser(ref.path)))
-            return ref.absolute(root)
+            return ref.absolute(root, self._surroundings)
         except InvalidReferenceError as error:
             self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
             return None
 
-    def _expected(self, path: Path, value: Any) -> None:
-        """Note the faults of an expected digest."""
-        if isinstance(value, dict) and not (value.keys() <= {"algo", "value"}):
-            for name, each in value.items():
-                if not _is_inner_path(name):
-                    self._fault(
-                        (*path, name),
-                        "not the path of a file in a set",
-                        expected="a relative path without ..",
-                        found=short(name),
-                        fix="write the path as it is inside the folder, or the shard's base name",
-                    )
-                try:
-                    parse_sha256(each)
-                except InvalidDigestError as error:
-                    self._fault((*path, name), error.what, expected=error.expected, found=error.found, fix=error.fix)
-            return
-        try:
-            parse_expected(value)
-        except InvalidDigestError as error:
-            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
-
-    def _known_expected(self, value: Any) -> Expected | None:
+    def _expected(self, base: Path, fields: dict[str, Any]) -> Expected | None:
+        """Return what the expected digest of an entry or of the defaults means, or note its faults."""
+        if (value := fields.get("expected_digest")) is None:
+            return None
+        path = (*base, "expected_digest")
+        if isinstance(value, dict) and not (value.keys() <= {"algo", "value"}) and not self._is_set(path, value):
+            return None
         try:
             return parse_expected(value)
-        except InvalidDigestError:
-            return None  # told already
+        except InvalidDigestError as error:
+            self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
+            return None
 
-    def _handoff(self, path: Path, fields: dict[str, Any], name: str, root: str, runtime_dir: str) -> str | None:
-        template = fields.get("handoff", "{runtime_dir}/engines/{engine}.json")
+    def _is_set(self, path: Path, files: dict[str, Any]) -> bool:
+        """Tell whether these are files and their digests, or note where they are not."""
+        sound = True
+        for name, each in files.items():
+            if not _is_inner_path(name):
+                sound = False
+                self._fault(
+                    (*path, name),
+                    "not the path of a file in a set",
+                    expected="a relative path without ..",
+                    found=short(name),
+                    fix="write the path as it is inside the folder, or the shard's base name",
+                )
+            try:
+                parse_sha256(each)
+            except InvalidDigestError as error:
+                sound = False
+                self._fault((*path, name), error.what, expected=error.expected, found=error.found, fix=error.fix)
+        return sound
+
+    def _handoff(self, path: Path, fields: dict[str, Any], name: str, root: str, handoffs: HandoffPaths) -> str | None:
+        template = fields.get("handoff", DEFAULT_HANDOFF)
         if not isinstance(template, str):
             return None  # told already
         engine = str(fields.get("engine", "llamacpp"))
-        if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(ENGINE_PATTERN, engine):
+        if not _NAME.fullmatch(name) or not _ENGINE.fullmatch(engine):
             return None  # told already
-        values = {"runtime_dir": runtime_dir, "name": name, "engine": engine}
-        if unknown := [word for word in re.findall(r"\{([^{}]*)\}", template) if word not in values]:
+        if (unknown := handoffs.unknown(template)) is not None:
             self._fault(
                 path,
-                f"unknown placeholder {{{unknown[0]}}}",
+                f"unknown placeholder {{{unknown}}}",
                 expected="{runtime_dir}, {name} and {engine}",
                 found=short(template),
                 fix="write one of these",
             )
             return None
-        written = _absolute(re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template), root)
-        handoff = self._real(written)
-        if not os.path.join(os.path.dirname(handoff), "").startswith(os.path.join(os.path.realpath(root), "")):
+        folder, last = handoffs.place(template, name, engine)
+        handoff = os.path.join(folder, last)
+        if not _is_inside(folder, self._surroundings.ask(root)):
             self._fault(
                 path,
                 "the handoff lies outside the project",
                 expected=f"a path inside {root}",
-                found=written,
+                found=handoffs.written(template, name, engine),
                 fix=f"write it into the project:   {HANDOFF_TO_ADD}",
             )
             return None
-        if (
-            handoff == self._path
-            or (os.path.dirname(handoff) == root and os.path.basename(handoff) in FILES_OF_DOIT)
-            or os.path.isdir(handoff)
-        ):
+        if handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
             self._fault(
                 path,
                 "the handoff can't be written there",
@@ -315,13 +333,6 @@ class ConfigReader:
             )
             return None
         return handoff
-
-    def _real(self, path: str) -> str:
-        """Return a path without links but for its last name, which a rename replaces and does not follow."""
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
 
 
 def _hosts(network: Any) -> tuple[str, ...]:
@@ -361,5 +372,12 @@ def _fields_around(model: Any, place: Path) -> list[str]:
     return list(Network.model_fields if len(place) == 2 and place[0] == "network" else model.model_fields)
 
 
-def _absolute(path: str, root: str) -> str:
-    return os.path.normpath(os.path.join(root, os.path.expanduser(path)))
+def _is_inside(folder: str, root: str) -> bool:
+    return f"{folder}/".startswith(root if root == "/" else f"{root}/")
+
+
+def _nearest(place: str, models: Collection[str]) -> str:
+    """Return the nearest of `models` that is `place` or a folder around it; the top of the disk where there is none."""
+    while place not in models and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    return place

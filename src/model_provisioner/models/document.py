@@ -7,16 +7,18 @@ the process. Here depth is bounded, aliases are bounded by what they expand to, 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, printable
+from model_provisioner.models.lines import Lines, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from model_provisioner.models.lines import Path, Places
 
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
@@ -24,8 +26,6 @@ MAX_VALUES = 2_000_000
 MAX_DIGITS = 100
 MAX_FAULTS = 1000
 MAX_SHOWN = 80
-
-Path = tuple["str | int", ...]
 
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
@@ -40,14 +40,12 @@ class Document:
 
     name: str
     data: Any
-    lines: dict[Path, int]
+    lines: Lines
     faults: tuple[InputError, ...] = ()
 
     def line(self, path: Path) -> int:
         """Return the line of a value, or of the nearest one around it that stands in the file."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        return self.lines.nearest(path)
 
     def where(self, path: Path) -> str:
         """Return the place of a value in words: file, line and the way to it."""
@@ -82,14 +80,7 @@ def read_document(data: bytes, name: str) -> Document:
             pass
         else:
             text = _ESCAPE.sub(_joined, text.replace("\t", " "))
-    builder = _Builder(name)
-    enabled = gc.isenabled()
-    gc.disable()  # half the time of a large file would go into looking for garbage among its values
-    try:
-        return builder.build(text)
-    finally:
-        if enabled:
-            gc.enable()
+    return _Builder(name).build(text)
 
 
 def _joined(escape: re.Match[str]) -> str:
@@ -119,28 +110,35 @@ def _decode(data: bytes, name: str) -> str:
     return text
 
 
-@dataclass
+@dataclass(slots=True)
 class _Frame:
-    """A collection that is open: its path, its values so far, and the key that waits for a value."""
+    """A collection that is open: its values so far, and where the next one goes."""
 
-    path: Path
+    start: Any
+    """The event that opened it, for its line and its anchor."""
     values: dict[str, Any] | list[Any]
-    line: int
-    anchor: str | None
-    key: str | None = None
+    places: Places
+    before: int
+    """How many values the file has before it."""
+    step: str | int | None
+    """The name or the number of the next value; None where a name has to come first."""
     merges: list[dict[str, Any]] = field(default_factory=list)
-    size: int = 1
 
 
 class _Builder:
+    """Makes the tree of a file. What only a message needs is worked out for the message: it is called for every value."""
+
     def __init__(self, name: str) -> None:
         self._name = name
-        self._stack: list[_Frame] = []
+        self._file = self._frame = _Frame(None, [], {}, before=0, step=0)
+        """The whole file, as a list of one value; and the innermost collection that is open."""
+        self._around: list[_Frame] = []
+        """The collections around that one."""
         self._anchors: dict[str, tuple[Any, int] | None] = {}
         """Value and expanded size by anchor; None while the value is still open."""
-        self._lines: dict[Path, int] = {}
+        self._plain: dict[str, Any] = {}
+        """What plain scalars mean: a large file says the same few again and again."""
         self._faults: list[InputError] = []
-        self._root: Any = None
         self._size = 0
 
     def build(self, text: str) -> Document:
@@ -149,20 +147,22 @@ class _Builder:
         documents = 0
         try:
             for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                if isinstance(event, yaml.ScalarEvent):
-                    self._scalar(event, line)
-                elif isinstance(event, yaml.AliasEvent):
-                    self._alias(event.anchor or "", line)
-                elif isinstance(event, yaml.CollectionStartEvent):
-                    self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event, line)
-                elif isinstance(event, yaml.CollectionEndEvent):
+                kind = type(event)
+                if kind is yaml.ScalarEvent:
+                    self._scalar(event)
+                elif kind is yaml.MappingStartEvent:
+                    self._open({}, None, event)
+                elif kind is yaml.SequenceStartEvent:
+                    self._open([], 0, event)
+                elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                     self._close()
-                elif isinstance(event, yaml.DocumentStartEvent):
+                elif kind is yaml.AliasEvent:
+                    self._alias(event)
+                elif kind is yaml.DocumentStartEvent:
                     documents += 1
                     if documents > 1:
                         raise self._fatal(
-                            "the file holds more than one document", line, fix="remove what follows the line '---'"
+                            "the file holds more than one document", event, fix="remove what follows the line '---'"
                         )
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error, text) from None
@@ -174,171 +174,175 @@ class _Builder:
             raise self._fatal(
                 "the file holds a character that YAML does not allow", line, found=shown, fix="remove it"
             ) from None
-        return Document(self._name, self._root, self._lines, tuple(self._faults))
+        root = next(iter(self._file.values), None)
+        return Document(self._name, root, Lines(self._file.places.get(0)), tuple(self._faults))
 
     # ---- events
 
-    def _scalar(self, event: Any, line: int) -> None:
-        if "\0" in event.value:
-            raise self._fatal("a text holds a NUL character", line, fix="take the escape that stands for it out")
-        value, is_key = self._value(event, line), self._wants_key()
-        if event.anchor and not is_key:
-            self._anchors[event.anchor] = (value, 1)
-        if not is_key:
-            self._count(1, line)
-            self._add(value, line, 1)
+    def _scalar(self, event: Any) -> None:
+        text, frame = event.value, self._frame
+        if event.tag is None and event.implicit[0]:
+            value = self._plain.get(text, event)
+            if value is event:
+                value = self._plain[text] = self._value(_resolve(text), event)
+        else:
+            value = self._value(event.tag, event)
+        if frame.step is None:
+            if not isinstance(value, str):
+                value = self._no_text(value, event)
+            if value in frame.values:
+                self._twice(value, event)
+            elif value not in frame.places:
+                frame.places[value] = event.start_mark.line + 1
+            frame.step = value
             return
-        if not isinstance(value, str):
-            self._fault(
-                "a name is not a text",
-                line,
-                found=f"{shown(event.value)} ({_type_name(value)})",
-                fix=f'put it in quotes: "{shown(event.value)}"',
-            )
-            value = event.value
-        self._key(value, line)
+        if event.anchor:
+            self._anchors[event.anchor] = (value, 1)
+        self._count(1, event)
+        self._add(value, event)
 
-    def _alias(self, anchor: str, line: int) -> None:
-        known, anchor = self._anchors.get(anchor, ()), shown(anchor)
+    def _alias(self, event: Any) -> None:
+        known, anchor = self._anchors.get(event.anchor, ()), shown(event.anchor)
         if known == ():
             raise self._fatal(
-                f"the alias *{anchor} names nothing", line, fix=f"write &{anchor} before the value that is meant"
+                f"the alias *{anchor} names nothing", event, fix=f"write &{anchor} before the value that is meant"
             )
         if known is None:
             raise self._fatal(
-                f"the alias *{anchor} stands inside the value that it names", line, fix="write the value out"
+                f"the alias *{anchor} stands inside the value that it names", event, fix="write the value out"
             )
         value, size = known  # type: ignore[misc]  # () and None are gone
-        if self._wants_key():
-            raise self._fatal("an alias can't be a name", line, fix="write the name out")
-        self._count(size, line)
-        self._add(value, line, size)
+        if self._frame.step is None:
+            raise self._fatal("an alias can't be a name", event, fix="write the name out")
+        self._count(size, event)
+        self._add(value, event)
 
-    def _open(self, values: dict[str, Any] | list[Any], event: Any, line: int) -> None:
+    def _open(self, values: dict[str, Any] | list[Any], step: int | None, event: Any) -> None:
         if event.tag not in (None, "!", f"{_CORE}map", f"{_CORE}seq"):
-            raise self._tag(event.tag, line)
-        if self._wants_key():
+            raise self._tag(event)
+        around = self._frame
+        if around.step is None:
             raise self._fatal(
-                "a name is not a text", line, found=_type_name(values), fix="write a plain name before the colon"
+                "a name is not a text", event, found=_type_name(values), fix="write a plain name before the colon"
             )
-        if len(self._stack) >= MAX_DEPTH:
+        if len(self._around) >= MAX_DEPTH:
             raise self._fatal(
-                "the values nest too deeply", line, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter"
+                "the values nest too deeply", event, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter"
             )
-        self._count(1, line)
-        path = self._next_path()
-        self._lines.setdefault(path, line)
+        before = self._size
+        self._count(1, event)
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._stack.append(_Frame(path, values, line, event.anchor))
+        # The place of a name that stands twice is there already, and takes in what stands under either.
+        place = around.places.get(around.step)
+        if not isinstance(place, tuple):
+            place = around.places[around.step] = (_line(event) if place is None else place, {})
+        self._around.append(around)
+        self._frame = _Frame(event, values, place[1], before, step)
 
     def _close(self) -> None:
-        frame = self._stack.pop()
+        frame, self._frame = self._frame, self._around.pop()
         for merged in frame.merges:
             assert isinstance(frame.values, dict)
             for key, value in merged.items():
                 frame.values.setdefault(key, value)
-        if frame.anchor:
-            self._anchors[frame.anchor] = (frame.values, frame.size)
-        self._add(frame.values, frame.line, frame.size)
+        if frame.start.anchor:
+            self._anchors[frame.start.anchor] = (frame.values, self._size - frame.before)
+        self._add(frame.values, frame.start)
 
     # ---- the tree
 
-    def _wants_key(self) -> bool:
-        return bool(self._stack) and isinstance(self._stack[-1].values, dict) and self._stack[-1].key is None
-
-    def _next_path(self) -> Path:
-        if not self._stack:
-            return ()
-        frame = self._stack[-1]
-        return (*frame.path, len(frame.values) if isinstance(frame.values, list) else frame.key or "")
-
-    def _key(self, key: str, line: int) -> None:
-        frame = self._stack[-1]
-        assert isinstance(frame.values, dict)
-        path = (*frame.path, key)
-        if key in frame.values:
-            self._fault(
-                f"{shown(key)!r} stands twice",
-                line,
-                path=frame.path,
-                found=f"lines {self._lines[path]} and {line}",
-                fix="keep one of the two",
-            )
-        else:
-            self._lines.setdefault(path, line)
-        frame.key = key
-
-    def _count(self, size: int, line: int) -> None:
+    def _count(self, size: int, event: Any) -> None:
         self._size += size
         if self._size > MAX_VALUES:
             raise self._fatal(
-                "the file expands to too many values", line, expected=f"at most {MAX_VALUES:,}", fix="use fewer aliases"
+                "the file expands to too many values",
+                event,
+                expected=f"at most {MAX_VALUES:,}",
+                fix="use fewer aliases",
             )
 
-    def _add(self, value: Any, line: int, size: int) -> None:
-        if not self._stack:
-            self._lines.setdefault((), line)
-            self._root = value
-            return
-        frame = self._stack[-1]
-        frame.size += size
-        if isinstance(frame.values, list):
-            self._lines.setdefault((*frame.path, len(frame.values)), line)
+    def _add(self, value: Any, event: Any) -> None:
+        frame = self._frame
+        if isinstance(frame.step, int):
+            assert isinstance(frame.values, list)
+            frame.places.setdefault(frame.step, _line(event))
             frame.values.append(value)
+            frame.step += 1
             return
-        key, frame.key = frame.key or "", None
-        if key == _MERGE:
-            self._merge(frame, value, line)
-        else:
-            frame.values.setdefault(key, value)
+        assert isinstance(frame.values, dict)
+        if frame.step == _MERGE:
+            self._merge(frame, value, event)
+        elif frame.step is not None:
+            frame.values.setdefault(frame.step, value)
+        frame.step = None
 
-    def _merge(self, frame: _Frame, value: Any, line: int) -> None:
+    def _merge(self, frame: _Frame, value: Any, event: Any) -> None:
         merged = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in merged):
             raise self._fatal(
                 "<< takes a mapping, or a list of them",
-                line,
+                event,
                 found=_type_name(value),
                 fix="name a mapping by its alias",
             )
         frame.merges += merged
 
-    def _value(self, event: Any, line: int) -> Any:
-        """Return what a scalar means: text, number, boolean or nothing. A date is text."""
+    def _value(self, tag: str | None, event: Any) -> Any:
+        """Return what a scalar of a tag means: text, number, boolean or nothing. A date is text."""
+        text = event.value
+        if "\0" in text:
+            raise self._fatal("a text holds a NUL character", event, fix="take the escape that stands for it out")
+        if tag in (None, "!"):
+            return text
+        kind = tag.removeprefix(_CORE)
+        if kind in ("str", "timestamp", "merge", "value"):
+            return text
+        if kind not in ("null", "bool", "int", "float") or not tag.startswith(_CORE):
+            raise self._tag(event)
         from yaml.constructor import ConstructorError, SafeConstructor
         from yaml.nodes import ScalarNode
 
-        tag = event.tag
-        if tag in (None, "!"):
-            tag = _resolve(event.value) if event.implicit[0] and tag is None else f"{_CORE}str"
-        kind = tag.removeprefix(_CORE)
-        if kind in ("str", "timestamp", "merge", "value"):
-            return event.value
-        if kind not in ("null", "bool", "int", "float") or not tag.startswith(_CORE):
-            raise self._tag(tag, line)
         constructor: Any = SafeConstructor()
         with contextlib.suppress(ValueError, KeyError, IndexError, ConstructorError):
-            if (
-                len(event.value) <= MAX_DIGITS
-            ):  # sexagesimal ones take the square of their length, and few can be printed
-                return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, event.value))
-        raise self._fatal(f"not a value of the type {kind}", line, found=shown(event.value), fix="put it in quotes")
+            if len(text) <= MAX_DIGITS:  # sexagesimal ones take the square of their length, and few can be printed
+                return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, text))
+        raise self._fatal(f"not a value of the type {kind}", event, found=shown(text), fix="put it in quotes")
 
     # ---- faults
 
-    def _fault(self, what: str, line: int, path: Path = (), **fields: str) -> None:
+    def _fault(self, what: str, event: Any, path: Path = (), **fields: str) -> None:
         if len(self._faults) == MAX_FAULTS:
-            raise self._fatal("there are more faults than are told at once", line, fix="mend the others first")
-        self._faults.append(InputError(what, where=_place(self._name, line, path), **fields))
+            raise self._fatal("there are more faults than are told at once", event, fix="mend the others first")
+        self._faults.append(InputError(what, where=_place(self._name, _line(event), path), **fields))
 
-    def _fatal(self, what: str, line: int, **fields: str) -> ConfigError:
-        """Return the error of a text that can't be read on; it tells the faults before it too."""
+    def _no_text(self, name: Any, event: Any) -> str:
+        """Note that a name is a number or the like; return it as it is written."""
+        self._fault(
+            "a name is not a text",
+            event,
+            found=f"{shown(event.value)} ({_type_name(name)})",
+            fix=f'put it in quotes: "{shown(event.value)}"',
+        )
+        return str(event.value)
+
+    def _twice(self, name: str, event: Any) -> None:
+        self._fault(
+            f"{shown(name)!r} stands twice",
+            event,
+            path=tuple(frame.step for frame in self._around[1:] if frame.step is not None),
+            found=f"lines {line_of(self._frame.places[name])} and {_line(event)}",
+            fix="keep one of the two",
+        )
+
+    def _fatal(self, what: str, at: Any, **fields: str) -> ConfigError:
+        """Return the error of a text that can't be read on from an event or a line; it tells the faults before it too."""
+        line = at if isinstance(at, int) else _line(at)
         return ConfigError(self._name, [*self._faults, InputError(what, where=f"{self._name}:{line}", **fields)])
 
-    def _tag(self, tag: str, line: int) -> ConfigError:
+    def _tag(self, event: Any) -> ConfigError:
         return self._fatal(
-            "a YAML tag is not accepted", line, expected="plain values", found=shown(tag), fix="remove the tag"
+            "a YAML tag is not accepted", event, expected="plain values", found=shown(event.tag), fix="remove the tag"
         )
 
     def _syntax(self, error: Any, text: str) -> ConfigError:
@@ -350,6 +354,11 @@ class _Builder:
         return self._fatal(
             "this is not YAML", line, found=found, fix="look at this line and the one before: indent, colons, quotes"
         )
+
+
+def _line(event: Any) -> int:
+    """Return the line of an event: asked for only where it is told or kept, for that takes as long as all else."""
+    return int(event.start_mark.line) + 1
 
 
 def _fatal(what: str, where: str, **fields: str) -> ConfigError:

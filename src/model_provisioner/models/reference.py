@@ -14,6 +14,7 @@ from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
 from model_provisioner.errors import InvalidReferenceError
+from model_provisioner.models.surroundings import Surroundings
 
 _ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
 _HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
@@ -98,11 +99,8 @@ class LocalRef(ModelRef):
     def __post_init__(self) -> None:
         if not self.path:
             raise InvalidReferenceError("the reference is empty", expected=_ACCEPTED, fix="write the path of the model")
-        try:
-            if b"\0" not in os.fsencode(self.path):
-                return
-        except UnicodeEncodeError:
-            pass
+        if "\0" not in self.path and (self.path.isascii() or _is_a_file_name(self.path)):
+            return
         raise InvalidReferenceError(
             "no file can have this name",
             expected="a path without NUL and without lone surrogates",
@@ -110,29 +108,33 @@ class LocalRef(ModelRef):
             fix="take the bad character out; bytes that are not UTF-8 can be written as %XX after file://",
         )
 
-    def absolute(self, base: str) -> LocalRef:
-        """Return the reference with an absolute path, relative ones taken from `base`.
+    @classmethod
+    def at(cls, path: str) -> LocalRef:
+        """Return the reference of a path that `absolute` gave before: the disk is not looked at again."""
+        return cls(path, _resolved=True)
+
+    def absolute(self, base: str, surroundings: Surroundings | None = None) -> LocalRef:
+        """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
 
         `~` is expanded, `//` collapsed, `..` and the links above the last name followed as the operating system does.
         The last name is kept, even where it is a link, for engines look at names. Nothing needs to be there.
         """
         if self._resolved:
             return self
-        path = self.path
+        surroundings = surroundings or Surroundings()
+        path = surroundings.expand(self.path)
         if path.startswith("~"):
-            path = os.path.expanduser(path)
-            if path.startswith("~"):
-                raise InvalidReferenceError(
-                    "no such user",
-                    expected="~/… for your own home, ~USER/… for a user of this machine",
-                    found=_shown(self.path),
-                    fix=f"if that is the name of a local file, write ./{_shown(self.path)}",
-                )
+            raise InvalidReferenceError(
+                "no such user",
+                expected="~/… for your own home, ~USER/… for a user of this machine",
+                found=_shown(self.path),
+                fix=f"if that is the name of a local file, write ./{_shown(self.path)}",
+            )
         path = os.path.join(base, path)
         folder, name = os.path.split(path.rstrip("/"))
         named = name not in {"", ".", ".."}
-        path = os.path.join(os.path.realpath(folder), name) if named else os.path.realpath(path)
-        return LocalRef(path, _resolved=True)
+        path = os.path.join(surroundings.ask(folder), name) if named else surroundings.ask(path)
+        return self.at(path)
 
     @property
     def id(self) -> str:
@@ -241,6 +243,14 @@ class ObjectRef(ModelRef):
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
+
+
+def _is_a_file_name(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decode_file_url(rest: str) -> str:

@@ -17,6 +17,7 @@ from model_provisioner.artifacts.state import project_folder, state_folder
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
 from model_provisioner.models.reference import LocalRef
+from model_provisioner.tasks.configuration import Kept
 from model_provisioner.tasks.rules import Rules
 
 if TYPE_CHECKING:
@@ -129,10 +130,16 @@ def open_workspace(
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
-    Raises `ConfigError` for the faults of the file. The state folder is not looked at: see `ensure_state_folder`.
+    Raises `ConfigError` for the faults of the file. A state folder that can't be used is told by what needs it: see
+    `ensure_state_folder`.
     """
     state = state_folder() if state is None else state
-    config, source, source_identity = _read(config_path, cache_dir)
+    source, source_identity = _read(config_path)
+    kept = Kept.of(source, config_path, cache_dir, state)
+    config = kept.read()
+    if config is None:
+        config = parse_config(source, config_path, cache_dir=cache_dir)
+        kept.write(config)
     return Workspace(
         config=config,
         source=source,
@@ -148,7 +155,8 @@ def open_workspace(
 
 def look_at_workspace(config_path: str, state: str) -> Workspace:
     """Read the configuration and look at the records of its project; nothing is made or changed."""
-    config, source, source_identity = _read(config_path, None)
+    source, source_identity = _read(config_path)
+    config = Kept.of(source, config_path, None, state).read() or parse_config(source, config_path)
     return Workspace(
         config=config,
         source=source,
@@ -160,12 +168,11 @@ def look_at_workspace(config_path: str, state: str) -> Workspace:
     )
 
 
-def _read(path: str, cache_dir: str | None) -> tuple[Config, bytes, Identity | None]:
-    """Return the configuration, its bytes, and the file's identity where that can be trusted to move with them."""
+def _read(path: str) -> tuple[bytes, Identity | None]:
+    """Return the bytes of a configuration, and the file's identity where that can be trusted to move with them."""
     try:
         status = identity(os.stat(path))
         rests = at_rest(path, status)
     except OSError:  # told by what reads it
         rests = False
-    source = read_config(path)
-    return parse_config(source, path, cache_dir=cache_dir), source, status if rests else None
+    return read_config(path), status if rests else None

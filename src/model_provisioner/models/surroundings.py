@@ -1,0 +1,97 @@
+"""What the meaning of a configuration depends on beside its bytes: where links and `~` lead, and the working directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HERE = "."
+_SHARED = 255
+"""Longer paths have no use for what is known of the folders above them, and could be of a hostile length."""
+
+_MANY = 16
+"""To list a folder of so many files that are asked for is quicker than to look at each."""
+
+
+class Surroundings:
+    """Asks the machine, and each thing once: ten thousand models lie in a few folders."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str] = {}
+        """What was asked: of an absolute folder where it leads, of `~` or `~USER` the home, of `.` the working directory."""
+        self._real: dict[str, str] = {}
+
+    def ask(self, question: str) -> str:
+        """Return the answer to a question of one of those three kinds."""
+        answer = self.answers.get(question)
+        if answer is None:
+            if question == HERE:
+                answer = os.getcwd()
+            elif question.startswith("~"):
+                answer = os.path.expanduser(question)
+            else:
+                answer = self._follow(question)
+            self.answers[question] = answer
+        return answer
+
+    def expand(self, path: str) -> str:
+        """Return a path with the home in the place of its `~`."""
+        if not path.startswith("~"):
+            return path
+        self.ask(path.partition("/")[0])
+        return os.path.expanduser(path)
+
+    def absolute(self, path: str, base: str) -> str:
+        """Return the path that is written as `path`, taken from the folder `base`; its links are kept."""
+        return os.path.normpath(os.path.join(base, self.expand(path)))
+
+    def _follow(self, folder: str) -> str:
+        """Return what `os.path.realpath` does, without a second look at what two folders have above them."""
+        known = self._real.get(folder)
+        if known is not None:
+            return known
+        if len(folder) > _SHARED:
+            return os.path.realpath(folder)
+        above, name = os.path.split(folder)
+        real = self._follow(above) if above != folder else "/"
+        if name == "..":
+            real = os.path.dirname(real)
+        elif name not in {"", "."}:
+            real = os.path.join(real, name)
+            if _is_link(real):
+                real = os.path.realpath(real)
+        self._real[folder] = real
+        return real
+
+
+def is_any_folder(paths: Iterable[str]) -> bool:
+    """Tell whether there is a folder at one of these absolute paths."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        names[folder].add(name)
+    return any(_has_folder(folder, wanted) for folder, wanted in names.items())
+
+
+def _has_folder(folder: str, names: set[str]) -> bool:
+    if len(names) >= _MANY:
+        try:
+            with os.scandir(folder or "/") as found:
+                return any(each.name in names and each.is_dir() for each in found)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass  # what can't be listed can be looked at
+    return any(os.path.isdir(f"{folder}/{name}") for name in names)
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:
+        return False
