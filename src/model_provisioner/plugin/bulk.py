@@ -14,7 +14,7 @@ from doit.task import Task
 from model_provisioner.errors import ProvisionError
 from model_provisioner.plugin.backend import StateDB
 from model_provisioner.plugin.checker import MD5Checker, watch
-from model_provisioner.plugin.names import BASENAME, STEPS
+from model_provisioner.plugin.names import BASENAME, STEPS, is_ours, model_of
 from model_provisioner.plugin.tasks import files_in, files_of
 from model_provisioner.tasks.batches import provision_in_batches
 
@@ -33,8 +33,10 @@ def provision_in_bulk(
 
     `tasks` are those of the project as its own loader made them, `doit` is what doit keeps its state by.
     """
-    apart = _apart(run, tasks, doit)
-    entries = [entry for entry in run.work.config.entries.values() if entry.name not in run.omitted | apart]
+    # Of what is omitted, nothing is asked: where one of ten thousand models changed, an entry is made for that one.
+    asked = [run.entry(name) for name in run.work.config.entries if name not in run.omitted]
+    apart = _apart(asked, tasks, doit)
+    entries = [entry for entry in asked if entry.name not in apart]
     known = set(run.current)
     current = {entry.name for entry in entries if entry.name in known and _is_recorded(run, entry, doit)}
     run.omitted |= current
@@ -47,18 +49,19 @@ def provision_in_bulk(
         raise
 
 
-def _apart(run: Session, tasks: Iterable[Task], doit: Any) -> set[str]:
+def _apart(entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[str]:
     """Return the entries that doit has to look after: remote ones, ignored ones, those whose tasks need other tasks."""
-    apart = {entry.name for entry in run.work.config.entries.values() if not entry.ref.is_local}
+    bound = set()
     for task in tasks:
         needs = (*task.task_dep, *task.setup_tasks, *task.calc_dep, *task.getargs)
-        basename, _, rest = task.name.partition(":")
-        if basename == BASENAME and not all(need.startswith(f"{BASENAME}:") for need in needs):
-            apart.add(rest.partition(":")[2])
-    for name in run.work.config.entries:
-        if any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS):
-            apart.add(name)
-    return apart
+        model = model_of(task.name)
+        if model is not None and not all(is_ours(need) for need in needs):
+            bound.add(model[1])
+
+    def is_ignored(name: str) -> bool:
+        return any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS)
+
+    return {entry.name for entry in entries if entry.name in bound or not entry.ref.is_local or is_ignored(entry.name)}
 
 
 def _is_recorded(run: Session, entry: Entry, doit: Any) -> bool:

@@ -17,10 +17,9 @@ from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.tasks.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from model_provisioner.artifacts.fileset import FileSet
-    from model_provisioner.artifacts.hashing import Identity
     from model_provisioner.artifacts.snapshot import Seen
     from model_provisioner.models.config import Entry
     from model_provisioner.plugin.session import Session
@@ -30,23 +29,15 @@ def remember(session: Session, dep_file: str | None) -> None:
     """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way."""
     work = session.work
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
-    files = _omitted(path, session)
-    fresh = [*session.current, *session.handed_off]
+    files = _omitted(path, session.omitted.difference(session.current, session.handed_off))
+    fresh = _fresh(session)
     if session.handed_off:
         time.sleep(TICK_NS / 1e9)  # what was written in this tick could be written once more without a trace
-    settled = set(work.memo.settled().values()) if fresh else set()
-    for name in fresh:
-        files.pop(name, None)
-        entry = work.config.entries[name]
-        try:
-            found = session.handed_off.get(name)
-            if found is not None and found.outcome == "fail":
-                continue
-            seen = _seen(session, entry, resolve(entry.ref) if found is None else found.files, settled)
-        except (OSError, ProvisionError):
-            continue
-        if seen is not None:
-            files[name] = seen
+    work.memo.load(member.path for found in fresh.values() for member in found.members)
+    for name, found in fresh.items():
+        with contextlib.suppress(OSError):
+            if (seen := _seen(session, work.config.entries[name], found)) is not None:
+                files[name] = seen
     work.close()  # what SQLite still has to move into its files changes how they look
     key = key_of(work.config.path, work.state)
     if key is None:
@@ -60,24 +51,32 @@ def remember(session: Session, dep_file: str | None) -> None:
         write_atomically(path, render(snapshot))
 
 
-def _omitted(path: str, session: Session) -> dict[str, list[Seen]]:
-    """Return what the last snapshot has of the entries that this run did not look at."""
-    last = parse(read_if_there(path, limit=1 << 30) or b"") if session.omitted else None
+def _omitted(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
+    """Return what the last snapshot has of entries that this run did not look at."""
+    last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
     if last is None:
         return {}
-    pairs = zip(last.names, last.files, strict=True)
-    return {name: list(files) for name, files in pairs if name in session.omitted}
+    return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}
 
 
-def _seen(session: Session, entry: Entry, files: FileSet, settled: Collection[Identity]) -> list[Seen] | None:
+def _fresh(session: Session) -> dict[str, FileSet]:
+    """Return the files of the entries that this run found current, or handed off."""
+    fresh = {name: found.files for name, found in session.handed_off.items() if found.outcome != "fail"}
+    for name in session.current:
+        if name not in session.handed_off:
+            with contextlib.suppress(ProvisionError):
+                fresh[name] = resolve(session.entry(name).ref)
+    return fresh
+
+
+def _seen(session: Session, entry: Entry, files: FileSet) -> list[Seen] | None:
     """Return how an entry's files look; None where a change of one of them could go unseen."""
     work = session.work
     seen: list[Seen] = []
     for member in files.members:
-        now = identity(os.stat(member.path))
-        if now not in settled:
+        if (known := work.memo.known(member.path)) is None:
             return None
-        seen.append((member.path, *now))
+        seen.append((member.path, *known.identity))
     artifacts = (entry.handoff, work.sha256_target(entry))
     for path in (*files.folders, *artifacts):
         now = identity(os.stat(path))

@@ -102,11 +102,10 @@ def _memo(state: str) -> tuple[int, int] | None:
 
 
 def _catalog_change(state: str, root: str) -> int | None:
-    """Return the number that moves with every change of the project's rows, by one query."""
-    from model_provisioner.artifacts.catalog import Catalog
+    from model_provisioner.artifacts.catalog_file import change_of
     from model_provisioner.errors import StorageError
 
     try:
-        return Catalog.reader(state).change(os.path.realpath(root))
+        return change_of(os.path.realpath(root), state)
     except StorageError:
         return None

@@ -37,9 +37,9 @@ def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
         "name": None,
         "doc": "make every model of models.yaml present, verified and handed off",
     }
-    for name, entry in run.work.config.entries.items():
+    for name in run.work.config.entries:
         if name not in run.omitted and name not in run.finished:
-            yield from _tasks_of_entry(config_path, entry)
+            yield from _tasks_of_entry(config_path, run.entry(name))
     # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
     # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
     yield _task(

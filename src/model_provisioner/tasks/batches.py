@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MODELS = 128
 """How many models a batch has at least, if there are so many."""
+TINY = 64 << 10
+"""Models up to so many bytes take Python longer than the hashing, and Python runs in one thread at a time."""
 BYTES = 32 << 20
 """What a batch of several models reads at the most, more or less: that much a kill may make to be read once more."""
 
@@ -36,7 +38,8 @@ def provision_in_batches(
     """Take every step for entries; yield batch by batch what came of them, by entry, as they are done.
 
     That is whether the bytes of the handoff changed, the error for which there is none, or None where another process
-    provisioned the model meanwhile. Large models come first, the largest before all.
+    provisioned the model meanwhile. Large models come first, the largest before all; tiny ones come last, and in one thread:
+    a second one would only make both wait.
     """
 
     def run(batch: tuple[Entry, ...], check: Callable[[], None]) -> dict[str, bool | ProvisionError | None]:
@@ -45,28 +48,38 @@ def provision_in_batches(
         left = [entry for entry in batch if not _is_done(mine, entry)]
         return dict.fromkeys((entry.name for entry in batch), None) | hand_off(mine, left)
 
-    for _, results in in_threads(run, cut(entries), workers):
+    shared, tiny = cut(entries)
+    for _, results in in_threads(run, shared, workers):
+        yield results
+    for _, results in in_threads(run, tiny, 1):
         yield results
 
 
-def cut(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
-    """Return the batches in which entries are provisioned.
+def cut(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ...]], list[tuple[Entry, ...]]]:
+    """Return the batches in which entries are provisioned: those for several threads, and those for one.
 
-    A large model is a batch of its own. Small ones are put together by their folders, for which there is one lock each.
+    A large model is a batch of its own.
     """
     large: list[tuple[int, Entry]] = []
     small: list[tuple[str, int, Entry]] = []
+    tiny: list[tuple[str, int, Entry]] = []
     for entry in entries:
         path = entry.ref.path if isinstance(entry.ref, LocalRef) else ""
         size = _size(entry.ref, path)
         if size > BUFFER:
             large.append((size, entry))
         else:
-            small.append((path, size, entry))
-    batches: list[tuple[Entry, ...]] = [(entry,) for _, entry in sorted(large, key=lambda each: each[0], reverse=True)]
+            (small if size > TINY else tiny).append((path, size, entry))
+    large.sort(key=lambda each: each[0], reverse=True)
+    return [(entry,) for _, entry in large] + _together(small), _together(tiny)
+
+
+def _together(models: list[tuple[str, int, Entry]]) -> list[tuple[Entry, ...]]:
+    """Put models, given with path and size, together by their folders, for which there is one lock each."""
+    batches: list[tuple[Entry, ...]] = []
     batch: list[Entry] = []
     total = 0
-    for _, size, entry in sorted(small, key=lambda each: each[0]):
+    for _, size, entry in sorted(models, key=lambda each: each[0]):
         if len(batch) == MODELS or total + size > BYTES:
             batches.append(tuple(batch))
             batch, total = [], 0
