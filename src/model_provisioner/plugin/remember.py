@@ -31,8 +31,7 @@ def remember(session: Session, dep_file: str | None) -> None:
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
     files = _omitted(path, session.omitted.difference(session.current, session.handed_off))
     fresh = _fresh(session)
-    if session.handed_off:
-        time.sleep(TICK_NS / 1e9)  # what was written in this tick could be written once more without a trace
+    _wait(session)
     work.memo.load(member.path for found in fresh.values() for member in found.members)
     for name, found in fresh.items():
         with contextlib.suppress(OSError):
@@ -49,6 +48,14 @@ def remember(session: Session, dep_file: str | None) -> None:
     )
     with contextlib.suppress(StorageError):
         write_atomically(path, render(snapshot))
+
+
+def _wait(session: Session) -> None:
+    """Let the tick end in which the last artifact was written: in it, it could be written once more without a trace."""
+    last = max((each.ctime_ns for each in session.work.written.values()), default=0)
+    left = min(last + TICK_NS - time.time_ns(), TICK_NS)
+    if left >= 0:
+        time.sleep((left + 1) / 1e9)
 
 
 def _omitted(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
