@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.artifacts.fileset import FileSet, Member, discover, split_names
+from model_provisioner.artifacts.fileset import FileSet, Member, discover
+from model_provisioner.models.split import split_names
 from model_provisioner.errors import ModelNotFoundError, UnreadableModelError, UnsoundModelError
 
 

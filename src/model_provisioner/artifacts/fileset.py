@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from model_provisioner.artifacts.clock import PROBE
 from model_provisioner.artifacts.unreachable import explain, near_names
 from model_provisioner.errors import UnreadableModelError, UnsoundModelError
+from model_provisioner.models.split import split_names, split_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SHARD = re.compile(r"(?P<prefix>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
 _HUB_SNAPSHOT = re.compile(r"(?P<repo>.*/models--[^/]+)/snapshots/[^/]+(?:/.*)?", re.DOTALL)
 _FILE_SUFFIXES = (".gguf", ".safetensors")
 
@@ -43,6 +43,12 @@ class FileSet:
     """Sorted by the bytes of their names."""
     folders: tuple[str, ...] = field(default=(), compare=False)
     """The folders that were looked through: one more file moves the times of one of them."""
+    stores: tuple[str, ...] = field(default=(), compare=False)
+    """Other folders that links of a folder may lead into."""
+
+    def again(self) -> FileSet:
+        """Return the files that the path stands for now. Raises as `discover` does."""
+        return discover(self.path, stores=self.stores)
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
@@ -64,15 +70,6 @@ def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
     if names is not None and names != [os.path.basename(path)]:
         return _split(path, names)
     return FileSet(path=path, kind="file", members=(Member(os.path.basename(path), path),))
-
-
-def split_names(path: str) -> list[str] | None:
-    """Return the names of all shards of a split, given the path of one; None where it is not a shard's name."""
-    found = _SHARD.fullmatch(os.path.basename(path))
-    if found is None or int(found["count"]) == 0:
-        return None
-    prefix, count = found["prefix"], found["count"]
-    return [f"{prefix}-{number:05d}-of-{count}.gguf" for number in range(1, int(count) + 1)]
 
 
 def _split(path: str, names: list[str]) -> FileSet:
@@ -112,8 +109,8 @@ def _check_shard(shard: Member, names: list[str]) -> None:
 
 def _is_shard_of_another(name: str, shard: str) -> bool:
     """Tell whether a name is that of a sound shard of another model than the shard's."""
-    this, that = _SHARD.fullmatch(shard), _SHARD.fullmatch(name)
-    return this is not None and that is not None and this["prefix"] != that["prefix"]
+    this, that = split_prefix(shard), split_prefix(name)
+    return this is not None and that is not None and this != that
 
 
 def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
@@ -142,7 +139,7 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
         )
     # Every name is UTF-8, whose bytes sort as its characters do.
     ordered = tuple(sorted(members, key=lambda member: member.name))
-    return FileSet(path=path, kind="folder", members=ordered, folders=tuple(folders))
+    return FileSet(path=path, kind="folder", members=ordered, folders=tuple(folders), stores=stores)
 
 
 def _walk(top: str, seen: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.facts import Facts, check_split, combine
-from model_provisioner.artifacts.fileset import split_names
 from model_provisioner.artifacts.hashing import open_model, unreadable
 from model_provisioner.errors import UnsoundModelError
+from model_provisioner.models.split import split_names
 
 if TYPE_CHECKING:
     from model_provisioner.artifacts.fileset import FileSet, Member

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model_provisioner.models.digest import Expected
+    from model_provisioner.models.lockfile import Locked
     from model_provisioner.models.reference import ModelRef
 
 MAX_BYTES = 64 << 20
@@ -33,6 +34,12 @@ class Entry:
     """The path of the handoff, absolute and without links but for its last name, inside the project."""
     line: int
     """Where the entry stands in the file."""
+    include: tuple[str, ...] = ()
+    """Of a whole repository or prefix, the patterns of the files to take; all of them where there is none."""
+    exclude: tuple[str, ...] = ()
+    """Of these, the patterns of the files to leave out."""
+    locked: Locked | None = None
+    """What the lock file says of this reference."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from model_provisioner.models.config import Config, Entry, shown_path
 from model_provisioner.models.document import shown
 from model_provisioner.models.expected import parse_expected, parse_sha256, short
 from model_provisioner.models.handoff_path import HandoffPaths
-from model_provisioner.models.reference import LocalRef, ModelRef
+from model_provisioner.models.policy import fault_of
+from model_provisioner.models.reference import HubRef, LocalRef, ModelRef, ObjectRef
 from model_provisioner.models.schema import (
     DEFAULT_HANDOFF,
     ENGINE_PATTERN,
@@ -68,7 +69,7 @@ class ConfigReader:
             if self._cache_dir
             else around.absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
             runtime_dir=runtime_dir,
-            allow=_hosts(data.get("network")),
+            allow=self._hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),
             entries=MappingProxyType(found),
             answers=tuple(around.answers.items()),
@@ -215,7 +216,10 @@ class ConfigReader:
                 engine=engine,
                 handoff=handoff,
                 line=self._document.line(path),
+                include=_texts(fields.get("include")),
+                exclude=_texts(fields.get("exclude")),
             )
+            self._check_patterns(path, entry)
             if (other := writers.setdefault(handoff, entry)) is not entry:
                 self._fault(
                     path,
@@ -250,6 +254,32 @@ class ConfigReader:
                 found=shown_path(writer.handoff),
                 fix=f"choose another name:   {HANDOFF_TO_ADD}",
             )
+
+    def _hosts(self, network: Any) -> tuple[str, ...]:
+        hosts = _texts(network.get("allow") if isinstance(network, dict) else None)
+        for number, host in enumerate(hosts):
+            if (fault := fault_of(host)) is not None:
+                self._fault(
+                    ("network", "allow", number),
+                    f"not a host: {fault}",
+                    expected="a name, an address, *.NAME, or huggingface",
+                    found=short(host.rpartition("@")[2]),
+                    fix="write the host alone; every port of it is allowed",
+                )
+        return tuple(host.lower() for host in hosts)
+
+    def _check_patterns(self, path: Path, entry: Entry) -> None:
+        ref = entry.ref
+        whole = (isinstance(ref, HubRef) and ref.path is None) or (isinstance(ref, ObjectRef) and ref.key.endswith("/"))
+        for name, patterns in (("include", entry.include), ("exclude", entry.exclude)):
+            if patterns and not whole:
+                self._fault(
+                    (*path, name),
+                    f"{name} says which files of many are taken, and {entry.name} is not a whole repository or prefix",
+                    expected="hf:ORG/REPO or s3://BUCKET/PREFIX/",
+                    found=ref.id,
+                    fix=f"remove {name}, or name the repository",
+                )
 
     def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
         if not isinstance(text, str):
@@ -335,9 +365,8 @@ class ConfigReader:
         return handoff
 
 
-def _hosts(network: Any) -> tuple[str, ...]:
-    allow = network.get("allow") if isinstance(network, dict) else None
-    return tuple(host.lower() for host in allow if isinstance(host, str)) if isinstance(allow, list) else ()
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
 def _is_inner_path(path: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.models.digest import Expected
 
-MAGIC = b"model-provisioner config 1\n"
+MAGIC = b"model-provisioner config 2\n"
 _LOCAL = "local:"
 
 
@@ -45,6 +45,7 @@ def render(config: Config, key: str) -> bytes | None:
         "strict": [entry.strict for entry in entries],
         "engines": [entry.engine for entry in entries],
         "lines": [entry.line for entry in entries],
+        "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
     data = json.dumps(body, separators=(",", ":")).encode()
     return MAGIC + key.encode() + b"\n%08x\n" % zlib.crc32(data) + data
@@ -84,7 +85,7 @@ def still_holds(config: Config) -> bool:
 class _Entries(Mapping[str, Entry]):
     """The entries by name, each of them made when it is asked for: a run that finds one model changed needs one."""
 
-    def __init__(self, columns: dict[str, list[Any]]) -> None:
+    def __init__(self, columns: dict[str, Any]) -> None:
         self._columns = columns
         self._numbers = {name: number for number, name in enumerate(columns["names"])}
         self._made: dict[str, Entry] = {}
@@ -110,6 +111,7 @@ class _Entries(Mapping[str, Entry]):
 
     def _make(self, name: str, number: int) -> Entry:
         columns = self._columns
+        include, exclude = columns["patterns"].get(name, ((), ()))
         return Entry(
             name=name,
             ref=_reference(columns["refs"][number]),
@@ -118,6 +120,8 @@ class _Entries(Mapping[str, Entry]):
             engine=columns["engines"][number],
             handoff=columns["handoffs"][number],
             line=columns["lines"][number],
+            include=tuple(include),
+            exclude=tuple(exclude),
         )
 
 

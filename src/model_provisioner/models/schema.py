@@ -52,6 +52,10 @@ class Defaults(_Strict):
     handoff: str = Field(
         default=DEFAULT_HANDOFF, description="Where the handoff is written; {runtime_dir}, {name} and {engine} expand."
     )
+    include: list[str] | None = Field(
+        default=None, description="Of a whole repository or prefix, the files to take: patterns as *.safetensors."
+    )
+    exclude: list[str] | None = Field(default=None, description="Of these, the files to leave out.")
 
 
 class Entry(Defaults):
@@ -63,7 +67,11 @@ class Entry(Defaults):
 class Network(_Strict):
     """What may be contacted."""
 
-    allow: list[str] = Field(default=[], description="Hosts that may be contacted; empty is offline.")
+    allow: list[str] = Field(
+        default=[],
+        description="Hosts that may be contacted: names, addresses, *.NAME for all below a name, or huggingface for the Hub "
+        "with the hosts of its files; empty is offline.",
+    )
 
 
 class _Document(_Strict):

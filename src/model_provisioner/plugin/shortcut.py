@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "snapshot"
+LOCK_NAME = "models.lock"
 SQLITE_PAGE = 4096
 
 
@@ -58,6 +59,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
     try:
         with open(config_path, "rb") as file:
             source = file.read(64 << 20)
+        lock = _lock(root)
     except OSError:
         return None
     build = os.path.join(project_folder(state, root), "build.db")
@@ -67,11 +69,20 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         hashlib.sha256(source).hexdigest(),
+        "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",
         f"memo {_memo(state)}",
         f"catalog {_catalog_change(state, root)}",
     ]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _lock(root: str) -> bytes | None:
+    try:
+        with open(os.path.join(root, LOCK_NAME), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def doit_state(config_path: str, dep_file: str | None) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.cores import in_threads
-from model_provisioner.artifacts.fileset import split_names
 from model_provisioner.artifacts.hashing import BUFFER
 from model_provisioner.errors import ProvisionError
 from model_provisioner.models.reference import LocalRef
+from model_provisioner.models.split import split_names
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.resolve import resolve

@@ -17,7 +17,6 @@ from model_provisioner.errors import (
     failing,
 )
 from model_provisioner.models.digest import Digest, SetDigest, dirhash
-from model_provisioner.tasks.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +64,7 @@ class Verification:
     def at_rest(self) -> bool:
         """Tell whether every file is still, by its identity, what was verified, and no file came or went."""
         try:
-            if resolve(self.ref) != self.files:
+            if self.files.again() != self.files:
                 return False
             return all(identity(os.stat(digest.path)) == digest.identity for digest in self.digests)
         except (ProvisionError, OSError):
@@ -141,7 +140,7 @@ def examine(
                     before = [identity(os.stat(member.path)) for member in model.files.members]
                     looked[number] = before, read_facts(model.files)
                 except FileNotFoundError:  # gone between two looks at it
-                    left[number] = replace(model, files=resolve(model.ref))
+                    left[number] = replace(model, files=model.files.again())
         answers = iter(digests([member.path for number in looked for member in left[number].files.members]))
         for number, (before, facts) in looked.items():
             model = left[number]
@@ -149,7 +148,7 @@ def examine(
             with failing(found, [number]):
                 verification = _judge(model, before, facts, each)
                 if verification is None:
-                    left[number] = replace(model, files=resolve(model.ref))
+                    left[number] = replace(model, files=model.files.again())
                 else:
                     found[number] = verification
         left = {number: model for number, model in left.items() if number not in found}

@@ -6,11 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from model_provisioner.artifacts.atomic import read_if_there
 from model_provisioner.artifacts.catalog import Catalog
-from model_provisioner.artifacts.clock import at_rest
 from model_provisioner.artifacts.database import ReadOnlyDatabase
-from model_provisioner.artifacts.hashing import Identity, identity
 from model_provisioner.artifacts.ledger import Ledger
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import project_folder, state_folder
@@ -18,11 +15,14 @@ from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
 from model_provisioner.models.reference import LocalRef
 from model_provisioner.tasks.configuration import Kept
+from model_provisioner.tasks.held import held, lock_path, read_lock
 from model_provisioner.tasks.rules import Rules
+from model_provisioner.tasks.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from model_provisioner.artifacts.hashing import Identity
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.examine import Verification
 
@@ -52,10 +52,10 @@ class Workspace:
     """One project in one run."""
 
     config: Config
-    source: bytes
-    """The bytes of the configuration file, as they were parsed."""
-    source_identity: Identity | None
-    """Its identity, where that can be trusted to move with its bytes."""
+    source: Source
+    """The configuration file, as it was parsed."""
+    lock: Source
+    """The lock file, as it was parsed."""
     state: str
     memo: Memo
     catalog: Catalog
@@ -90,16 +90,13 @@ class Workspace:
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
-        if self.source_identity is not None and self.source_identity == _identity_of(self.config.path):
-            return
-        data = read_if_there(self.config.path, limit=1 << 30)
-        if data == self.source:
-            return
         try:
-            config = None if data is None else parse_config(data, self.config.path)
+            data, lock = self.source.again(), self.lock.again()
+            if data == self.source.data and lock == self.lock.data:
+                return
+            new = held(parse_config(data or b"", self.config.path), lock).entries.get(entry.name)
         except ConfigError:
-            config = None
-        new = None if config is None else config.entries.get(entry.name)
+            new = None
         if new is None or _policy(new) != _policy(entry):
             raise PolicyChangedError(
                 f"the policy of {entry.name} changed while the model was verified",
@@ -111,13 +108,6 @@ class Workspace:
 
 def _policy(entry: Entry) -> tuple[object, ...]:
     return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff
-
-
-def _identity_of(path: str) -> Identity | None:
-    try:
-        return identity(os.stat(path))
-    except OSError:
-        return None
 
 
 def open_workspace(
@@ -134,16 +124,18 @@ def open_workspace(
     `ensure_state_folder`.
     """
     state = state_folder() if state is None else state
-    source, source_identity = _read(config_path)
-    kept = Kept.of(source, config_path, cache_dir, state)
+    source = Source.of(os.path.abspath(config_path), read_config)
+    data = source.data or b""
+    kept = Kept.of(data, config_path, cache_dir, state)
     config = kept.read()
     if config is None:
-        config = parse_config(source, config_path, cache_dir=cache_dir)
+        config = parse_config(data, config_path, cache_dir=cache_dir)
         kept.write(config)
+    lock = Source.of(lock_path(config), read_lock)
     return Workspace(
-        config=config,
+        config=held(config, lock.data),
         source=source,
-        source_identity=source_identity,
+        lock=lock,
         state=state,
         memo=Memo(state),
         catalog=Catalog(state),
@@ -155,24 +147,16 @@ def open_workspace(
 
 def look_at_workspace(config_path: str, state: str) -> Workspace:
     """Read the configuration and look at the records of its project; nothing is made or changed."""
-    source, source_identity = _read(config_path)
-    config = Kept.of(source, config_path, None, state).read() or parse_config(source, config_path)
+    source = Source.of(os.path.abspath(config_path), read_config)
+    data = source.data or b""
+    config = Kept.of(data, config_path, None, state).read() or parse_config(data, config_path)
+    lock = Source.of(lock_path(config), read_lock)
     return Workspace(
-        config=config,
+        config=held(config, lock.data),
         source=source,
-        source_identity=source_identity,
+        lock=lock,
         state=state,
         memo=Memo(state, database=ReadOnlyDatabase),
         catalog=Catalog.reader(state),
         ledger=Ledger(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
     )
-
-
-def _read(path: str) -> tuple[bytes, Identity | None]:
-    """Return the bytes of a configuration, and the file's identity where that can be trusted to move with them."""
-    try:
-        status = identity(os.stat(path))
-        rests = at_rest(path, status)
-    except OSError:  # told by what reads it
-        rests = False
-    return read_config(path), status if rests else None

@@ -1,0 +1,97 @@
+"""The entries of a configuration as the lock file holds them: without a digest of their own they have the lock's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.atomic import read_if_there
+from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.models.lockfile import LOCK_NAME, Locked, parse_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from model_provisioner.models.config import Config, Entry
+
+LIMIT = 256 << 20
+
+
+def lock_path(config: Config) -> str:
+    """Return where the lock file of a configuration lies: beside it."""
+    return os.path.join(os.path.dirname(config.path), LOCK_NAME)
+
+
+def read_lock(path: str) -> bytes | None:
+    """Return the bytes of the lock file, None where there is none. Raises `ConfigError` for what is no file."""
+    if not os.path.lexists(path):
+        return None
+    data = read_if_there(path, LIMIT)
+    if data is None:
+        fault = InputError(
+            "the lock file can't be read",
+            where=path,
+            expected=f"a file of at most {LIMIT:,} bytes that you may read",
+            fix="mend that, or remove it: then nothing is locked",
+        )
+        raise ConfigError(path, [fault])
+    return data
+
+
+def held(config: Config, lock: bytes | None) -> Config:
+    """Return the configuration with its entries as the bytes of the lock file hold them.
+
+    Raises `ConfigError` for the faults of the lock, and where an entry expects another digest than it says.
+    """
+    if lock is None:
+        return config
+    path = lock_path(config)
+    locked = parse_lock(lock, path)
+    entries = _Held(config.entries, locked, config.root)
+    faults = [fault for name in locked.keys() & config.entries.keys() if (fault := _unlike(config, name, locked[name]))]
+    if faults:
+        raise ConfigError(config.path, sorted(faults, key=lambda fault: fault.what))
+    return replace(config, entries=entries)
+
+
+class _Held(Mapping[str, "Entry"]):
+    """The entries by name; each of them is made when it is asked for."""
+
+    def __init__(self, entries: Mapping[str, Entry], locked: Mapping[str, Locked], root: str) -> None:
+        self._entries, self._locked, self._root = entries, locked, root
+        self._made: dict[str, Entry] = {}
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._made:
+            entry = self._entries[name]
+            locked = self._locked.get(name)
+            if locked is not None and locked.is_of(entry, self._root):
+                entry = replace(entry, locked=locked, expected=entry.expected or locked.expected)
+            self._made[name] = entry
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+
+def _unlike(config: Config, name: str, locked: Locked) -> InputError | None:
+    entry = config.entries[name]
+    if entry.expected is None or not locked.is_of(entry, config.root):
+        return None
+    if str(entry.expected) == str(locked.expected):
+        return None
+    return InputError(
+        f"the expected digest of {name} is not the one in the lock file",
+        where=f"{config.path}:{entry.line}",
+        expected=str(locked.expected),
+        found=str(entry.expected),
+        fix=f"correct the one that is wrong; `doit model-lock --upgrade {name}` writes the lock anew",
+    )
