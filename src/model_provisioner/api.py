@@ -43,6 +43,7 @@ class ModelProvisioner:
         self._state = state_folder() if catalog is None else os.path.dirname(catalog.path)
         self._catalog = catalog or Catalog(self._state)
         self._memo = Memo(self._state)
+        self._store = Store(os.path.expanduser(asked_cache_dir(None) or DEFAULT_CACHE_DIR))
 
     def ensure_present(self, ref: str | ModelRef) -> ResolvedModel:
         """Verify that the model is here and sound, and register it.
@@ -73,7 +74,7 @@ class ModelProvisioner:
         ref = _parse(ref_or_id)
         if isinstance(ref, LocalRef):
             with contextlib.suppress(ProvisionError):
-                return Path(resolve(ref).path)
+                return Path(resolve(ref, self._store).path)
         revision = _revision(ref)
         for row in Catalog.reader(self._state).by_id(ref.id):
             if row.lifecycle != "Active" or row.path is None or (revision and row.revision != revision):
@@ -92,7 +93,7 @@ class ModelProvisioner:
         if not isinstance(ref, LocalRef) and (there := self.locate(ref)) is not None:
             ref = LocalRef(str(there))
         try:
-            files = resolve(ref)
+            files = resolve(ref, self._store)
             if any(self._memo.known(member.path) is None for member in files.members):
                 self._set_state(name, "Pending", outcome=None, reason=None)
             (found,) = examine([Asked(ref, files, expected)], self._memo.digests)

@@ -131,6 +131,10 @@ class NotAllowedError(ProvisionError):
     """The network policy does not allow what a reference needs."""
 
 
+class NotLockedError(ProvisionError):
+    """A model that the lock file does not name, in a run that takes no other."""
+
+
 class FetchError(ProvisionError):
     """A remote reference that could not be brought here."""
 

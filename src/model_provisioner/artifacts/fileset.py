@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts.clock import PROBE
@@ -45,10 +45,12 @@ class FileSet:
     """The folders that were looked through: one more file moves the times of one of them."""
     stores: tuple[str, ...] = field(default=(), compare=False)
     """Other folders that links of a folder may lead into."""
+    revision: str | None = field(default=None, compare=False)
+    """The commit that fetched files are of, where their source has such a thing."""
 
     def again(self) -> FileSet:
         """Return the files that the path stands for now. Raises as `discover` does."""
-        return discover(self.path, stores=self.stores)
+        return replace(discover(self.path, stores=self.stores), revision=self.revision)
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:

@@ -17,6 +17,7 @@ from model_provisioner.plugin.checker import MD5Checker, watch
 from model_provisioner.plugin.names import BASENAME, STEPS, is_ours, model_of
 from model_provisioner.plugin.tasks import files_in, files_of
 from model_provisioner.tasks.batches import provision_in_batches
+from model_provisioner.tasks.fetch import is_present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ def provision_in_bulk(
     """
     # Of what is omitted, nothing is asked: where one of ten thousand models changed, an entry is made for that one.
     asked = [run.entry(name) for name in run.work.config.entries if name not in run.omitted]
-    apart = _apart(asked, tasks, doit)
+    apart = _apart(run, asked, tasks, doit)
     entries = [entry for entry in asked if entry.name not in apart]
     known = set(run.current)
     current = {entry.name for entry in entries if entry.name in known and _is_recorded(run, entry, doit)}
@@ -49,8 +50,8 @@ def provision_in_bulk(
         raise
 
 
-def _apart(entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[str]:
-    """Return the entries that doit has to look after: remote ones, ignored ones, those whose tasks need other tasks."""
+def _apart(run: Session, entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[str]:
+    """Return the entries that doit has to look after: those to be fetched, ignored ones, those whose tasks need other tasks."""
     bound = set()
     for task in tasks:
         needs = (*task.task_dep, *task.setup_tasks, *task.calc_dep, *task.getargs)
@@ -61,7 +62,12 @@ def _apart(entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[st
     def is_ignored(name: str) -> bool:
         return any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS)
 
-    return {entry.name for entry in entries if entry.name in bound or not entry.ref.is_local or is_ignored(entry.name)}
+    def is_to_be_fetched(entry: Entry) -> bool:
+        return not entry.ref.is_local and not is_present(run.work, entry)
+
+    return {
+        entry.name for entry in entries if entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)
+    }
 
 
 def _is_recorded(run: Session, entry: Entry, doit: Any) -> bool:
@@ -107,7 +113,7 @@ def _note(
 
 def _save(entry: Entry, found: Verification, doit: Any) -> None:
     """Let doit record that the model was verified, as it does after the task."""
-    files = files_in(found.files)
+    files = files_in(found.files) if entry.ref.is_local else {}
     watch(files)
     task = Task(f"{BASENAME}:verify:{entry.name}", None, file_dep=list(files))
     task.values = task.result = found.told()

@@ -50,6 +50,22 @@ _OPT_REQUIRE_DIGEST = {
 }
 
 
+_OPT_OFFLINE = {
+    "name": "offline",
+    "long": "offline",
+    "type": bool,
+    "default": False,
+    "help": "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same [default: %(default)s]",
+}
+_OPT_LOCKED = {
+    "name": "locked",
+    "long": "locked",
+    "type": bool,
+    "default": False,
+    "help": "a model that models.lock does not name fails; MODEL_PROVISIONER_LOCKED=1 does the same [default: %(default)s]",
+}
+
+
 class Provision(Run):  # type: ignore[misc]  # doit has no types
     """`doit provision`: doit's `run`, for the models of the nearest `models.yaml` and what they need."""
 
@@ -65,6 +81,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
         _OPT_FULL,
         _OPT_REQUIRE_DIGEST,
+        _OPT_OFFLINE,
+        _OPT_LOCKED,
     )
 
     loader: Any
@@ -93,7 +111,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         """Make our tasks part of the project's graph, then do as `run` does."""
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
         from model_provisioner.plugin.progress import progress_for_stderr
-        from model_provisioner.tasks.rules import Rules
+        from model_provisioner.tasks.rules import Rules, is_true
 
         began = time.monotonic()
         if params["par_type"] == "process":
@@ -102,7 +120,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             params["par_type"] = "thread"
         self._progress = progress_for_stderr()
         self._named = args
-        rules = Rules(full=params["full"], require_digest=params["require_digest"])
+        rules = Rules(
+            full=params["full"],
+            require_digest=params["require_digest"],
+            offline=params["offline"],
+            locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
+        )
         # Another reporter may want to hear of every task.
         by_tasks = params["reporter"] != "models" or params["always"]
 
@@ -110,8 +133,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             if not by_tasks and params["continue"]:
                 self._provision_in_bulk(session, tasks, max(1, params["num_process"]))
 
-        # The snapshot is of plain runs.
-        short = rules == Rules() and not by_tasks
+        # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
+        short = rules in (Rules(), Rules(offline=True)) and not by_tasks
         self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short, bulk=bulk)
         with self._output(params["outfile"]) as self._stream:
             try:
@@ -130,7 +153,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         for trouble in self.loader.session.trouble:
             sys.stderr.write(f"ERROR: {trouble}\n")
             code = trouble.exit_code
-        if code in (0, 1) and not args and rules == Rules():
+        if code in (0, 1) and not args and rules in (Rules(), Rules(offline=True)):
             from model_provisioner.plugin.remember import remember
 
             remember(self.loader.session, self.loader.dep_file)

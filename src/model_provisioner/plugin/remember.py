@@ -14,7 +14,7 @@ from model_provisioner.artifacts.snapshot import Snapshot, parse, render
 from model_provisioner.artifacts.state import project_folder
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
-from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.resolve import resolve_entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,7 +72,7 @@ def _fresh(session: Session) -> dict[str, FileSet]:
     for name in session.current:
         if name not in session.handed_off:
             with contextlib.suppress(ProvisionError):
-                fresh[name] = resolve(session.entry(name).ref)
+                fresh[name] = resolve_entry(session.entry(name), session.work.store)
     return fresh
 
 

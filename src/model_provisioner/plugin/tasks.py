@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
+from model_provisioner.artifacts.fileset import discover
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.models.reference import LocalRef
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
 from model_provisioner.plugin.session import Session, session
-from model_provisioner.tasks.fetch import fetch
+from model_provisioner.tasks.fetch import fetch, is_present
 from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.register import register, row_of
-from model_provisioner.tasks.resolve import resolve
 from model_provisioner.tasks.verify import verify
 from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw
 
@@ -57,7 +57,10 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
     remote = not entry.ref.is_local
     if remote:
         yield _task(
-            f"fetch:{name}", f"bring {entry.ref.id} here", (_step, ("fetch", config_path, name)), uptodate=[False]
+            f"fetch:{name}",
+            f"bring {entry.ref.id} here",
+            (_step, ("fetch", config_path, name)),
+            uptodate=[(_is_fetched, (config_path, name))],
         )
     yield _task(
         f"verify:{name}",
@@ -94,11 +97,14 @@ def _task(name: str, doc: str, action: tuple[Any, ...], **fields: Any) -> dict[s
 
 
 def files_of(entry: Entry) -> dict[str, str]:
-    """Return the model's files as tasks name them and their absolute paths, for doit to see which another task makes."""
+    """Return the model's files as tasks name them and their absolute paths, for doit to see which another task makes.
+
+    No task makes what is fetched; and what a reference will stand for is not known before.
+    """
     if not isinstance(entry.ref, LocalRef):
         return {}
     try:
-        return files_in(resolve(entry.ref))
+        return files_in(discover(entry.ref.path))
     except ProvisionError:
         # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
         path = entry.ref.path
@@ -175,6 +181,11 @@ _STEPS: dict[str, Callable[[Session, Entry], dict[str, object]]] = {
 
 def _is_current(config_path: str, name: str, step: Step) -> bool:
     return session(config_path).is_current(name, step)
+
+
+def _is_fetched(config_path: str, name: str) -> bool:
+    run = session(config_path)
+    return is_present(run.work, run.entry(name))
 
 
 def _nothing_to_withdraw(config_path: str) -> bool:

@@ -14,14 +14,13 @@ from model_provisioner.models.reference import LocalRef
 from model_provisioner.models.split import split_names
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.provision import hand_off
-from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.resolve import resolve_entry
 from model_provisioner.tasks.verify import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from model_provisioner.models.config import Entry
-    from model_provisioner.models.reference import ModelRef
     from model_provisioner.tasks.workspace import Progress, Workspace
 
 MODELS = 128
@@ -48,14 +47,14 @@ def provision_in_batches(
         left = [entry for entry in batch if not _is_done(mine, entry)]
         return dict.fromkeys((entry.name for entry in batch), None) | hand_off(mine, left)
 
-    shared, tiny = cut(entries)
+    shared, tiny = cut(work, entries)
     for _, results in in_threads(run, shared, workers):
         yield results
     for _, results in in_threads(run, tiny, 1):
         yield results
 
 
-def cut(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ...]], list[tuple[Entry, ...]]]:
+def cut(work: Workspace, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ...]], list[tuple[Entry, ...]]]:
     """Return the batches in which entries are provisioned: those for several threads, and those for one.
 
     A large model is a batch of its own.
@@ -65,7 +64,7 @@ def cut(entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ...]], list[tuple[E
     tiny: list[tuple[str, int, Entry]] = []
     for entry in entries:
         path = entry.ref.path if isinstance(entry.ref, LocalRef) else ""
-        size = _size(entry.ref, path)
+        size = _size(work, entry, path)
         if size > BUFFER:
             large.append((size, entry))
         else:
@@ -88,13 +87,12 @@ def _together(models: list[tuple[str, int, Entry]]) -> list[tuple[Entry, ...]]:
     return [*batches, tuple(batch)] if batch else batches
 
 
-def _size(ref: ModelRef, path: str) -> int:
+def _size(work: Workspace, entry: Entry, path: str) -> int:
     """Return the bytes of a model, 0 where that can't be told: it is told when its turn comes."""
     try:
-        status = os.stat(path)
-        if stat.S_ISREG(status.st_mode) and split_names(path) is None:
+        if path and stat.S_ISREG((status := os.stat(path)).st_mode) and split_names(path) is None:
             return status.st_size
-        return sum(size_of(member.path) for member in resolve(ref).members)
+        return sum(size_of(member.path) for member in resolve_entry(entry, work.store).members)
     except (OSError, ProvisionError):
         return 0
 

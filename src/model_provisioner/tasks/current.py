@@ -17,7 +17,7 @@ from model_provisioner.sizes import human
 from model_provisioner.tasks.examine import Verification, check_kind, digest_of, matches
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
-from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.resolve import resolve_entry
 from model_provisioner.tasks.verify import render_target
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def stand(work: Workspace, entry: Entry) -> Standing:
     if (found := work.verified.get(entry.name)) is not None and found.at_rest():
         return Standing(files=found.files, digests=found.digests)
     try:
-        files = resolve(entry.ref)
+        files = resolve_entry(entry, work.store)
         check_kind(entry.expected, files)
     except ProvisionError as error:
         return Standing(unread=(Reason("verify", error.what),))
@@ -132,6 +132,8 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
             found.append(Reason("verify", "the last verification failed"))
     if standing.files is None or standing.digests is None:
         return found
+    if work.rules.locked and entry.locked is None:
+        found.append(Reason("verify", "not in the lock file, and this run takes no other"))
     if entry.expected is None:
         if work.rules.require_digest:
             found.append(Reason("verify", "no digest is expected, and this run requires one"))
@@ -154,7 +156,7 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
     found = _as_verified(entry, standing, row.metadata)
     wanted = row_of(entry, work.config, found)
     edited = {"engine": "engine edited", "handoff": "handoff path edited"}
-    compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source")
+    compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source", "revision")
     told = [
         Reason("register", edited.get(name, f"catalog row has another {name}"))
         for name in compared
@@ -192,6 +194,8 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
             return None
     found = _as_verified(entry, standing, facts)
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
+        return None
+    if work.rules.locked and entry.locked is None:
         return None
     return render_handoff(entry, found.files, found.digests, found.digest, facts, found.outcome)
 

@@ -42,6 +42,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         size=found.size,
         metadata=found.facts,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
+        revision=found.files.revision,
         **policy,
     )
 

@@ -1,26 +1,65 @@
-"""Resolve: from a reference to the files it stands for."""
+"""Resolve: from a reference to the files that it stands for on this machine. No network, and no byte is read."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.fileset import FileSet, discover
 from model_provisioner.errors import ModelNotFoundError
-from model_provisioner.models.reference import LocalRef
+from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.artifacts.store import Store
+    from model_provisioner.models.config import Entry
     from model_provisioner.models.reference import ModelRef
 
 
-def resolve(ref: ModelRef) -> FileSet:
-    """Return the files that `ref` stands for, reading none of them.
+def resolve(ref: ModelRef, store: Store) -> FileSet:
+    """Return the files of a reference: where it points, or what was fetched for it.
 
     Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
     """
+    return _resolve(ref, store, record_key(ref))
+
+
+def resolve_entry(entry: Entry, store: Store) -> FileSet:
+    """Return the files of an entry: of a locked remote one those that the lock names. Raises as `resolve` does."""
+    if entry.ref.is_local or entry.locked is None:
+        return _resolve(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
+    files = {file.name: file.sha256 for file in entry.locked.files}
+    tree = store.tree(entry.ref.id, files, folder=is_whole(entry.ref))
+    if tree is None:
+        raise _not_here(entry.ref)
+    return replace(discover(tree, stores=(store.blobs,)), revision=entry.locked.revision)
+
+
+def is_whole(ref: ModelRef) -> bool:
+    """Tell whether a reference is of a folder: of all files of a repository, or under a prefix."""
+    return (isinstance(ref, HubRef) and ref.path is None) or (isinstance(ref, ObjectRef) and ref.key.endswith("/"))
+
+
+def record_key(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> str:
+    """Return the text under which the store keeps what was fetched for a reference: without credentials."""
+    text = ref.id if isinstance(ref, UrlRef) else str(ref)
+    patterns = [*(f"+{pattern}" for pattern in include), *(f"-{pattern}" for pattern in exclude)]
+    return " ".join([text, *patterns])
+
+
+def _resolve(ref: ModelRef, store: Store, key: str) -> FileSet:
     if isinstance(ref, LocalRef):
-        return discover(ref.path)
-    raise ModelNotFoundError(
+        return discover(ref.path, stores=(store.blobs,))
+    if (record := store.recorded(key)) is None:
+        raise _not_here(ref)
+    return replace(discover(record.tree, stores=(store.blobs,)), revision=record.revision)
+
+
+def _not_here(ref: ModelRef) -> ModelNotFoundError:
+    return ModelNotFoundError(
         "the model is not on this machine",
         where=ref.id,
-        fix="download it and point model_ref at the file: this version fetches nothing",
+        expected="a model that was fetched",
+        fix="run `doit provision`, which fetches it where network.allow has its host",
     )

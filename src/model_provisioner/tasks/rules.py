@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def is_true(value: str) -> bool:
+    """Read a variable of the environment, as huggingface_hub reads its own."""
+    return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What a run was told beside the configuration."""
@@ -13,3 +18,7 @@ class Rules:
     """Answer from no memo: SHA-256 of every byte."""
     require_digest: bool = False
     """A model for which no digest is given fails."""
+    offline: bool = False
+    """Nothing is contacted, whatever the configuration allows."""
+    locked: bool = False
+    """A model that the lock file does not name, as the configuration has it, fails."""

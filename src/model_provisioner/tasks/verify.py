@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts import provenance
@@ -13,7 +14,8 @@ from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.errors import DigestRequiredError, ProvisionError, failing
 from model_provisioner.tasks.examine import Asked, Verification, examine
-from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.fetch import not_locked
+from model_provisioner.tasks.resolve import resolve_entry
 from model_provisioner.tasks.withdraw import fail, pend, withdraw
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     files: dict[str, FileSet] = {}
     for entry in entries:
         with failing(results, [entry.name]):
-            files[entry.name] = resolve(entry.ref)
+            if work.rules.locked and entry.locked is None:
+                raise not_locked(work, entry)
+            files[entry.name] = resolve_entry(entry, work.store)
     there = [entry for entry in entries if entry.name in files]
     asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
     found = examine(asked, _Reader(work, there, files).digests)
@@ -125,7 +129,14 @@ class _Reader:
         memo, progress = self._work.memo, self._work.progress.advance
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
-        return memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
+        answers = memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
+        return [self._as_received(answer) for answer in answers]
+
+    def _as_received(self, answer: Answer) -> Answer:
+        """Say of a file that was hashed while it came that it was: the memo knows it from there."""
+        if isinstance(answer, ProvisionError) or answer.identity not in self._work.received:
+            return answer
+        return replace(answer, how="hashed")
 
 
 def render_target(digests: Sequence[FileDigest]) -> bytes:

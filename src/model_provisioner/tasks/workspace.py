@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.artifacts.catalog import Catalog
@@ -11,6 +12,7 @@ from model_provisioner.artifacts.database import ReadOnlyDatabase
 from model_provisioner.artifacts.ledger import Ledger
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import project_folder, state_folder
+from model_provisioner.artifacts.store import Store
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.models.config import Config, parse_config, read_config
 from model_provisioner.models.reference import LocalRef
@@ -64,8 +66,15 @@ class Workspace:
     progress: Progress = field(default_factory=Silent)
     verified: dict[str, Verification] = field(default_factory=dict)
     """What this run verified, by entry."""
+    received: set[Identity] = field(default_factory=set)
+    """The identities of files that were hashed while this run fetched them."""
     written: dict[str, Identity] = field(default_factory=dict)
     """How the artifacts looked when this run wrote them or found them as they must be, by path."""
+
+    @cached_property
+    def store(self) -> Store:
+        """What was fetched."""
+        return Store(self.config.cache_dir)
 
     def sha256_target(self, entry: Entry) -> str:
         """Return the path of the entry's `.sha256` file."""
