@@ -1,0 +1,160 @@
+"""The network policy: which hosts may be contacted. None, unless the configuration names them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from model_provisioner.errors import NotAllowedError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
+"""Names that stand for a Hub together with the hosts that it keeps its files on."""
+
+OFFLINE_VARIABLES = ("MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE")
+_TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads them
+
+# An underscore is not for hosts, but names with one are in use in company networks.
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?!.*\.[0-9]+\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*", re.ASCII
+)
+
+
+def offline_reason(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return which variable forbids all network, as `NAME=value`; None where none does."""
+    for name in OFFLINE_VARIABLES:
+        if environ.get(name, "").upper() in _TRUE:
+            return f"{name}={environ[name]}"
+    return None
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """The hosts that may be contacted, whatever the port."""
+
+    allow: tuple[str, ...]
+    """Names, addresses, `*.name` for all that is below a name but not itself, and names of `PRESETS`."""
+    offline: str | None
+    """Why nothing may be contacted at all, in the words of who said so ("--offline"); else None."""
+    config: str
+    """The file that `allow` stands in."""
+    line: int | None = None
+    """The line there that a refusal points at, where `check` is given none."""
+
+    def allows(self, host: str) -> bool:
+        """Tell whether `host`, a name or an address with or without brackets, may be contacted."""
+        if self.offline is not None:
+            return False
+        host = _normal(host)
+        return bool(host) and any(_matches(pattern, host) for pattern in self._patterns())
+
+    def check(self, host: str, entry: str, line: int | None = None) -> None:
+        """Raise `NotAllowedError`, which names `entry` and its `line`, unless `host` may be contacted."""
+        if self.allows(host):
+            return
+        line = self.line if line is None else line
+        where = self.config if line is None else f"{self.config}:{line}"
+        host = _normal(host)
+        if self.offline is not None:
+            raise NotAllowedError(
+                f"{entry} would have to be fetched, and this run is offline ({self.offline})",
+                where=where,
+                expected=f"{host} may be contacted",
+                found=f"{self.offline} forbids all network",
+                fix=f"run once without {self.offline}, or download the model and point model_ref at the file",
+            )
+        raise NotAllowedError(
+            f"{entry} would have to be fetched, and the network is not allowed",
+            where=where,
+            expected=f"{host} among the hosts of network.allow",
+            found=f"allow: [{', '.join(_shown(pattern) for pattern in self.allow)}]",
+            fix=f'add "{host}" to network.allow{_preset_of(host)}, or download the model and point model_ref at the file',
+        )
+
+    def _patterns(self) -> list[str]:
+        return [one for pattern in self.allow for one in PRESETS.get(pattern.lower(), (pattern,))]
+
+
+def fault_of(pattern: str) -> str | None:
+    """Return what is wrong with an item of `network.allow`, as the end of a sentence; None where it can be a host.
+
+    The text holds no credential, whatever was written.
+    """
+    if not pattern.strip():
+        return "it is empty"
+    if "://" in pattern or "/" in pattern or "@" in pattern:
+        host = _host_in(pattern)
+        return f'it is more than a host; write "{host}"' if host else "it is more than a host"
+    if pattern == "*":
+        return "it would allow every host; name the hosts, or *.NAME for all below a name"
+    wild = pattern.startswith("*.")
+    name = _normal(pattern[2:] if wild else pattern)
+    if _is_address(name):
+        return "addresses have nothing below them; write the address" if wild else None
+    if _NAME.fullmatch(name):
+        return None
+    before, colon, after = name.rpartition(":")
+    if colon and (after.isdecimal() or not after) and (_is_address(_normal(before)) or _NAME.fullmatch(before)):
+        return f'every port of a host is allowed; write "{"*." if wild else ""}{before}"'
+    if "*" in name:
+        return "a star stands at the start only, as in *.NAME"
+    return "no host has this name"
+
+
+def _matches(pattern: str, host: str) -> bool:
+    if pattern.startswith("*."):
+        return not _is_address(host) and host.endswith("." + _normal(pattern[2:]))
+    return _normal(pattern) == host
+
+
+def _normal(host: str) -> str:
+    """Return the one spelling of a host that is compared: lower case, in ASCII, no brackets, no dot at its end."""
+    host = host.strip().lower()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        pass
+    host = host.removesuffix(".")
+    if not host.isascii():
+        try:
+            return host.encode("idna").decode()
+        except UnicodeError:
+            return host
+    return host
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_in(pattern: str) -> str:
+    """Return the host of a URL, or of what looks like the rest of one; empty where there is none."""
+    try:
+        host = urlsplit(pattern if "://" in pattern else f"//{pattern}").hostname or ""
+    except ValueError:
+        return ""
+    return host if fault_of(host) is None else ""
+
+
+def _preset_of(host: str) -> str:
+    for name, patterns in PRESETS.items():
+        if any(_matches(pattern, host) for pattern in patterns):
+            return f' (or "{name}", which has the hosts of its files too)'
+    return ""
+
+
+def _shown(pattern: str) -> str:
+    """Return an item as it may stand in a message: credentials that someone wrote there are left out."""
+    return printable(f"…@{pattern.rpartition('@')[2]}" if "@" in pattern else pattern)
