@@ -136,7 +136,29 @@ class NotLockedError(ProvisionError):
 
 
 class FetchError(ProvisionError):
-    """A remote reference that could not be brought here."""
+    """A remote reference that could not be brought here; `status` is the HTTP status, where a server answered with one."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        status: int | None = None,
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        fix: str = "",
+    ) -> None:
+        super().__init__(what, where=where, expected=expected, found=found, fix=fix)
+        self.status = status
+
+
+class IncompleteError(FetchError):
+    """A transfer that broke off or never began; the same request may go well when it is made again.
+
+    `wait` is for how many seconds the server wants to be left alone, where it said so.
+    """
+
+    wait: float | None = None
 
 
 # ---- something broke: exit code 2
