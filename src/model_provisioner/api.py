@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import ensure_state_folder, state_folder
+from model_provisioner.artifacts.store import Store
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
+from model_provisioner.models.config import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.models.reference import HubRef, LocalRef, ModelRef
 from model_provisioner.tasks.examine import Asked, examine
 from model_provisioner.tasks.provision import provision

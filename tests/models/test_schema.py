@@ -76,7 +76,10 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
     [
         ("Project", ["cache_dir", "runtime_dir", "network", "recheck", "defaults", "models"]),
         ("Entry", ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"]),
-        ("Defaults", ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"]),
+        (
+            "Defaults",
+            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"],
+        ),
         ("Network", ["allow"]),
     ],
 )

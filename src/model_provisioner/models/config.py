@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.reference import ModelRef
 
 MAX_BYTES = 64 << 20
+DEFAULT_CACHE_DIR = "~/.cache/models"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, InvalidDigestError, InvalidReferenceError
-from model_provisioner.models.config import Config, Entry, shown_path
+from model_provisioner.models.config import DEFAULT_CACHE_DIR, Config, Entry, shown_path
 from model_provisioner.models.document import shown
 from model_provisioner.models.expected import parse_expected, parse_sha256, short
 from model_provisioner.models.handoff_path import HandoffPaths
@@ -67,7 +67,7 @@ class ConfigReader:
             root=root,
             cache_dir=around.absolute(self._cache_dir, around.ask(HERE))
             if self._cache_dir
-            else around.absolute(self._path_text(data, "cache_dir", "~/.cache/models"), root),
+            else around.absolute(self._path_text(data, "cache_dir", DEFAULT_CACHE_DIR), root),
             runtime_dir=runtime_dir,
             allow=self._hosts(data.get("network")),
             recheck=data.get("recheck", "xxh3"),

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from model_provisioner.models.config import DEFAULT_CACHE_DIR
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ENGINE_PATTERN = r"^[a-z][a-z0-9_-]*$"
 DEFAULT_HANDOFF = "{runtime_dir}/engines/{engine}.json"
@@ -76,7 +78,7 @@ class Network(_Strict):
 
 class _Document(_Strict):
     cache_dir: str = Field(
-        default="~/.cache/models", description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins."
+        default=DEFAULT_CACHE_DIR, description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins."
     )
     runtime_dir: str = Field(default=".runtime", description="Where handoffs, digests and provenance are written.")
     network: Network = Network()

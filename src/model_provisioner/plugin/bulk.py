@@ -65,9 +65,7 @@ def _apart(run: Session, entries: Iterable[Entry], tasks: Iterable[Task], doit: 
     def is_to_be_fetched(entry: Entry) -> bool:
         return not entry.ref.is_local and not is_present(run.work, entry)
 
-    return {
-        entry.name for entry in entries if entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)
-    }
+    return {entry.name for entry in entries if entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)}
 
 
 def _is_recorded(run: Session, entry: Entry, doit: Any) -> bool:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from model_provisioner.artifacts.catalog import Model
 
-_OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
+OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
 _OPT_ALL = {"name": "all", "long": "all", "type": bool, "default": False, "help": "all models of the machine"}
 
 
 class Query(Command):  # type: ignore[misc]  # doit has no types
     """A command that answers on stdout; its errors are one paragraph on stderr and an exit code."""
 
-    cmd_options: ClassVar[tuple[Any, ...]] = (_OPT_JSON,)
+    cmd_options: ClassVar[tuple[Any, ...]] = (OPT_JSON,)
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
@@ -37,19 +37,19 @@ class ModelList(Query):
     name = "model-list"
     doc_purpose = "list the models of this project, or of the machine, with their states"
     doc_usage = "[--all] [--json]"
-    cmd_options: ClassVar[tuple[Any, ...]] = (_OPT_JSON, _OPT_ALL)
+    cmd_options: ClassVar[tuple[Any, ...]] = (OPT_JSON, _OPT_ALL)
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print a table, or a JSON list of rows."""
-        _expect_no_names(self.name, pos_args)
+        expect_no_names(self.name, pos_args)
         from model_provisioner.artifacts.catalog import Catalog
         from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import printable
 
         catalog = Catalog.reader(state_folder())
-        rows = catalog.all() if opt_values["all"] else catalog.of_project(_project_root())
+        rows = catalog.all() if opt_values["all"] else catalog.of_project(project_root())
         if opt_values["json"]:
-            return _print_json([row.as_json() for row in rows])
+            return print_json([row.as_json() for row in rows])
         if not rows:
             print("no models are registered yet: run `doit provision`")
         for project in dict.fromkeys(row.project for row in rows):
@@ -77,7 +77,7 @@ class ModelShow(Query):
                 "model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`"
             )
         catalog = Catalog.reader(state_folder())
-        root = _project_root(required=False)
+        root = project_root(required=False)
         row = None if root is None else catalog.get(root, pos_args[0])
         rows = [row] if row is not None else catalog.by_id(pos_args[0])
         if not rows:
@@ -87,7 +87,7 @@ class ModelShow(Query):
                 fix="see `doit model-list`, or `doit model-list --all`",
             )
         if opt_values["json"]:
-            return _print_json([row.as_json() for row in rows])
+            return print_json([row.as_json() for row in rows])
         for number, row in enumerate(rows):
             if number:
                 print()
@@ -112,7 +112,7 @@ class ModelWhy(Query):
         from model_provisioner.tasks.current import explain
         from model_provisioner.tasks.workspace import look_at_workspace
 
-        root = _project_root()
+        root = project_root()
         os.chdir(root)  # as `provision` does: a document of one model has paths from there
         work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
         for name in pos_args:
@@ -121,7 +121,7 @@ class ModelWhy(Query):
         names = pos_args or list(work.config.entries)
         found = {name: explain(work, work.config.entries[name]) for name in names}
         if opt_values["json"]:
-            return _print_json(
+            return print_json(
                 [
                     {
                         "name": name,
@@ -147,13 +147,13 @@ class ModelSchema(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the schema; it is JSON with and without `--json`."""
-        _expect_no_names(self.name, pos_args)
+        expect_no_names(self.name, pos_args)
         from model_provisioner.models.schema import json_schema
 
-        return _print_json(json_schema())
+        return print_json(json_schema())
 
 
-def _project_root(*, required: bool = True) -> Any:
+def project_root(*, required: bool = True) -> Any:
     """Return the folder of the nearest `models.yaml`."""
     from model_provisioner.errors import InputError
     from model_provisioner.plugin.names import CONFIG_NAME, find_config
@@ -168,7 +168,7 @@ def _project_root(*, required: bool = True) -> Any:
     return None if path is None else os.path.dirname(path)
 
 
-def _expect_no_names(command: str, names: list[str]) -> None:
+def expect_no_names(command: str, names: list[str]) -> None:
     from model_provisioner.errors import InputError
 
     if names:
@@ -212,7 +212,7 @@ def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _print_json(value: object) -> int:
+def print_json(value: object) -> int:
     import json
 
     print(json.dumps(value, indent=2, sort_keys=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -165,7 +165,9 @@ class _Fetch:
             receive(Https(self._check), file, _Told(partial, self._work.progress.advance))
         except FetchError as error:
             if isinstance(self._entry.ref, HubRef) and error.status in {401, 403}:
-                error.fix = "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
+                error.fix = (
+                    "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
+                )
             raise
         received = partial.finish()
         listed = (

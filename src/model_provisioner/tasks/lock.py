@@ -1,0 +1,107 @@
+"""Lock: write down what every entry stands for now, so that it stands for nothing else tomorrow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.artifacts.atomic import write_atomically
+from model_provisioner.errors import ProvisionError
+from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
+from model_provisioner.tasks.fetch import fetch, is_present
+from model_provisioner.tasks.held import lock_path
+from model_provisioner.tasks.resolve import record_key, resolve_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from model_provisioner.models.config import Entry
+    from model_provisioner.tasks.workspace import Workspace
+
+
+def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
+    """Return what the lock file has to hold: what it holds of entries that are as they were, the rest as it is now.
+
+    The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
+    """
+    return {
+        name: entry.locked if entry.locked is not None and name not in upgrade else _locked_now(work, entry, name in upgrade)
+        for name, entry in work.config.entries.items()
+    }
+
+
+def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
+    """Write the lock file; return whether its bytes changed. Raises `StorageError`."""
+    data = render_lock(models)
+    if data == work.lock.data:
+        return False
+    write_atomically(lock_path(work.config), data)
+    return True
+
+
+def drift(work: Workspace) -> list[str]:
+    """Return, in words, where the lock file, the configuration and the files that are here do not agree."""
+    path = lock_path(work.config)
+    if work.lock.data is None:
+        return ["there is no lock file: `doit model-lock` writes it"]
+    found = []
+    names = parse_lock(work.lock.data, path).keys()
+    for name in sorted(names | work.config.entries.keys()):
+        entry = work.config.entries.get(name)
+        if entry is None:
+            found.append(f"{name} is in the lock file and not in models.yaml")
+        elif name not in names:
+            found.append(f"{name} is not in the lock file")
+        elif entry.locked is None:
+            found.append(f"{name} is locked by another reference than models.yaml has")
+        else:
+            found += _differences(work, entry, entry.locked)
+    return found
+
+
+def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
+    free = replace(entry, locked=None)
+    if not entry.ref.is_local:
+        if anew:
+            work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
+        fetch(work, free)
+    return _read(work, free)
+
+
+def _read(work: Workspace, entry: Entry) -> Locked:
+    """Return what the files of an entry are. Raises what keeps them from being read."""
+    files = resolve_entry(entry, work.store)
+    digests = []
+    for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
+        if isinstance(answer, ProvisionError):
+            raise answer
+        digests.append(answer)
+    return Locked(
+        ref=locked_ref(entry.ref, work.config.root),
+        kind=files.kind,
+        revision=files.revision,
+        files=tuple(
+            LockedFile(name=member.name, size=digest.identity.size, sha256=digest.sha256)
+            for member, digest in zip(files.members, digests, strict=True)
+        ),
+        include=entry.include,
+        exclude=entry.exclude,
+    )
+
+
+def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
+    if not entry.ref.is_local and not is_present(work, entry):
+        return []  # it will be fetched as it is locked, or not at all
+    try:
+        now = _read(work, entry)
+    except ProvisionError as error:
+        return [f"{entry.name} can't be compared: {error.what}"]
+    here, there = ({file.name: file for file in model.files} for model in (now, locked))
+    found = [f"{entry.name}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
+    found += [f"{entry.name}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
+    found += [
+        f"{entry.name}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
+        for name in sorted(here.keys() & there.keys())
+        if here[name] != there[name]
+    ]
+    return found
