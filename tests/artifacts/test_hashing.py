@@ -48,7 +48,7 @@ def test_both_digests_are_what_their_definitions_say(tmp_path, small_segments, s
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
 def test_the_fingerprint_does_not_depend_on_how_the_bytes_are_cut(data, cuts):
-    marks = hashing._Fingerprint()
+    marks = hashing.Fingerprint()
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     for begin, end in pairwise(places):
         marks.update(memoryview(data)[begin:end])

@@ -146,7 +146,7 @@ def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:
     gone = [path for path, was_there in removed.items() if was_there is True]
     for folder in dict.fromkeys(os.path.dirname(path) for path in gone):
         try:
-            _sync_folder(folder or ".")
+            sync_folder(folder or ".")
         except OSError as error:
             for path in gone:
                 if os.path.dirname(path) == folder:
@@ -154,7 +154,8 @@ def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:
     return removed
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
+    """Wait until the names in a folder are safely on the disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -179,15 +180,19 @@ def read_if_there(path: str, limit: int = 16 << 20) -> bytes | None:
         os.close(fd)
 
 
-def storage_error(what: str, path: str, error: OSError) -> StorageError:
-    """Word an operating system's refusal to write or remove a file of ours."""
+def storage_error(
+    what: str, path: str, error: OSError, *, elsewhere: str = "runtime_dir (or the handoff)"
+) -> StorageError:
+    """Word an operating system's refusal to write or remove a file of ours, which the setting `elsewhere` could move."""
     fixes = {
         "ENOSPC": "free some space on that disk and run again; what was finished is kept",
         "EDQUOT": "free some of your quota on that disk and run again; what was finished is kept",
-        "EROFS": "the disk is read-only: point runtime_dir (or the handoff) to a folder that can be written",
-        "EACCES": "give yourself write permission to that folder, or point runtime_dir elsewhere",
-        "EPERM": "give yourself write permission to that folder, or point runtime_dir elsewhere",
+        "EROFS": f"the disk is read-only: point {elsewhere} to a folder that can be written",
+        "EACCES": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
+        "EPERM": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
         "EISDIR": "a folder has the name of this file: rename it",
+        "EEXIST": "a file has the name of this folder: rename it",
+        "ENOTDIR": "a file has the name of a folder in this path: rename it",
     }
     name = errno.errorcode.get(error.errno or 0, "")
     return StorageError(

@@ -84,7 +84,7 @@ def hash_both(fd: int, progress: Progress) -> Hashes:
     if (size := os.fstat(fd).st_size) <= BUFFER:
         data = _read_small(fd, size)
         progress(len(data))
-        marks = _Fingerprint()
+        marks = Fingerprint()
         marks.update(memoryview(data))
         return Hashes(hashlib.sha256(data).hexdigest(), marks.hexdigest())
     with reading() as spare:
@@ -101,7 +101,7 @@ def _read_small(fd: int, size: int) -> bytes:
 
 def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
     sha = hashlib.sha256()
-    marks = _Fingerprint()
+    marks = Fingerprint()
     view = memoryview(bytearray(BUFFER))
     offset = 0
     while count := os.preadv(fd, [view], offset):
@@ -114,7 +114,7 @@ def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
 
 def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
     sha = hashlib.sha256()
-    marks = _Fingerprint()
+    marks = Fingerprint()
     empty: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
     for _ in range(PIPELINE_BUFFERS):
@@ -155,13 +155,13 @@ def fingerprint(fd: int, progress: Progress) -> str:
     with reading() as spare:
         if spare and segments > 1:
             return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
-        marks = _Fingerprint()
+        marks = Fingerprint()
         _read_segment(fd, 0, None, marks, progress)
         return marks.hexdigest()
 
 
 def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
-    parts = [_Fingerprint() for _ in range(segments)]
+    parts = [Fingerprint() for _ in range(segments)]
 
     def read(number: int, check: Callable[[], None]) -> None:
         def told(count: int) -> None:
@@ -172,13 +172,13 @@ def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Prog
 
     for _ in in_threads(read, range(segments), workers):
         pass
-    whole = _Fingerprint()
+    whole = Fingerprint()
     for part in parts:
         whole.extend(part)
     return whole.hexdigest()
 
 
-def _read_segment(fd: int, offset: int, limit: int | None, marks: _Fingerprint, progress: Progress) -> None:
+def _read_segment(fd: int, offset: int, limit: int | None, marks: Fingerprint, progress: Progress) -> None:
     """Read from `offset` to the end of the file, `limit` bytes at the most."""
     view = memoryview(bytearray(BUFFER))
     left = limit
@@ -192,7 +192,7 @@ def _read_segment(fd: int, offset: int, limit: int | None, marks: _Fingerprint, 
         progress(count)
 
 
-class _Fingerprint:
+class Fingerprint:
     """The fingerprint of bytes that come in order."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class _Fingerprint:
                 self._digests.append(self._segment.digest())
                 self._segment.reset()
 
-    def extend(self, following: _Fingerprint) -> None:
+    def extend(self, following: Fingerprint) -> None:
         """Add the bytes of another fingerprint; those of this one must fill their segments."""
         self._digests += following._digests
         self._segment = following._segment
