@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.artifacts import flight, partial
-from model_provisioner.artifacts.atomic import read_if_there, storage_error, sync_folder
-from model_provisioner.artifacts.fileset import split_names
+from model_provisioner.artifacts.atomic import read_if_there, remove_durably, storage_error, sync_folder
 from model_provisioner.artifacts.partial import SETTING
 from model_provisioner.artifacts.tree import build, check_names, is_tree, tree_key, tree_version
 from model_provisioner.errors import DigestMismatchError, UnsoundModelError
+from model_provisioner.models.split import split_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -177,18 +177,24 @@ class Store:
         folder. Raises `UnsoundModelError` for names that can't be, and `StorageError`.
         """
         check_names(files, ref_id)
-        key, version = tree_key(ref_id), tree_version(files)
-        path = os.path.join(self.root, "trees", key, version)
-        links = {name: self._link(name, sha256) for name, sha256 in files.items()}
+        path, links = self._tree(ref_id, files)
         if not is_tree(path, links):
-            self.folder("trees", key)
+            self.folder("trees", tree_key(ref_id))
             draft = os.path.join(self.folder(partial.FOLDER), f"tree.{secrets.token_hex(8)}")
             try:
                 build(path, links, draft)
             except OSError as error:
                 raise storage_error("the names of a model can't be made", path, error, elsewhere=SETTING) from None
-        name = None if folder else _to_open(list(files))
-        return path if name is None else os.path.join(path, name)
+        return _opened(path, files, folder=folder)
+
+    def tree(self, ref_id: str, files: Mapping[str, str], *, folder: bool = False) -> str | None:
+        """Return what `make_tree` would, if these blobs have their names already; None where one has not."""
+        path, links = self._tree(ref_id, files)
+        return _opened(path, files, folder=folder) if is_tree(path, links) else None
+
+    def _tree(self, ref_id: str, files: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        path = os.path.join(self.root, "trees", tree_key(ref_id), tree_version(files))
+        return path, {name: self._link(name, sha256) for name, sha256 in files.items()}
 
     def _link(self, name: str, sha256: str) -> str:
         # Relative, so that the store can be moved, and shared under another path.
@@ -216,6 +222,10 @@ class Store:
             return self._record(ref, json.loads(data or b""))
         except (ValueError, TypeError, KeyError, RecursionError, UnsoundModelError):
             return None
+
+    def forget(self, ref: str) -> None:
+        """Let `ref` stand for nothing, so that its source is asked again. Raises `StorageError`."""
+        remove_durably(os.path.join(self.root, "refs", _record_name(ref)))
 
     def _record(self, ref: str, body: dict[str, Any]) -> Record:
         files = tuple(
@@ -314,6 +324,11 @@ def _locked_folder(folder: str) -> Iterator[int]:
 
 def _record_name(ref: str) -> str:
     return f"{hashlib.sha256(os.fsencode(ref)).hexdigest()}.json"
+
+
+def _opened(path: str, files: Mapping[str, str], *, folder: bool) -> str:
+    name = None if folder else _to_open(list(files))
+    return path if name is None else os.path.join(path, name)
 
 
 def _to_open(names: list[str]) -> str | None:

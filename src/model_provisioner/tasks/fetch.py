@@ -110,7 +110,7 @@ class _Fetch:
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(self._key, Record(ref=self._key, revision=revision, etag=None, files=files, tree=tree))
+        store.record(Record(ref=self._key, revision=revision, etag=None, files=files, tree=tree))
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""

@@ -25,7 +25,9 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
     The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
     """
     return {
-        name: entry.locked if entry.locked is not None and name not in upgrade else _locked_now(work, entry, name in upgrade)
+        name: entry.locked
+        if entry.locked is not None and name not in upgrade
+        else _locked_now(work, entry, name in upgrade)
         for name, entry in work.config.entries.items()
     }
 
