@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -44,6 +45,11 @@ def everything(store):
         for name in names
     ]
     return sorted(name for name in found if name != "CACHEDIR.TAG")
+
+
+def unfinished(store):
+    """Everything but the few bytes that a kill may leave for seven days: a draft, a note of what is a blob by now."""
+    return [name for name in everything(store) if not re.fullmatch(r"partial/(draft\..*|.*\.json)", name)]
 
 
 def age(path):
@@ -170,29 +176,30 @@ def test_a_kill_at_any_call_leaves_a_whole_blob_or_none(tmp_path):
         subprocess.run([*strace, "true"], check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no strace")
+    subprocess.run(
+        [sys.executable, "-c", PUBLISH, str(tmp_path / "first"), sha(BIG)], check=True
+    )  # all is compiled now
     log = tmp_path / "log"
     whole = [sys.executable, "-c", PUBLISH, str(tmp_path / "whole"), sha(BIG)]
     subprocess.run(["strace", "-f", "-qq", "-y", "-o", log, "-e", f"trace={CALLS}", *whole], check=True)
-    ours = [line for line in log.read_text().splitlines() if str(tmp_path / "whole") in line]
-    counts = {call: sum(f" {call}(" in line for line in ours) for call in CALLS.split(",")}
-    assert counts["rename"] >= 1
-    assert counts["pwrite64"] == 64
-    for call, count in counts.items():
-        for number in {1, 2, 3, 5, 8, 13, count} & set(range(1, count + 1)):
+    lines = log.read_text().splitlines()
+    main = [line for line in lines if line.split()[0] == lines[0].split()[0]]  # injections are counted by thread
+    killed = 0
+    for call in CALLS.split(","):
+        same = [line for line in main if f" {call}(" in line]
+        ours = [number for number, line in enumerate(same, start=1) if str(tmp_path / "whole") in line]
+        assert ours, call
+        for number in ours if len(ours) < 20 else (ours[0], ours[17], ours[-1]):
             store = Store(str(tmp_path / f"{call}-{number}"))
             command = [sys.executable, "-c", PUBLISH, store.root, sha(BIG)]
-            paths = [f"{store.root}{end}" for end in ("", "/partial", f"/blobs/sha256/{sha(BIG)[:2]}")]
-            subprocess.run(
-                ["strace", "-f", "-qq", "-o", "/dev/null", *(part for path in paths for part in ("-P", path))]
-                + ["-e", f"inject={call}:signal=KILL:when={number}", *command],
-                check=False,
-            )
+            inject = f"inject={call}:signal=KILL:when={number}"
+            killed += subprocess.run([*strace, "-e", inject, *command], check=False).returncode == -9
             if store.has(sha(BIG)):
                 with open(store.blob_path(sha(BIG)), "rb") as blob:
                     assert blob.read() == BIG, (call, number)
             assert subprocess.run(command, check=False).returncode == 0, (call, number)
-            left = [name for name in everything(store) if not name.endswith(".json")]
-            assert left == [os.path.relpath(store.blob_path(sha(BIG)), store.root)], (call, number)
+            assert unfinished(store) == [os.path.relpath(store.blob_path(sha(BIG)), store.root)], (call, number)
+    assert killed >= 30
 
 
 @pytest.mark.slow
@@ -208,12 +215,10 @@ def test_kills_at_random_moments_end_with_the_right_bytes(store):
             kills += run.wait() != 0
         else:
             assert code == 0
-        assert len(os.listdir(f"{store.root}/partial") if os.path.exists(f"{store.root}/partial") else []) <= 2
+        assert len([name for name in unfinished(store) if name.startswith("partial/")]) <= 1
     assert kills
     assert subprocess.run([*command, store.root, sha(BIG)], check=False).returncode == 0
-    assert [name for name in everything(store) if not name.endswith(".json")] == [
-        os.path.relpath(store.blob_path(sha(BIG)), store.root)
-    ]
+    assert unfinished(store) == [os.path.relpath(store.blob_path(sha(BIG)), store.root)]
 
 
 def test_what_is_corrupt_is_not_found_again(store):
