@@ -55,6 +55,8 @@ class FilesServer:
     def __init__(self, files, *, context: ssl.SSLContext | None = None, host="127.0.0.1"):
         self.files, self.manners = dict(files), Manners()
         self.asked: list[Asked] = []
+        self.before_each = lambda: None
+        """Called when a request has come: it may change files and manners."""
         self.closing = threading.Event()
         self._server = _Server((host, 0), type("Bound", (_Handler,), {"owner": self}), context)
         self.port = self._server.server_address[1]
@@ -119,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        self.owner.before_each()
         manners = self.owner.manners
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.owner.asked.append(Asked(self.command, self.path, headers))

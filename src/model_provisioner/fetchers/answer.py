@@ -112,7 +112,9 @@ class Answer:
             try:
                 data = read(CHUNK)
             except HTTPError as error:
-                yield trouble(self._url, error)
+                failure = trouble(self._url, error)
+                failure.found = failure.found or self._so_far()
+                yield failure
                 return
             if not data:
                 break
@@ -137,8 +139,10 @@ class Answer:
                     return
                 waited, came = 0.0, 0
         if self.total is not None and self._at < self.total:
-            found = f"{self._at:,} of {self.total:,} bytes"
-            yield self._incomplete(f"{self.url_host} broke off before the end of the file", found)
+            yield self._incomplete(f"{self.url_host} broke off before the end of the file", self._so_far())
+
+    def _so_far(self) -> str:
+        return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
 
     def _incomplete(self, what: str, found: str) -> IncompleteError:
         return IncompleteError(what, where=str(self._url), found=found, fix="check the network, and try again")

@@ -112,13 +112,20 @@ class Connections:
 
 
 def let_go(response: BaseHTTPResponse) -> None:
-    """End with an answer; its connection is kept where all of it was read, or what is left is little."""
-    with suppress(ValueError):
-        if int(response.headers.get("Content-Length", "")) <= _WORTH_READING:
-            response.drain_conn()
-            response.release_conn()
-            return
-    response.close()
+    """End with an answer; its connection is kept where all of it was read.
+
+    Of a body that nobody wants, as redirects have one, what has come already is read: a second look could take as long as
+    the server likes.
+    """
+    with suppress(HTTPError):
+        if response.status not in {200, 206} and (response.length_remaining or 0) <= _WORTH_READING:
+            response.read1(_WORTH_READING)
+        if response.length_remaining == 0:
+            response.read1(1)  # which finds the end
+    if response.closed:
+        response.release_conn()
+    else:
+        response.close()
 
 
 def trouble(url: Url, error: HTTPError) -> FetchError:

@@ -102,10 +102,11 @@ class Https:
             if "authorization" not in own:
                 sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=bool(came_from)).items()}
             response = self._connections.get(url, {**sent, **own, **part, "accept-encoding": "identity"})
-            if response.status not in _REDIRECTS:
+            location = response.headers.get("Location", "")
+            if response.status not in _REDIRECTS or not location:
                 return response, url
             let_go(response)
-            target = url.joined(response.headers.get("Location", ""))
+            target = url.joined(location)
             if target.origin != url.origin:
                 own = {}  # and they stay away: a host in between must not bring them back with another path
                 came_from = url.host
