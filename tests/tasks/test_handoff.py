@@ -150,12 +150,3 @@ def test_the_original_tools_handoff_and_one_edited_by_hand_are_replaced(work):
     path.write_text("edited")
     assert handed_off(work) is True
     assert written(work)["schema_version"] == 1
-
-
-def test_a_settled_configuration_is_not_read_again(work, tmp_path, monkeypatch):
-    settle()
-    fresh = open_workspace(work.config.path)
-    assert fresh.source_identity is not None
-    assert work.source_identity is None  # it was written within the two seconds in which a write may go unseen
-    fresh.source = b"not what the file holds"
-    fresh.check_policy(entry(fresh))
