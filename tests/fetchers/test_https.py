@@ -385,14 +385,19 @@ def test_progress_gives_the_tries_back(https, server):
 
 def test_a_file_that_always_changes_is_given_up(https, server):
     server.manners.etags.extend(f'"{number}"' for number in range(100))
-    server.manners.drop_at = 1_000_000
+    drops = iter([1_000_000, 100_000] * 20)
+
+    def drop():
+        server.manners.drop_at = next(drops)
+
+    server.before_each = drop
     refused(https, remote(server), attempts=3)
-    assert len(server.asked) <= 5
+    assert len(server.asked) == 3
 
 
 def test_a_name_that_is_not_known(https):
     error = refused(https, RemoteFile(name="x.gguf", url="https://nowhere.invalid/x.gguf"), attempts=1)
-    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found, 1 times in a row"
+    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found"
 
 
 def test_what_the_sink_raises_ends_it_at_once(https, server):

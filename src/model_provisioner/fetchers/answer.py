@@ -24,7 +24,7 @@ _SLOWEST = 1024
 """Bytes a second. Who sends fewer for as long as a stall may last has stalled: a timeout alone sees no trickle."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_NO_RANGE = (
+_UNBELIEVABLE = (
     "a server that lies about what it sends can't be fetched from; download the model and point model_ref at the file"
 )
 
@@ -153,7 +153,7 @@ class Answer:
             where=str(self._url),
             expected=expected,
             found=found,
-            fix=_NO_RANGE,
+            fix=_UNBELIEVABLE,
         )
 
     def _too_long(self, found: str) -> FetchError:
@@ -179,7 +179,7 @@ def content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int |
         where=str(url),
         expected="Content-Range: bytes FIRST-LAST/SIZE",
         found=f"Content-Range: {text[:80]}" if text else "no Content-Range",
-        fix=_NO_RANGE,
+        fix=_UNBELIEVABLE,
     )
 
 

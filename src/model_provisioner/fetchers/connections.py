@@ -38,6 +38,9 @@ __all__ = ["Connections", "HTTPError", "let_go", "trouble"]
 _WORTH_READING = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
 
+_KEPT = 16
+"""Connections to one host that are kept open."""
+
 
 class Connections:
     """Opens connections and keeps them for the next request to the same host; threads may share one."""
@@ -45,8 +48,10 @@ class Connections:
     def __init__(self, environ: Mapping[str, str], *, connect: float, stall: float) -> None:
         self._environ = environ
         self._timeout = urllib3.Timeout(connect=connect, read=stall)
+        self._plain = urllib3.PoolManager(maxsize=_KEPT)
+        """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
         self._managers: dict[str, urllib3.PoolManager] = {}
-        """By the URL of the proxy; "" for none."""
+        """For https:, by the URL of the proxy; "" for none."""
         self._lock = Lock()
         self._context: ssl.SSLContext | None = None
 
@@ -55,7 +60,7 @@ class Connections:
 
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
         """
-        manager = self._manager(self._proxy_for(url))
+        manager = self._plain if url.scheme == "http" else self._manager(self._proxy_for(url))
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
             return pool.urlopen(
@@ -82,13 +87,13 @@ class Connections:
         if self._context is None:
             self._context = _context(self._environ)
         if not proxy:
-            return urllib3.PoolManager(ssl_context=self._context, maxsize=16)
+            return urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT)
         try:
             parts = urlsplit(proxy)
             place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
             headers = urllib3.make_headers(proxy_basic_auth=_userinfo(parts.netloc)) if "@" in parts.netloc else {}
             return urllib3.ProxyManager(
-                place, proxy_headers=headers, proxy_ssl_context=self._context, ssl_context=self._context, maxsize=16
+                place, proxy_headers=headers, proxy_ssl_context=self._context, ssl_context=self._context, maxsize=_KEPT
             )
         except (ValueError, HTTPError):
             raise FetchError(
@@ -98,9 +103,7 @@ class Connections:
             ) from None
 
     def _proxy_for(self, url: Url) -> str:
-        """Return the URL of the proxy that the environment names for `url`, "" for none; http: is for this machine only."""
-        if url.scheme == "http":
-            return ""
+        """Return the URL of the proxy that the environment names for `url`, "" for none."""
         proxies = {}
         for name, value in self._environ.items():
             if name.lower().endswith("_proxy") and (name.islower() or name.lower()[:-6] not in proxies):

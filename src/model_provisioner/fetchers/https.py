@@ -264,7 +264,7 @@ def _continues(response: BaseHTTPResponse, url: Url, offset: int, validator: str
 
 def _without_hope(file: RemoteFile, error: IncompleteError, tried: int) -> FetchError:
     return FetchError(
-        f"{file.name} could not be fetched: {error.what}, {tried} times in a row",
+        f"{file.name} could not be fetched: {error.what}" + (f", {tried} times in a row" if tried > 1 else ""),
         status=error.status,
         where=error.where,
         expected=error.expected,
