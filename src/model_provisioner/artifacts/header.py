@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.facts import Facts, check_split, combine
@@ -28,7 +29,7 @@ def read_facts(files: FileSet) -> Facts:
         check_split(shards)
         return combine([facts for _, _, facts in shards])
     if files.kind == "folder":
-        return _read_folder(files)
+        return _telling_of_code(files, _read_folder(files))
     facts = _read_file(files.members[0])
     if facts.split is not None:  # a shard under another name: the rest of its model would be forgotten
         check_split([(files.members[0].name, files.members[0].path, facts)])
@@ -75,6 +76,15 @@ def _read_folder(files: FileSet) -> Facts:
         usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
         return combine_folder(told, usual or list(weights.values()))
     return _the_one_model(ggufs)
+
+
+def _telling_of_code(files: FileSet, facts: Facts) -> Facts:
+    """Note the Python files of a folder: whoever lets an engine trust remote code runs them."""
+    code = [member.name for member in files.members if member.name.endswith(".py")]
+    if not code:
+        return facts
+    note = f"it holds Python code, which an engine runs only if it is told to trust it: {', '.join(code[:5])}"
+    return replace(facts, notes=(*facts.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
 
 
 def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:

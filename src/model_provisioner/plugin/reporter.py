@@ -156,7 +156,9 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         outcome = steps.get("outcome")
         reasons = self._session.why.get(name, [])
         # The first step's reasons say it all: what follows from them is no news.
-        why = "; ".join(reason.text for reason in reasons if reason.step == reasons[0].step)
+        why = self._session.work.origins.get(name) or "; ".join(
+            reason.text for reason in reasons if reason.step == reasons[0].step
+        )
         verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}.get(steps.get("how", ""))
         what = f"{verb} {human(steps['size'])}" if verb else "recorded again"
         line = f"{outcome or 'done'}  {name}  {what}" + (f" ({printable(why)})" if why else "")

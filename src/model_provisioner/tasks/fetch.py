@@ -124,6 +124,7 @@ class _Fetch:
         for found in find(sha256, size):
             self._begin(os.path.getsize(found.path))
             if adopt(self._store, found, sha256, self._work.progress.advance):
+                self._from(f"taken from {found.source}")
                 return True
         return False
 
@@ -143,7 +144,8 @@ class _Fetch:
         size = file.size if wanted is None or wanted.size is None else wanted.size
         if sha256 is not None and self._is_here(sha256, size):
             return sha256
-        self._check(urlsplit(file.url).hostname or "")
+        host = urlsplit(file.url).hostname or ""
+        self._check(host)
         self._begin(size or 0)
         # By its digest, so that two references to the same bytes wait for one another.
         key = sha256 or f"{self._entry.ref.id} {file.name} {file.git_blob}"
@@ -154,7 +156,14 @@ class _Fetch:
                 received = self._receive(file, wanted, partial)
                 self._store.publish(partial, received.sha256)
         self._new.append(received)
+        self._from(f"fetched from {host}")
         return received.sha256
+
+    def _from(self, origin: str) -> None:
+        """Note where a file came from; of many files each place once."""
+        told = self._work.origins.get(self._entry.name, "")
+        if origin not in told.split(", "):
+            self._work.origins[self._entry.name] = f"{told}, {origin}" if told else origin
 
     def _receive(self, file: RemoteFile, wanted: _Known | None, partial: Partial) -> Received:
         from model_provisioner.fetchers.https import Https

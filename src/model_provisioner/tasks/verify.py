@@ -46,7 +46,7 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     results.update(zip((entry.name for entry in there), found, strict=True))
     read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
     with failing(results, read):
-        provenance.append(work.provenance_log, [_record(each) for each in read.values()])
+        provenance.append(work.provenance_log, [_record(work, name, each) for name, each in read.items()])
     for entry in entries:
         with failing(results, [entry.name]):
             _check_policy(work, entry, results[entry.name])
@@ -183,8 +183,10 @@ def _write_targets(
                     work.written[draft.path] = identity(draft.publish())
 
 
-def _record(found: Verification) -> dict[str, object]:
+def _record(work: Workspace, name: str, found: Verification) -> dict[str, object]:
+    origin = work.origins.get(name)
     return {
+        **({} if origin is None else {"origin": origin}),
         "time": now(),
         "id": found.ref.id,
         "path": found.files.path,

@@ -66,6 +66,8 @@ class Workspace:
     progress: Progress = field(default_factory=Silent)
     verified: dict[str, Verification] = field(default_factory=dict)
     """What this run verified, by entry."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where the models that this run fetched came from, in words, by entry."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
     written: dict[str, Identity] = field(default_factory=dict)
