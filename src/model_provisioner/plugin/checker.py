@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from doit.dependency import MD5Checker as DoitChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from model_provisioner.artifacts.memo import Memo
 
@@ -19,6 +19,11 @@ _models: dict[str, str] = {}
 def watch(files: Mapping[str, str]) -> None:
     """Let the memo answer for these files from now on."""
     _models.update(files)
+
+
+def are_watched(files: Collection[str]) -> bool:
+    """Tell whether all these files, as tasks name them, are files of models."""
+    return _models.keys() >= set(files)
 
 
 class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
