@@ -58,7 +58,9 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         if dep not in _models:
             return super().get_state(dep, current_state)
         status = os.stat(dep)
-        row = self._memo.last(_models[dep])
-        # Without a row (the memo was deleted during the run) the next run asks the verify step, which asks the file.
-        state = [status.st_mtime, status.st_size, "" if row is None else row.sha256]
+        path = _models[dep]
+        # Of a link to a file that was verified under another name, the memo has no row of its own.
+        found = self._memo.known(path) or self._memo.last(path)
+        # Without any (the memo was deleted during the run) the next run asks the verify step, which asks the file.
+        state = [status.st_mtime, status.st_size, "" if found is None else found.sha256]
         return None if current_state is not None and list(current_state) == state else state
