@@ -73,6 +73,23 @@ def test_an_unsettled_file_in_process_mode(hosted):
     assert hosted.handoff()
 
 
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_two_names_of_one_file_are_up_to_date_for_doit(hosted, link):
+    """The memo knows the second one by the first."""
+    link(hosted.root / "models/tiny.gguf", hosted.root / "link.gguf")
+    hosted.models(
+        f"models:\n  a: {{model_ref: models/tiny.gguf, handoff: {HANDOFF}}}\n"
+        f"  b: {{model_ref: link.gguf, handoff: {HANDOFF}}}\n"
+    )
+    settle()
+    hosted.doit("run")
+    assert ".  " not in hosted.doit("run").out
+    hosted.doit("forget", "models")
+    hosted.provision()
+    assert ".  " not in hosted.doit("run").out
+    assert len(hosted.provenance()) == 1
+
+
 def test_list(hosted):
     lines = hosted.doit("list", "--all").out.splitlines()
     assert [line.split()[0] for line in lines] == [

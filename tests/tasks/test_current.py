@@ -2,13 +2,16 @@
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,18 +20,41 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from model_provisioner.artifacts import clock
+from model_provisioner.artifacts import clock, handoff
+from model_provisioner.models import config_reader
+from model_provisioner.plugin import shortcut
 from model_provisioner.sizes import human
+from model_provisioner.tasks import configuration
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.workspace import open_workspace
-from tests.support.project import TINY
+from tests.support.project import DODO, TINY
 
 TINY_BYTES = TINY.read_bytes()
 FILES = ("a.gguf", "b.bin", "set/x", "set/y")
 REFS = ("a.gguf", "b.bin", "set", "missing.gguf")
 CONTENTS = (b"", b"one", b"two", TINY_BYTES, TINY_BYTES[:-1] + b"!", TINY_BYTES[:-100])
-THEN = st.sampled_from([None, "one", "all", "all"])
-"""What a user does after an edit: nothing, `doit provision NAME`, `doit provision`."""
+THEN = st.sampled_from([None, "one", "all", "by tasks", "every way"])
+"""What a user does after an edit: nothing, `doit provision NAME`, `doit provision`.
+
+The last is held to what a run without memory leaves, in bulk or task by task, or to what its other ways do.
+"""
+MAKER = (
+    "from pathlib import Path\n"
+    "def make(source, path):\n"
+    "    data = Path(source).read_bytes()\n"
+    "    if not path.exists() or path.read_bytes() != data:\n"
+    "        path.write_bytes(data)\n"
+    "def task_make():\n"
+    "    return {{'actions': [(make, ['source', Path({0!r})])], 'targets': [{0!r}], 'uptodate': [False]}}\n"
+)
+"""A task of the project that makes a model from the file `source`."""
+VERSIONED = (
+    (shortcut, "__version__", "{}"),
+    (configuration, "__version__", "{}"),
+    (handoff, "SCHEMA_VERSION", "{}"),
+    (config_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
+)
+"""What an upgrade changes: the version, how a handoff is written, and what a configuration means."""
 
 
 def sha(data: bytes) -> str:
@@ -48,9 +74,14 @@ class ProjectMachine(RuleBasedStateMachine):
         self.entries: dict[str, dict] = {}
         # Files that were just written would be read once more by every run: that rule has tests of its own.
         self.margin, clock.MARGIN_NS = clock.MARGIN_NS, -(10**12)
+        self.made: str | None = None
+        self.upgrades = 0
+        self.version = [getattr(module, name) for module, name, _ in VERSIONED]
 
     def teardown(self):
         clock.MARGIN_NS = self.margin
+        for (module, name, _), value in zip(VERSIONED, self.version, strict=True):
+            setattr(module, name, value)
         os.chdir(self.home)
         shutil.rmtree(self.folder)
 
@@ -62,6 +93,7 @@ class ProjectMachine(RuleBasedStateMachine):
         os.chdir(self.folder / "project")
         for name in FILES:
             self.write(name, TINY_BYTES if name.endswith(".gguf") else b"one")
+        self.upgrade()
         self.entries = {"m0": {"model_ref": "a.gguf"}, "m1": {"model_ref": "set"}}
         self.write_config()
 
@@ -98,11 +130,13 @@ class ProjectMachine(RuleBasedStateMachine):
         expected=st.sampled_from([None, "right", "wrong"]),
         strict=st.booleans(),
         engine=st.sampled_from(["llamacpp", "vllm"]),
-        handoff=st.sampled_from(["{runtime_dir}/engines/{name}.json", "out-{name}.json"]),
+        handoff=st.sampled_from([None, "out-{name}.json"]),
         then=THEN,
     )
     def edit_entry(self, name, ref, expected, strict, engine, handoff, then):
-        entry = {"model_ref": ref, "strict_verification": strict, "engine": engine, "handoff": handoff}
+        entry = {"model_ref": ref, "strict_verification": strict, "engine": engine}
+        if handoff is not None:
+            entry["handoff"] = handoff
         if expected == "right":
             entry["expected_digest"] = self.digest(ref)
         elif expected == "wrong":
@@ -164,23 +198,118 @@ class ProjectMachine(RuleBasedStateMachine):
         self.doit("state", "forget", "--all")
         self.then(then)
 
+    @rule(name=st.sampled_from(["a.gguf", "b.bin"]), data=st.sampled_from(CONTENTS), then=THEN)
+    def let_a_task_make_a_model(self, name, data, then):
+        self.made = name
+        Path("source").write_bytes(data)
+        Path("dodo.py").write_text(DODO + MAKER.format(name))
+        self.then(then)
+
+    @rule(data=st.sampled_from(CONTENTS), then=THEN)
+    def change_what_the_task_makes(self, data, then):
+        if self.made:
+            Path("source").write_bytes(data)
+        self.then(then)
+
+    @rule(imports=st.booleans(), then=THEN)
+    def have_no_such_task(self, imports, then):
+        """`dodo.py` only imports our tasks, or there is none."""
+        self.made = None
+        Path("dodo.py").unlink(missing_ok=True)
+        if imports:
+            Path("dodo.py").write_text(DODO)
+        self.then(then)
+
+    @rule(then=THEN)
+    def upgrade(self, then=None):
+        """From now on it is another version of this program that runs."""
+        self.upgrades += 1
+        for module, name, form in VERSIONED:
+            setattr(module, name, form.format(self.upgrades))
+        self.then(then)
+
     def then(self, what):
-        if what is not None:
-            self.provision(named=what == "one")
+        if what == "every way":
+            self.provision_in_every_way()
+        elif what is not None:
+            self.provision(named=what == "one", options=["-r", "zero"] if what == "by tasks" else [])
 
     # ---- what must hold
 
-    def provision(self, named):
+    def provision(self, named, options=()):
         names = sorted(self.entries)[:1] if named else []
         self.doit("state", "provision", *names)
         if names:
             return
         short = self.artifacts()
         self.expect(short)
-        self.doit("another state", "provision")
+        self.doit("another state", "provision", *options)
         assert self.artifacts() == short
         shutil.rmtree(self.folder / "another state")
         self.expect_nothing_to_do()
+
+    def provision_in_every_way(self):
+        """From one state, the short way, the bulk way and doit's tasks do the same."""
+        with tempfile.TemporaryDirectory() as folder:
+            before = Path(folder)
+            for name in ("state", "project"):
+                if (self.folder / name).exists():
+                    shutil.copytree(self.folder / name, before / name, symlinks=True)
+            found = []
+            for options in ([], [], ["-r", "zero"]):
+                if found:
+                    self.go_back_to(before)
+                self.doit("state", "provision", *options)
+                found.append(self.what_was_done())
+            assert found[1] == found[0], "the bulk way differs from the short one"
+            assert found[2] == found[1], "the tasks differ from the bulk way"
+            self.expect(self.artifacts())
+
+    def go_back_to(self, before):
+        """Take back what a run did, but let it remember neither what is current nor what was parsed."""
+        shutil.rmtree(self.folder / "state")
+        if (before / "state").exists():
+            shutil.copytree(before / "state", self.folder / "state")
+        for path in [*self.folder.glob("state/projects/*/snapshot"), *self.folder.glob("state/projects/*/config")]:
+            path.unlink()
+        for path in self.artifacts():
+            Path(path).unlink()
+        shutil.rmtree(".runtime", ignore_errors=True)
+        for path in [*(before / "project").glob("out-*"), *(before / "project").glob(".runtime")]:
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, path.name)
+        if self.made:
+            self.restore(self.made, before)
+
+    def restore(self, name, before):
+        """Let a model have the bytes that it had before it was made; where it was not, its times and place stay too."""
+        old = before / "project" / name
+        if not old.exists():
+            Path(name).unlink(missing_ok=True)
+        elif not os.path.exists(name) or Path(name).read_bytes() != old.read_bytes():
+            Path(name).write_bytes(old.read_bytes())
+
+    def what_was_done(self):
+        """Return all that a run leaves, but for times and for which of two entries read their file first."""
+        (path,) = self.folder.glob("state/projects/*/doit.db")
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            rows = {task: json.loads(data) for task, data in connection.execute("SELECT id, data FROM task")}
+        verified = {task: row for task, row in rows.items() if ":verify:" in task}
+        for row in verified.values():
+            row.pop("result:", None)
+            row.get("_values_:", {}).pop("how", None)
+            row["deps:"] = sorted(row.get("deps:", ()))
+            if self.made in row:
+                del row[self.made][0]
+        work = open_workspace("models.yaml", state=str(self.folder / "state"))
+        catalog = [work.catalog.get(work.config.root, name) for name in work.config.entries]
+        log = Path(".runtime/provenance/models.jsonl")
+        lines = [json.loads(line) for line in log.read_bytes().splitlines()] if log.exists() else []
+        return {
+            "artifacts": self.artifacts(),
+            "doit": verified,
+            "catalog": [replace(row, registered_at=None, verified_at=None, used_at=None) for row in catalog],
+            "log": {(line["path"], line["digest"], line["how"]) for line in lines},
+        }
 
     @invariant()
     def no_handoff_was_torn(self):
@@ -194,7 +323,7 @@ class ProjectMachine(RuleBasedStateMachine):
         for name, entry in self.entries.items():
             digest = self.digest(entry["model_ref"])
             wanted = entry.get("expected_digest")
-            handoff = entry.get("handoff", ".runtime/engines/llamacpp.json").format(runtime_dir=".runtime", name=name)
+            handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]):
                 continue
             matches = wanted in (None, digest)
@@ -206,6 +335,8 @@ class ProjectMachine(RuleBasedStateMachine):
                 assert f"{found['digest']['algo']}:{found['digest']['value']}" == digest
                 assert found["verification"] == ("warn" if wanted is None else "pass" if matches else "fail")
         assert set(artifacts) == expected
+        if self.made in {entry["model_ref"] for entry in self.entries.values()}:
+            assert Path(self.made).read_bytes() == Path("source").read_bytes()
 
     def expect_nothing_to_do(self):
         work = open_workspace("models.yaml", state=str(self.folder / "state"))
@@ -234,7 +365,7 @@ class ProjectMachine(RuleBasedStateMachine):
         return ref.endswith(".gguf") and Path(ref).read_bytes() not in CONTENTS[3:5]
 
     def write_config(self):
-        defaults = {"handoff": "{runtime_dir}/engines/{name}.json", "strict_verification": True}
+        defaults = {"strict_verification": True}
         self.entries = {name: {**defaults, **entry} for name, entry in self.entries.items()}
         for entry in self.entries.values():
             if entry.get("expected_digest", "") is None:
@@ -248,8 +379,14 @@ class ProjectMachine(RuleBasedStateMachine):
 
     def doit(self, state, *arguments) -> str:
         os.environ["MODEL_PROVISIONER_STATE_DIR"] = str(self.folder / state)
-        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
-            code = DoitMain(config_filenames=()).run(list(arguments))
+        sys.modules.pop("dodo", None)
+        importlib.invalidate_caches()
+        search, sys.path, written, sys.dont_write_bytecode = sys.path, [*sys.path], sys.dont_write_bytecode, True
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+                code = DoitMain(config_filenames=()).run(list(arguments))
+        finally:
+            sys.path, sys.dont_write_bytecode = search, written
         assert code in (0, 1) or arguments[0] != "provision", out.getvalue()
         assert "Traceback" not in out.getvalue(), out.getvalue()
         return out.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 import sys
@@ -34,8 +35,10 @@ class Draft:
 
     def __init__(self, path: str) -> None:
         folder, name = os.path.split(path)
-        # A long name plus a suffix could pass the 255 bytes a name may have.
-        temp = f"{folder}/.{name}.tmp" if len(os.fsencode(name)) < 250 else f"{folder}/.{name[:60]}.tmp"
+        temp = f"{folder}/.{name}.tmp"
+        if len(encoded := os.fsencode(name)) >= 250:
+            # Its suffix could pass the 255 bytes a name may have. Cut names may be alike: that would be one lock for both.
+            temp = f"{folder}/.{name[:50]}.{hashlib.sha256(encoded).hexdigest()[:16]}.tmp"
         self.path, self._temp, self._published = path, temp, False
         try:
             self._fd = _open_own(temp)

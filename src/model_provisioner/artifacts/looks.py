@@ -26,8 +26,16 @@ def moved_among(paths: Sequence[str], columns: Sequence[Sequence[int]]) -> set[i
     count = len(paths)
     if count < MANY or not _may_fork():
         return _moved(paths, columns, 0, count)
-    reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        reader, writer = os.pipe()
+    except OSError:
+        return _moved(paths, columns, 0, count)
+    try:
+        child = os.fork()
+    except OSError:  # there may be no more processes
+        os.close(reader)
+        os.close(writer)
+        return _moved(paths, columns, 0, count)
     if not child:
         failed = 1
         try:

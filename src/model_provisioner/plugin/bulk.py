@@ -13,8 +13,8 @@ from doit.task import Task
 
 from model_provisioner.errors import ProvisionError
 from model_provisioner.plugin.backend import StateDB
-from model_provisioner.plugin.checker import MD5Checker, watch
-from model_provisioner.plugin.names import BASENAME, STEPS, is_ours, model_of
+from model_provisioner.plugin.checker import MD5Checker, are_watched, watch
+from model_provisioner.plugin.names import BASENAME, STEPS, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import files_in, files_of
 from model_provisioner.tasks.batches import provision_in_batches
 from model_provisioner.tasks.fetch import is_present
@@ -51,13 +51,8 @@ def provision_in_bulk(
 
 
 def _apart(run: Session, entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[str]:
-    """Return the entries that doit has to look after: those to be fetched, ignored ones, those whose tasks need other tasks."""
-    bound = set()
-    for task in tasks:
-        needs = (*task.task_dep, *task.setup_tasks, *task.calc_dep, *task.getargs)
-        model = model_of(task.name)
-        if model is not None and not all(is_ours(need) for need in needs):
-            bound.add(model[1])
+    """Return the entries that doit has to look after: those to be fetched, ignored ones, those whose tasks were changed."""
+    bound = {model[1] for task in tasks if (model := model_of(task.name)) is not None and _is_changed(task, *model)}
 
     def is_ignored(name: str) -> bool:
         return any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS)
@@ -66,6 +61,16 @@ def _apart(run: Session, entries: Iterable[Entry], tasks: Iterable[Task], doit: 
         return not entry.ref.is_local and not is_present(run.work, entry)
 
     return {entry.name for entry in entries if entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)}
+
+
+def _is_changed(task: Task, step: str, name: str) -> bool:
+    """Tell whether a task of ours needs, or does, what we did not put there."""
+    needs = (*task.task_dep, *task.wild_dep, *task.setup_tasks, *task.calc_dep)
+    if any(need != WITHDRAW and (model_of(need) or ("", ""))[1] != name for need in needs) or task.getargs:
+        return True
+    actions = task._actions  # noqa: SLF001  the public ones are made of these, which takes a while
+    made = len(actions), len(task.uptodate), len(task.targets), len(task.teardown)
+    return made != (1, 1, 0 if step in {"fetch", "register"} else 1, 0) or not are_watched(task.file_dep)
 
 
 def _is_recorded(run: Session, entry: Entry, doit: Any) -> bool:

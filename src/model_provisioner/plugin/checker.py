@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from doit.dependency import MD5Checker as DoitChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from model_provisioner.artifacts.memo import Memo
 
@@ -19,6 +19,11 @@ _models: dict[str, str] = {}
 def watch(files: Mapping[str, str]) -> None:
     """Let the memo answer for these files from now on."""
     _models.update(files)
+
+
+def are_watched(files: Collection[str]) -> bool:
+    """Tell whether all these files, as tasks name them, are files of models."""
+    return _models.keys() >= set(files)
 
 
 class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
@@ -53,7 +58,9 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         if dep not in _models:
             return super().get_state(dep, current_state)
         status = os.stat(dep)
-        row = self._memo.last(_models[dep])
-        # Without a row (the memo was deleted during the run) the next run asks the verify step, which asks the file.
-        state = [status.st_mtime, status.st_size, "" if row is None else row.sha256]
+        path = _models[dep]
+        # Of a link to a file that was verified under another name, the memo has no row of its own.
+        found = self._memo.known(path) or self._memo.last(path)
+        # Without any (the memo was deleted during the run) the next run asks the verify step, which asks the file.
+        state = [status.st_mtime, status.st_size, "" if found is None else found.sha256]
         return None if current_state is not None and list(current_state) == state else state

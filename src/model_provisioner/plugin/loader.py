@@ -186,13 +186,14 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         whole = self._expect_changes(tasks)
         if not self._named and not self.session.awaited:
             self._bulk(self.session, tasks)
+        done = self.session.omitted | self.session.finished
         if whole or BASENAME not in names:
             tasks = [task for task in tasks if not is_ours(task.name)]
             tasks += generate_tasks(BASENAME, tasks_here(), None)
         else:
-            tasks = _without(tasks, self.session.omitted | self.session.finished)
-        if self.session.omitted or self.session.finished:
-            tasks = _complete(tasks)
+            tasks = _without(tasks, done)
+        if done:
+            _release(tasks, done)
         entries = self.session.work.config.entries
         asked = [name for name in pos_args if name in entries]
         rest = [name for name in pos_args if name not in entries]
@@ -239,19 +240,11 @@ def _without(tasks: list[Task], names: Collection[str]) -> list[Task]:
     return left
 
 
-def _complete(tasks: list[Task]) -> list[Task]:
-    """Leave out the project's tasks that need one of ours that was omitted: they are not run now, and doit would stumble."""
-    while True:
-        names = {task.name for task in tasks}
-        whole = [
-            task
-            for task in tasks
-            if is_ours(task.name)
-            or all(name in names for name in (*task.task_dep, *task.setup_tasks) if "*" not in name)
-        ]
-        if len(whole) == len(tasks):
-            return tasks
-        tasks = whole
+def _release(tasks: list[Task], done: Collection[str]) -> None:
+    """Let no task wait for those of entries for which nothing is left to do: doit would stumble over what is not there."""
+    for task in tasks:
+        for needs in (task.task_dep, task.setup_tasks):
+            needs[:] = [need for need in needs if (model := model_of(need)) is None or model[1] not in done]
 
 
 def _less_the_users(ours: dict[str, Any], users: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,11 +21,12 @@ from model_provisioner.tasks.verify import size_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from model_provisioner.artifacts.store import Store
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Progress, Workspace
 
 MODELS = 128
-"""How many models a batch has at least, if there are so many."""
+"""How many models a batch has at the most."""
 TINY = 64 << 10
 """Models up to so many bytes take Python longer than the hashing, and Python runs in one thread at a time."""
 BYTES = 32 << 20
@@ -47,15 +49,17 @@ def provision_in_batches(
         left = [entry for entry in batch if not _is_done(mine, entry)]
         return dict.fromkeys((entry.name for entry in batch), None) | hand_off(mine, left)
 
-    shared, tiny = cut(work, entries)
+    shared, tiny = cut(work.store, entries, workers)
     for _, results in in_threads(run, shared, workers):
         yield results
     for _, results in in_threads(run, tiny, 1):
         yield results
 
 
-def cut(work: Workspace, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ...]], list[tuple[Entry, ...]]]:
-    """Return the batches in which entries are provisioned: those for several threads, and those for one.
+def cut(
+    store: Store, entries: Sequence[Entry], workers: int
+) -> tuple[list[tuple[Entry, ...]], list[tuple[Entry, ...]]]:
+    """Return the batches in which entries are provisioned: those for `workers` threads, and those for one.
 
     A large model is a batch of its own.
     """
@@ -64,22 +68,23 @@ def cut(work: Workspace, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, ..
     tiny: list[tuple[str, int, Entry]] = []
     for entry in entries:
         path = entry.ref.path if isinstance(entry.ref, LocalRef) else ""
-        size = _size(work, entry, path)
+        size = _size(store, entry, path)
         if size > BUFFER:
             large.append((size, entry))
         else:
             (small if size > TINY else tiny).append((path, size, entry))
     large.sort(key=lambda each: each[0], reverse=True)
-    return [(entry,) for _, entry in large] + _together(small), _together(tiny)
+    return [(entry,) for _, entry in large] + _together(small, workers), _together(tiny, 1)
 
 
-def _together(models: list[tuple[str, int, Entry]]) -> list[tuple[Entry, ...]]:
+def _together(models: list[tuple[str, int, Entry]], workers: int) -> list[tuple[Entry, ...]]:
     """Put models, given with path and size, together by their folders, for which there is one lock each."""
+    limit = _models_at_once(workers)
     batches: list[tuple[Entry, ...]] = []
     batch: list[Entry] = []
     total = 0
     for _, size, entry in sorted(models, key=lambda each: each[0]):
-        if len(batch) == MODELS or total + size > BYTES:
+        if len(batch) == limit or total + size > BYTES:
             batches.append(tuple(batch))
             batch, total = [], 0
         batch.append(entry)
@@ -87,12 +92,21 @@ def _together(models: list[tuple[str, int, Entry]]) -> list[tuple[Entry, ...]]:
     return [*batches, tuple(batch)] if batch else batches
 
 
-def _size(work: Workspace, entry: Entry, path: str) -> int:
+def _models_at_once(workers: int) -> int:
+    """Return how many models each of several batches may have: this process may open so many files and no more.
+
+    Of a model there are up to two open at a time, a draft and a lock; half of the files are left to others.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MODELS if files == resource.RLIM_INFINITY else max(1, min(MODELS, files // 4 // workers))
+
+
+def _size(store: Store, entry: Entry, path: str) -> int:
     """Return the bytes of a model, 0 where that can't be told: it is told when its turn comes."""
     try:
         if path and stat.S_ISREG((status := os.stat(path)).st_mode) and split_names(path) is None:
             return status.st_size
-        return sum(size_of(member.path) for member in resolve_entry(entry, work.store).members)
+        return sum(size_of(member.path) for member in resolve_entry(entry, store).members)
     except (OSError, ProvisionError):
         return 0
 
