@@ -48,6 +48,7 @@ class Module(Peer):
         return None if found is None else found.origin
 
 
+CURL = Peer("curl", "Debian's curl")
 NINJA = Peer("ninja", "pip install ninja, or Debian's ninja-build")
 DVC = Peer("dvc", "pip install dvc")
 RHASH = Peer("rhash", "Debian's rhash")

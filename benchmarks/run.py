@@ -1,6 +1,7 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
-python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--pairs 5] [--only WORD]
+python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--fetch 1024]
+    [--repository 200] [--tokens 152000] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fetching import fetching
 from header import header
 from large import one, several
 from machine import describe
@@ -35,6 +37,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from one(folder / "large", options.large << 20)
     if options.files and options.each:
         yield from several(folder / "several", options.files, options.each << 20)
+    if options.fetch:
+        yield from fetching(folder / "fetching", options.fetch << 20, options.repository)
     if options.tokens:
         yield from header(folder / "header", options.tokens)
 
@@ -46,6 +50,8 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=2048, help="MiB of the one large file; 0 for none")
     parser.add_argument("--files", type=int, default=8, help="how many files of --each; 0 for none")
     parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
+    parser.add_argument("--fetch", type=int, default=1024, help="MiB of the file to fetch; 0 for none")
+    parser.add_argument("--repository", type=int, default=200, help="files of the repository to have; 0 for none")
     parser.add_argument("--tokens", type=int, default=152_000, help="vocabulary of the GGUF file; 0 for none")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
     parser.add_argument("--only", default="", help="only rows that hold this word")
