@@ -279,9 +279,12 @@ def test_all_kinds_of_models_come_to_the_same_in_bulk_and_task_by_task(project, 
     project.write("dodo.py", DODO)
     settle()
     ways = []
-    for options in ([], ["-n", "4", "--full"], ["-r", "console"], ["-r", "zero", "-n", "1"]):
-        project.provision(*options, code=1)
-        by_doit = set(names) - {"gone", "strict"} if "-r" in options else set()
+    said = []
+    for options in ([], ["-n", "4", "--full"], names, ["-r", "console"], ["-r", "zero", "-n", "1"]):
+        out = project.provision(*options, code=1).out
+        if "-r" not in options:
+            said.append({name: without_why(text) for name, text in told(out).items()})
+        by_doit = set(names) - {"gone", "strict"} if "-r" in options or options is names else set()
         assert set(left_to_doit(project)) == by_doit
         ways.append(
             {
@@ -300,6 +303,8 @@ def test_all_kinds_of_models_come_to_the_same_in_bulk_and_task_by_task(project, 
     failed = {name for name, row in ways[0]["catalog"].items() if row["lifecycle"] == "Failed"}
     assert failed == {"gone", "strict", "tolerated"}
     assert len(ways[0]["read"]) == 5
+    assert said[0].keys() == set(names)
+    assert said[1:] == [said[0]] * 2
     for way in ways[1:]:
         for kind in way:
             assert way[kind] == ways[0][kind]
@@ -310,6 +315,11 @@ def without_how(row: dict) -> dict:
     values = {name: value for name, value in row["_values_:"].items() if name != "how"}
     assert row["result:"] == row["_values_:"]
     return {**row, "_values_:": values, "result:": values, "deps:": sorted(row["deps:"])}
+
+
+def without_why(text: str) -> str:
+    """What was said of a model, less how and why it was read."""
+    return re.sub(r"(hashed|confirmed by stat) (\S+ \S+) \(.*\)", r"\2", text)
 
 
 def is_alone(path: str) -> bool:
@@ -381,9 +391,12 @@ def test_one_failure_among_many_is_told_once_and_as_by_its_task(project, fault):
     project.provision()
     assert handed_off(project) == ["a", "b", "c"]
     fault(project)
+    before = len(project.provenance())
     answer = project.provision(code=None)
     assert re.search(r"^3 models: 2 done, 1 failed \(\d+\.\d\d s\)$", answer.out, re.MULTILINE), answer
     assert answer.out.count("FAIL") == 1
+    read = [os.path.basename(line["path"])[0] for line in project.provenance()[before:]]
+    assert len(read) == len(set(read)), "its task read it once more to tell what is known"
     assert handed_off(project) == ["a", "c"]
     assert project.rows()["b"]["lifecycle"] == "Failed"
     message, withdrawn, _ = (
