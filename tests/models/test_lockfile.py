@@ -204,3 +204,10 @@ def test_a_name_that_stands_twice_as_a_merge_leaves_it():
         parse_lock(f'{{"version": 1, "models": {{\n{entry},\n{entry}}}}}'.encode(), "models.lock")
     (fault,) = raised.value.faults
     assert fault.where.startswith("models.lock:7")
+
+
+@pytest.mark.parametrize("data", [b'[{"a": 1, "a": 2}]', b'{"version": 1, "version": 1, "models": {}}'])
+def test_a_name_that_stands_twice_anywhere(data):
+    with pytest.raises(ConfigError) as raised:
+        parse_lock(data, "models.lock")
+    assert [fault.where.partition(",")[0] for fault in raised.value.faults] == ["models.lock:1"]

@@ -153,11 +153,14 @@ def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputErro
     try:
         document = read_document(data, path)
     except ConfigError as error:  # JSON has names of files that YAML has not: then the lines can't be told
-        return [word(place, path, *fault) for place, *fault in _entry_faults(models)] or list(error.faults)
-    models = models or document.data.get("models", {})
+        return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
+            error.faults
+        )
+    there = document.data if isinstance(document.data, dict) else {}
+    entries: Any = models or there.get("models")
     named = [
-        word(place, document.where(("models", *place)), *fault)
-        for place, *fault in _entry_faults(models if isinstance(models, dict) else {})
+        word(place, document.where(("models", *place)), wanted, found)
+        for place, wanted, found in _entry_faults(entries if isinstance(entries, dict) else {})
     ]
     return [*document.faults, *named]
 
