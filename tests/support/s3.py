@@ -84,15 +84,18 @@ class Asked:
 class Front:
     """Hands requests on to the storage. `answer` may take one for itself, `drop_at` breaks bodies off."""
 
-    def __init__(self, moto, host="127.0.0.1"):
+    def __init__(self, moto, host="127.0.0.1", context=None):
         self.moto, self.asked = moto, []
         self.answer = lambda asked: None
         """Given a request, returns (status, headers, body) in the storage's place, or None."""
         self.drop_at, self.drop_times = None, 1
         self._server = ThreadingHTTPServer((host, 0), type("Bound", (_Handler,), {"front": self}))
         self._server.daemon_threads = True
+        self._server.handle_error = lambda request, address: None  # a client that left, or does not trust us
         self.port = self._server.server_address[1]
-        self.url = f"http://{host}:{self.port}"
+        self.url = f"{'https' if context else 'http'}://{host}:{self.port}"
+        if context:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
