@@ -193,7 +193,8 @@ def test_certificates_that_aws_is_told_to_trust(moto, client, authority, monkeyp
     front = Front(moto, context=authority.context)
     try:
         monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
-        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name, raising=False)
         quick = Bucket("models", lambda host: None, pause=lambda seconds: None)
         assert refused(quick.head, KEY, "x").what == "the certificate of 127.0.0.1 can't be trusted"
         monkeypatch.setenv("AWS_CA_BUNDLE", authority.file)
