@@ -118,6 +118,18 @@ def test_a_signature(aws):
     assert "/eu-west-1/s3/aws4_request" in headers["Authorization"]
 
 
+def test_no_log_tells_it(aws, run_python):
+    aws()
+    found = run_python(
+        "import logging, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)\n"
+        "from model_provisioner.fetchers.s3_account import Account\n"
+        "import os; os.environ.update(AWS_ACCESS_KEY_ID='AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY='s3cret')\n"
+        "assert Account(print).sign('GET', 'https://a.example/k', {}, 'r-1')['Authorization']"
+    )
+    assert "Found credentials in environment variables." in found
+    assert not any(secret in found for secret in (*SECRETS, "Signature"))
+
+
 def test_nobody_in_particular(aws):
     account = aws(check=only())
     assert account.is_anonymous
