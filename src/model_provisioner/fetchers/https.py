@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.credentials import Credentials
-from model_provisioner.fetchers.url import Url
+from model_provisioner.fetchers.url import Url, check_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,13 +126,7 @@ class Https:
             if came_from:
                 error.found += f"; {came_from} redirects to {url.host}"
             raise
-        if url.scheme == "http" and not (first.scheme == "http" and url.is_loopback):
-            raise FetchError(
-                f"{came_from or url.host} would have the model sent over http:, where anybody can read and change it",
-                where=url.origin,
-                expected="https:",
-                fix="name a source that is reached over https:",
-            )
+        check_scheme(url, asked=first.scheme, sender=came_from or url.host)
 
     def _refusal(self, response: BaseHTTPResponse, url: Url, headers: Mapping[str, str] | None) -> FetchError:
         """Word a status that brings no bytes; `headers` are None where a redirect led away from who they were for."""
