@@ -192,12 +192,13 @@ class Bucket:
 
     def _refusal(self, reply: _Reply, key: str) -> FetchError:
         code, _ = read_refusal(reply.body)
+        account = self._account
         return refusal(
             reply.status,
             code,
             where=self._where(key),
-            anonymous=self._account.is_anonymous,
-            silent_role=self._account.silent_role,
+            anonymous=account.is_anonymous,
+            hint=account.role_hint,
         )
 
     def _no_storage(self, found: str) -> FetchError:

@@ -38,8 +38,8 @@ class Account:
     region: str
     path_style: bool | None
     """Whether the bucket goes into the path, true, or into the name of the host; None where nothing is said."""
-    silent_role: str
-    """The host of the role of this machine, where it was not asked for credentials because it may not be; else empty."""
+    role_hint: str
+    """The end of a sentence: how the role of this machine is asked for, where it may not be and was not; else empty."""
 
     def __init__(self, check: Callable[[str], None]) -> None:
         try:
@@ -49,7 +49,7 @@ class Account:
                 "s3: references need the package botocore, which is not installed",
                 fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
-        self.silent_role = ""
+        self.role_hint = ""
         self._check, self._lock, self._ready = check, Lock(), False
         with _worded():
             self._session = botocore.session.Session()
@@ -57,6 +57,7 @@ class Account:
             self._scoped: Mapping[str, Any] = self._session.get_scoped_config()
             region = os.environ.get("AWS_REGION") or self._session.get_config_variable("region") or "us-east-1"
             self.region = str(region)
+            self._session.set_config_variable("region", self.region)  # for those who give credentials
             self.endpoint = _endpoint(self._configured())
             style = dict(self._session.get_config_variable("s3") or {}).get("addressing_style")
         self.path_style = {"path": True, "virtual": False}.get(str(style))
@@ -100,16 +101,24 @@ class Account:
         given = [name for name in _BOTH if os.environ.get(name)]
         if len(given) == 1:
             raise _half(given[0])
-        with self._lock, _worded():
-            if not self._ready:
-                for provider in self._session.get_component("credential_provider").providers:
-                    if provider.METHOD == "container-role":
-                        provider.load = partial(self._of_container, provider.load)
-                    elif provider.METHOD == "iam-role":
-                        provider.load = partial(self._of_machine, provider.load)
-                self._ready = True
-            found = self._session.get_credentials()
-            return None if found is None else found.get_frozen_credentials()
+        try:
+            with self._lock, _worded():
+                if not self._ready:
+                    self._hold()
+                found = self._session.get_credentials()
+                return None if found is None else found.get_frozen_credentials()
+        except FetchError as error:
+            error.fix += self.role_hint
+            raise
+
+    def _hold(self) -> None:
+        """Put the policy before those ways to credentials that send requests of which `_admit` is not told."""
+        for provider in self._session.get_component("credential_provider").providers:
+            if provider.METHOD == "container-role":
+                provider.load = partial(self._of_container, provider.load)
+            elif provider.METHOD == "iam-role":
+                provider.load = partial(self._of_machine, provider.load)
+        self._ready = True
 
     def _of_container(self, load: Callable[[], Any]) -> Any:
         if any(name in os.environ for name in _CONTAINER):
@@ -125,7 +134,7 @@ class Account:
         try:
             self._check(host)
         except NotAllowedError:
-            self.silent_role = host
+            self.role_hint = f"; the role of this machine is asked for where network.allow has {host}"
             return None
         return load()
 

@@ -65,7 +65,9 @@ def drift(work: Workspace) -> list[str]:
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
-    free = replace(entry, locked=None)
+    # What is expected because the lock says so is not expected of what is locked anew.
+    held = entry.locked is not None and entry.expected == entry.locked.expected
+    free = replace(entry, locked=None, expected=None if held else entry.expected)
     if not entry.ref.is_local:
         if anew:
             work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
