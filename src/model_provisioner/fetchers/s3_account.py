@@ -220,6 +220,12 @@ def _worded() -> Iterator[None]:
             expected="sections and lines of NAME = VALUE",
             fix=f"mend it; {_SAME}",
         ) from None
+    except EOFError:
+        raise FetchError(
+            "the AWS profile wants a code to be typed, and there is no terminal",
+            expected="a profile without mfa_serial, or credentials that were got before",
+            fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
+        ) from None
     except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
         raise FetchError(
             "the AWS settings or credentials can't be used",
