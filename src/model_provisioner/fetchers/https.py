@@ -143,6 +143,8 @@ class Https:
             fix = f"ask its owner for access; credentials are read from {netrc}"
         elif status in {404, 410}:
             what, fix = f"{host} has no such file", "check the reference"
+        elif status == 412:
+            what, fix = f"{host} has another version of the file by now", "run again, which takes the new one"
         elif status in _PASSING:
             what, fix = f"{host} can't serve the file now", "try again later"
         else:
@@ -165,6 +167,10 @@ class Sink(Protocol):
     @property
     def validator(self) -> str | None:
         """What `begin` was given for them; None: nothing tells whose they are, and they are not gone on from."""
+        ...
+
+    def expect(self, total: int) -> object:
+        """Hear that the whole file has `total` bytes. What it raises ends the fetch."""
         ...
 
     def begin(self, validator: str | None) -> None:
@@ -211,8 +217,9 @@ def _try(https: Https, file: RemoteFile, sink: Sink, limit: int | None) -> None:
     if file.size is not None and sink.size > file.size:
         sink.begin(None)
     offset = sink.size
+    headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
     with https.open(
-        file.url, offset=offset, validator=sink.validator, headers=file.headers, size=file.size, limit=limit
+        file.url, offset=offset, validator=sink.validator, headers=headers, size=file.size, limit=limit
     ) as answer:
         if not answer.has_end and not pinned:
             raise FetchError(
@@ -220,6 +227,8 @@ def _try(https: Https, file: RemoteFile, sink: Sink, limit: int | None) -> None:
                 expected="a Content-Length, or a digest",
                 fix="give its expected_digest, or download the model and point model_ref at the file",
             )
+        if answer.total is not None:
+            sink.expect(answer.total)
         if answer.offset == 0:
             sink.begin(answer.validator)
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.
