@@ -18,10 +18,11 @@ from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.memo_rows import Row
 from model_provisioner.artifacts.partial import Partial
 from model_provisioner.artifacts.store import Record, StoredFile
+from model_provisioner.artifacts.tree import check_names
 from model_provisioner.errors import DigestMismatchError, FetchError, NotLockedError, ProvisionError
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.policy import NetworkPolicy, offline_reason
-from model_provisioner.models.reference import HubRef
+from model_provisioner.models.reference import HubRef, ModelRef, ObjectRef
 from model_provisioner.tasks.resolve import is_whole, record_key, resolve_entry, stored_files
 from model_provisioner.tasks.sources import name_of, source_of
 from model_provisioner.tasks.withdraw import fail, pend
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
     from model_provisioner.models.remote import RemoteFile
     from model_provisioner.tasks.workspace import Transfer, Workspace
+
+
+_ACCESS: dict[type[ModelRef], str] = {
+    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
+    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
+}
+"""How to get access where a source says what it has, and does not hand it out."""
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
@@ -57,10 +65,19 @@ def fetch(work: Workspace, entry: Entry) -> None:
     try:
         for error in pend(work, [entry]).values():
             raise error
-        _Fetch(work, entry).run()
+        last = work.store.recorded(_key(entry))
+        _Fetch(work, entry, last, known_files(entry, last)).run()
     except ProvisionError as error:
         fail(work, entry, error)
         raise
+
+
+def fetch_anew(work: Workspace, entry: Entry) -> None:
+    """Bring what the source of a remote entry has now, whatever it had before. Raises as `fetch` does.
+
+    What was handed off stays until the entry is verified again: nothing of it is touched.
+    """
+    _Fetch(work, entry, None, {}).run()
 
 
 @dataclass(frozen=True)
@@ -97,14 +114,16 @@ def known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     return {} if record is None else {file.name: _Known(file.sha256, file.size) for file in record.files}
 
 
+def _key(entry: Entry) -> str:
+    return record_key(entry.ref, entry.include, entry.exclude)
+
+
 class _Fetch:
     """One fetch of one entry."""
 
-    def __init__(self, work: Workspace, entry: Entry) -> None:
+    def __init__(self, work: Workspace, entry: Entry, last: Record | None, known: dict[str, _Known]) -> None:
         self._work, self._entry, self._store = work, entry, work.store
-        self._key = record_key(entry.ref, entry.include, entry.exclude)
-        self._last = self._store.recorded(self._key)
-        self._known = known_files(entry, self._last)
+        self._last, self._known = last, known
         self._new: list[Received] = []
         """What this fetch received and published."""
         self._expected: set[str] = set()
@@ -125,6 +144,7 @@ class _Fetch:
             if not digests or digests.keys() != self._known.keys():
                 source = source_of(entry, self._check)
                 listing = source.at(revision, sorted(self._known)) if self._is_pinned(revision) else source.listing()
+                check_names((file.name for file in listing.files), entry.ref.id)  # before the long work
                 digests = self._bring_all(listing.files)
                 revision = listing.revision
         finally:
@@ -136,7 +156,7 @@ class _Fetch:
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(Record(ref=self._key, revision=revision, etag=None, files=files, tree=tree))
+        store.record(Record(ref=_key(entry), revision=revision, etag=None, files=files, tree=tree))
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
@@ -270,10 +290,8 @@ class _Fetch:
         try:
             receive(Https(self._check), file, told)
         except FetchError as error:
-            if isinstance(self._entry.ref, HubRef) and error.status in {401, 403}:
-                error.fix = (
-                    "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
-                )
+            if error.status in {401, 403}:
+                error.fix = _ACCESS.get(type(self._entry.ref), error.fix)
             raise
         received = partial.finish()
         listed = (
