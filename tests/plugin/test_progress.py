@@ -94,11 +94,11 @@ def test_lines_tell_now_and_then_how_far_it_is(capsys, monkeypatch):
 
 @pytest.fixture
 def hub(project, tmp_path):
-    """A Hub that takes two seconds for each of two models."""
+    """A Hub that takes four seconds for each of two models."""
     with Hub() as hub:
         for name in ("one", "two"):
             hub.add(f"org/{name}", {"x.gguf": TINY.read_bytes() + name.encode().ljust(1000, b".")})
-        hub.fault(slow(50_000), on="*/resolve/*")
+        hub.fault(slow(25_000), on="*/resolve/*")
         project.environ.update(hub.environ(tmp_path / "hf"), HOME=str(tmp_path))
         yield hub
 
@@ -119,7 +119,8 @@ def test_a_terminal_shows_a_bar_for_each_of_several_fetches(project, hub):
     fetches(project, "one", "two")
     run, terminal = on_terminal(project, "provision", "-n", "2")
     text = shown_by(terminal)
-    assert run.wait(60) == 0
+    run.communicate(timeout=60)
+    assert run.returncode == 0
     for name in ("one", "two"):
         assert re.search(BAR.format(name), text), text
     between = text[: text.rindex("fetching one")]
@@ -140,7 +141,8 @@ def test_who_waits_for_another_run_sees_how_far_that_is(project, hub):
     second, terminal = on_terminal(project, "provision")
     text = shown_by(terminal)
     assert first.communicate(timeout=60)[1] == b"fetching one, 106.2 KB from 127.0.0.1\n"
-    assert (first.returncode, second.wait(60)) == (0, 0)
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
     found = re.findall(r"another run fetches one: +(\d+)%", text)
     assert found, text
     assert int(found[-1]) > int(found[0])

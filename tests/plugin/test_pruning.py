@@ -21,6 +21,8 @@ from tests.support.project import TINY, Project
 
 SIZE = TINY.stat().st_size + 1000
 """Bytes of each model here: 106,248."""
+pytestmark = pytest.mark.slow  # a Hub and several runs each
+
 TWO_AND_A_HALF = "cache: {max_size: 265KB}\n"
 
 
@@ -381,6 +383,7 @@ def test_models_that_fit_one_by_one_and_not_together(shop):
     shop.hub.fault(slow(200_000), on="*/resolve/*")
     out = shop.provision(code=1).out
     assert len(shop.here()) == 2
+    assert out.count("212.5 KB that can't go: ") == 2
     assert len(re.findall("^FAIL  . {2}. does not fit into the store$", out, re.MULTILINE)) == 2
 
 
@@ -429,7 +432,6 @@ def run_python(shop, program, *arguments, **options):
     return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], env=environ, **options)
 
 
-@pytest.mark.slow
 def test_a_prune_that_is_killed_before_any_of_its_steps_leaves_a_store_that_the_next_run_understands(shop):
     config = shop.project.root / "models.yaml"
     for step in range(20):
@@ -483,7 +485,6 @@ print(gone)
 """
 
 
-@pytest.mark.slow
 def test_no_handoff_ever_names_what_another_process_evicted(shop):
     shop.models("a")
     shop.provision()

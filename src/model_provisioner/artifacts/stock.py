@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from model_provisioner.artifacts.store import Store
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ON_ITS_WAY = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+")
+_NAMED = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+")
+"""A file on its way, or in quarantine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +72,13 @@ def stock(store: Store) -> Stock:
             items.append(Item(kind="file", place=place, size=found.st_size, made=made, blobs=frozenset({name})))
     arriving: dict[str, int] = {}
     for place, name, found in _files(store, partial.FOLDER):
-        if match := _ON_ITS_WAY.fullmatch(name):
+        if match := _NAMED.fullmatch(name):
             arriving[match[1]] = arriving.get(match[1], 0) + found.st_size
             made, owned = int(found.st_mtime), _is_owned(os.path.join(store.root, place))
             items.append(Item(kind="download", place=place, size=found.st_size, made=made, owned=owned))
-    for place, _, found in _files(store, "quarantine"):
-        items.append(Item(kind="damaged", place=place, size=found.st_size, made=int(found.st_mtime)))
+    for place, name, found in _files(store, "quarantine"):
+        if _NAMED.fullmatch(name):
+            items.append(Item(kind="damaged", place=place, size=found.st_size, made=int(found.st_mtime)))
     sizes = {name: found.st_size for name, found in blobs.items()}
     rest = sum(item.size for item in items if not item.blobs and item.kind != "model")
     return Stock(items=tuple(items), blobs=sizes, arriving=arriving, size=sum(sizes.values()) + rest)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.errors import printable
+from model_provisioner.errors import ProvisionError, printable
 from model_provisioner.sizes import human
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Shelf:
 
 
 def shelf_here(rows: Sequence[Model]) -> Shelf | None:
-    """Return what the store has of the project here; None for one whose models are all local."""
+    """Return what the store has of the project here; None for one whose models are all local, and where it can't be told."""
     if all(row.id.startswith("local:") for row in rows):
         return None
     from model_provisioner.artifacts.state import state_folder
@@ -66,8 +66,11 @@ def shelf_here(rows: Sequence[Model]) -> Shelf | None:
 
     root = project_root()
     os.chdir(root)
-    work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
-    return Shelf(work.store, look(work), rows)
+    try:
+        work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
+        return Shelf(work.store, look(work), rows)
+    except ProvisionError:  # the list is of the catalog: a fault of models.yaml keeps nobody from it
+        return None
 
 
 def told(standing: Standing) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class Holding:
             if tree in found and place.used_at is not None:
                 with contextlib.suppress(ValueError):
                     found[tree] = max(found[tree], int(datetime.fromisoformat(place.used_at).timestamp()))
-        return found
+        now = int(time.time())  # a clock that went back, or a record that somebody else wrote
+        return {place: min(max(0, used), now) for place, used in found.items()}
 
     def _hold(self, blobs: Iterable[str], reason: str) -> None:
         for blob in blobs:
@@ -90,9 +91,10 @@ class Holding:
         for path in sorted(paths):
             if (data := read_if_there(path)) is not None and is_handoff(data):
                 for file in _files_of(json.loads(data)):
-                    real = os.path.realpath(file)
-                    if real.startswith(f"{blobs}/"):
-                        self._hold([os.path.basename(real)], f"handed off in {path}")
+                    with contextlib.suppress(ValueError):  # a text that no path can be
+                        real = os.path.realpath(file)
+                        if real.startswith(f"{blobs}/"):
+                            self._hold([os.path.basename(real)], f"handed off in {path}")
 
     def _configs(self, work: Workspace, owner: str) -> set[str]:
         """Return the configurations of this user that may ask for anything here."""
@@ -136,4 +138,4 @@ def _files_of(handoff: dict[str, Any]) -> Iterator[str]:
     files = metadata.get("files") if isinstance(metadata, dict) else None
     named = [handoff["model"]["path"]]
     named += [file.get("path") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-    yield from (path for path in named if isinstance(path, str) and "\0" not in path)
+    yield from (path for path in named if isinstance(path, str))

@@ -110,7 +110,11 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> None:
         chosen, freed = _choose(standing, over, before=None)
         if freed < over:
             work.lease.expect_no_more(sizes)
-            raise _no_room(work, name, sum(sizes.values()), here.size - sum(each.frees for each in chosen), standing)
+            stays = here.size - sum(each.frees for each in chosen)
+            others = sum(
+                max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items() if stem not in mine
+            )
+            raise _no_room(work, name, sum(sizes.values()), stays, others, standing)
         for each in chosen:
             if remove(work.store, each.item, each.blobs):
                 told = f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
@@ -202,15 +206,17 @@ def holders(standing: Iterable[Standing]) -> list[str]:
     return told + ([f"{human(sum(each.item.size for each in more))} in {len(more)} more"] if more else [])
 
 
-def _no_room(work: Workspace, name: str, need: int, stays: int, standing: Sequence[Standing]) -> FetchError:
+def _no_room(
+    work: Workspace, name: str, need: int, stays: int, others: int, standing: Sequence[Standing]
+) -> FetchError:
     limit = work.config.max_size or 0
     disk = os.statvfs(work.store.root)
-    full = "" if stays + need > limit else f" ({human(disk.f_bavail * disk.f_frsize)} are free on its disk)"
-    held = "; ".join(holders(standing))
+    full = "" if stays + others + need > limit else f" ({human(disk.f_bavail * disk.f_frsize)} are free on its disk)"
+    held = "; ".join(holders(standing) + ([f"{human(others)} that other fetches are about to need"] if others else []))
     return FetchError(
         f"{name} does not fit into the store",
         where=f"{work.store.root} (cache.max_size: {human(limit)})",
         expected=f"room for {human(need)}",
-        found=f"{human(max(0, stays))} that can't go{full}" + (f": {held}" if held else ""),
+        found=f"{human(stays + others)} that can't go{full}" + (f": {held}" if held else ""),
         fix="raise cache.max_size in models.yaml, or let something go: what no handoff, lock, run or `keep: true` holds",
     )
