@@ -195,5 +195,27 @@ def test_an_interrupt_is_answered_while_servers_are_silent(remote, hub, number, 
         began = time.monotonic()
         _, err = run.communicate(timeout=60)
     assert time.monotonic() - began < 1.5, err
-    assert run.returncode == (130 if number == signal.SIGINT or command[0] == "provision" else -number)
+    assert run.returncode == 130
     assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["provision", "model-lock"])
+def test_files_of_a_repository_come_at_one_time_and_end_at_one_time(remote, hub, command):
+    hub.add("org/many", {f"{number}.bin": TINY_BYTES + bytes([number]) for number in range(12)})
+    remote.models({"many": {"model_ref": "hf:org/many", "engine": "vllm"}})
+    hub.fault(faults.stall(after=0.5), on="*/resolve/*", method="GET")
+    with remote.project.start(command) as run:
+        wait_until(lambda: len(resolved(hub)) == 8)
+        time.sleep(0.5)
+        assert len(resolved(hub)) == 8, "more at a time than there may be"
+        run.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, err = run.communicate(timeout=60)
+    assert time.monotonic() - began < 1.5, err
+    assert run.returncode == 130
+    assert b"Traceback" not in err
+    hub.heal()
+    remote.provision()
+    assert remote.on_the_way() == []
+    assert len(remote.blobs()) == 12

@@ -44,13 +44,17 @@ def reading() -> Iterator[int]:
 
 
 def in_threads(
-    work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], workers: int
+    work: Callable[[Item, Callable[[], None]], Result],
+    items: Sequence[Item],
+    workers: int,
+    wake: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Item, Result]]:
     """Do `work` for every item in at most `workers` threads; yield each item with its result as it is done.
 
     `work` is given the item and a function to call now and then, which raises `Stopped` when the results are no longer
-    wanted: because the work of another item raised, which is raised here, or because the caller asked for no more. No
-    thread outlives this. One worker, or one item, is the caller's own thread.
+    wanted: because the work of another item raised, which is raised here, or because the caller asked for no more. `wake`
+    is called then, and ends what the threads may be waiting for. No thread outlives this. One worker, or one item, is
+    the caller's own thread.
     """
     if min(workers, len(items)) < 2:
         for item in items:
@@ -87,5 +91,7 @@ def in_threads(
             yield found
     finally:
         stop.set()
+        if any(thread.is_alive() for thread in threads):
+            wake()
         for thread in threads:
             thread.join()

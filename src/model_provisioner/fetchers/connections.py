@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from weakref import WeakSet
 
 import urllib3
 from urllib3.exceptions import (
@@ -54,6 +55,17 @@ class Connections:
         """For https:, by the URL of the proxy; "" for none."""
         self._lock = Lock()
         self._context: ssl.SSLContext | None = None
+        self._open: WeakSet[BaseHTTPResponse] = WeakSet()
+
+    def close(self) -> None:
+        """Let go of all connections. Who waits for bytes of one, in another thread, is told that there are none."""
+        with self._lock:
+            left = list(self._open)
+        for response in left:
+            with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
+                response.shutdown()
+        for manager in (self._plain, *self._managers.values()):
+            manager.clear()
 
     def get(self, url: Url, headers: Mapping[str, str], *, method: str = "GET") -> BaseHTTPResponse:
         """Ask for `url` and return the answer, whatever its status, its body unread. Raises `FetchError`.
@@ -63,7 +75,7 @@ class Connections:
         manager = self._plain if url.scheme == "http" else self._manager(self._proxy_for(url))
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
-            return pool.urlopen(
+            response = pool.urlopen(
                 method,
                 url.target,
                 headers=headers,
@@ -76,6 +88,9 @@ class Connections:
             )
         except HTTPError as error:
             raise trouble(url, error) from None
+        with self._lock:
+            self._open.add(response)
+        return response
 
     def _manager(self, proxy: str) -> urllib3.PoolManager:
         with self._lock:

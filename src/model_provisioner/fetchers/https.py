@@ -17,6 +17,7 @@ from model_provisioner.fetchers.url import Url, check_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Self
 
     from urllib3 import BaseHTTPResponse
 
@@ -54,6 +55,16 @@ class Https:
         self._credentials = Credentials(environ)
         self._connections = Connections(environ, connect=connect, stall=stall)
         self._stall = stall
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections, also of those that other threads wait for."""
+        self._connections.close()
 
     @contextmanager
     def open(

@@ -104,7 +104,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             command = self._in_project(in_args)
             return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
 
-        with _interruptible():
+        with interruptible():
             return ended(run, interrupted="interrupted: what was finished is kept, what was not has no handoff")
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -266,8 +266,8 @@ def _opened(path: str) -> TextIO:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run as Ctrl-C does."""
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -25,10 +25,11 @@ class Query(Command):  # type: ignore[misc]  # doit has no types
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
-        from model_provisioner.plugin.commands import options_first
+        from model_provisioner.plugin.commands import interruptible, options_first
 
         run = super().parse_execute
-        return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted="interrupted")
+        with interruptible():
+            return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted="interrupted")
 
 
 class ModelList(Query):

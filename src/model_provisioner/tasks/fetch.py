@@ -8,39 +8,33 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from model_provisioner.artifacts.adopt import adopt, find
 from model_provisioner.artifacts.clock import TICK_NS
-from model_provisioner.artifacts.flight import flight
+from model_provisioner.artifacts.cores import in_threads
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.memo_rows import Row
-from model_provisioner.artifacts.partial import Partial
 from model_provisioner.artifacts.store import Record, StoredFile
 from model_provisioner.artifacts.tree import check_names
-from model_provisioner.errors import DigestMismatchError, FetchError, NotLockedError, ProvisionError
+from model_provisioner.errors import NotLockedError, ProvisionError
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.policy import NetworkPolicy, offline_reason
-from model_provisioner.models.reference import HubRef, ModelRef, ObjectRef
+from model_provisioner.models.reference import HubRef
+from model_provisioner.tasks.arrivals import Arrivals
+from model_provisioner.tasks.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.tasks.resolve import is_whole, record_key, resolve_entry, stored_files
 from model_provisioner.tasks.sources import name_of, source_of
 from model_provisioner.tasks.withdraw import fail, pend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from model_provisioner.artifacts.partial import Received
     from model_provisioner.models.config import Entry
     from model_provisioner.models.remote import RemoteFile
-    from model_provisioner.tasks.workspace import Transfer, Workspace
-
-
-_ACCESS: dict[type[ModelRef], str] = {
-    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
-    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
-}
-"""How to get access where a source says what it has, and does not hand it out."""
+    from model_provisioner.tasks.workspace import Workspace
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
@@ -88,21 +82,6 @@ class _Known:
     size: int | None
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A file that is asked of its source."""
-
-    file: RemoteFile
-    sha256: str | None
-    size: int | None
-    known: _Known | None
-
-    @property
-    def host(self) -> str:
-        """Who is asked for it."""
-        return urlsplit(self.file.url).hostname or ""
-
-
 def known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     """Return the files of an entry as far as the lock, the expected digest or the last fetch name them, by name."""
     if entry.locked is not None:
@@ -125,12 +104,10 @@ class _Fetch:
         self._work, self._entry, self._store = work, entry, work.store
         self._last, self._known = last, known
         self._new: list[Received] = []
-        """What this fetch received and published."""
+        """What this fetch received."""
         self._expected: set[str] = set()
         """The files, by key, for which room was made."""
-        self._shown: Transfer | None = None
-        self._came = 0
-        """The bytes of the files that came so far."""
+        self._arrivals = Arrivals(work.progress, entry.name)
 
     def run(self) -> None:
         """Bring every file, give them their names, and keep what the reference stood for."""
@@ -149,7 +126,7 @@ class _Fetch:
                 revision = listing.revision
         finally:
             work.lease.expect_no_more(self._expected)
-            self._hide()
+            self._arrivals.close()
         tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
         self._note_digests()
         files = tuple(
@@ -170,10 +147,10 @@ class _Fetch:
         for found in find(sha256, size):
             key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
             self._make_room({key: bytes_there})
-            self._show(bytes_there, found.source)
-            taken = adopt(self._store, found, sha256, self._advance)
+            self._arrivals.begin(bytes_there, found.source)
+            taken = adopt(self._store, found, sha256, partial(self._arrivals.add, key))
             self._work.lease.expect_no_more([key])
-            self._hide()
+            self._arrivals.close()
             if taken:
                 self._from(f"taken from {found.source}")
                 return True
@@ -186,56 +163,65 @@ class _Fetch:
 
     def _bring_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Return the SHA-256 of each file in the store, where all are now."""
-        work = self._work
-        asked = [_Asked(file, *self._wanted(file)) for file in files]
-        work.lease.use(each.sha256 for each in asked if each.sha256 is not None)
+        work, entry = self._work, self._entry
+        wanted = [self._wanted(file) for file in files]
+        work.lease.use(each.sha256 for each in wanted if each.sha256 is not None)
         digests = {
             each.file.name: each.sha256
-            for each in asked
+            for each in wanted
             if each.sha256 is not None and self._is_here(each.sha256, each.size)
         }
-        left = [each for each in asked if each.file.name not in digests]
+        left = [each for each in wanted if each.file.name not in digests]
         for each in left:
             self._check(each.host)
-        keys = {self._key_of(each): each.size for each in left}
-        self._make_room({key: size for key, size in keys.items() if size is not None})
-        sizes = [size for size in keys.values() if size is not None]
-        for each in left:
-            self._show(sum(sizes) if len(sizes) == len(keys) else None, each.host)
-            digests[each.file.name] = self._bring(each)
+        sizes = {each.key(entry): each.size for each in left}
+        known = {key: size for key, size in sizes.items() if size is not None}
+        self._make_room(known)
+        if left:
+            self._arrivals.begin(sum(known.values()) if len(known) == len(sizes) else None, left[0].host)
+        for each, sha256 in self._brought(left):
+            digests[each.file.name] = sha256
+            self._from(f"fetched from {each.host}")
         return digests
 
-    def _wanted(self, file: RemoteFile) -> tuple[str | None, int | None, _Known | None]:
-        """Return the SHA-256 and size that a file must have, and what was known of it beforehand."""
-        wanted = self._known.get(file.name)
-        if wanted is not None and file.sha256 not in (None, wanted.sha256):
-            if self._entry.strict:  # the source says beforehand that its bytes are others
-                raise self._mismatch(file, wanted.sha256, str(file.sha256))
-            wanted = None
-        if wanted is None:
-            return file.sha256, file.size, None
-        return wanted.sha256, file.size if wanted.size is None else wanted.size, wanted
+    def _brought(self, left: Sequence[Wanted]) -> Iterator[tuple[Wanted, str]]:
+        """Bring files, several at a time; yield each with its SHA-256 as it is here."""
+        from model_provisioner.fetchers.https import Https
 
-    def _key_of(self, asked: _Asked) -> str:
-        """Return the key of a download: by its digest, so that two references to the same bytes wait for one another."""
-        return asked.sha256 or f"{self._entry.ref.id} {asked.file.name} {asked.file.git_blob}"
+        https = Https(self._check)
+        download = Download(
+            entry=self._entry,
+            store=self._store,
+            https=https,
+            arrivals=self._arrivals,
+            heard=self._heard,
+            came=self._came,
+        )
 
-    def _bring(self, asked: _Asked) -> str:
-        """Return the SHA-256 that the file has in the store, where it is now."""
-        key, sha256 = self._key_of(asked), asked.sha256
-        with flight(self._store, key, self._wait):
-            if sha256 is not None and self._store.has(sha256, asked.size):
-                self._came += asked.size or 0
-                return sha256
-            with Partial.open(self._store, key, git_size=asked.file.size if asked.file.git_blob else None) as partial:
-                received = self._receive(asked, partial, key)
-                self._work.lease.use([received.sha256])
-                self._store.publish(partial, received.sha256)
-                self._work.lease.expect_no_more([key])
+        def bring(wanted: Wanted, check: Callable[[], None]) -> str:
+            received = download.bring(wanted, check)
+            self._work.lease.expect_no_more([wanted.key(self._entry)])
+            return str(wanted.sha256) if received is None else received.sha256
+
+        with https:
+            yield from in_threads(bring, left, AT_ONCE, wake=https.close)
+
+    def _came(self, received: Received) -> None:
+        self._work.lease.use([received.sha256])
         self._new.append(received)
-        self._came += received.size
-        self._from(f"fetched from {asked.host}")
-        return received.sha256
+
+    def _wanted(self, file: RemoteFile) -> Wanted:
+        """Return what a file must be, by what was known of it beforehand and by what its source says."""
+        known = self._known.get(file.name)
+        if known is not None and file.sha256 not in (None, known.sha256):
+            if self._entry.strict:  # the source says beforehand that its bytes are others
+                raise mismatch(self._entry, file, known.sha256, str(file.sha256))
+            known = None
+        if known is None:
+            return Wanted(file=file, sha256=file.sha256, size=file.size, is_held=False)
+        return Wanted(
+            file=file, sha256=known.sha256, size=file.size if known.size is None else known.size, is_held=True
+        )
 
     def _make_room(self, sizes: dict[str, int]) -> None:
         if self._work.config.max_size is not None:
@@ -244,91 +230,17 @@ class _Fetch:
             make_room(self._work, self._entry.name, sizes)
             self._expected.update(sizes)
 
-    def _expect(self, key: str, total: int) -> None:
+    def _heard(self, key: str, total: int) -> None:
         """Take note of the size of a file that its source did not list."""
         if key not in self._expected:
             self._make_room({key: total})
-        if self._shown is not None:
-            self._shown.expect(self._came + total)
-
-    def _show(self, size: int | None, source: str) -> None:
-        if self._shown is None:
-            self._shown = self._work.progress.fetching(self._entry.name, size, source)
-
-    def _hide(self) -> None:
-        if self._shown is not None:
-            self._shown.close()
-        self._shown, self._came = None, 0
-
-    def _advance(self, count: int) -> None:
-        self._came += count
-        self._reach(0)
-
-    def _reach(self, count: int) -> None:
-        if self._shown is not None:
-            self._shown.reach(self._came + count)
-
-    def _wait(self, arrived: int) -> None:
-        if self._shown is not None:
-            self._shown.follow(self._came + arrived)
+        self._arrivals.expect(key, total)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""
         told = self._work.origins.get(self._entry.name, "")
         if origin not in told.split(", "):
             self._work.origins[self._entry.name] = f"{told}, {origin}" if told else origin
-
-    def _receive(self, asked: _Asked, partial: Partial, key: str) -> Received:
-        from model_provisioner.fetchers.https import Https
-        from model_provisioner.fetchers.https import fetch as receive
-
-        file, wanted = asked.file, asked.known
-        self._check_room(file, partial)
-        self._reach(partial.size)
-        sized = asked.size is not None  # else what it answers is the first that is heard of it
-        told = _Told(partial, self._reach, lambda total: None if sized else self._expect(key, total))
-        try:
-            receive(Https(self._check), file, told)
-        except FetchError as error:
-            if error.status in {401, 403}:
-                error.fix = _ACCESS.get(type(self._entry.ref), error.fix)
-            raise
-        received = partial.finish()
-        listed = (
-            (file.size, received.size, "bytes"),
-            (file.sha256, received.sha256, "SHA-256"),
-            (file.git_blob, received.git_blob, "git blob"),
-        )
-        for said, found, what in listed:
-            if said not in (None, found):
-                partial.discard()
-                raise FetchError(
-                    "the bytes that came are not those that the source lists",
-                    where=f"{self._entry.ref.id} ({file.name})",
-                    expected=f"{said} ({what})",
-                    found=str(found),
-                    fix="run again: nothing of them was kept; if they are wrong again, tell who runs the server",
-                )
-        if wanted is not None and wanted.sha256 != received.sha256 and self._entry.strict:
-            partial.discard()
-            raise self._mismatch(file, wanted.sha256, received.sha256)
-        return received
-
-    def _mismatch(self, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
-        path = self._entry.ref.id if is_single(self._entry) else f"{self._entry.ref.id} ({file.name})"
-        return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}")
-
-    def _check_room(self, file: RemoteFile, partial: Partial) -> None:
-        disk = os.statvfs(self._store.root)
-        free, need = disk.f_bavail * disk.f_frsize, (file.size or 0) - partial.size
-        if need > free:
-            raise FetchError(
-                f"{self._entry.name} does not fit on the disk",
-                where=self._store.root,
-                expected=f"{need:,} bytes for {file.name}",
-                found=f"{free:,} bytes",
-                fix="free some space there, or point cache_dir to another disk",
-            )
 
     def _note_digests(self) -> None:
         """Let the memo know what was hashed while it came, so that it is not read again.
@@ -347,33 +259,6 @@ class _Fetch:
         }
         self._work.memo.keep(rows)
         self._work.received.update(row.identity for row in rows.values())
-
-
-class _Told:
-    """A partial file that also tells how it grows."""
-
-    def __init__(self, partial: Partial, reach: Callable[[int], None], expect: Callable[[int], None]) -> None:
-        self._partial, self._reach, self.expect = partial, reach, expect
-
-    @property
-    def size(self) -> int:
-        return self._partial.size
-
-    @property
-    def validator(self) -> str | None:
-        return self._partial.validator
-
-    def begin(self, validator: str | None) -> None:
-        self._partial.begin(validator)
-
-    def write(self, chunk: bytes) -> None:
-        self._partial.write(chunk)
-        self._reach(self.size)
-
-
-def is_single(entry: Entry) -> bool:
-    """Tell whether an entry is of one file."""
-    return not is_whole(entry.ref)
 
 
 def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
