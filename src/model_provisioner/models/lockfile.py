@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.models.config import ROLES
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, UrlRef
 
@@ -52,6 +53,10 @@ class Locked:
     """Sorted by the bytes of their names."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    role: str = "model"
+    """Of a companion, what it is loaded as."""
+    companions: tuple[Locked, ...] = ()
+    """What its companions stood for, each of another role or reference."""
 
     @property
     def expected(self) -> Expected:
@@ -61,9 +66,14 @@ class Locked:
         return SetDigest(tuple((file.name, Digest("sha256", file.sha256)) for file in self.files))
 
     def is_of(self, entry: Entry, root: str) -> bool:
-        """Tell whether the entry still asks for what was locked."""
-        asked = locked_ref(entry.ref, root), entry.include, entry.exclude
-        return asked == (self.ref, self.include, self.exclude)
+        """Tell whether the entry, or part of one, still asks for what was locked; its companions are no matter."""
+        asked = locked_ref(entry.ref, root), entry.role, entry.include, entry.exclude
+        return asked == (self.ref, self.role, self.include, self.exclude)
+
+    def of_part(self, part: Entry, root: str) -> Locked | None:
+        """Return what one of an entry's parts, the model or a companion, stood for; None where that was not locked."""
+        candidates = (self,) if part.role == "model" else self.companions
+        return next((each for each in candidates if each.is_of(part, root)), None)
 
 
 def locked_ref(ref: ModelRef, root: str) -> str:
@@ -82,14 +92,23 @@ def render_lock(models: Mapping[str, Locked]) -> bytes:
 
 
 def _render_entry(name: str, model: Locked) -> str:
-    head: dict[str, Any] = {"ref": model.ref, "kind": model.kind} | (
-        {"revision": model.revision} if model.revision else {}
-    )
-    head |= {key: list(value) for key, value in (("include", model.include), ("exclude", model.exclude)) if value}
-    lines = [f"      {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-    files = [json.dumps({"path": file.name, "size": file.size, "sha256": file.sha256}) for file in model.files]
-    lines += ['      "files": [', ",\n".join(f"        {file}" for file in files), "      ]"]
+    lines = _render_part(model, "      ")
+    if model.companions:
+        companions = [
+            "        {\n" + "\n".join(_render_part(each, " " * 10)) + "\n        }" for each in model.companions
+        ]
+        lines[-1] += ","
+        lines += ['      "companions": [', ",\n".join(companions), "      ]"]
     return f"    {json.dumps(name)}: {{\n" + "\n".join(lines) + "\n    }"
+
+
+def _render_part(model: Locked, indent: str) -> list[str]:
+    head: dict[str, Any] = {} if model.role == "model" else {"role": model.role}
+    head |= {"ref": model.ref, "kind": model.kind} | ({"revision": model.revision} if model.revision else {})
+    head |= {key: list(value) for key, value in (("include", model.include), ("exclude", model.exclude)) if value}
+    lines = [f"{indent}{json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+    files = [json.dumps({"path": file.name, "size": file.size, "sha256": file.sha256}) for file in model.files]
+    return [*lines, f'{indent}"files": [', ",\n".join(f"{indent}  {file}" for file in files), f"{indent}]"]
 
 
 def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
@@ -99,7 +118,7 @@ def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
     found = {}
     for name, entry in document["models"].items():
         try:
-            found[name] = _parse_entry(entry)
+            found[name] = _parse_model(entry)
         except (KeyError, TypeError, ValueError) as error:
             faults.append(
                 InputError(
@@ -136,6 +155,14 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
         raise ConfigError(path, [fault])
     models: dict[str, Any] = document
     return models
+
+
+def _parse_model(entry: Any) -> Locked:
+    companions = entry.get("companions", ())
+    if any(each["role"] not in ROLES for each in companions):
+        raise ValueError(f"a companion whose role is none of {', '.join(ROLES)}")
+    theirs = tuple(replace(_parse_entry(each), role=each["role"]) for each in companions)
+    return replace(_parse_entry(entry), companions=theirs)
 
 
 def _parse_entry(entry: Any) -> Locked:

@@ -36,26 +36,36 @@ if TYPE_CHECKING:
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
-    """Tell whether the files of a remote entry are here; no byte of them is read."""
-    try:
-        resolve_entry(entry, work.store)
-    except ProvisionError:
-        return False
-    return True
+    """Tell whether what an entry has of remote files is here; no byte of them is read."""
+    return not _missing(work, entry)
+
+
+def _missing(work: Workspace, entry: Entry) -> list[Entry]:
+    """Return the remote parts of an entry that are not here."""
+    missing = []
+    for part in entry.parts:
+        if not part.ref.is_local:
+            try:
+                resolve_entry(part, work.store)
+            except ProvisionError:
+                missing.append(part)
+    return missing
 
 
 def fetch(work: Workspace, entry: Entry) -> None:
-    """Bring the model of a remote entry here, unless it is; its handoff is withdrawn first.
+    """Bring the model of a remote entry and its remote companions here, unless they are; its handoff is withdrawn first.
 
     Raises `NotAllowedError` where the policy says no, `NotLockedError`, `FetchError`, `DigestMismatchError` and
     `StorageError`; then the entry has failed.
     """
-    if is_present(work, entry):
+    missing = _missing(work, entry)
+    if not missing:
         return
     try:
         for error in pend(work, [entry]).values():
             raise error
-        _Fetch(work, entry).run()
+        for part in missing:
+            _Fetch(work, part).run()
     except ProvisionError as error:
         fail(work, entry, error)
         raise
@@ -201,7 +211,7 @@ class _Fetch:
 
     def _mismatch(self, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
         path = self._entry.ref.id if is_single(self._entry) else f"{self._entry.ref.id} ({file.name})"
-        return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}")
+        return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=self._entry.label)
 
     def _check_room(self, file: RemoteFile, partial: Partial) -> None:
         disk = os.statvfs(self._store.root)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import write_atomically
 from model_provisioner.errors import ProvisionError
+from model_provisioner.models.config import label_of
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.tasks.fetch import fetch, is_present
 from model_provisioner.tasks.held import lock_path
 from model_provisioner.tasks.resolve import record_key, resolve_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
@@ -25,11 +26,17 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
     The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
     """
     return {
-        name: entry.locked
-        if entry.locked is not None and name not in upgrade
-        else _locked_now(work, entry, name in upgrade)
+        name: _lock_parts(
+            part.locked if part.locked is not None and name not in upgrade else _locked_now(work, part, name in upgrade)
+            for part in entry.parts
+        )
         for name, entry in work.config.entries.items()
     }
+
+
+def _lock_parts(parts: Iterable[Locked]) -> Locked:
+    model, *companions = parts
+    return replace(model, companions=tuple(companions))
 
 
 def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
@@ -47,7 +54,8 @@ def drift(work: Workspace) -> list[str]:
     if work.lock.data is None:
         return ["there is no lock file: `doit model-lock` writes it"]
     found = []
-    names = parse_lock(work.lock.data, path).keys()
+    locked = parse_lock(work.lock.data, path)
+    names = locked.keys()
     for name in sorted(names | work.config.entries.keys()):
         entry = work.config.entries.get(name)
         if entry is None:
@@ -57,7 +65,17 @@ def drift(work: Workspace) -> list[str]:
         elif entry.locked is None:
             found.append(f"{name} is locked by another reference than models.yaml has")
         else:
-            found += _differences(work, entry, entry.locked)
+            for part in entry.parts:
+                if part.locked is None:
+                    found.append(f"{name}: {part.label} is not in the lock file")
+                else:
+                    found += _differences(work, part, part.locked)
+            asked = {(part.role, locked_ref(part.ref, work.config.root)) for part in entry.parts}
+            found += [
+                f"{name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
+                for each in locked[name].companions
+                if (each.role, each.ref) not in asked
+            ]
     return found
 
 
@@ -88,21 +106,23 @@ def _read(work: Workspace, entry: Entry) -> Locked:
         ),
         include=entry.include,
         exclude=entry.exclude,
+        role=entry.role,
     )
 
 
 def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
+    title = f"{entry.name}: {entry.label}" if entry.label else entry.name
     if not entry.ref.is_local and not is_present(work, entry):
         return []  # it will be fetched as it is locked, or not at all
     try:
         now = _read(work, entry)
     except ProvisionError as error:
-        return [f"{entry.name} can't be compared: {error.what}"]
+        return [f"{title} can't be compared: {error.what}"]
     here, there = ({file.name: file for file in model.files} for model in (now, locked))
-    found = [f"{entry.name}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
-    found += [f"{entry.name}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
+    found = [f"{title}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
+    found += [f"{title}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
     found += [
-        f"{entry.name}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
+        f"{title}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
         for name in sorted(here.keys() & there.keys())
         if here[name] != there[name]
     ]
