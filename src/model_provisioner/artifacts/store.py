@@ -116,6 +116,16 @@ class Store:
             )
         return os.path.join(self.blobs, "sha256", sha256[:2], sha256)
 
+    def blob_behind(self, path: str) -> str | None:
+        """Return the SHA-256 under which the file lies here that a name of a tree leads to; None for any other path."""
+        try:
+            target = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return None
+        folder, sha256 = os.path.split(os.path.normpath(target))
+        here = os.path.join(self.blobs, "sha256", sha256[:2])
+        return sha256 if folder == here and _SHA256.fullmatch(sha256) else None
+
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Tell whether a file with this SHA-256, and of this size in bytes, was published here; its bytes are not read."""
         try:

@@ -18,10 +18,11 @@ from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.memo_rows import Row
 from model_provisioner.artifacts.partial import Partial
 from model_provisioner.artifacts.store import Record, StoredFile
+from model_provisioner.artifacts.tree import check_names
 from model_provisioner.errors import DigestMismatchError, FetchError, NotLockedError, ProvisionError
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.policy import NetworkPolicy, offline_reason
-from model_provisioner.models.reference import HubRef
+from model_provisioner.models.reference import HubRef, ModelRef, ObjectRef
 from model_provisioner.tasks.resolve import is_whole, record_key, resolve_entry
 from model_provisioner.tasks.sources import name_of, source_of
 from model_provisioner.tasks.withdraw import fail, pend
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from model_provisioner.models.config import Entry
     from model_provisioner.models.remote import RemoteFile
     from model_provisioner.tasks.workspace import Workspace
+
+
+_ACCESS: dict[type[ModelRef], str] = {
+    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
+    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
+}
+"""How to get access where a source says what it has, and does not hand it out."""
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
@@ -112,6 +120,7 @@ class _Fetch:
         if not digests or digests.keys() != self._known.keys():
             source = source_of(entry, self._check)
             listing = source.at(revision, sorted(self._known)) if self._is_pinned(revision) else source.listing()
+            check_names((file.name for file in listing.files), entry.ref.id)  # before the long work
             digests = {file.name: self._bring(file) for file in listing.files}
             revision = listing.revision
         tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
@@ -183,10 +192,8 @@ class _Fetch:
         try:
             receive(Https(self._check), file, _Told(partial, self._work.progress.advance))
         except FetchError as error:
-            if isinstance(self._entry.ref, HubRef) and error.status in {401, 403}:
-                error.fix = (
-                    "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
-                )
+            if error.status in {401, 403}:
+                error.fix = _ACCESS.get(type(self._entry.ref), error.fix)
             raise
         received = partial.finish()
         listed = (

@@ -9,6 +9,7 @@ from model_provisioner.artifacts.atomic import write_atomically
 from model_provisioner.errors import ProvisionError
 from model_provisioner.models.config import label_of
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
+from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.fetch import fetch, is_present
 from model_provisioner.tasks.held import lock_path
 from model_provisioner.tasks.resolve import record_key, resolve_entry
@@ -16,6 +17,8 @@ from model_provisioner.tasks.resolve import record_key, resolve_entry
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from model_provisioner.artifacts.fileset import FileSet
+    from model_provisioner.artifacts.memo import FileDigest
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
@@ -85,17 +88,23 @@ def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
         if anew:
             work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
         fetch(work, free)
-    return _read(work, free)
+    files, digests = _read(work, free)
+    put_away_damaged(work.store, digests)
+    return _as_locked(work, entry, files, digests)
 
 
-def _read(work: Workspace, entry: Entry) -> Locked:
-    """Return what the files of an entry are. Raises what keeps them from being read."""
+def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
+    """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
     files = resolve_entry(entry, work.store)
     digests = []
     for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
+    return files, digests
+
+
+def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[FileDigest]) -> Locked:
     return Locked(
         ref=locked_ref(entry.ref, work.config.root),
         kind=files.kind,
@@ -115,7 +124,7 @@ def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
     if not entry.ref.is_local and not is_present(work, entry):
         return []  # it will be fetched as it is locked, or not at all
     try:
-        now = _read(work, entry)
+        now = _as_locked(work, entry, *_read(work, entry))
     except ProvisionError as error:
         return [f"{title} can't be compared: {error.what}"]
     here, there = ({file.name: file for file in model.files} for model in (now, locked))
