@@ -12,7 +12,7 @@ from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
-from model_provisioner.errors import DigestRequiredError, ProvisionError, failing
+from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, failing
 from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.examine import Asked, Verification, examine, expected_beside
 from model_provisioner.tasks.fetch import not_locked
@@ -70,7 +70,11 @@ def _check_store(work: Workspace, entry: Entry, found: Verification | ProvisionE
     if isinstance(found, Verification) and not entry.is_local:
         for part in found.parts:
             if entry.strict or part.expected is None:
-                put_away_damaged(work.store, part.digests)
+                try:
+                    put_away_damaged(work.store, part.digests)
+                except DamagedError as error:
+                    error.companion = part.label
+                    raise
 
 
 def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
