@@ -286,8 +286,9 @@ def is_single(entry: Entry) -> bool:
 def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
     """Return the error for an entry, or a part of one, that the lock does not name, in a run that takes no other."""
     part = next(part for part in entry.parts if part.locked is None)
+    what = f"{part.label} of {part.name}" if part.label else part.name
     return NotLockedError(
-        f"{f'{part.label} of ' if part.label else ''}{entry.name} is not in the lock file as models.yaml has it, and this run takes no other model",
+        f"{what} is not in the lock file as models.yaml has it, and this run takes no other model",
         where=f"{work.config.path}:{entry.line}",
         expected="an entry in models.lock of the same reference",
         found="none, or one of another reference",

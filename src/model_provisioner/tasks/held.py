@@ -56,6 +56,12 @@ def held(config: Config, lock: bytes | None) -> Config:
     return replace(config, entries=entries)
 
 
+def as_written(config: Config, name: str) -> Entry:
+    """Return an entry as the configuration has it, without what the lock file says."""
+    entries = config.entries
+    return entries.written(name) if isinstance(entries, _Held) else entries[name]
+
+
 class _Held(Mapping[str, "Entry"]):
     """The entries by name; each of them is made when it is asked for."""
 
@@ -69,6 +75,10 @@ class _Held(Mapping[str, "Entry"]):
             locked = self._locked.get(name)
             self._made[name] = entry if locked is None else _hold(entry, locked, self._root)
         return self._made[name]
+
+    def written(self, name: str) -> Entry:
+        """Return the entry that the lock does not hold."""
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

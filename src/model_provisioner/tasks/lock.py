@@ -11,7 +11,7 @@ from model_provisioner.models.config import label_of
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.fetch import fetch, is_present
-from model_provisioner.tasks.held import lock_path
+from model_provisioner.tasks.held import as_written, lock_path
 from model_provisioner.tasks.resolve import record_key, resolve_entry
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
     """
     return {
         name: _lock_parts(
-            part.locked if part.locked is not None and name not in upgrade else _locked_now(work, part, name in upgrade)
-            for part in entry.parts
+            part.locked
+            if part.locked is not None and name not in upgrade
+            else _locked_now(work, written, name in upgrade)
+            for part, written in zip(entry.parts, as_written(work.config, name).parts, strict=True)
         )
         for name, entry in work.config.entries.items()
     }
@@ -83,12 +85,12 @@ def drift(work: Workspace) -> list[str]:
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
-    free = replace(entry, locked=None)
+    """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
     if not entry.ref.is_local:
         if anew:
             work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
-        fetch(work, free)
-    files, digests = _read(work, free)
+        fetch(work, entry)
+    files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     return _as_locked(work, entry, files, digests)
 
