@@ -49,22 +49,22 @@ def companion_forms(
     """
     found = []
     for role in ROLES:
-        value = fields.get(role)
-        many = role == "lora" and isinstance(value, list)
-        for place, each in (
-            [((*base, role, n), each) for n, each in enumerate(value or ())] if many else [((*base, role), value)]
+        value, place = fields.get(role), (*base, role)
+        if value is None:
+            continue
+        several = isinstance(value, list) and role == "lora"
+        for at, each in (
+            [((*place, number), each) for number, each in enumerate(value)] if several else [(place, value)]
         ):
-            if each is None and not many:
-                continue
             if isinstance(each, str):
-                found.append(Form(role=role, place=place, ref=each))
+                found.append(Form(role=role, place=at, ref=each))
             elif isinstance(each, dict):
-                found += _from_mapping(role, place, each, fault, digest)
+                found += _from_mapping(role, at, each, fault, digest)
             else:
                 fix = (
                     "name one file: a model has one projector" if isinstance(each, list) else "write a text, in quotes"
                 )
-                fault(place, f"{role} has the wrong type", expected=_FORMS[role], found=short(each), fix=fix)
+                fault(at, f"{role} has the wrong type", expected=_FORMS[role], found=short(each), fix=fix)
     return found
 
 
@@ -75,7 +75,7 @@ def _from_mapping(
     fault: Fault,
     digest: Callable[[Path, dict[str, Any]], Expected | None],
 ) -> list[Form]:
-    for name in value.keys() - set(FIELDS):
+    for name in [name for name in value if name not in FIELDS]:
         near = difflib.get_close_matches(name, FIELDS, n=1)
         fault(
             (*place, name),

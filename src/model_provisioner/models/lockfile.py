@@ -158,11 +158,12 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
 
 
 def _parse_model(entry: Any) -> Locked:
+    alone = _parse_entry(entry)
     companions = entry.get("companions", ())
     if any(each["role"] not in ROLES for each in companions):
         raise ValueError(f"a companion whose role is none of {', '.join(ROLES)}")
     theirs = tuple(replace(_parse_entry(each), role=each["role"]) for each in companions)
-    return replace(_parse_entry(entry), companions=theirs)
+    return replace(alone, companions=theirs)
 
 
 def _parse_entry(entry: Any) -> Locked:
