@@ -48,6 +48,20 @@ def test_the_hugging_face_cache(tmp_path, environ, hub):
     assert found(tmp_path, **environ) == [Found(path, "the Hugging Face cache")]
 
 
+def test_a_blob_that_repositories_share(store, tmp_path):
+    """Of what came by Xet the blob is a link to one place for all repositories, named by another hash."""
+    hub = tmp_path / ".cache/huggingface/hub"
+    shared = write(hub / "blobs" / "ab" / "ab12")
+    blob = hub / "models--org--repo" / "blobs" / SHA
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to("../../blobs/ab/ab12")
+    (candidate,) = found(tmp_path)
+    assert candidate == Found(str(blob), "the Hugging Face cache")
+    assert adopt(store, candidate, SHA)
+    assert store.has(SHA, len(DATA))
+    assert not os.path.samefile(store.blob_path(SHA), shared)
+
+
 @pytest.mark.parametrize(("environ", "models"), [({}, ".ollama/models"), ({"OLLAMA_MODELS": "HOME/o"}, "o")])
 def test_ollama(tmp_path, environ, models):
     path = write(tmp_path / models / "blobs" / f"sha256-{SHA}")

@@ -390,3 +390,15 @@ def test_an_error_is_the_same_each_time(tmp_path):
     make(tmp_path, *(f"{letter}\\" for letter in "qwertyuiop"))
     with pytest.raises(UnsoundModelError, match=re.escape("e\\")):
         discover(str(tmp_path))
+
+
+def test_a_blob_of_a_snapshot_may_be_one_that_repositories_share(tmp_path):
+    shared = tmp_path / "hub/blobs/ab/abcd"
+    blob = tmp_path / "hub/models--org--repo/blobs/abcd"
+    name = tmp_path / "hub/models--org--repo/snapshots" / ("c" * 40) / "config.json"
+    for path in (shared, blob, name):
+        path.parent.mkdir(parents=True)
+    shared.write_bytes(b"{}")
+    blob.symlink_to("../../blobs/ab/abcd")
+    name.symlink_to("../../blobs/abcd")
+    assert [member.name for member in discover(str(name.parent)).members] == ["config.json"]

@@ -39,6 +39,7 @@ ENTRIES = st.builds(
     companions=st.lists(
         st.builds(Companion, role=st.sampled_from(ROLES), ref=REFS, expected=st.none() | DIGESTS | SETS), max_size=3
     ).map(tuple),
+    keep=st.booleans(),
 )
 
 
@@ -46,6 +47,7 @@ def configuration(entries, **fields):
     given = {"path": "/p/m.yaml", "root": "/p", "cache_dir": "/c", "runtime_dir": "/p/r", "allow": (), "answers": ()}
     by_name = {entry.name: entry for entry in entries}
     handoffs = tuple(entry.handoff for entry in by_name.values())
+    fields["remote"] = tuple(entry.name for entry in by_name.values() if not entry.ref.is_local)
     return Config(**{**given, "recheck": "xxh3", "entries": by_name, "handoffs": handoffs, **fields})
 
 
@@ -59,6 +61,7 @@ CONFIGS = st.builds(
     allow=st.lists(NAMES, max_size=2).map(tuple),
     recheck=st.sampled_from(["xxh3", "sha256"]),
     answers=st.lists(st.tuples(PATHS, PATHS), max_size=3).map(tuple),
+    max_size=st.none() | st.integers(0, 2**60),
 )
 
 

@@ -380,6 +380,17 @@ def test_a_remote_companion_of_a_local_model(fetched, hub):
     assert hub.requests == []
 
 
+def test_what_a_handoff_or_the_lock_names_is_not_evicted(fetched, lora):
+    fetched.provision()
+    whole = {TINY_SHA, PROJECTOR_SHA, sha(lora)}
+    fetched.doit("model-prune", "--older-than", "0d")
+    assert fetched.blobs() == whole
+    fetched.doit("model-lock")
+    (fetched.root / ".runtime/engines/tiny.json").unlink()
+    fetched.doit("model-prune", "--older-than", "0d")
+    assert fetched.blobs() == whole
+
+
 def test_a_host_that_is_not_allowed_is_told_for_a_companion(fetched):
     fetched.models({"tiny": REMOTE}, allow=[])
     assert "FAIL  tiny  " in fetched.provision(code=1).out

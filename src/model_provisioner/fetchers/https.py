@@ -169,6 +169,10 @@ class Sink(Protocol):
         """What `begin` was given for them; None: nothing tells whose they are, and they are not gone on from."""
         ...
 
+    def expect(self, total: int) -> object:
+        """Hear that the whole file has `total` bytes. What it raises ends the fetch."""
+        ...
+
     def begin(self, validator: str | None) -> None:
         """Get ready for bytes of `validator`: forget what is here, unless it is of the same one, which None never is."""
         ...
@@ -223,6 +227,8 @@ def _try(https: Https, file: RemoteFile, sink: Sink, limit: int | None) -> None:
                 expected="a Content-Length, or a digest",
                 fix="give its expected_digest, or download the model and point model_ref at the file",
             )
+        if answer.total is not None:
+            sink.expect(answer.total)
         if answer.offset == 0:
             sink.begin(answer.validator)
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.

@@ -6,6 +6,7 @@ sends none of our requests; those by which some profiles get their credentials a
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from functools import partial
@@ -38,8 +39,8 @@ class Account:
     region: str
     path_style: bool | None
     """Whether the bucket goes into the path, true, or into the name of the host; None where nothing is said."""
-    silent_role: str
-    """The host of the role of this machine, where it was not asked for credentials because it may not be; else empty."""
+    role_hint: str
+    """The end of a sentence: how the role of this machine is asked for, where it may not be and was not; else empty."""
 
     def __init__(self, check: Callable[[str], None]) -> None:
         try:
@@ -49,14 +50,20 @@ class Account:
                 "s3: references need the package botocore, which is not installed",
                 fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
-        self.silent_role = ""
-        self._check, self._lock, self._ready = check, Lock(), False
+        self.role_hint = ""
+        self._check, self._lock = check, Lock()
+        self._found: tuple[Any] | None = None
+        """The credentials, None in it for nobody in particular; None itself before they were looked for."""
+        logger = logging.getLogger("botocore")
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)  # below that it tells signatures, and credentials that it was given
         with _worded():
             self._session = botocore.session.Session()
             self._session.register("before-send", self._admit)
             self._scoped: Mapping[str, Any] = self._session.get_scoped_config()
             region = os.environ.get("AWS_REGION") or self._session.get_config_variable("region") or "us-east-1"
             self.region = str(region)
+            self._session.set_config_variable("region", self.region)  # for those who give credentials
             self.endpoint = _endpoint(self._configured())
             style = dict(self._session.get_config_variable("s3") or {}).get("addressing_style")
         self.path_style = {"path": True, "virtual": False}.get(str(style))
@@ -100,16 +107,24 @@ class Account:
         given = [name for name in _BOTH if os.environ.get(name)]
         if len(given) == 1:
             raise _half(given[0])
-        with self._lock, _worded():
-            if not self._ready:
-                for provider in self._session.get_component("credential_provider").providers:
-                    if provider.METHOD == "container-role":
-                        provider.load = partial(self._of_container, provider.load)
-                    elif provider.METHOD == "iam-role":
-                        provider.load = partial(self._of_machine, provider.load)
-                self._ready = True
-            found = self._session.get_credentials()
-            return None if found is None else found.get_frozen_credentials()
+        try:
+            with self._lock, _worded():
+                if self._found is None:
+                    self._hold()
+                    self._found = (self._session.get_credentials(),)
+                (found,) = self._found
+                return None if found is None else found.get_frozen_credentials()  # new ones, where they ran out
+        except FetchError as error:
+            error.fix += self.role_hint
+            raise
+
+    def _hold(self) -> None:
+        """Put the policy before those ways to credentials that send requests of which `_admit` is not told."""
+        for provider in self._session.get_component("credential_provider").providers:
+            if provider.METHOD == "container-role":
+                provider.load = partial(self._of_container, provider.load)
+            elif provider.METHOD == "iam-role":
+                provider.load = partial(self._of_machine, provider.load)
 
     def _of_container(self, load: Callable[[], Any]) -> Any:
         if any(name in os.environ for name in _CONTAINER):
@@ -125,7 +140,7 @@ class Account:
         try:
             self._check(host)
         except NotAllowedError:
-            self.silent_role = host
+            self.role_hint = f"; the role of this machine is asked for where network.allow has {host}"
             return None
         return load()
 
@@ -204,6 +219,12 @@ def _worded() -> Iterator[None]:
             where=str(error.kwargs.get("path", "")),
             expected="sections and lines of NAME = VALUE",
             fix=f"mend it; {_SAME}",
+        ) from None
+    except EOFError:
+        raise FetchError(
+            "the AWS profile wants a code to be typed, and there is no terminal",
+            expected="a profile without mfa_serial, or credentials that were got before",
+            fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
         ) from None
     except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
         raise FetchError(

@@ -17,13 +17,11 @@ _UNKNOWN_US = {
 CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
-def refusal(status: int, code: str, *, where: str, anonymous: bool, silent_role: str) -> FetchError:
+def refusal(status: int, code: str, *, where: str, anonymous: bool, hint: str) -> FetchError:
     """Return the error for an answer that is none: its HTTP status, and the storage's own word for it, if it had one.
 
-    `anonymous` is whether nobody in particular asked, `silent_role` the host of the role of this machine where it was not
-    asked for credentials.
+    `anonymous` is whether nobody in particular asked, `hint` where else credentials could be had, as the end of a sentence.
     """
-    role = f"; the role of this machine is asked for where network.allow has {silent_role}" if silent_role else ""
     if code == "NoSuchBucket":
         what = "the storage has no such bucket"
         fix = "check the spelling; the buckets of a storage of your own are found where AWS_ENDPOINT_URL names it"
@@ -41,10 +39,13 @@ def refusal(status: int, code: str, *, where: str, anonymous: bool, silent_role:
         what = "the storage does not take our credentials"
         fix = f"correct them or get new ones: {CREDENTIALS}, or log in again (`aws sso login`)"
     elif status in {401, 403} and anonymous:
-        what, fix = "the storage does not show this to everybody, and no AWS credentials were found", CREDENTIALS + role
+        what, fix = "the storage does not show this to everybody, and no AWS credentials were found", CREDENTIALS + hint
     elif status == 403:
         what = "our credentials may not read this"
-        fix = "ask for s3:GetObject on it, and for s3:ListBucket on the bucket; without that one, a missing key looks the same"
+        fix = (
+            "ask for s3:GetObject on it (s3:GetObjectVersion where it was replaced), and for s3:ListBucket on the bucket; "
+            "without the latter, a missing key looks the same"
+        )
     elif status >= 500 or status == 429:
         what, fix = "the storage can't answer now", "try again later"
     else:

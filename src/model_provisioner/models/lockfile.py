@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError
@@ -17,7 +17,7 @@ from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, UrlRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from model_provisioner.models.config import Entry
     from model_provisioner.models.digest import Expected
@@ -112,31 +112,29 @@ def _render_part(model: Locked, indent: str) -> list[str]:
 
 
 def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
-    """Read a lock file; raise `ConfigError` with every fault. `path` is for its messages."""
+    """Read a lock file; raise `ConfigError` with every fault and its line. `path` is for its messages."""
     document = _document(data, path)
-    faults: list[InputError] = []
-    found = {}
-    for name, entry in document["models"].items():
-        try:
-            found[name] = _parse_model(entry)
-        except (KeyError, TypeError, ValueError) as error:
-            faults.append(
-                InputError(
-                    f"the entry {name!r} of the lock file is not as this program writes it",
-                    where=path,
-                    expected="ref, kind, revision and files, each file with path, size and sha256",
-                    found=f"no {error}" if isinstance(error, KeyError) else str(error),
-                    fix=_AGAIN,
-                )
-            )
-    if faults:
-        raise ConfigError(path, faults)
+    if any(True for _ in _entry_faults(document["models"])):
+        raise ConfigError(path, _worded(data, path, document["models"]))
+    return {name: _locked(entry) for name, entry in document["models"].items()}
+
+
+class _TwiceError(ValueError):
+    """A name that stands twice in one object, of which JSON would take the last."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
     return found
 
 
 def _document(data: bytes, path: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = json.loads(data, object_pairs_hook=_once)
+    except _TwiceError:
+        raise ConfigError(path, _worded(data, path, {})) from None
     except (ValueError, RecursionError) as error:
         conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
@@ -144,12 +142,12 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
         fault = InputError(what, where=f"{path}{line}", found=str(error), fix=_AGAIN)
         raise ConfigError(path, [fault]) from None
     version = document.get("version") if isinstance(document, dict) else None
-    if version != VERSION or not isinstance(document.get("models"), dict):
+    if type(version) is not int or version != VERSION or not isinstance(document.get("models"), dict):
         fault = InputError(
             "the lock file is of another version",
             where=path,
-            expected=f"version {VERSION}",
-            found="no version" if version is None else f"version {version}",
+            expected=f"version {VERSION}, and models",
+            found="no version" if version is None else f"version {version!r:.40}",
             fix=f"use the version of model-provisioner that wrote it, or {_AGAIN}",
         )
         raise ConfigError(path, [fault])
@@ -157,31 +155,107 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
     return models
 
 
-def _parse_model(entry: Any) -> Locked:
-    alone = _parse_entry(entry)
-    companions = entry.get("companions", ())
-    if any(each["role"] not in ROLES for each in companions):
-        raise ValueError(f"a companion whose role is none of {', '.join(ROLES)}")
-    theirs = tuple(replace(_parse_entry(each), role=each["role"]) for each in companions)
-    return replace(alone, companions=theirs)
+def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputError]:
+    """Return all faults of the entries, with the lines that they stand in: only for them is the file read once more."""
+    from model_provisioner.models.document import read_document
+    from model_provisioner.models.expected import short
+
+    def word(place: tuple[str | int, ...], where: str, expected: str, found: object) -> InputError:
+        return InputError(
+            f"the entry {place[0]!r} of the lock file is not as this program writes it",
+            where=where,
+            expected=expected,
+            found="nothing" if found is _NOTHING else short(found),
+            fix=_AGAIN,
+        )
+
+    try:
+        document = read_document(data, path)
+    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines can't be told
+        return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
+            error.faults
+        )
+    there = document.data if isinstance(document.data, dict) else {}
+    entries: Any = models or there.get("models")
+    named = [
+        word(place, document.where(("models", *place)), wanted, found)
+        for place, wanted, found in _entry_faults(entries if isinstance(entries, dict) else {})
+    ]
+    return [*document.faults, *named]
 
 
-def _parse_entry(entry: Any) -> Locked:
-    files = tuple(_parse_file(file) for file in entry["files"])
-    if not files or len({file.name for file in files}) != len(files):
-        raise ValueError("no files, or one of them twice")
-    if entry["kind"] not in KINDS or (entry["kind"] == "file" and len(files) != 1):
-        raise ValueError(f"kind {entry['kind']!r} of {len(files)} files")
-    ref, revision = entry["ref"], entry.get("revision")
-    if not isinstance(ref, str) or not isinstance(revision, str | None):
-        raise TypeError("ref and revision are no texts")
-    files = tuple(sorted(files, key=lambda file: os.fsencode(file.name)))
-    include, exclude = tuple(entry.get("include", ())), tuple(entry.get("exclude", ()))
-    return Locked(ref=ref, kind=entry["kind"], revision=revision, files=files, include=include, exclude=exclude)
+_NOTHING = object()
 
 
-def _parse_file(file: Any) -> LockedFile:
-    name, size, sha256 = file["path"], file["size"], file["sha256"]
-    if not isinstance(name, str) or type(size) is not int or size < 0 or not _HEX.fullmatch(sha256):
-        raise ValueError(f"a file of name {name!r}, size {size!r}, sha256 {sha256!r}")
-    return LockedFile(name=name, size=size, sha256=sha256)
+def _entry_faults(models: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
+    """Yield where each fault is below `models`, what is expected there, and what is found."""
+    for name, entry in models.items():
+        yield from _part_faults((name,), entry)
+        companions = entry.get("companions", []) if isinstance(entry, dict) else []
+        if not isinstance(companions, list):
+            yield (name, "companions"), "companions: a list", companions
+            continue
+        for number, each in enumerate(companions):
+            place = (name, "companions", number)
+            yield from _part_faults(place, each)
+            if isinstance(each, dict) and (role := each.get("role", _NOTHING)) not in ROLES:
+                yield (*place, "role"), f"role: {' or '.join(ROLES)}", role
+
+
+def _part_faults(base: tuple[str | int, ...], entry: Any) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
+    """Yield the faults of a model without its companions, or of one of them, that stands at `base`."""
+    if not isinstance(entry, dict):
+        yield base, "ref, kind and files", entry
+        return
+    ref, kind, files = (entry.get(key, _NOTHING) for key in ("ref", "kind", "files"))
+    if not isinstance(ref, str):
+        yield (*base, "ref"), "ref: a reference", ref
+    if kind not in KINDS:
+        yield (*base, "kind"), f"kind: {', '.join(KINDS[:-1])} or {KINDS[-1]}", kind
+    if not isinstance(revision := entry.get("revision"), str | None):
+        yield (*base, "revision"), "revision: a text", revision
+    for key in ("include", "exclude"):
+        patterns = entry.get(key, [])
+        if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+            yield (*base, key), f"{key}: a list of patterns", patterns
+    if not isinstance(files, list) or not files:
+        yield (*base, "files"), "files: a list of at least one", files
+        return
+    if kind == "file" and len(files) != 1:
+        yield (*base, "files"), "one file, as the kind says", len(files)
+    names: set[str] = set()
+    for number, file in enumerate(files):
+        place = (*base, "files", number)
+        if not isinstance(file, dict):
+            yield place, "path, size and sha256", file
+            continue
+        path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
+        if not isinstance(path, str) or not _is_name(path) or path in names:
+            yield (*place, "path"), "path: a name that no other file has", path
+        else:
+            names.add(path)
+        if type(size) is not int or size < 0:
+            yield (*place, "size"), "size: a number of bytes", size
+        if not isinstance(sha256, str) or not _HEX.fullmatch(sha256):
+            yield (*place, "sha256"), "sha256: 64 hexadecimal digits in lower case", sha256
+
+
+def _is_name(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path) and bool(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _locked(entry: dict[str, Any], role: str = "model") -> Locked:
+    files = (LockedFile(name=each["path"], size=each["size"], sha256=each["sha256"]) for each in entry["files"])
+    return Locked(
+        ref=entry["ref"],
+        kind=entry["kind"],
+        revision=entry.get("revision"),
+        files=tuple(sorted(files, key=lambda file: os.fsencode(file.name))),
+        include=tuple(entry.get("include", ())),
+        exclude=tuple(entry.get("exclude", ())),
+        role=role,
+        companions=tuple(_locked(each, each["role"]) for each in entry.get("companions", ())),
+    )

@@ -41,6 +41,9 @@ def render(config: Config, key: str) -> bytes | None:
         "recheck": config.recheck,
         "answers": config.answers,
         "handoffs": config.handoffs,
+        "max_size": config.max_size,
+        "remote": config.remote,
+        "keep": {entry.name: True for entry in entries if entry.keep},
         "names": list(config.entries),
         "refs": [str(entry.ref) for entry in entries],
         "expected": [_plain(entry.expected) for entry in entries],
@@ -75,6 +78,8 @@ def parse(data: bytes, key: str) -> Config | None:
         answers=tuple((asked, answer) for asked, answer in body["answers"]),
         entries=_Entries(body),
         handoffs=tuple(body["handoffs"]),
+        max_size=body["max_size"],
+        remote=tuple(body["remote"]),
     )
 
 
@@ -133,6 +138,7 @@ class _Entries(Mapping[str, Entry]):
                 Companion(role=role, ref=_reference(ref), expected=_expected(expected))
                 for role, ref, expected in columns["companions"].get(name, ())
             ),
+            keep=name in columns["keep"],
         )
 
 

@@ -183,7 +183,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 if each == "fail":
                     lines += [f"        {printable(label)}"] if label else []
                     lines += [f"        expected  {expected}", f"        found     {found}"]
-        lines += [f"      note: {printable(note)}" for note in steps.get("notes", ())]
+        notes = [*self._session.work.removed.get(name, ()), *steps.get("notes", ())]
+        lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"
 
     def _handoff(self, name: str) -> str:

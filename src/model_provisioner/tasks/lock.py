@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import write_atomically
-from model_provisioner.errors import ProvisionError
+from model_provisioner.errors import DigestMismatchError, ProvisionError
 from model_provisioner.models.config import label_of
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.tasks.damage import put_away_damaged
-from model_provisioner.tasks.fetch import fetch, is_present
+from model_provisioner.tasks.examine import digest_of, matches
+from model_provisioner.tasks.fetch import fetch, fetch_anew, is_present
 from model_provisioner.tasks.held import as_written, lock_path
-from model_provisioner.tasks.resolve import record_key, resolve_entry
+from model_provisioner.tasks.resolve import resolve_entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -87,11 +88,14 @@ def drift(work: Workspace) -> list[str]:
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
     """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
     if not entry.ref.is_local:
-        if anew:
-            work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
-        fetch(work, entry)
+        bring = fetch_anew if anew else fetch
+        bring(work, entry)
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
+    if entry.expected is not None and not matches(entry.expected, files, digests):
+        raise DigestMismatchError(
+            files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
+        )
     return _as_locked(work, entry, files, digests)
 
 
