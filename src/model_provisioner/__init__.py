@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UnknownModelError,
         UnreadableModelError,
         UnsoundModelError,
+        WrongKindError,
     )
     from model_provisioner.models.digest import Digest, SetDigest
     from model_provisioner.models.reference import ModelRef
@@ -54,6 +55,7 @@ _HOMES = {
         "UnknownModelError",
         "UnreadableModelError",
         "UnsoundModelError",
+        "WrongKindError",
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -82,6 +84,7 @@ __all__ = [
     "UnknownModelError",
     "UnreadableModelError",
     "UnsoundModelError",
+    "WrongKindError",
     "provision_from_config_to_default_handoff",
 ]
 

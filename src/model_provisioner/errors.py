@@ -97,13 +97,22 @@ class UnsoundModelError(ProvisionError):
     """Bytes that are not a sound model: a broken header, a missing or foreign shard, a name a set can't hold."""
 
 
-class DigestMismatchError(ProvisionError):
-    """The bytes at `path` have the digest `actual`, not `wanted`; of a set, `detail` names the files that differ."""
+class WrongKindError(ProvisionError):
+    """A sound file in the wrong field: an adapter as the model, a projector as an adapter, or one made for another model."""
 
-    def __init__(self, path: str, wanted: str, actual: str, detail: str = "") -> None:
-        self.path, self.wanted, self.actual = path, wanted, actual
+
+class DigestMismatchError(ProvisionError):
+    """The bytes at `path` have the digest `actual`, not `wanted`; of a set, `detail` names the files that differ.
+
+    `companion` says which one of a model it is, where it is not the model itself.
+    """
+
+    def __init__(self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "") -> None:
+        self.path, self.wanted, self.actual, self.companion = path, wanted, actual, companion
         super().__init__(
-            "the digest differs from what is expected",
+            f"the digest of {companion} differs from what is expected"
+            if companion
+            else "the digest differs from what is expected",
             where=path,
             expected=wanted,
             found=f"{actual} ({detail})" if detail else actual,
@@ -177,6 +186,16 @@ class StorageError(ProvisionError):
     """A file of ours could not be written or read: a full disk, a read-only folder, a foreign database."""
 
     exit_code = 2
+
+
+@contextmanager
+def concerning(label: str) -> Iterator[None]:
+    """Let an error of the block say what it is about: one of several things of a model."""
+    try:
+        yield
+    except ProvisionError as error:
+        error.what = f"{label}: {error.what}"
+        raise
 
 
 @contextmanager

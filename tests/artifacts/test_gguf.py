@@ -109,6 +109,7 @@ def test_the_shipped_model():
         parameter_count=90_624,
         tensor_count=20,
         alignment=32,
+        attention_width=64,
     )
 
 
@@ -174,10 +175,40 @@ def test_versions_2_and_3_are_read(facts, version):
         ({**LLAMA, "general.type": text("adapter")}, "adapter"),
         ({"general.architecture": text("clip"), "general.type": text("mmproj")}, "mmproj"),
         ({"general.architecture": text("clip")}, "mmproj"),  # projectors from before general.type
+        ({**LLAMA, "adapter.type": text("lora")}, "adapter"),
+        ({**LLAMA, "adapter.type": u32(1)}, "model"),
     ],
 )
 def test_the_kind(facts, pairs, kind):
     assert facts(gguf(pairs)).kind == kind
+
+
+def test_tensors_tell_an_adapter_that_does_not_say_what_it_is(facts):
+    found = facts(gguf(LLAMA, [Tensor(name="blk.0.ffn_up.weight.lora_b")]))
+    assert (found.kind, found.adapter, found.attention_width) == ("adapter", None, None)
+    assert found.notes == ("general.type is missing: llama.cpp takes an adapter only where that says so",)
+
+
+def test_an_adapter(built):
+    found = read(built / "tiny-llama-lora.gguf")
+    assert (found.kind, found.architecture, found.adapter, found.notes) == ("adapter", "llama", "lora", ())
+    assert found.attention_width == read(TINY).attention_width == 64
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        ({"general.type": text("mmproj"), "clip.vision.projection_dim": u32(64)}, 64),
+        ({"general.type": text("mmproj"), "clip.audio.projection_dim": u32(64)}, 64),
+        ({"general.type": text("clip-vision"), "clip.vision.projection_dim": u32(64)}, 64),
+        ({"general.type": text("mmproj"), "clip.vision.projection_dim": u32(0)}, None),
+        ({"general.type": text("mmproj")}, None),
+        # What wrote these put CLIP's own width there: 768 for each LLaVA, whatever the model's.
+        ({"clip.vision.projection_dim": u32(768)}, None),
+    ],
+)
+def test_the_width_that_a_projector_was_made_for(facts, pairs, told):
+    assert facts(gguf({"general.architecture": text("clip"), **pairs})).projects_to == told
 
 
 def test_keys_may_come_before_the_architecture_they_belong_to(facts):

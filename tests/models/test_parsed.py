@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.models.config import Config, Entry, parse_config
+from model_provisioner.models.config import ROLES, Companion, Config, Entry, parse_config
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.parsed import MAGIC, parse, render, still_holds
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
@@ -36,6 +36,9 @@ ENTRIES = st.builds(
     engine=NAMES.map(str.lower),
     handoff=PATHS,
     line=st.integers(1, 10**6),
+    companions=st.lists(
+        st.builds(Companion, role=st.sampled_from(ROLES), ref=REFS, expected=st.none() | DIGESTS | SETS), max_size=3
+    ).map(tuple),
     keep=st.booleans(),
 )
 
@@ -124,6 +127,13 @@ def test_what_may_hold_a_secret_is_not_written(url):
 
 def test_hosts_with_credentials_are_not_written():
     assert render(configuration([], allow=("user:pw@host",)), KEY) is None
+
+
+def test_a_companion_that_may_hold_a_secret_is_not_written():
+    (url,) = parse_config(
+        b"models: {a: {model_ref: x, lora: 'https://host/x?sig=pw'}}", "/p/models.yaml", environ={}
+    ).entries.values()
+    assert render(configuration([url]), KEY) is None
 
 
 def test_a_url_without_a_secret_is_written():

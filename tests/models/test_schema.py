@@ -14,6 +14,10 @@ from model_provisioner.models.schema import Cache, DEFAULT_HANDOFF, Entry, Netwo
 
 HEX = "0123456789abcdef" * 4
 SCHEMA = json_schema()
+ENTRY = [
+    *("model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"),
+    *("keep", "mmproj", "lora"),
+]
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -75,14 +79,8 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
     ("definition", "fields"),
     [
         ("Project", ["cache_dir", "runtime_dir", "network", "cache", "recheck", "defaults", "models"]),
-        (
-            "Entry",
-            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude", "keep"],
-        ),
-        (
-            "Defaults",
-            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude", "keep"],
-        ),
+        ("Entry", ENTRY),
+        ("Defaults", ENTRY),
         ("Network", ["allow"]),
         ("Cache", ["max_size"]),
     ],
@@ -128,6 +126,11 @@ def test_the_defaults_are_those_of_an_empty_configuration():
         "defaults: {expected_digest: null, strict_verification: false, handoff: '{name}'}\nmodels: {}",
         entry("strict_verification: false, engine: vllm-2_x, handoff: '{runtime_dir}/{name}.json'"),
         entry("expected_digest: null"),
+        entry("mmproj: p.gguf, lora: a.gguf"),
+        entry("mmproj: null, lora: []"),
+        entry(f"mmproj: {{model_ref: p.gguf, expected_digest: 'sha256:{HEX}'}}"),
+        entry("lora: [a.gguf, {model_ref: 'hf:org/b'}, {model_ref: c, expected_digest: null}]"),
+        "defaults: {mmproj: p.gguf, lora: [a.gguf]}\nmodels: {a: {model_ref: x}}",
         entry(f"expected_digest: sha256:{HEX}"),
         entry(f"expected_digest: sha256:{HEX.upper()}"),
         entry(f"expected_digest: dirhash:{HEX}"),
@@ -194,6 +197,14 @@ def test_what_is_taken_is_valid(text):
         "defaults: {engine: vllm}\nmodels: {a: {}}",
         "defaults:\nmodels: {a: {}}",
         entry("modle_ref: x"),
+        entry("mmproj: 5"),
+        entry("mmproj: [p.gguf]"),
+        entry("mmproj: {}"),
+        entry("mmproj: {model_ref: p.gguf, role: mmproj}"),
+        entry("lora: [[a.gguf]]"),
+        entry("lora: [null]"),
+        entry("lora: {model_ref: 5}"),
+        entry("lora: {model_ref: a.gguf, expected_digest: 5}"),
         entry("strict_verification: 1"),
         entry("strict_verification: 'true'"),
         entry("strict_verification: null"),
@@ -240,6 +251,8 @@ FIELDS = {
     "strict_verification": st.sampled_from([True, False, 1, None, "yes"]),
     "engine": st.sampled_from(["vllm", "X", "", 5, None]),
     "handoff": st.sampled_from(["{name}", 5, None]),
+    "mmproj": st.sampled_from(["p", None, 5, [], {}, {"model_ref": "p"}, {"model_ref": "p", "x": 1}]),
+    "lora": st.sampled_from(["a", None, 5, [], [None], ["a", {"model_ref": "b", "expected_digest": "x"}], [[]]]),
     "extra": st.none(),
 }
 SHARED = {

@@ -109,3 +109,13 @@ def test_one_file_by_https(remote, web):
     assert "pass  tiny  hashed 105.2 KB (fetched from localhost) → .runtime/engines/tiny.json\n" in answer.out
     assert remote.bytes_of("tiny") == TINY_BYTES
     assert [asked.path for asked in web.asked] == ["/models/tiny.gguf"]
+
+
+def test_an_upgrade_of_the_lock_takes_what_the_source_has_now(tiny, hub):
+    tiny.doit("model-lock")
+    hub.add("org/tiny", {"tiny.gguf": TINY_BYTES + b"!"})
+    tiny.provision("--locked")
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    tiny.doit("model-lock", "--upgrade", "tiny")
+    tiny.provision("--locked")
+    assert tiny.bytes_of("tiny") == TINY_BYTES + b"!"

@@ -131,16 +131,17 @@ class ProjectMachine(RuleBasedStateMachine):
         strict=st.booleans(),
         engine=st.sampled_from(["llamacpp", "vllm"]),
         handoff=st.sampled_from([None, "out-{name}.json"]),
+        beside=st.sampled_from([None, *REFS]),
+        beside_expected=st.sampled_from([None, "right", "wrong"]),
         then=THEN,
     )
-    def edit_entry(self, name, ref, expected, strict, engine, handoff, then):
+    def edit_entry(self, name, ref, expected, strict, engine, handoff, beside, beside_expected, then):
         entry = {"model_ref": ref, "strict_verification": strict, "engine": engine}
         if handoff is not None:
             entry["handoff"] = handoff
-        if expected == "right":
-            entry["expected_digest"] = self.digest(ref)
-        elif expected == "wrong":
-            entry["expected_digest"] = ("dirhash:" if ref == "set" else "sha256:") + "0" * 64
+        entry["expected_digest"] = self.expected(ref, expected)
+        if beside not in (None, ref):
+            entry["lora"] = {"model_ref": beside, "expected_digest": self.expected(beside, beside_expected)}
         self.entries[name] = entry
         self.write_config()
         self.then(then)
@@ -326,16 +327,30 @@ class ProjectMachine(RuleBasedStateMachine):
             handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]):
                 continue
-            matches = wanted in (None, digest)
+            beside = entry.get("lora")
+            if beside and (self.digest(beside["model_ref"]) is None or self.is_no_adapter(beside["model_ref"])):
+                continue
+            expectations = [(digest, wanted)]
+            if beside:
+                expectations.append((self.digest(beside["model_ref"]), beside["expected_digest"]))
+            matches = all(each in (None, found) for found, each in expectations)
+            is_pinned = all(each is not None for _, each in expectations)
             if matches:
                 expected.add(f".runtime/digests/{name}.sha256")
             if matches or not entry["strict_verification"]:
                 expected.add(handoff)
-                found = json.loads(artifacts[handoff])["metadata"]
+                document = json.loads(artifacts[handoff])
+                found = document["metadata"]
+                roles = [each["role"] for each in document["model"].get("companions", [])]
+                assert roles == (["lora"] if beside else [])
+                for each in found["files"]:
+                    assert each["sha256"] == sha(Path(each["path"]).read_bytes())
                 assert f"{found['digest']['algo']}:{found['digest']['value']}" == digest
-                assert found["verification"] == ("warn" if wanted is None else "pass" if matches else "fail")
+                assert found["verification"] == ("fail" if not matches else "pass" if is_pinned else "warn")
         assert set(artifacts) == expected
-        if self.made in {entry["model_ref"] for entry in self.entries.values()}:
+        if self.made in {
+            part["model_ref"] for entry in self.entries.values() for part in (entry, entry.get("lora", entry))
+        }:
             assert Path(self.made).read_bytes() == Path("source").read_bytes()
 
     def expect_nothing_to_do(self):
@@ -362,7 +377,19 @@ class ProjectMachine(RuleBasedStateMachine):
         return "sha256:" + sha(Path(ref).read_bytes()) if os.path.exists(ref) else None
 
     def is_unsound(self, ref) -> bool:
-        return ref.endswith(".gguf") and Path(ref).read_bytes() not in CONTENTS[3:5]
+        return ref.endswith(".gguf") and self.is_unsound_gguf(ref)
+
+    def is_no_adapter(self, ref) -> bool:
+        return ref == "a.gguf" or (ref == "b.bin" and not self.is_unsound_gguf(ref))
+
+    def is_unsound_gguf(self, ref) -> bool:
+        return Path(ref).read_bytes() not in CONTENTS[3:5]
+
+    def expected(self, ref, which) -> str | None:
+        """Return the digest of a reference that is right, one that is wrong, or none."""
+        if which == "wrong":
+            return ("dirhash:" if ref == "set" else "sha256:") + "0" * 64
+        return self.digest(ref) if which == "right" else None
 
     def write_config(self):
         defaults = {"strict_verification": True}

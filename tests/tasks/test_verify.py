@@ -135,16 +135,16 @@ def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is
     assert handoff.exists()
     seen = []
 
-    def writing(files, real=examine.read_facts):
+    def writing(files, engine, real=examine.read_checked):
         if not seen:
             (folder / "set/b").write_bytes(b"moved")
-        return real(files)
+        return real(files, engine)
 
     def looking(path, real=memo.open_model):
         seen.append(handoff.exists())
         return real(path)
 
-    monkeypatch.setattr(examine, "read_facts", writing)
+    monkeypatch.setattr(examine, "read_checked", writing)
     monkeypatch.setattr(memo, "open_model", looking)
     run(folder, one("set/b"))
     assert seen

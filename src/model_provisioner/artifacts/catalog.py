@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Lifecycle = Literal["Pending", "Active", "Failed", "Retired"]
 Outcome = Literal["pass", "warn", "fail", "error"]
 
-READER = 2
+READER = 3
 """The version of our header readers: raised when they tell more than before, so that headers are read again."""
 
 NO_PROJECT = ""

@@ -44,6 +44,12 @@ class Facts:
     parameter_count: int | None = None
     tensor_count: int | None = None
     alignment: int | None = None
+    adapter: str | None = None
+    """Of an adapter, its kind: `lora`."""
+    projects_to: int | None = None
+    """Of a projector, the embedding length of the model that it was made for, where its header can be believed in that."""
+    attention_width: int | None = None
+    """How many elements the attention's query takes; of an adapter, that of the model that it was made for."""
     split: Split | None = None
     notes: tuple[str, ...] = ()
     """What a user should be told."""
@@ -75,6 +81,7 @@ def combine(shards: Sequence[Facts]) -> Facts:
         tensor_types=types,
         parameter_count=sum(facts.parameter_count or 0 for facts in shards),
         tensor_count=sum(facts.tensor_count or 0 for facts in shards),
+        attention_width=next((facts.attention_width for facts in shards if facts.attention_width), None),
         notes=tuple(dict.fromkeys(note for facts in shards for note in facts.notes)),
     )
 

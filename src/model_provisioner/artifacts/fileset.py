@@ -18,7 +18,7 @@ from model_provisioner.errors import UnreadableModelError, UnsoundModelError
 from model_provisioner.models.split import split_names, split_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _HUB_SNAPSHOT = re.compile(r"(?P<repo>.*/models--[^/]+)/snapshots/[^/]+(?:/.*)?", re.DOTALL)
 _FILE_SUFFIXES = (".gguf", ".safetensors")
@@ -30,26 +30,60 @@ class Member:
 
     name: str
     path: str
+    role: str = "model"
+    """`model`, or the role of the companion that it belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The files of a companion: what an engine loads beside the model."""
+
+    role: str
+    id: str
+    """The id of its reference."""
+    files: FileSet
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSet:
-    """The files of a model."""
+    """The files of a model, and those of its companions."""
 
     path: str
     """What an engine is to open: the file, the first shard, the folder."""
     kind: Literal["file", "split", "folder"]
+    """What the model itself is."""
     members: tuple[Member, ...]
-    """Sorted by the bytes of their names."""
+    """The model's, sorted by the bytes of their names, then those of each companion."""
+    companions: tuple[Beside, ...] = ()
     folders: tuple[str, ...] = field(default=(), compare=False)
     """The folders that were looked through: one more file moves the times of one of them."""
     stores: tuple[str, ...] = field(default=(), compare=False)
     """Other folders that links of a folder may lead into."""
     revision: str | None = field(default=None, compare=False)
     """The commit that fetched files are of, where their source has such a thing."""
+    _alone: FileSet | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def model(self) -> FileSet:
+        """The files of the model without its companions."""
+        return self if self._alone is None else self._alone
+
+    def with_companions(self, companions: Sequence[Beside]) -> FileSet:
+        """Return the files of a model together with those of its companions."""
+        theirs = (replace(member, role=each.role) for each in companions for member in each.files.members)
+        return replace(
+            self,
+            members=(*self.members, *theirs),
+            companions=tuple(companions),
+            folders=(*self.folders, *(folder for each in companions for folder in each.files.folders)),
+            _alone=self,
+        )
 
     def again(self) -> FileSet:
-        """Return the files that the path stands for now. Raises as `discover` does."""
+        """Return the files that the paths stand for now. Raises as `discover` does."""
+        if self.companions:
+            theirs = [replace(each, files=each.files.again()) for each in self.companions]
+            return self.model.again().with_companions(theirs)
         return replace(discover(self.path, stores=self.stores), revision=self.revision)
 
 

@@ -34,8 +34,19 @@ MAX_NAME = (1 << 16) - 1
 MAX_NESTING = 3
 MAX_NOTES = 16
 
-_STRINGS_KEPT = {"general.architecture", "general.type", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
+_STRINGS_KEPT = {
+    "adapter.type",
+    "general.architecture",
+    "general.type",
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+}
 _NUMBERS_KEPT = {"general.alignment", "general.file_type", "split.no", "split.count", "split.tensors.count"}
+_QUERY = b".attn_q.weight"
+_LORA = (b".lora_a", b".lora_b")
+_PROJECTORS = ("mmproj", "clip-vision")
+"""What `general.type` of a projector is, or was for a while in 2025; before that there was none."""
+_PROJECTIONS = ("clip.vision.projection_dim", "clip.audio.projection_dim")
 _NUMBERS_OF_ARCHITECTURE = ("context_length", "embedding_length", "block_count", "vocab_size")
 _TEMPLATE = "tokenizer.chat_template"
 _TOKENS = "tokenizer.ggml.tokens"
@@ -62,6 +73,8 @@ class _Header:
         self._tokens: int | None = None
         self._notes: list[str] = []
         self._nested = 0
+        self._has_lora = False
+        self._width: int | None = None
 
     def read(self) -> Facts:
         cursor = self._cursor
@@ -205,6 +218,11 @@ class _Header:
                 total *= length
             if total >= 1 << 63:
                 cursor.fail(f"tensor {name} is larger than any", found=f"shape {list(shape)}")
+            if raw.endswith(_LORA):
+                self._has_lora = True
+                raw = raw.removesuffix(_LORA[0])
+            if self._width is None and shape and raw.endswith(_QUERY):
+                self._width = shape[0]
             kind = cursor.number(SCALARS[U32], f"the type of {name}")
             offset = cursor.count(f"the offset of {name}")
             if offset % alignment:
@@ -250,9 +268,10 @@ class _Header:
             found = TYPE_NAMES[self._numbers[key][0]]
             self._note(f"{key} has the type {found}, which llama.cpp refuses: it takes string only")
         of_architecture = {name: self._number(f"{architecture}.{name}") for name in _NUMBERS_OF_ARCHITECTURE}
+        kind = self._kind(architecture)
         return Facts(
             format="gguf",
-            kind="mmproj" if architecture == "clip" else self._strings.get("general.type", "model"),
+            kind=kind,
             architecture=architecture,
             context_length=of_architecture["context_length"],
             embedding_length=of_architecture["embedding_length"],
@@ -266,9 +285,29 @@ class _Header:
             parameter_count=sum(elements.values()),
             tensor_count=tensors,
             alignment=alignment,
+            adapter=self._strings.get("adapter.type") if kind == "adapter" else None,
+            projects_to=self._projects_to() if kind == "mmproj" else None,
+            attention_width=self._width,
             split=split,
             notes=tuple(self._notes),
         )
+
+    def _kind(self, architecture: str | None) -> str:
+        if architecture == "clip":
+            return "mmproj"
+        is_adapter = self._has_lora or "adapter.type" in self._strings
+        if is_adapter and "general.type" not in self._strings:
+            self._note("general.type is missing: llama.cpp takes an adapter only where that says so")
+        return self._strings.get("general.type", "adapter" if is_adapter else "model")
+
+    def _projects_to(self) -> int | None:
+        """Return the text model's embedding length, where what wrote the file is known to write that.
+
+        The converters of before `general.type` wrote the width of CLIP's own projection there, or 0.
+        """
+        if self._strings.get("general.type") not in _PROJECTORS:
+            return None
+        return next((found for key in _PROJECTIONS if (found := self._number(key))), None)
 
     def _number(self, key: str) -> int | None:
         """Return a number that llama.cpp reads as uint32; tell where it has a type that llama.cpp refuses."""
@@ -300,4 +339,4 @@ class _Header:
 
 
 def _is_number(key: str) -> bool:
-    return key in _NUMBERS_KEPT or key.endswith(_NUMBERS_OF_ARCHITECTURE)
+    return key in _NUMBERS_KEPT or key in _PROJECTIONS or key.endswith(_NUMBERS_OF_ARCHITECTURE)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from model_provisioner.artifacts.facts import Facts
+    from model_provisioner.artifacts.fileset import Beside
     from model_provisioner.artifacts.memo import FileDigest
     from model_provisioner.models.digest import Digest
 
@@ -28,8 +29,13 @@ def render(
     files: Sequence[FileDigest],
     facts: Facts,
     outcome: str,
+    roles: Sequence[str] = (),
+    companions: Sequence[Beside] = (),
 ) -> bytes:
-    """Return the bytes of a handoff: sorted keys, two-space indent, a newline at the end."""
+    """Return the bytes of a handoff: sorted keys, two-space indent, a newline at the end.
+
+    `roles` says of each of `files` what it is, where there are `companions`: else all of them are the model's.
+    """
     document = {
         "metadata": {
             "architecture": facts.architecture,
@@ -38,8 +44,8 @@ def render(
             "digest": {"algo": digest.algo, "value": digest.value},
             "engine": engine,
             "files": [
-                {"path": file.path, "role": "model", "sha256": file.sha256, "size_bytes": file.identity.size}
-                for file in files
+                {"path": file.path, "role": role, "sha256": file.sha256, "size_bytes": file.identity.size}
+                for file, role in zip(files, roles or ["model"] * len(files), strict=True)
             ],
             "format": facts.format,
             "parameter_count": facts.parameter_count,
@@ -52,13 +58,20 @@ def render(
             },
             "verification": outcome,
         },
-        "model": {"id": id, "path": path},
+        "model": {"id": id, "path": path, **_beside(companions)},
         "schema_version": SCHEMA_VERSION,
     }
     try:
         return _dump(document, ensure_ascii=False)
     except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, it survives Python's reading and writing
         return _dump(document, ensure_ascii=True)
+
+
+def _beside(companions: Sequence[Beside]) -> dict[str, object]:
+    """Return what an engine is to load beside the model; no key where there is nothing."""
+    if not companions:
+        return {}
+    return {"companions": [{"role": each.role, "id": each.id, "path": each.files.path} for each in companions]}
 
 
 def is_handoff(data: bytes) -> bool:

@@ -61,7 +61,7 @@ def _read_file(file: Member) -> Facts:
 
 
 def _read_folder(files: FileSet) -> Facts:
-    from model_provisioner.artifacts.safetensors import combine_folder, read_transformers_config
+    from model_provisioner.artifacts.safetensors import combine_folder, read_adapter_config, read_transformers_config
 
     weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
     ggufs = [
@@ -70,6 +70,13 @@ def _read_folder(files: FileSet) -> Facts:
         if member.name.lower().endswith(".gguf")
     ]
     config = next((member for member in files.members if member.name == "config.json"), None)
+    adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
+    if (
+        adapter
+        and not ggufs
+        and (all(facts.kind == "adapter" for facts in weights.values()) if weights else not config)
+    ):
+        return combine_folder(read_adapter_config(_read_small(adapter), adapter.path), list(weights.values()))
     if weights or config:
         told = None if config is None else read_transformers_config(_read_small(config), config.path)
         # Some repositories bring the same weights twice, under the names of two loaders.
@@ -103,7 +110,7 @@ def _read_small(file: Member) -> bytes:
         size = os.fstat(fd).st_size
         if size > CONFIG_LIMIT:
             raise UnsoundModelError(
-                "config.json is too large",
+                f"{file.name} is too large",
                 where=file.path,
                 expected=f"at most {CONFIG_LIMIT:,} bytes",
                 found=f"{size:,} bytes",

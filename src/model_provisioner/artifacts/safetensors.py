@@ -24,6 +24,8 @@ MAX_HEADER = 100_000_000
 MAX_SHOWN = 256
 MAX_DIMENSIONS = 64
 
+_LORA = (".lora_A.weight", ".lora_B.weight")
+
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -65,12 +67,18 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
         )
     return Facts(
         format="safetensors",
-        kind="model",
+        kind="adapter" if any(name.endswith(_LORA) for name in header) else "model",
         quantization=elements.most_common(1)[0][0] if elements else None,
         tensor_types=tuple(elements.most_common()),
         parameter_count=sum(elements.values()),
         tensor_count=len(header) - ("__metadata__" in header),
     )
+
+
+def read_adapter_config(data: bytes, path: str) -> Facts:
+    """Read the `adapter_config.json` of a PEFT folder, which does not tell the architecture that it was made for."""
+    kind = _text(_load(data, path).get("peft_type"))
+    return Facts(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
 
 
 def read_transformers_config(data: bytes, path: str) -> Facts:
@@ -94,7 +102,8 @@ def read_transformers_config(data: bytes, path: str) -> Facts:
 
 def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
     """Return the facts of a folder: what its configuration says, and the parameters of its weights."""
-    told = config or Facts(format="safetensors", kind="model")
+    are_adapters = config is None and all(each.kind == "adapter" for each in weights)
+    told = config or Facts(format="safetensors", kind="adapter" if are_adapters else "model")
     if not weights:
         return told
     types = sum_types(weights)

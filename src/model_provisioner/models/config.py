@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.errors import ConfigError, InputError
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 << 20
 DEFAULT_CACHE_DIR = "~/.cache/models"
+ROLES = ("mmproj", "lora")
+"""What a file beside a model may be, by the field that names it: a projector, an adapter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """A file that an engine loads beside a model: it is part of what the entry stands for."""
+
+    role: str
+    """One of `ROLES`."""
+    ref: ModelRef
+    """Absolute where it is local."""
+    expected: Expected | None = None
+    locked: Locked | None = None
+    """What the lock file says of this reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +58,42 @@ class Entry:
     """Whether what was fetched for it stays in the store, however long nobody uses it."""
     locked: Locked | None = None
     """What the lock file says of this reference."""
+    companions: tuple[Companion, ...] = ()
+    role: str = "model"
+    """What this is loaded as: one of `parts` may be a companion."""
+
+    @property
+    def parts(self) -> tuple[Entry, ...]:
+        """The model alone, then its companions in their order, each as an entry that is fetched and found as any other."""
+        if not self.companions:
+            return (self,)
+        alone = replace(self, companions=())
+        return alone, *(
+            replace(
+                alone, role=each.role, ref=each.ref, expected=each.expected, locked=each.locked, include=(), exclude=()
+            )
+            for each in self.companions
+        )
+
+    @property
+    def label(self) -> str:
+        """What this part is called in a message: empty for the model, as `lora style.gguf` for a companion."""
+        return "" if self.role == "model" else label_of(self.role, self.ref.id)
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether nothing of it has to be fetched."""
+        return self.ref.is_local and all(each.ref.is_local for each in self.companions)
+
+    @property
+    def is_locked(self) -> bool:
+        """Tell whether the lock file names the model and every companion."""
+        return self.locked is not None and all(each.locked is not None for each in self.companions)
+
+
+def label_of(role: str, name: str) -> str:
+    """Return what a companion is called in a message, given its path or id."""
+    return f"{role} {name.rstrip('/').rpartition('/')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, InvalidDigestError, InvalidReferenceError
 from model_provisioner.models.amounts import SIZES, parse_size
-from model_provisioner.models.config import DEFAULT_CACHE_DIR, Config, Entry, shown_path
+from model_provisioner.models.companions import companion_forms
+from model_provisioner.models.config import DEFAULT_CACHE_DIR, ROLES, Companion, Config, Entry, label_of, shown_path
 from model_provisioner.models.document import shown
 from model_provisioner.models.expected import parse_expected, parse_sha256, short
 from model_provisioner.models.handoff_path import HandoffPaths
@@ -32,12 +33,13 @@ from model_provisioner.models.surroundings import HERE, Surroundings
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from model_provisioner.models.companions import Form
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.document import Document
     from model_provisioner.models.lines import Path
 
-    Found = tuple[Path, str, dict[str, Any], Expected | None]
-    """An entry of the file: its place, name and fields, and what its `expected_digest` means."""
+    Found = tuple[Path, str, dict[str, Any], Expected | None, list[Form]]
+    """An entry of the file: its place, name and fields, what its `expected_digest` means, and its companions."""
 
 MAX_FAULTS = 1000
 FILES_OF_DOIT = ("dodo.py", "pyproject.toml", "doit.cfg")
@@ -77,7 +79,7 @@ class ConfigReader:
             answers=tuple(around.answers.items()),
             handoffs=tuple(entry.handoff for entry in found.values()),
             max_size=self._max_size(data.get("cache")),
-            remote=tuple(name for name, entry in found.items() if not entry.ref.is_local),
+            remote=tuple(name for name, entry in found.items() if not entry.is_local),
         )
         self._raise()
         return config
@@ -134,7 +136,7 @@ class ConfigReader:
     def _single(self, data: dict[str, Any]) -> Found:
         self._validate(Single, data, ())
         expected = self._expected((), data)
-        return (), str(data.get("engine", "llamacpp")), data, expected
+        return (), str(data.get("engine", "llamacpp")), data, expected, self._companion_forms((), data)
 
     def _several(self, data: dict[str, Any]) -> list[Found]:
         defaults = data.get("defaults")
@@ -144,6 +146,11 @@ class ConfigReader:
             self._expected(("defaults",), defaults)
             if len(self._faults) > before:
                 wrong.add("expected_digest")
+            for role in ROLES:
+                before = len(self._faults)
+                self._companion_forms(("defaults",), {role: defaults.get(role)})
+                if len(self._faults) > before:
+                    wrong.add(role)
             # A fault of the defaults is told once, and not again for each entry.
             defaults = {name: value for name, value in defaults.items() if name not in wrong}
         else:
@@ -154,7 +161,13 @@ class ConfigReader:
         self._validate(Project, {**data, "models": models, "defaults": told}, ())
         found = models.items() if isinstance(models, dict) else ()
         return [
-            (("models", name), name, each, self._expected(("models", name), each))
+            (
+                ("models", name),
+                name,
+                each,
+                self._expected(("models", name), each),
+                self._companion_forms(("models", name), each),
+            )
             for name, each in found
             if isinstance(each, dict)
         ]
@@ -206,10 +219,11 @@ class ConfigReader:
         entries: dict[str, Entry] = {}
         writers: dict[str, Entry] = {}
         handoffs = HandoffPaths(root, runtime_dir, self._surroundings)
-        for path, name, fields, expected in found:
+        for path, name, fields, expected, forms in found:
             ref = self._reference((*path, "model_ref"), fields.get("model_ref"), root)
             engine = fields.get("engine", "llamacpp")
             handoff = self._handoff((*path, "handoff"), fields, name, root, handoffs)
+            companions = self._companions(forms, root)
             if ref is None or handoff is None:
                 continue
             entry = Entry(
@@ -222,8 +236,10 @@ class ConfigReader:
                 line=self._document.line(path),
                 include=_texts(fields.get("include")),
                 exclude=_texts(fields.get("exclude")),
+                companions=companions,
                 keep=fields.get("keep") is True,
             )
+            self._check_companions(forms, entry)
             self._check_patterns(path, entry)
             if (other := writers.setdefault(handoff, entry)) is not entry:
                 self._fault(
@@ -239,7 +255,12 @@ class ConfigReader:
 
     def _check_places(self, entries: dict[str, Entry]) -> None:
         """Note the handoffs that would take the place of a model, or lie in its folder and so change it."""
-        models = {entry.ref.path: entry for entry in entries.values() if isinstance(entry.ref, LocalRef)}
+        models = {
+            part.ref.path: f"{part.label} of {part.name}" if part.label else f"model {part.name}"
+            for entry in entries.values()
+            for part in entry.parts
+            if isinstance(part.ref, LocalRef)
+        }
         above: dict[str, str] = {}
         for writer in entries.values():
             place = writer.handoff
@@ -252,9 +273,9 @@ class ConfigReader:
                 continue
             self._fault(
                 ("handoff",) if self._document.data.get("models") is None else ("models", writer.name, "handoff"),
-                f"the handoff of {writer.name} would take the place of the model {model.name}"
+                f"the handoff of {writer.name} would take the place of the {model}"
                 if place == writer.handoff
-                else f"the handoff of {writer.name} would lie in the folder of the model {model.name}",
+                else f"the handoff of {writer.name} would lie in the folder of the {model}",
                 expected="a file of its own",
                 found=shown_path(writer.handoff),
                 fix=f"choose another name:   {HANDOFF_TO_ADD}",
@@ -310,6 +331,31 @@ class ConfigReader:
         except InvalidReferenceError as error:
             self._fault(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
             return None
+
+    def _companion_forms(self, base: Path, fields: dict[str, Any]) -> list[Form]:
+        return companion_forms(base, fields, self._fault, self._expected)
+
+    def _companions(self, forms: list[Form], root: str) -> tuple[Companion, ...]:
+        found = ((form, self._reference(form.place, form.ref, root)) for form in forms)
+        return tuple(
+            Companion(role=form.role, ref=ref, expected=form.expected) for form, ref in found if ref is not None
+        )
+
+    def _check_companions(self, forms: list[Form], entry: Entry) -> None:
+        """Note what is named twice: an engine would load it twice, or as what it is not."""
+        if len(forms) != len(entry.companions):
+            return  # told already
+        seen = {entry.ref: "its model_ref"}
+        for form, each in zip(forms, entry.companions, strict=True):
+            if each.ref in seen:
+                self._fault(
+                    form.place,
+                    f"{entry.name} names one file twice",
+                    expected="another file for each field",
+                    found=f"{each.ref.id}, which is {seen[each.ref]}",
+                    fix="remove one of them",
+                )
+            seen.setdefault(each.ref, f"{label_of(each.role, each.ref.id)} already")
 
     def _expected(self, base: Path, fields: dict[str, Any]) -> Expected | None:
         """Return what the expected digest of an entry or of the defaults means, or note its faults."""

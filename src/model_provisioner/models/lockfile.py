@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.models.config import ROLES
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, UrlRef
 
@@ -52,6 +53,10 @@ class Locked:
     """Sorted by the bytes of their names."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    role: str = "model"
+    """Of a companion, what it is loaded as."""
+    companions: tuple[Locked, ...] = ()
+    """What its companions stood for, each of another role or reference."""
 
     @property
     def expected(self) -> Expected:
@@ -61,9 +66,14 @@ class Locked:
         return SetDigest(tuple((file.name, Digest("sha256", file.sha256)) for file in self.files))
 
     def is_of(self, entry: Entry, root: str) -> bool:
-        """Tell whether the entry still asks for what was locked."""
-        asked = locked_ref(entry.ref, root), entry.include, entry.exclude
-        return asked == (self.ref, self.include, self.exclude)
+        """Tell whether the entry, or part of one, still asks for what was locked; its companions are no matter."""
+        asked = locked_ref(entry.ref, root), entry.role, entry.include, entry.exclude
+        return asked == (self.ref, self.role, self.include, self.exclude)
+
+    def of_part(self, part: Entry, root: str) -> Locked | None:
+        """Return what one of an entry's parts, the model or a companion, stood for; None where that was not locked."""
+        candidates = (self,) if part.role == "model" else self.companions
+        return next((each for each in candidates if each.is_of(part, root)), None)
 
 
 def locked_ref(ref: ModelRef, root: str) -> str:
@@ -82,14 +92,23 @@ def render_lock(models: Mapping[str, Locked]) -> bytes:
 
 
 def _render_entry(name: str, model: Locked) -> str:
-    head: dict[str, Any] = {"ref": model.ref, "kind": model.kind} | (
-        {"revision": model.revision} if model.revision else {}
-    )
-    head |= {key: list(value) for key, value in (("include", model.include), ("exclude", model.exclude)) if value}
-    lines = [f"      {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-    files = [json.dumps({"path": file.name, "size": file.size, "sha256": file.sha256}) for file in model.files]
-    lines += ['      "files": [', ",\n".join(f"        {file}" for file in files), "      ]"]
+    lines = _render_part(model, "      ")
+    if model.companions:
+        companions = [
+            "        {\n" + "\n".join(_render_part(each, " " * 10)) + "\n        }" for each in model.companions
+        ]
+        lines[-1] += ","
+        lines += ['      "companions": [', ",\n".join(companions), "      ]"]
     return f"    {json.dumps(name)}: {{\n" + "\n".join(lines) + "\n    }"
+
+
+def _render_part(model: Locked, indent: str) -> list[str]:
+    head: dict[str, Any] = {} if model.role == "model" else {"role": model.role}
+    head |= {"ref": model.ref, "kind": model.kind} | ({"revision": model.revision} if model.revision else {})
+    head |= {key: list(value) for key, value in (("include", model.include), ("exclude", model.exclude)) if value}
+    lines = [f"{indent}{json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+    files = [json.dumps({"path": file.name, "size": file.size, "sha256": file.sha256}) for file in model.files]
+    return [*lines, f'{indent}"files": [', ",\n".join(f"{indent}  {file}" for file in files), f"{indent}]"]
 
 
 def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
@@ -171,40 +190,54 @@ _NOTHING = object()
 def _entry_faults(models: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
     """Yield where each fault is below `models`, what is expected there, and what is found."""
     for name, entry in models.items():
-        if not isinstance(entry, dict):
-            yield (name,), "ref, kind and files", entry
+        yield from _part_faults((name,), entry)
+        companions = entry.get("companions", []) if isinstance(entry, dict) else []
+        if not isinstance(companions, list):
+            yield (name, "companions"), "companions: a list", companions
             continue
-        ref, kind, files = (entry.get(key, _NOTHING) for key in ("ref", "kind", "files"))
-        if not isinstance(ref, str):
-            yield (name, "ref"), "ref: a reference", ref
-        if kind not in KINDS:
-            yield (name, "kind"), f"kind: {', '.join(KINDS[:-1])} or {KINDS[-1]}", kind
-        if not isinstance(revision := entry.get("revision"), str | None):
-            yield (name, "revision"), "revision: a text", revision
-        for key in ("include", "exclude"):
-            patterns = entry.get(key, [])
-            if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
-                yield (name, key), f"{key}: a list of patterns", patterns
-        if not isinstance(files, list) or not files:
-            yield (name, "files"), "files: a list of at least one", files
+        for number, each in enumerate(companions):
+            place = (name, "companions", number)
+            yield from _part_faults(place, each)
+            if isinstance(each, dict) and (role := each.get("role", _NOTHING)) not in ROLES:
+                yield (*place, "role"), f"role: {' or '.join(ROLES)}", role
+
+
+def _part_faults(base: tuple[str | int, ...], entry: Any) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
+    """Yield the faults of a model without its companions, or of one of them, that stands at `base`."""
+    if not isinstance(entry, dict):
+        yield base, "ref, kind and files", entry
+        return
+    ref, kind, files = (entry.get(key, _NOTHING) for key in ("ref", "kind", "files"))
+    if not isinstance(ref, str):
+        yield (*base, "ref"), "ref: a reference", ref
+    if kind not in KINDS:
+        yield (*base, "kind"), f"kind: {', '.join(KINDS[:-1])} or {KINDS[-1]}", kind
+    if not isinstance(revision := entry.get("revision"), str | None):
+        yield (*base, "revision"), "revision: a text", revision
+    for key in ("include", "exclude"):
+        patterns = entry.get(key, [])
+        if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+            yield (*base, key), f"{key}: a list of patterns", patterns
+    if not isinstance(files, list) or not files:
+        yield (*base, "files"), "files: a list of at least one", files
+        return
+    if kind == "file" and len(files) != 1:
+        yield (*base, "files"), "one file, as the kind says", len(files)
+    names: set[str] = set()
+    for number, file in enumerate(files):
+        place = (*base, "files", number)
+        if not isinstance(file, dict):
+            yield place, "path, size and sha256", file
             continue
-        if kind == "file" and len(files) != 1:
-            yield (name, "files"), "one file, as the kind says", len(files)
-        names: set[str] = set()
-        for number, file in enumerate(files):
-            place = (name, "files", number)
-            if not isinstance(file, dict):
-                yield place, "path, size and sha256", file
-                continue
-            path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
-            if not isinstance(path, str) or not _is_name(path) or path in names:
-                yield (*place, "path"), "path: a name that no other file has", path
-            else:
-                names.add(path)
-            if type(size) is not int or size < 0:
-                yield (*place, "size"), "size: a number of bytes", size
-            if not isinstance(sha256, str) or not _HEX.fullmatch(sha256):
-                yield (*place, "sha256"), "sha256: 64 hexadecimal digits in lower case", sha256
+        path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
+        if not isinstance(path, str) or not _is_name(path) or path in names:
+            yield (*place, "path"), "path: a name that no other file has", path
+        else:
+            names.add(path)
+        if type(size) is not int or size < 0:
+            yield (*place, "size"), "size: a number of bytes", size
+        if not isinstance(sha256, str) or not _HEX.fullmatch(sha256):
+            yield (*place, "sha256"), "sha256: 64 hexadecimal digits in lower case", sha256
 
 
 def _is_name(path: str) -> bool:
@@ -214,7 +247,7 @@ def _is_name(path: str) -> bool:
         return False
 
 
-def _locked(entry: dict[str, Any]) -> Locked:
+def _locked(entry: dict[str, Any], role: str = "model") -> Locked:
     files = (LockedFile(name=each["path"], size=each["size"], sha256=each["sha256"]) for each in entry["files"])
     return Locked(
         ref=entry["ref"],
@@ -223,4 +256,6 @@ def _locked(entry: dict[str, Any]) -> Locked:
         files=tuple(sorted(files, key=lambda file: os.fsencode(file.name))),
         include=tuple(entry.get("include", ())),
         exclude=tuple(entry.get("exclude", ())),
+        role=role,
+        companions=tuple(_locked(each, each["role"]) for each in entry.get("companions", ())),
     )

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.models.config import Config, Entry
+from model_provisioner.models.config import Companion, Config, Entry
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, ModelRef, UrlRef
 from model_provisioner.models.surroundings import Surroundings, is_any_folder
@@ -28,7 +28,9 @@ _LOCAL = "local:"
 def render(config: Config, key: str) -> bytes | None:
     """Return the bytes of a configuration under a key, a text of one line; None where it may hold a secret."""
     entries = config.entries.values()
-    if any(_is_secret(entry.ref) for entry in entries) or any("@" in host for host in config.allow):
+    if any(
+        _is_secret(ref) for entry in entries for ref in (entry.ref, *(each.ref for each in entry.companions))
+    ) or any("@" in host for host in config.allow):
         return None
     body = {
         "path": config.path,
@@ -48,6 +50,11 @@ def render(config: Config, key: str) -> bytes | None:
         "strict": [entry.strict for entry in entries],
         "engines": [entry.engine for entry in entries],
         "lines": [entry.line for entry in entries],
+        "companions": {
+            entry.name: [(each.role, str(each.ref), _plain(each.expected)) for each in entry.companions]
+            for entry in entries
+            if entry.companions
+        },
         "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
     data = json.dumps(body, separators=(",", ":")).encode()
@@ -127,6 +134,10 @@ class _Entries(Mapping[str, Entry]):
             line=columns["lines"][number],
             include=tuple(include),
             exclude=tuple(exclude),
+            companions=tuple(
+                Companion(role=role, ref=_reference(ref), expected=_expected(expected))
+                for role, ref, expected in columns["companions"].get(name, ())
+            ),
             keep=name in columns["keep"],
         )
 

@@ -42,6 +42,27 @@ _SIZE_SCHEMA: dict[str, Any] = {
 }
 
 
+_COMPANION_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"model_ref": {"type": "string"}, "expected_digest": _EXPECTED_SCHEMA},
+            "required": ["model_ref"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_MMPROJ_SCHEMA: dict[str, Any] = {
+    "description": "The projector that is loaded beside the model: a reference, or one with its expected_digest.",
+    "anyOf": [*_COMPANION_SCHEMA["anyOf"], {"type": "null"}],
+}
+_LORA_SCHEMA: dict[str, Any] = {
+    "description": "The LoRA adapters that are loaded beside the model: one or a list of them, each as mmproj.",
+    "anyOf": [*_COMPANION_SCHEMA["anyOf"], {"type": "array", "items": _COMPANION_SCHEMA}, {"type": "null"}],
+}
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -65,6 +86,8 @@ class Defaults(_Strict):
     )
     exclude: list[str] | None = Field(default=None, description="Of these, the files to leave out.")
     keep: bool = Field(default=False, description="What was fetched for it is never removed to make room.")
+    mmproj: Annotated[Any, WithJsonSchema(_MMPROJ_SCHEMA)] = None
+    lora: Annotated[Any, WithJsonSchema(_LORA_SCHEMA)] = None
 
 
 class Entry(Defaults):

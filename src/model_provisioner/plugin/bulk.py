@@ -51,16 +51,23 @@ def provision_in_bulk(
 
 
 def _apart(run: Session, entries: Iterable[Entry], tasks: Iterable[Task], doit: Any) -> set[str]:
-    """Return the entries that doit has to look after: those to be fetched, ignored ones, those whose tasks were changed."""
+    """Return the entries that doit has to look after.
+
+    Those to be fetched, those with companions, ignored ones, those whose tasks were changed.
+    """
     bound = {model[1] for task in tasks if (model := model_of(task.name)) is not None and _is_changed(task, *model)}
 
     def is_ignored(name: str) -> bool:
         return any(doit.backend.get(f"{BASENAME}:{step}:{name}", "ignore:") for step in STEPS)
 
     def is_to_be_fetched(entry: Entry) -> bool:
-        return not entry.ref.is_local and not is_present(run.work, entry)
+        return not entry.is_local and not is_present(run.work, entry)
 
-    return {entry.name for entry in entries if entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)}
+    return {
+        entry.name
+        for entry in entries
+        if entry.companions or entry.name in bound or is_ignored(entry.name) or is_to_be_fetched(entry)
+    }
 
 
 def _is_changed(task: Task, step: str, name: str) -> bool:

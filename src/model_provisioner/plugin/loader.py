@@ -212,13 +212,19 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         made = [os.path.abspath(target) for task in tasks for target in task.targets if not is_ours(task.name)]
         if not made:
             return False
+        from model_provisioner.models.reference import LocalRef
         from model_provisioner.plugin.tasks import files_of
 
         remade = [
             entry.name
             for entry in self.session.work.config.entries.values()
             if (files := files_of(entry))
-            and any(path in files.values() or path.startswith(f"{getattr(entry.ref, 'path', '')}/") for path in made)
+            and any(
+                path in files.values() or path.startswith(f"{part.ref.path}/")
+                for part in entry.parts
+                if isinstance(part.ref, LocalRef)
+                for path in made
+            )
         ]
         omitted = self.session.omitted.intersection(remade)
         if omitted:

@@ -165,14 +165,24 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if steps.get("written"):
             line += f" → {printable(self._handoff(name))}"
         lines = [line]
+        expected = self._session.entry(name).expected
+        # Of the model, and where it has companions, of each of them: label, outcome, expected, found.
+        parts = steps.get("parts") or [("", outcome, expected, steps.get("digest"))]
         if outcome == "warn":
-            lines.append(f'      no digest is expected; to pin these bytes add   expected_digest: "{steps["digest"]}"')
+            lines += [
+                f"      no digest is expected{f' of {label}' if label else ''}; "
+                f'to pin these bytes add   expected_digest: "{found}"'
+                for label, each, _, found in parts
+                if each == "warn"
+            ]
         elif outcome == "fail":
-            entry = self._session.entry(name)
             lines[0] = (
                 f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
             )
-            lines += [f"        expected  {entry.expected}", f"        found     {steps['digest']}"]
+            for label, each, expected, found in parts:
+                if each == "fail":
+                    lines += [f"        {printable(label)}"] if label else []
+                    lines += [f"        expected  {expected}", f"        found     {found}"]
         notes = [*self._session.work.removed.get(name, ()), *steps.get("notes", ())]
         lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"

@@ -54,11 +54,11 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
     name = entry.name
     files = files_of(entry)
     watch(files)
-    remote = not entry.ref.is_local
+    remote = [part.ref.id for part in entry.parts if not part.ref.is_local]
     if remote:
         yield _task(
             f"fetch:{name}",
-            f"bring {entry.ref.id} here",
+            f"bring {', '.join(remote)} here",
             (_step, ("fetch", config_path, name)),
             uptodate=[(_is_fetched, (config_path, name))],
         )
@@ -101,13 +101,18 @@ def files_of(entry: Entry) -> dict[str, str]:
 
     No task makes what is fetched; and what a reference will stand for is not known before.
     """
-    if not isinstance(entry.ref, LocalRef):
-        return {}
+    found: dict[str, str] = {}
+    for part in entry.parts:
+        if isinstance(part.ref, LocalRef):
+            found |= _files_at(part.ref.path)
+    return found
+
+
+def _files_at(path: str) -> dict[str, str]:
     try:
-        return files_in(discover(entry.ref.path))
+        return files_in(discover(path))
     except ProvisionError:
         # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
-        path = entry.ref.path
         return {} if os.path.isdir(path) else {shown(path): path}
 
 
@@ -145,9 +150,12 @@ def _verify(run: Session, entry: Entry) -> dict[str, object]:
     if run.warns and found.outcome == "fail":
         sys.stderr.write(f"WARNING: {found.mismatch()}\n  note      strict_verification is false: it is handed off\n")
     elif run.warns and found.outcome == "warn":
-        sys.stderr.write(
-            f'warning: {entry.name}: no digest is expected; to pin it: expected_digest: "{found.digest}"\n'
-        )
+        for part in found.parts:
+            if part.outcome == "warn":
+                what = f"{entry.name}: {part.label}" if part.label else entry.name
+                sys.stderr.write(
+                    f'warning: {what}: no digest is expected; to pin it: expected_digest: "{part.digest}"\n'
+                )
     return found.told()
 
 

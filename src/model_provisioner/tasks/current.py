@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts.atomic import read_if_there
 from model_provisioner.artifacts.hashing import identity
-from model_provisioner.artifacts.header import read_facts
+from model_provisioner.artifacts.roles import read_checked
 from model_provisioner.errors import ProvisionError
 from model_provisioner.sizes import human
-from model_provisioner.tasks.examine import Verification, check_kind, digest_of, matches
+from model_provisioner.tasks.examine import Verification, check_kinds, digest_of, expected_beside, parts_of
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
 from model_provisioner.tasks.resolve import resolve_entry
@@ -60,7 +60,7 @@ def stand(work: Workspace, entry: Entry) -> Standing:
         return Standing(files=found.files, digests=found.digests)
     try:
         files = resolve_entry(entry, work.store)
-        check_kind(entry.expected, files)
+        check_kinds(entry.expected, expected_beside(entry), files)
     except ProvisionError as error:
         return Standing(unread=(Reason("verify", error.what),))
     if work.rules.full:
@@ -71,7 +71,8 @@ def stand(work: Workspace, entry: Entry) -> Standing:
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:
-            prefix = "" if files.kind == "file" else f"{member.name}: "
+            role = "" if member.role == "model" else f"{member.role} "
+            prefix = f"{role}{member.name}: " if role or files.kind != "file" else ""
             text = _change(work.memo, member.path)
             unread.append(Reason("verify", prefix + text, "" if text.startswith(("size", "not")) else member.path))
         else:
@@ -132,14 +133,18 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
             found.append(Reason("verify", "the last verification failed"))
     if standing.files is None or standing.digests is None:
         return found
-    if work.rules.locked and entry.locked is None:
+    if work.rules.locked and not entry.is_locked:
         found.append(Reason("verify", "not in the lock file, and this run takes no other"))
-    if entry.expected is None:
-        if work.rules.require_digest:
-            found.append(Reason("verify", "no digest is expected, and this run requires one"))
-    elif not matches(entry.expected, standing.files, standing.digests):
-        found.append(Reason("verify", "the digest differs from what is expected"))
-        return found
+    parts = parts_of(standing.files, standing.digests, (entry.expected, *expected_beside(entry)))
+    if work.rules.require_digest and any(part.expected is None for part in parts):
+        found.append(Reason("verify", "no digest is expected, and this run requires one"))
+    differ = [
+        f"the digest{f' of {part.label}' if part.label else ''} differs from what is expected"
+        for part in parts
+        if part.outcome == "fail"
+    ]
+    if differ:
+        return [*found, *(Reason("verify", text) for text in differ)]
     target = read_if_there(work.sha256_target(entry))
     if target != render_target(standing.digests):
         found.append(Reason("verify", "digest target missing" if target is None else "digest target edited"))
@@ -189,13 +194,13 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
     facts = row.metadata if row is not None and row.digest == str(digest) else None
     if facts is None:
         try:
-            facts = read_facts(standing.files)
+            facts = read_checked(standing.files, entry.engine)
         except ProvisionError:
             return None
     found = _as_verified(entry, standing, facts)
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
         return None
-    if work.rules.locked and entry.locked is None:
+    if work.rules.locked and not entry.is_locked:
         return None
     return render_handoff(entry, found.files, found.digests, found.digest, facts, found.outcome)
 
@@ -209,6 +214,7 @@ def _as_verified(entry: Entry, standing: Standing, facts: Facts) -> Verification
         digest=digest_of(standing.files, standing.digests),
         expected=entry.expected,
         facts=facts,
+        companions=expected_beside(entry),
     )
 
 

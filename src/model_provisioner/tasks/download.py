@@ -194,4 +194,4 @@ def _pause(seconds: float, check: Callable[[], None]) -> None:
 def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
     """Return the error for a file of an entry that has, or would have, another SHA-256 than is wanted."""
     path = f"{entry.ref.id} ({file.name})" if is_whole(entry.ref) else entry.ref.id
-    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}")
+    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label)

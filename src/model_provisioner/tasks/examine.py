@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.header import read_facts
+from model_provisioner.artifacts.roles import read_checked
 from model_provisioner.errors import (
     ChangingModelError,
     DigestMismatchError,
     InvalidDigestError,
     ProvisionError,
+    concerning,
     failing,
 )
+from model_provisioner.models.config import label_of
 from model_provisioner.models.digest import Digest, SetDigest, dirhash
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.hashing import Identity
     from model_provisioner.artifacts.memo import Answer, FileDigest, How
+    from model_provisioner.models.config import Entry
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.reference import ModelRef
 
@@ -40,15 +44,24 @@ class Verification:
     digests: tuple[FileDigest, ...]
     """One for each member of `files`, in their order."""
     digest: Digest
+    """Of the model itself, as `expected` is."""
     expected: Expected | None
     facts: Facts
+    companions: tuple[Expected | None, ...] = ()
+    """What is expected of each companion, in the order of those in `files`."""
 
     @property
-    def outcome(self) -> Literal["pass", "warn", "fail"]:
-        """`warn` is: nothing was expected."""
-        if self.expected is None:
-            return "warn"
-        return "pass" if matches(self.expected, self.files, self.digests) else "fail"
+    def parts(self) -> list[Part]:
+        """The model, then each of its companions, with what is expected of it."""
+        return parts_of(self.files, self.digests, (self.expected, *self.companions))
+
+    @property
+    def outcome(self) -> Outcome:
+        """That of the model and its companions together: the worst of them."""
+        if not self.companions:
+            return _outcome(self.expected, self.files, self.digests)
+        found = {part.outcome for part in self.parts}
+        return "fail" if "fail" in found else "warn" if "warn" in found else "pass"
 
     @property
     def size(self) -> int:
@@ -72,31 +85,98 @@ class Verification:
 
     def told(self) -> dict[str, object]:
         """Return what a report tells of the verification."""
-        return {"outcome": self.outcome, "how": self.how, "size": self.size, "digest": str(self.digest)}
+        told: dict[str, object] = {
+            "outcome": self.outcome,
+            "how": self.how,
+            "size": self.size,
+            "digest": str(self.digest),
+        }
+        if not self.companions:
+            return told
+        return {
+            **told,
+            "parts": [(part.label, part.outcome, str(part.expected), str(part.digest)) for part in self.parts],
+        }
 
     def mismatch(self) -> DigestMismatchError:
-        """Return the error that a strict verification ends in."""
-        wanted = self.expected
-        return DigestMismatchError(self.files.path, str(wanted), str(self.digest), detail=_differences(self))
+        """Return the error that a strict verification ends in: of the first part that is not as expected."""
+        part = next(part for part in self.parts if part.outcome == "fail")
+        detail = _differences(part)
+        return DigestMismatchError(
+            part.files.path, str(part.expected), str(part.digest), detail=detail, companion=part.label
+        )
+
+
+Outcome = Literal["pass", "warn", "fail"]
+"""`warn` is: nothing was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A model without its companions, or one of them: what has a digest of its own."""
+
+    label: str
+    """Empty for the model, for a companion what messages call it."""
+    files: FileSet
+    digests: Sequence[FileDigest]
+    expected: Expected | None
+
+    @property
+    def digest(self) -> Digest:
+        """Of its files alone."""
+        return digest_of(self.files, self.digests)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether its bytes are what is expected of them."""
+        return _outcome(self.expected, self.files, self.digests)
+
+
+def parts_of(files: FileSet, digests: Sequence[FileDigest], expected: Sequence[Expected | None]) -> list[Part]:
+    """Return the parts of a model, given what is expected of each."""
+    labels = ["", *(label_of(each.role, each.files.path) for each in files.companions)]
+    found, begin = [], 0
+    for label, part, wanted in zip(
+        labels, [files.model, *(each.files for each in files.companions)], expected, strict=True
+    ):
+        end = begin + len(part.members)
+        found.append(Part(label=label, files=part, digests=digests[begin:end], expected=wanted))
+        begin = end
+    return found
+
+
+def _outcome(expected: Expected | None, files: FileSet, digests: Sequence[FileDigest]) -> Outcome:
+    if expected is None:
+        return "warn"
+    return "pass" if matches(expected, files, digests) else "fail"
 
 
 def digest_of(files: FileSet, digests: Sequence[FileDigest]) -> Digest:
-    """Return the one digest of a model: SHA-256 of a file, dirhash of a set."""
+    """Return the one digest of a model without its companions: SHA-256 of a file, dirhash of a set."""
+    files, digests = files.model, digests[: len(files.model.members)]
     if files.kind == "file":
         return Digest("sha256", digests[0].sha256)
     return dirhash((member.name, digest.sha256) for member, digest in zip(files.members, digests, strict=True))
 
 
 def matches(expected: Expected, files: FileSet, digests: Sequence[FileDigest]) -> bool:
-    """Tell whether the digests are the expected ones."""
+    """Tell whether the digests of a model without its companions are the expected ones."""
+    files, digests = files.model, digests[: len(files.model.members)]
     if isinstance(expected, SetDigest):
         found = {member.name: digest.sha256 for member, digest in zip(files.members, digests, strict=True)}
         return found == {path: digest.value for path, digest in expected.files}
     return expected == digest_of(files, digests)
 
 
-def check_kind(expected: Expected | None, files: FileSet) -> None:
+def check_kinds(expected: Expected | None, companions: Sequence[Expected | None], files: FileSet) -> None:
     """Raise `InvalidDigestError` where a digest of one file is given for a set, or the other way round."""
+    _check_kind(expected, files.model)
+    for wanted, each in zip(companions, files.companions, strict=True):
+        with concerning(label_of(each.role, each.files.path)):
+            _check_kind(wanted, each.files)
+
+
+def _check_kind(expected: Expected | None, files: FileSet) -> None:
     if not isinstance(expected, Digest):
         return
     one = files.kind == "file"
@@ -111,6 +191,11 @@ def check_kind(expected: Expected | None, files: FileSet) -> None:
         )
 
 
+def expected_beside(entry: Entry) -> tuple[Expected | None, ...]:
+    """Return what is expected of each companion of an entry."""
+    return tuple(each.expected for each in entry.companions)
+
+
 @dataclass(frozen=True)
 class Asked:
     """A model whose bytes are to be examined."""
@@ -118,6 +203,10 @@ class Asked:
     ref: ModelRef
     files: FileSet
     expected: Expected | None
+    companions: tuple[Expected | None, ...] = ()
+    """What is expected of each of its companions."""
+    engine: str | None = None
+    """Who is to load it; without, it may be a file of any kind."""
 
 
 def examine(
@@ -135,10 +224,11 @@ def examine(
         for number, model in list(left.items()):
             with failing(found, [number]):
                 try:
-                    check_kind(model.expected, model.files)
+                    check_kinds(model.expected, model.companions, model.files)
                     # Headers first: a broken file is told before an hour of hashing.
                     before = [identity(os.stat(member.path)) for member in model.files.members]
-                    looked[number] = before, read_facts(model.files)
+                    read = read_facts(model.files) if model.engine is None else read_checked(model.files, model.engine)
+                    looked[number] = before, read
                 except FileNotFoundError:  # gone between two looks at it
                     left[number] = replace(model, files=model.files.again())
         answers = iter(digests([member.path for number in looked for member in left[number].files.members]))
@@ -177,11 +267,12 @@ def _judge(model: Asked, before: list[Identity], facts: Facts, answers: Sequence
         digest=digest_of(model.files, digests),
         expected=model.expected,
         facts=facts,
+        companions=model.companions,
     )
     return found if before == [each.identity for each in digests] and found.at_rest() else None
 
 
-def _differences(found: Verification) -> str:
+def _differences(found: Part) -> str:
     """Name the files of a set that are not as expected, the first few of them."""
     if not isinstance(found.expected, SetDigest):
         return ""

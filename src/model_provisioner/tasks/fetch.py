@@ -38,7 +38,16 @@ if TYPE_CHECKING:
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
-    """Tell whether the files of a remote entry are here; no byte of them is read. From then on nobody evicts them."""
+    """Tell whether what an entry has of remote files is here; no byte of them is read. From then on nobody evicts them."""
+    return not _missing(work, entry)
+
+
+def _missing(work: Workspace, entry: Entry) -> list[Entry]:
+    """Return the remote parts of an entry that are not here; the others nobody evicts from then on."""
+    return [part for part in entry.parts if not part.ref.is_local and not _is_held(work, part)]
+
+
+def _is_held(work: Workspace, entry: Entry) -> bool:
     try:
         resolve_entry(entry, work.store)
         if work.lease.use(stored_files(entry, work.store).values()):
@@ -49,18 +58,20 @@ def is_present(work: Workspace, entry: Entry) -> bool:
 
 
 def fetch(work: Workspace, entry: Entry) -> None:
-    """Bring the model of a remote entry here, unless it is; its handoff is withdrawn first.
+    """Bring the model of a remote entry and its remote companions here, unless they are; its handoff is withdrawn first.
 
     Raises `NotAllowedError` where the policy says no, `NotLockedError`, `FetchError`, `DigestMismatchError` and
     `StorageError`; then the entry has failed.
     """
-    if is_present(work, entry):
+    missing = _missing(work, entry)
+    if not missing:
         return
     try:
         for error in pend(work, [entry]).values():
             raise error
-        last = work.store.recorded(_key(entry))
-        _Fetch(work, entry, last, known_files(entry, last)).run()
+        for part in missing:
+            last = work.store.recorded(_key(part))
+            _Fetch(work, part, last, known_files(part, last)).run()
     except ProvisionError as error:
         fail(work, entry, error)
         raise
@@ -262,9 +273,11 @@ class _Fetch:
 
 
 def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
-    """Return the error for an entry that the lock does not name, in a run that takes no other."""
+    """Return the error for an entry, or a part of one, that the lock does not name, in a run that takes no other."""
+    part = next(part for part in entry.parts if part.locked is None)
+    what = f"{part.label} of {part.name}" if part.label else part.name
     return NotLockedError(
-        f"{entry.name} is not in the lock file as models.yaml has it, and this run takes no other model",
+        f"{what} is not in the lock file as models.yaml has it, and this run takes no other model",
         where=f"{work.config.path}:{entry.line}",
         expected="an entry in models.lock of the same reference",
         found="none, or one of another reference",

@@ -41,6 +41,8 @@ def render_handoff(
         files=digests,
         facts=facts,
         outcome=outcome,
+        roles=[member.role for member in files.members],
+        companions=files.companions,
     )
 
 

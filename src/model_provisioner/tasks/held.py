@@ -50,7 +50,7 @@ def held(config: Config, lock: bytes | None) -> Config:
     path = lock_path(config)
     locked = parse_lock(lock, path)
     entries = _Held(config.entries, locked, config.root)
-    faults = [fault for name in locked.keys() & config.entries.keys() if (fault := _unlike(config, name, locked[name]))]
+    faults = [fault for name in locked.keys() & config.entries.keys() for fault in _unlike(config, name, locked[name])]
     if faults:
         raise ConfigError(config.path, sorted(faults, key=lambda fault: fault.what))
     return replace(config, entries=entries)
@@ -73,9 +73,7 @@ class _Held(Mapping[str, "Entry"]):
         if name not in self._made:
             entry = self.written[name]
             locked = self._locked.get(name)
-            if locked is not None and locked.is_of(entry, self._root):
-                entry = replace(entry, locked=locked, expected=entry.expected or locked.expected)
-            self._made[name] = entry
+            self._made[name] = entry if locked is None else _hold(entry, locked, self._root)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -88,16 +86,31 @@ class _Held(Mapping[str, "Entry"]):
         return name in self.written
 
 
-def _unlike(config: Config, name: str, locked: Locked) -> InputError | None:
-    entry = config.entries[name]
-    if entry.expected is None or not locked.is_of(entry, config.root):
-        return None
-    if str(entry.expected) == str(locked.expected):
-        return None
-    return InputError(
-        f"the expected digest of {name} is not the one in the lock file",
-        where=f"{config.path}:{entry.line}",
-        expected=str(locked.expected),
-        found=str(entry.expected),
-        fix=f"correct the one that is wrong; `doit model-lock --upgrade {name}` writes the lock anew",
+def _hold(entry: Entry, locked: Locked, root: str) -> Entry:
+    """Return an entry with the parts that the lock names held to it, the model and each companion for itself."""
+    model, *companions = (
+        part if (found := locked.of_part(part, root)) is None else _held_to(part, found) for part in entry.parts
     )
+    theirs = tuple(
+        replace(each, expected=part.expected, locked=part.locked)
+        for each, part in zip(entry.companions, companions, strict=True)
+    )
+    return replace(model, companions=theirs)
+
+
+def _held_to(part: Entry, locked: Locked) -> Entry:
+    return replace(part, locked=locked, expected=part.expected or locked.expected)
+
+
+def _unlike(config: Config, name: str, locked: Locked) -> Iterator[InputError]:
+    for part in config.entries[name].parts:
+        found = locked.of_part(part, config.root)
+        if found is None or part.expected is None or str(part.expected) == str(found.expected):
+            continue
+        yield InputError(
+            f"the expected digest of {f'{part.label} of {name}' if part.label else name} is not the one in the lock file",
+            where=f"{config.path}:{part.line}",
+            expected=str(found.expected),
+            found=str(part.expected),
+            fix=f"correct the one that is wrong; `doit model-lock --upgrade {name}` writes the lock anew",
+        )

@@ -120,10 +120,10 @@ class Holding:
         if os.path.realpath(config.cache_dir) != os.path.realpath(self._store.root):
             return
         for name in config.remote:
-            entry = config.entries[name]
-            if entry.keep or entry.locked is not None:
-                reason = "keep: true" if entry.keep else "locked"
-                self._hold(stored_files(entry, self._store).values(), f"{reason} ({name} of {config.path})")
+            for part in config.entries[name].parts:
+                if not part.ref.is_local and (part.keep or part.locked is not None):
+                    reason = "keep: true" if part.keep else "locked"
+                    self._hold(stored_files(part, self._store).values(), f"{reason} ({name} of {config.path})")
 
 
 def tree_of(store: Store, path: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import write_atomically
 from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.models.config import label_of
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.examine import digest_of, matches
@@ -14,7 +16,7 @@ from model_provisioner.tasks.held import as_written, lock_path
 from model_provisioner.tasks.resolve import resolve_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.memo import FileDigest
@@ -28,11 +30,19 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
     The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
     """
     return {
-        name: entry.locked
-        if entry.locked is not None and name not in upgrade
-        else _locked_now(work, as_written(work.config, name), name in upgrade)
+        name: _lock_parts(
+            part.locked
+            if part.locked is not None and name not in upgrade
+            else _locked_now(work, written, name in upgrade)
+            for part, written in zip(entry.parts, as_written(work.config, name).parts, strict=True)
+        )
         for name, entry in work.config.entries.items()
     }
+
+
+def _lock_parts(parts: Iterable[Locked]) -> Locked:
+    model, *companions = parts
+    return replace(model, companions=tuple(companions))
 
 
 def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
@@ -50,7 +60,8 @@ def drift(work: Workspace) -> list[str]:
     if work.lock.data is None:
         return ["there is no lock file: `doit model-lock` writes it"]
     found = []
-    names = parse_lock(work.lock.data, path).keys()
+    locked = parse_lock(work.lock.data, path)
+    names = locked.keys()
     for name in sorted(names | work.config.entries.keys()):
         entry = work.config.entries.get(name)
         if entry is None:
@@ -60,18 +71,31 @@ def drift(work: Workspace) -> list[str]:
         elif entry.locked is None:
             found.append(f"{name} is locked by another reference than models.yaml has")
         else:
-            found += _differences(work, entry, entry.locked)
+            for part in entry.parts:
+                if part.locked is None:
+                    found.append(f"{name}: {part.label} is not in the lock file")
+                else:
+                    found += _differences(work, part, part.locked)
+            asked = {(part.role, locked_ref(part.ref, work.config.root)) for part in entry.parts}
+            found += [
+                f"{name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
+                for each in locked[name].companions
+                if (each.role, each.ref) not in asked
+            ]
     return found
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
+    """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
     if not entry.ref.is_local:
         bring = fetch_anew if anew else fetch
         bring(work, entry)
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
-        raise DigestMismatchError(files.path, str(entry.expected), str(digest_of(files, digests)))
+        raise DigestMismatchError(
+            files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
+        )
     return _as_locked(work, entry, files, digests)
 
 
@@ -97,21 +121,23 @@ def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[File
         ),
         include=entry.include,
         exclude=entry.exclude,
+        role=entry.role,
     )
 
 
 def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
+    title = f"{entry.name}: {entry.label}" if entry.label else entry.name
     if not entry.ref.is_local and not is_present(work, entry):
         return []  # it will be fetched as it is locked, or not at all
     try:
         now = _as_locked(work, entry, *_read(work, entry))
     except ProvisionError as error:
-        return [f"{entry.name} can't be compared: {error.what}"]
+        return [f"{title} can't be compared: {error.what}"]
     here, there = ({file.name: file for file in model.files} for model in (now, locked))
-    found = [f"{entry.name}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
-    found += [f"{entry.name}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
+    found = [f"{title}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
+    found += [f"{title}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
     found += [
-        f"{entry.name}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
+        f"{title}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
         for name in sorted(here.keys() & there.keys())
         if here[name] != there[name]
     ]

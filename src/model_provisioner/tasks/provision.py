@@ -26,7 +26,7 @@ TRIES = 3
 def provision(work: Workspace, entry: Entry) -> Verification:
     """Take every step for an entry. Raises what the steps raise; then there is no handoff."""
     sweep(work, [entry])
-    if not entry.ref.is_local:
+    if not entry.is_local:
         fetch(work, entry)
     work.verified.pop(entry.name, None)
     result = hand_off(work, [entry])[entry.name]

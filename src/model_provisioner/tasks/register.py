@@ -36,7 +36,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         path=found.files.path,
         lifecycle="Failed" if failed else "Active",
         outcome=found.outcome,
-        reason=f"the digest differs from the expected {found.expected}" if failed else None,
+        reason=_reason(found) if failed else None,
         digest=str(found.digest),
         expected=None if found.expected is None else str(found.expected),
         size=found.size,
@@ -45,6 +45,11 @@ def describe(found: Verification, **policy: Any) -> Model:
         revision=found.files.revision,
         **policy,
     )
+
+
+def _reason(found: Verification) -> str:
+    part = next(part for part in found.parts if part.outcome == "fail")
+    return f"the digest{f' of {part.label}' if part.label else ''} differs from the expected {part.expected}"
 
 
 def register(catalog: Catalog, rows: Iterable[Model]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.fileset import FileSet, discover
-from model_provisioner.errors import ModelNotFoundError
+from model_provisioner.artifacts.fileset import Beside, FileSet, discover
+from model_provisioner.errors import ModelNotFoundError, concerning
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
 
 if TYPE_CHECKING:
@@ -26,7 +26,22 @@ def resolve(ref: ModelRef, store: Store) -> FileSet:
 
 
 def resolve_entry(entry: Entry, store: Store) -> FileSet:
-    """Return the files of an entry: of a locked remote one those that the lock names. Raises as `resolve` does."""
+    """Return the files of an entry and its companions: of a locked remote one those that the lock names.
+
+    Raises as `resolve` does.
+    """
+    alone, *companions = entry.parts
+    files = _resolve_part(alone, store)
+    if not companions:
+        return files
+    found = []
+    for part in companions:
+        with concerning(part.label):
+            found.append(Beside(role=part.role, id=part.ref.id, files=_resolve_part(part, store)))
+    return files.with_companions(found)
+
+
+def _resolve_part(entry: Entry, store: Store) -> FileSet:
     if entry.ref.is_local or entry.locked is None:
         return _resolve(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
     files = {file.name: file.sha256 for file in entry.locked.files}

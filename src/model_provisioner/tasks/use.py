@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.uses import has_record, note
@@ -26,10 +27,10 @@ def end_of_use(work: Workspace) -> None:
             for name in config.remote:
                 entry = config.entries[name]
                 handoffs.append(entry.handoff)
-                try:
-                    trees.add(tree_of(work.store, resolve_entry(entry, work.store).path))
-                except ProvisionError:
-                    continue  # not here
+                for part in entry.parts:
+                    with suppress(ProvisionError):  # not here
+                        if not part.ref.is_local:
+                            trees.add(tree_of(work.store, resolve_entry(part, work.store).path))
             if trees or has_record(work.state, config.path):
                 note(work.store, work.state, config.path, trees, handoffs)
     except StorageError:

@@ -12,9 +12,9 @@ from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
-from model_provisioner.errors import DigestRequiredError, ProvisionError, failing
+from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, failing
 from model_provisioner.tasks.damage import put_away_damaged
-from model_provisioner.tasks.examine import Asked, Verification, examine
+from model_provisioner.tasks.examine import Asked, Verification, examine, expected_beside
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
 from model_provisioner.tasks.withdraw import fail, pend, withdraw
@@ -38,11 +38,13 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     files: dict[str, FileSet] = {}
     for entry in entries:
         with failing(results, [entry.name]):
-            if work.rules.locked and entry.locked is None:
+            if work.rules.locked and not entry.is_locked:
                 raise not_locked(work, entry)
             files[entry.name] = resolve_entry(entry, work.store)
     there = [entry for entry in entries if entry.name in files]
-    asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
+    asked = [
+        Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in there
+    ]
     found = examine(asked, _Reader(work, there, files).digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
     read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
@@ -65,21 +67,28 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
 
 def _check_store(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
     """Raise for fetched files that are damaged, unless the policy takes any bytes."""
-    if isinstance(found, Verification) and not entry.ref.is_local and (entry.strict or found.expected is None):
-        put_away_damaged(work.store, found.digests)
+    if isinstance(found, Verification) and not entry.is_local:
+        for part in found.parts:
+            if entry.strict or part.expected is None:
+                try:
+                    put_away_damaged(work.store, part.digests)
+                except DamagedError as error:
+                    error.companion = part.label
+                    raise
 
 
 def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
     """Raise what the policy has against a verification."""
     if isinstance(found, ProvisionError):
         return
-    if found.expected is None and work.rules.require_digest:
+    part = next((part for part in found.parts if part.expected is None), None) if work.rules.require_digest else None
+    if part is not None:
         raise DigestRequiredError(
             "no digest is expected, and this run takes no model without",
             where=f"{work.config.path}:{entry.line}",
-            expected=f"an expected_digest for {entry.name}",
+            expected=f"an expected_digest for {f'{part.label} of ' if part.label else ''}{entry.name}",
             found="none",
-            fix=f'expected_digest: "{found.digest}" is what its bytes have now',
+            fix=f'expected_digest: "{part.digest}" is what its bytes have now',
         )
     if found.outcome == "fail" and entry.strict:
         raise found.mismatch()
@@ -202,4 +211,19 @@ def _record(work: Workspace, name: str, found: Verification) -> dict[str, object
         "digest": str(found.digest),
         "outcome": found.outcome,
         "how": found.how,
+        **({"companions": _companions(found)} if found.companions else {}),
     }
+
+
+def _companions(found: Verification) -> list[dict[str, object]]:
+    """Return the line's part for the companions: each with its digest and its own outcome."""
+    return [
+        {
+            "role": each.role,
+            "id": each.id,
+            "path": part.files.path,
+            "digest": str(part.digest),
+            "outcome": part.outcome,
+        }
+        for each, part in zip(found.files.companions, found.parts[1:], strict=True)
+    ]

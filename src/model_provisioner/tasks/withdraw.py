@@ -177,8 +177,9 @@ def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
-    digest = error.actual if isinstance(error, DigestMismatchError) else None
-    outcome: Outcome = "error" if digest is None else "fail"
+    mismatch = error if isinstance(error, DigestMismatchError) else None
+    digest = mismatch.actual if mismatch is not None and not mismatch.companion else None
+    outcome: Outcome = "error" if mismatch is None else "fail"
     set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
 
 

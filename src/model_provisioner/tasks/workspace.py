@@ -171,7 +171,8 @@ class Workspace:
 
 
 def _policy(entry: Entry) -> tuple[object, ...]:
-    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff
+    beside = [(each.role, each.ref, each.expected) for each in entry.companions]
+    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff, beside
 
 
 def open_workspace(
