@@ -104,7 +104,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             command = self._in_project(in_args)
             return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
 
-        with _interruptible():
+        with interruptible():
             return ended(run, interrupted="interrupted: what was finished is kept, what was not has no handoff")
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -143,7 +143,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 from model_provisioner.plugin.summary import summary
 
                 seconds = time.monotonic() - began
-                self._stream.write(summary(done=0, current=found.count, failed=0, seconds=seconds))
+                self._stream.write(
+                    summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
+                )
                 return 0
             except InvalidCommand as error:
                 if error.not_found is None:
@@ -260,7 +262,7 @@ def _opened(path: str) -> TextIO:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the run as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:

@@ -13,6 +13,7 @@ from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.errors import DigestRequiredError, ProvisionError, failing
+from model_provisioner.tasks.corruption import corruption
 from model_provisioner.tasks.examine import Asked, Verification, examine
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.memo import Answer, FileDigest
+    from model_provisioner.artifacts.memo_rows import Row
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
@@ -42,14 +44,15 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
             files[entry.name] = resolve_entry(entry, work.store)
     there = [entry for entry in entries if entry.name in files]
     asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
-    found = examine(asked, _Reader(work, there, files).digests)
+    reader = _Reader(work, there, files)
+    found = examine(asked, reader.digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
     read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
     with failing(results, read):
         provenance.append(work.provenance_log, [_record(work, name, each) for name, each in read.items()])
     for entry in entries:
         with failing(results, [entry.name]):
-            _check_policy(work, entry, results[entry.name])
+            _check_policy(work, entry, results[entry.name], reader.before)
     _write_targets(work, entries, results)
     for entry in entries:
         each = results[entry.name]
@@ -61,10 +64,14 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     return results
 
 
-def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
-    """Raise what the policy has against a verification."""
+def _check_policy(
+    work: Workspace, entry: Entry, found: Verification | ProvisionError, before: Mapping[str, Row | None]
+) -> None:
+    """Raise what the policy has against a verification; `before` has what the memo knew of the files, by path."""
     if isinstance(found, ProvisionError):
         return
+    if (error := corruption(work.catalog.get(work.config.root, entry.name), found, before)) is not None:
+        raise error
     if found.expected is None and work.rules.require_digest:
         raise DigestRequiredError(
             "no digest is expected, and this run takes no model without",
@@ -86,6 +93,8 @@ class _Reader:
     def __init__(self, work: Workspace, entries: Sequence[Entry], files: Mapping[str, FileSet]) -> None:
         self._work = work
         self._pending: set[str] = set()
+        self.before: dict[str, Row | None] = {}
+        """What the memo knew of files, by path, before they were read."""
         self._entries: dict[str, list[Entry]] = {}
         """The entries that a file belongs to, by path."""
         for entry in entries:
@@ -97,6 +106,8 @@ class _Reader:
         work = self._work
         work.memo.load(paths)
         unknown = [path for path in paths if work.rules.full or work.memo.known(path) is None]
+        for path in unknown:
+            self.before.setdefault(path, work.memo.last(path))
         errors = self._pend(unknown)
         if not errors:
             return self._read(paths)
