@@ -166,7 +166,7 @@ class Catalog:
         rows = self._database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
-        return [Moved(**each) for each in _moves(rows[0][0])] if rows else []
+        return [_moved(line) for line in str(rows[0][0]).splitlines()] if rows else []
 
     def put(self, *models: Model, by: By = "run") -> dict[str, InvalidMoveError]:
         """Write rows, in one transaction; return, by name, what kept some of them from being written.
@@ -180,7 +180,7 @@ class Catalog:
             values = []
             time = now()
             for model in models:
-                old, history = stored.get((model.project, model.name), (None, "[]"))
+                old, history = stored.get((model.project, model.name), (None, ""))
                 if (error := refusal(model.name, (old, model.lifecycle), by, self.path)) is not None:
                     refused[model.name] = error
                     continue
@@ -254,19 +254,17 @@ def _stored(connection: sqlite3.Connection, models: Sequence[Model]) -> dict[tup
 
 
 def _noted(history: str, model: Model, time: str) -> str:
-    """Return a history with the state of `model` as its last."""
-    moves: list[dict[str, str]] = _moves(history) if history != "[]" else []
-    move = {"time": time, "lifecycle": model.lifecycle}
-    if model.reason:
-        move["reason"] = model.reason.partition("\n")[0][:REASON_KEPT]
-    return json.dumps([*moves[-MOVES_KEPT + 1 :], move], separators=(",", ":"))
+    """Return a history with the state of `model` as its last line."""
+    if (more := history.count("\n") - MOVES_KEPT + 1) > 0:
+        history = history.split("\n", more)[-1]
+    reason = "" if model.reason is None else f" {model.reason.partition(chr(10))[0][:REASON_KEPT]}"
+    return f"{history}{time} {model.lifecycle}{reason}\n"
 
 
-def _moves(history: object) -> list[dict[str, Any]]:
-    try:
-        return cast("list[dict[str, Any]]", json.loads(str(history)))
-    except ValueError:  # edited by hand: nothing depends on it
-        return []
+def _moved(line: str) -> Moved:
+    time, _, rest = line.partition(" ")
+    lifecycle, _, reason = rest.partition(" ")
+    return Moved(time=time, lifecycle=cast("Lifecycle", lifecycle), reason=reason or None)
 
 
 def _values(model: Model) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
 _VERSION_2 = """
 ALTER TABLE model ADD COLUMN audited_at TEXT;
 ALTER TABLE model ADD COLUMN corrupt TEXT;
-ALTER TABLE model ADD COLUMN history TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE model ADD COLUMN history TEXT NOT NULL DEFAULT '';
 CREATE INDEX model_retired ON model (project) WHERE lifecycle = 'Retired'
 """
 

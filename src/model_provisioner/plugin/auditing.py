@@ -73,15 +73,16 @@ class ModelVerify(Query):
         from model_provisioner.plugin.names import CONFIG_NAME
         from model_provisioner.plugin.progress import progress_for_stderr
         from model_provisioner.tasks.audit import audit, plan
-        from model_provisioner.tasks.rules import Rules
+        from model_provisioner.tasks.rules import Rules, is_true
         from model_provisioner.tasks.workspace import open_workspace
 
         older_than = _amount(opt_values["older_than"], parse_age, "--older-than", AGES)
         max_bytes = _amount(opt_values["max_bytes"], _size(parse_size), "--max-bytes", SIZES)
+        rules = Rules(full=opt_values["full"], locked=is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")))
         root = project_root()
         os.chdir(root)  # as `provision` does: a document of one model has paths from there
         progress = progress_for_stderr()
-        work = open_workspace(os.path.join(root, CONFIG_NAME), rules=Rules(full=opt_values["full"]), progress=progress)
+        work = open_workspace(os.path.join(root, CONFIG_NAME), rules=rules, progress=progress)
         ensure_state_folder(work.state)
         names = list(dict.fromkeys(pos_args)) or list(work.config.entries)
         for name in names:
@@ -94,8 +95,8 @@ class ModelVerify(Query):
         for due in planned.due:
             if due.ahead:
                 print(
-                    f"note: {due.entry.name} was audited at {due.last}, which lies ahead of the clock: a clock went back, "
-                    "and that audit counts as old",
+                    f"note: {due.entry.name} was last verified at {due.last}, which lies ahead of the clock: a clock went "
+                    "back, and it counts as long ago",
                     file=sys.stderr,
                 )
         done: list[Audited] = []
@@ -153,7 +154,8 @@ def _line(work: Workspace, each: Audited) -> str:
         gone = "" if os.path.lexists(each.due.entry.handoff) else "      its handoff was withdrawn\n"
         return (f"FAIL  {name}  {first}\n" + "".join(f"      {line}\n" for line in rest.splitlines()) + gone).rstrip()
     verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}[found.how]
-    before = f"last audited {each.due.last}" if each.due.last else "never audited before"
+    word = "audited" if work.rules.full else "verified"
+    before = f"last {word} {each.due.last}" if each.due.last else f"never {word} before"
     if found.outcome == "fail":
         return f"FAIL! {name}  the digest differs, and strict_verification is false: it was handed off all the same"
     return f"{found.outcome}  {name}  {verb} {human(found.size)} ({before})"
