@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
@@ -199,3 +200,25 @@ def test_a_program_that_asks_for_it_gets_an_error(project, run_python):
         "    print(error.what)\n"
     )
     assert found == "llamacpp is retired: it has no handoff, and what needs one can't run\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [["provision"], ["provision", "-r", "zero"], ["provision", "--full"]])
+def test_a_model_that_is_retired_while_it_is_read_is_not_handed_off(project, way):
+    with open(project.root / "large.bin", "wb") as file:
+        file.truncate(3 << 30)
+    project.models("models: {large: {model_ref: large.bin}}\n")
+    process = project.start(*way)
+    while not project.state.exists() or not project.rows():
+        assert process.poll() is None
+        time.sleep(0.02)
+    project.doit("model-retire", "large")
+    assert process.poll() is None, "it was read too fast to be caught at it"
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert b"Traceback" not in out + err
+    if "-r" not in way:
+        assert b"FAIL  large  large is retired" in out
+    assert artifacts(project) == []
+    assert project.rows()["large"]["lifecycle"] == "Retired"
+    assert "1 model: 1 retired" in project.provision().out

@@ -1,7 +1,7 @@
 """The catalog: one row for each entry of each project, and for each model that the API registered, with its life.
 
 State, not cache: deleting it loses history, no model and no promise. Its format is described in
-`docs/reference/state-folder.md`.
+`docs/reference/catalog.md`.
 """
 
 from __future__ import annotations
