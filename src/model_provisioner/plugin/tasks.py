@@ -19,7 +19,7 @@ from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.register import register, row_of
 from model_provisioner.tasks.retire import retired_error
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw
+from model_provisioner.tasks.withdraw import check_place, fail, has_orphans, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -177,7 +177,9 @@ def _verified(found: Verification | ProvisionError) -> Verification:
 
 def _register(run: Session, entry: Entry) -> dict[str, object]:
     found = run.work.verified.get(entry.name) or _verified(verify(run.work, [entry])[entry.name])
-    register(run.work.catalog, [row_of(entry, run.work.config, found)])
+    for refused in register(run.work.catalog, [row_of(entry, run.work.config, found)]).values():
+        fail(run.work, entry, refused)
+        raise refused
     return {"notes": list(found.facts.notes)}
 
 
