@@ -208,6 +208,28 @@ def test_a_kill_in_the_middle_of_a_folder_loses_no_finding(project):
     assert after.catalog.get(after.config.root, "set").lifecycle == "Failed"
 
 
+def test_of_a_set_the_files_that_changed_are_named(project):
+    for name in "abc":
+        project.write(f"set/{name}", name * 999)
+    provisioned(project, set={"model_ref": "set"})
+    rot(project, "set/b")
+    out = project.doit("model-verify", "--full", code=1).out
+    assert f"expected  {project.rows()['set']['digest']}\n" in out
+    assert f"found     {project.rows()['set']['corrupt']} (b)\n" in out
+
+
+def test_a_mismatch_that_is_tolerated_is_told_and_no_failure(project):
+    project.add_tiny("tiny.gguf")
+    entry = {"model_ref": "tiny.gguf", "expected_digest": "sha256:" + "0" * 64, "strict_verification": False}
+    provisioned(project, tiny=entry)
+    out = project.doit("model-verify", "--full").out
+    assert out.startswith(
+        "FAIL! tiny  the digest differs, and strict_verification is false: it was handed off all the same\n"
+    )
+    assert "1 model: 1 tolerated; 105.2 KB (" in out
+    assert handed_off(project) == ["tiny"]
+
+
 # ---- what is audited, and in which order
 
 

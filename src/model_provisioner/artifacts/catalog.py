@@ -166,7 +166,7 @@ class Catalog:
         rows = self._database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
-        return [_moved(line) for line in str(rows[0][0]).splitlines()] if rows else []
+        return [_moved(line) for line in str(rows[0][0]).split("\n") if line] if rows else []
 
     def put(self, *models: Model, by: By = "run") -> dict[str, InvalidMoveError]:
         """Write rows, in one transaction; return, by name, what kept some of them from being written.

@@ -165,8 +165,10 @@ def _ending(planned: Plan, done: list[Audited], failed: int, seconds: float) -> 
     from model_provisioner.sizes import human
 
     left = len(planned.due) - len(done)
+    tolerated = sum(not isinstance(each.found, Exception) and each.found.outcome == "fail" for each in done)
     counts = (
-        (len(done) - failed, "passed"),
+        (len(done) - failed - tolerated, "passed"),
+        (tolerated, "tolerated"),
         (failed, "failed"),
         (left, "left for the next audit"),
         (len(planned.recent), "audited before"),
@@ -183,14 +185,16 @@ def _bytes(done: Iterable[Audited]) -> int:
 
 
 def _as_json(planned: Plan, done: list[Audited]) -> dict[str, Any]:
+    from model_provisioner.errors import DigestMismatchError
+
     models = []
+    told: dict[str, object]
     for each in done:
         found = each.found
-        told = (
-            {"outcome": "error", "error": str(found)}
-            if isinstance(found, Exception)
-            else {**found.told(), "error": None}
-        )
+        if isinstance(found, Exception):
+            told = {"outcome": "fail" if isinstance(found, DigestMismatchError) else "error", "error": str(found)}
+        else:
+            told = {**found.told(), "error": None}
         models.append({"name": each.due.entry.name, "last": each.due.last, "clock_went_back": each.due.ahead, **told})
     return {
         "audited": models,

@@ -14,7 +14,7 @@ from model_provisioner.artifacts.catalog import now
 from model_provisioner.errors import CorruptModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from model_provisioner.artifacts.catalog import Model
     from model_provisioner.artifacts.memo_rows import Row
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 IN_FULL = "a verification in full was begun"
 """The reason of a Pending row whose model is read in full. A kill leaves it, and some files in the memo as they are now."""
+
+NAMED = 5
+"""How many of the files of a set that changed are named."""
 
 
 def is_in_full(row: Model | None) -> bool:
@@ -37,21 +40,27 @@ def corruption(row: Model | None, found: Verification, before: Mapping[str, Row 
     digest = str(found.digest)
     if row is None or row.id != found.ref.id or row.digest in (None, digest) or found.outcome == "pass":
         return None
-    if row.corrupt != digest and not (is_in_full(row) and _changed_silently(row, found, before)):
+    changed = [
+        member.name
+        for member, each in zip(found.files.members, found.digests, strict=True)
+        if (last := before.get(each.path)) is not None and last.sha256 != each.sha256
+    ]
+    if row.corrupt != digest and not (is_in_full(row) and _is_silent(row, found, before, changed)):
         return None
-    return CorruptModelError(found.files.path, str(row.digest), digest)
+    detail = "" if found.files.kind == "file" else ", ".join(changed[:NAMED])
+    return CorruptModelError(found.files.path, str(row.digest), digest, detail)
 
 
-def _changed_silently(row: Model, found: Verification, before: Mapping[str, Row | None]) -> bool:
-    contradicted = False
+def _is_silent(row: Model, found: Verification, before: Mapping[str, Row | None], changed: Sequence[str]) -> bool:
+    """Tell whether nothing but the bytes tells of a change; the memo knew others of the files `changed`."""
     for digest in found.digests:
         last = before.get(digest.path)
-        if last is None:
-            continue
-        if (last.identity.size, last.identity.mtime_ns) != (digest.identity.size, digest.identity.mtime_ns):
+        if last is not None and (last.identity.size, last.identity.mtime_ns) != (
+            digest.identity.size,
+            digest.identity.mtime_ns,
+        ):
             return False
-        contradicted = contradicted or last.sha256 != digest.sha256
-    if contradicted:
+    if changed:
         return True
     # The memo was lost, or another run told it meanwhile: the times tell. One that lies ahead of the clock says nothing.
     if row.verified_at is None or row.verified_at > now() or row.size != found.size:
