@@ -23,7 +23,8 @@ def parse_size(value: Any) -> int | None:
     base = 1024 if "i" in unit else 1000
     power = _PREFIXES.index(unit[0]) if len(unit) > 1 else 0
     whole, _, rest = number.partition(".")
-    return int(whole + rest) * base**power // 10 ** len(rest)  # exact, which a float would not be
+    exact: int = int(whole + rest) * base**power // 10 ** len(rest)  # which a float would not be
+    return exact
 
 
 def parse_age(text: str) -> int | None:
