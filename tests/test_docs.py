@@ -119,5 +119,15 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_names_every_command_and_every_public_name():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("provision", "model-list", "model-show", "model-why", "model-lock", "model-prune", "model-schema"):
+    for command in (
+        "provision",
+        "model-list",
+        "model-show",
+        "model-why",
+        "model-lock",
+        "model-prune",
+        "model-retire",
+        "model-verify",
+        "model-schema",
+    ):
         assert f"doit {command}" in text

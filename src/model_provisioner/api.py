@@ -24,7 +24,8 @@ from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from model_provisioner.artifacts.catalog import Lifecycle, Outcome
+    from model_provisioner.artifacts.catalog import Outcome
+    from model_provisioner.artifacts.lifecycle import Lifecycle
     from model_provisioner.models.digest import Expected
 
 
@@ -107,7 +108,8 @@ class ModelProvisioner:
                 self._set_state(name, "Failed", outcome="error", reason=str(error))
             raise
         row = describe(found, project=NO_PROJECT, name=name)
-        register(self._catalog, [replace(row, id=name, revision=_revision(known_as))])
+        for refused in register(self._catalog, [replace(row, id=name, revision=_revision(known_as))]).values():
+            raise refused
         if found.outcome == "fail":
             raise found.mismatch()
         return ResolvedModel(name, Path(found.files.path))

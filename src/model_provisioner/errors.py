@@ -137,6 +137,26 @@ class ChangingModelError(ProvisionError):
     """A file that changed each time while it was read."""
 
 
+class CorruptModelError(DigestMismatchError):
+    """Bytes that changed while size and modification time did not: those at `path` are `actual`, and `wanted` is lost."""
+
+    def __init__(self, path: str, wanted: str, actual: str, detail: str = "") -> None:
+        super().__init__(path, wanted, actual, detail)
+        self.what = "the bytes changed, though size and modification time did not"
+        self.args = (self.what,)
+        self.fix = (
+            "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
+        )
+
+
+class InvalidMoveError(ProvisionError):
+    """A model can't go from the state that it has to the one that was asked for."""
+
+
+class RetiredModelError(InvalidMoveError):
+    """A model was retired by hand: no run verifies it or hands it off."""
+
+
 class OccupiedError(ProvisionError):
     """A file that is not ours stands where a handoff belongs; it was left as it is."""
 

@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 
-from model_provisioner.artifacts.catalog import READER, Catalog, Model
-from model_provisioner.artifacts.database import ForeignDatabaseError
+from model_provisioner.artifacts import catalog_file
+from model_provisioner.artifacts.catalog import READER, Catalog, Model, Moved
+from model_provisioner.artifacts.database import Database, ForeignDatabaseError
 from model_provisioner.artifacts.facts import Facts, Split
 
 FACTS = Facts(
@@ -40,6 +41,8 @@ FULL = Model(
     registered_at="2026-01-01T00:00:00Z",
     verified_at="2026-01-02T00:00:00Z",
     used_at="2026-01-03T00:00:00Z",
+    audited_at="2026-01-02T00:00:00Z",
+    corrupt="sha256:22",
 )
 
 
@@ -102,6 +105,113 @@ def test_what_an_older_reader_read_of_a_header_is_forgotten(catalog, tmp_path):
     assert Catalog(str(tmp_path)).get("/p", "tiny").metadata is None
 
 
+def test_each_move_is_noted_and_only_the_last_ones_are_kept(catalog, tmp_path, monkeypatch):
+    times = iter(f"2026-01-01T00:00:{number:02}Z" for number in range(60))
+    monkeypatch.setattr("model_provisioner.artifacts.catalog.now", lambda: next(times))
+    catalog.put(row(lifecycle="Pending"))
+    catalog.put(row(lifecycle="Failed", reason="the digest differs\n  where     /p/tiny.gguf"))
+    catalog.put(row(lifecycle="Failed", reason="no move"))
+    assert Catalog.reader(str(tmp_path)).history("/p", "tiny") == [
+        Moved(time="2026-01-01T00:00:00Z", lifecycle="Pending"),
+        Moved(time="2026-01-01T00:00:01Z", lifecycle="Failed", reason="the digest differs"),
+    ]
+    for number in range(50):
+        catalog.put(row(lifecycle="Active" if number % 2 else "Pending", reason="x" * 999))
+    history = catalog.history("/p", "tiny")
+    assert len(history) == 50
+    assert {len(moved.reason) for moved in history} == {200}
+    assert [moved.time for moved in history] == [f"2026-01-01T00:00:{number:02}Z" for number in range(3, 53)]
+    assert catalog.history("/p", "other") == []
+
+
+def test_the_history_keeps_the_order_of_the_moves_when_the_clock_goes_back(catalog, monkeypatch):
+    for time, state in (("2026-01-02T00:00:00Z", "Pending"), ("2026-01-01T00:00:00Z", "Active")):
+        monkeypatch.setattr("model_provisioner.artifacts.catalog.now", lambda time=time: time)
+        catalog.put(row(lifecycle=state))
+    assert [moved.lifecycle for moved in catalog.history("/p", "tiny")] == ["Pending", "Active"]
+    assert catalog.get("/p", "tiny").lifecycle == "Active"
+
+
+def test_what_is_retired_is_left_alone_and_the_other_rows_are_written(catalog, tmp_path):
+    catalog.put(row("old", lifecycle="Retired", size=1), by="hand")
+    run = Catalog(str(tmp_path))
+    run.load("/p", ["old", "new"])
+    refused = run.put(row("old", size=2), row("new", size=2))
+    assert str(refused["old"]) == (
+        "old is retired\n"
+        f"  where     {catalog.path}\n"
+        "  found     a model without handoff, until its retirement is undone\n"
+        "  fix       doit model-retire --undo old"
+    )
+    assert {each.name: (each.lifecycle, each.size) for each in run.of_project("/p")} == {
+        "old": ("Retired", 1),
+        "new": ("Active", 2),
+    }
+    assert run.get("/p", "old").lifecycle == "Retired"
+    assert run.retired("/p") == {"old"}
+    assert run.retired("/q") == set()
+
+
+def test_a_reading_in_full_is_remembered_as_long_as_the_digest_is_the_same(catalog):
+    time = "2026-01-01T00:00:00Z"
+    catalog.put(row(digest="sha256:00", audited_at=time))
+    catalog.put(row(digest="sha256:00"))
+    assert catalog.get("/p", "tiny").audited_at == time
+    catalog.put(row(digest="sha256:11"))
+    assert catalog.get("/p", "tiny").audited_at is None
+    catalog.note_audit("/p", "tiny")
+    assert catalog.get("/p", "tiny").audited_at > time
+
+
+def test_corruption_is_noted_of_every_row_of_that_model(catalog):
+    for project, digest in (("/a", "sha256:00"), ("/b", "sha256:00"), ("/c", "sha256:22")):
+        catalog.put(row(project=project, path="/models/x", digest=digest))
+    catalog.load("/a", ["tiny"])
+    catalog.mark_corrupt("/models/x", "sha256:00", "sha256:11")
+    assert [each.corrupt for each in catalog.all()] == ["sha256:11", "sha256:11", None]
+    assert catalog.get("/a", "tiny").corrupt == "sha256:11"
+
+
+@pytest.fixture
+def version_1(tmp_path):
+    """A catalog as version 1 of its schema had it, with one row; left so by a reader."""
+    path = tmp_path / "catalog.db"
+    Database(str(path), title="catalog", application_id=0x6D706361, version=1, schema=catalog_file._VERSION_1).query(
+        "SELECT 1"
+    )
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO model (project, name, id, lifecycle, strict, digest) VALUES ('/p', 'tiny', 'local:/x', 'Active', 1, 'd')"
+        )
+    return path
+
+
+def version(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_catalog_of_the_version_before_is_brought_up_to_date_in_place(version_1, tmp_path):
+    assert Catalog.reader(str(tmp_path)).get("/p", "tiny").digest == "d"
+    assert version(version_1) == 1  # who only looks changes nothing
+    catalog = Catalog(str(tmp_path))
+    assert catalog.get("/p", "tiny") == row(id="local:/x", digest="d")
+    assert catalog.history("/p", "tiny") == []
+    assert version(version_1) == 2
+    catalog.put(row(id="local:/x", lifecycle="Pending"))
+    assert [moved.lifecycle for moved in catalog.history("/p", "tiny")] == ["Pending"]
+
+
+def test_an_older_program_refuses_a_newer_catalog_by_name(catalog, tmp_path):
+    catalog.put(row())
+    older = Database(
+        catalog.path, title="catalog", application_id=0x6D706361, version=1, schema=catalog_file._VERSION_1
+    )
+    with pytest.raises(ForeignDatabaseError) as caught:
+        older.query("SELECT 1")
+    assert "expected  schema version 1\n  found     schema version 2\n" in str(caught.value)
+
+
 def test_many_threads_and_connections_lose_no_row(catalog, tmp_path):
     def work(number):
         own = Catalog(str(tmp_path)) if number % 2 else catalog
@@ -132,7 +242,7 @@ def test_a_catalog_of_another_version_is_refused_by_name(catalog, tmp_path):
     assert str(caught.value) == (
         "the catalog was written by another version of model-provisioner\n"
         f"  where     {catalog.path}\n"
-        "  expected  schema version 1\n"
+        "  expected  schema version 2\n"
         "  found     schema version 99\n"
         "  fix       it was left as it is: use that version, move it away or set MODEL_PROVISIONER_STATE_DIR to another folder"
     )

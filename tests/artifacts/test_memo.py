@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.artifacts import memo as memo_module
+from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.memo import Memo
+from model_provisioner.artifacts.memo_rows import Row
 from model_provisioner.errors import ChangingModelError, UnreadableModelError
 
 OLD = time.time_ns() - 3600 * 10**9
@@ -332,3 +334,18 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp
 
     monkeypatch.setattr(memo_module, "open_model", replacing)
     assert memo.digest(str(model)).sha256 == sha256(b"other bytes")
+
+
+def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path):
+    """As bytes that a disk changed: a row has all that a stat call tells, and another digest."""
+    (tmp_path / "one").write_bytes(b"x")
+    os.link(tmp_path / "one", tmp_path / "two")
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    memo = Memo(str(tmp_path / "state"))
+    wrong = Row(identity(os.stat(one)), "0" * 32, "0" * 64, settled=True)
+    memo.keep({one: wrong, two: wrong})
+    memo.load([one, two])
+    assert memo.known(two).sha256 == "0" * 64
+    (found,) = memo.digests_in_full([one])
+    assert memo.last(two) is None
+    assert memo.last(one).sha256 == found.sha256

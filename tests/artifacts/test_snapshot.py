@@ -22,7 +22,14 @@ def seen(path):
 
 
 def snapshot(files, **fields):
-    given = {"key": "k", "doit": "d", "links": [], "names": [str(n) for n in range(len(files))], "left": 0}
+    given = {
+        "key": "k",
+        "doit": "d",
+        "links": [],
+        "names": [str(n) for n in range(len(files))],
+        "retired": [],
+        "left": 0,
+    }
     return Snapshot(**{**given, "files": files, **fields})
 
 
@@ -36,21 +43,24 @@ def files(tmp_path):
 @given(
     st.lists(st.tuples(TEXT, st.lists(SEEN, min_size=1, max_size=3)), max_size=4),
     st.lists(st.tuples(TEXT, TEXT), max_size=2),
+    st.lists(TEXT, max_size=2),
     st.integers(0, 9),
 )
-def test_what_was_written_is_read(entries, links, left):
+def test_what_was_written_is_read(entries, links, retired, left):
     names, files = [name for name, _ in entries], [files for _, files in entries]
-    one = snapshot(files, names=names, links=links, left=left)
+    one = snapshot(files, names=names, links=links, retired=retired, left=left)
     assert parse(render(one)) == one
 
 
 def test_entries_are_as_they_were_or_left(files):
-    data = render(snapshot([[seen(files[0]), seen(files[1])], [seen(files[2])], [seen(files[3])]], left=2))
-    assert compare(data, "k") == (["0", "1", "2"], 2, "d")
+    data = render(
+        snapshot([[seen(files[0]), seen(files[1])], [seen(files[2])], [seen(files[3])]], retired=["2"], left=2)
+    )
+    assert compare(data, "k") == (["0", "1", "2"], 2, "d", ["2"])
     os.utime(files[1], (1, 1))
-    assert compare(data, "k") == (["1", "2"], 3, "d")
+    assert compare(data, "k") == (["1", "2"], 3, "d", ["2"])
     files[3].unlink()
-    assert compare(data, "k") == (["1"], 4, "d")
+    assert compare(data, "k") == (["1"], 4, "d", ["2"])
 
 
 @pytest.mark.parametrize("change", ["mtime", "ctime", "inode", "size", "gone", "folder"])
@@ -76,7 +86,7 @@ def test_every_part_of_a_stat_counts(tmp_path, change):
         path.unlink()
         if change == "folder":
             path.mkdir()
-    assert compare(data, "k") == ([], 1, "d")
+    assert compare(data, "k") == ([], 1, "d", [])
 
 
 def test_a_link_that_leads_elsewhere_voids_it(tmp_path):
@@ -85,7 +95,7 @@ def test_a_link_that_leads_elsewhere_voids_it(tmp_path):
     link = tmp_path / "link"
     link.symlink_to("one")
     data = render(snapshot([], links=[(str(link), str(tmp_path / "one"))]))
-    assert compare(data, "k") == ([], 0, "d")
+    assert compare(data, "k") == ([], 0, "d", [])
     link.unlink()
     link.symlink_to("two")
     assert compare(data, "k") is None

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from model_provisioner.artifacts import clock, handoff
+from model_provisioner.artifacts.catalog import Catalog
 from model_provisioner.models import config_reader
 from model_provisioner.plugin import shortcut
 from model_provisioner.sizes import human
@@ -186,6 +187,12 @@ class ProjectMachine(RuleBasedStateMachine):
                 each.unlink()
         self.then(then)
 
+    @rule(name=st.sampled_from(["m0", "m1", "m2"]), undo=st.booleans(), then=THEN)
+    def retire(self, name, undo, then):
+        if name in self.entries:
+            self.doit("state", "model-retire", name, *(["--undo"] if undo else []))
+        self.then(then)
+
     @rule(name=st.sampled_from(["m0", "m1"]), then=THEN)
     def lose_a_row(self, name, then):
         path = self.folder / "state" / "catalog.db"
@@ -244,6 +251,8 @@ class ProjectMachine(RuleBasedStateMachine):
             return
         short = self.artifacts()
         self.expect(short)
+        if retired := sorted(self.retired()):
+            self.doit("another state", "model-retire", *retired)
         self.doit("another state", "provision", *options)
         assert self.artifacts() == short
         shutil.rmtree(self.folder / "another state")
@@ -308,7 +317,9 @@ class ProjectMachine(RuleBasedStateMachine):
         return {
             "artifacts": self.artifacts(),
             "doit": verified,
-            "catalog": [replace(row, registered_at=None, verified_at=None, used_at=None) for row in catalog],
+            "catalog": [
+                replace(row, registered_at=None, verified_at=None, used_at=None, audited_at=None) for row in catalog
+            ],
             "log": {(line["path"], line["digest"], line["how"]) for line in lines},
         }
 
@@ -325,7 +336,7 @@ class ProjectMachine(RuleBasedStateMachine):
             digest = self.digest(entry["model_ref"])
             wanted = entry.get("expected_digest")
             handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
-            if digest is None or self.is_unsound(entry["model_ref"]):
+            if digest is None or self.is_unsound(entry["model_ref"]) or name in self.retired():
                 continue
             beside = entry.get("lora")
             if beside and (self.digest(beside["model_ref"]) is None or self.is_no_adapter(beside["model_ref"])):
@@ -357,6 +368,8 @@ class ProjectMachine(RuleBasedStateMachine):
         work = open_workspace("models.yaml", state=str(self.folder / "state"))
         for entry in work.config.entries.values():
             row = work.catalog.get(work.config.root, entry.name)
+            if row.lifecycle == "Retired":
+                continue
             found = reasons(work, entry)
             assert bool(found) == (row.lifecycle == "Failed"), (entry, found)
         before = {path: os.stat(path).st_ino for path in self.artifacts()}
@@ -368,6 +381,11 @@ class ProjectMachine(RuleBasedStateMachine):
         }
 
     # ---- help
+
+    def retired(self) -> set[str]:
+        """The entries that are retired, as far as the catalog was not lost."""
+        rows = Catalog.reader(str(self.folder / "state")).all()
+        return {row.name for row in rows if row.lifecycle == "Retired"} & self.entries.keys()
 
     def digest(self, ref) -> str | None:
         if ref == "set":

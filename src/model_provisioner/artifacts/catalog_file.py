@@ -9,7 +9,7 @@ import os
 
 from model_provisioner.artifacts.database import Database, ReadOnlyDatabase, to_column
 
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE model (
   project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
   digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, config, handoff, metadata TEXT,
@@ -26,11 +26,18 @@ CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
   INSERT INTO change VALUES (old.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END
 """
 
+_VERSION_2 = """
+ALTER TABLE model ADD COLUMN audited_at TEXT;
+ALTER TABLE model ADD COLUMN corrupt TEXT;
+ALTER TABLE model ADD COLUMN history TEXT NOT NULL DEFAULT '';
+CREATE INDEX model_retired ON model (project) WHERE lifecycle = 'Retired'
+"""
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the database in the state folder `state`."""
     path = os.path.join(state, "catalog.db")
-    return database(path, title="catalog", application_id=0x6D706361, version=1, schema=_SCHEMA)
+    return database(path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2,))
 
 
 def change_of(project: str, state: str) -> int | None:

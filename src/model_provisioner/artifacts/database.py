@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -39,10 +39,20 @@ class Database:
     """One SQLite file. Opened at its first use; usable from every thread, and from a forked child."""
 
     def __init__(
-        self, path: str, *, title: str, application_id: int, version: int, schema: str, busy_seconds: float = 30.0
+        self,
+        path: str,
+        *,
+        title: str,
+        application_id: int,
+        schema: str,
+        version: int = 1,
+        upgrades: Sequence[str] = (),
+        busy_seconds: float = 30.0,
     ) -> None:
+        """Take the script `schema`, which makes version `version`, and `upgrades`, each of which makes the next one of it."""
         self.path, self.title, self._busy_seconds = path, title, busy_seconds
-        self._application_id, self._version, self._schema = application_id, version, schema
+        self._application_id, self._first, self._schema, self._upgrades = application_id, version, schema, upgrades
+        self._version = version + len(upgrades)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -97,8 +107,10 @@ class Database:
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                if self._read_version(connection) is None:
+                if (version := self._read_version(connection)) is None:
                     self._create(connection)
+                elif version != self._version:
+                    self._upgrade(connection, version)
                 # Safe against the death of the process; a power cut may lose the last commits, never the file.
                 connection.execute("PRAGMA synchronous=NORMAL")
             except BaseException:
@@ -125,7 +137,7 @@ class Database:
                 found=f"application_id {application:#x}",
                 fix="it was left as it is: move it away, or set MODEL_PROVISIONER_STATE_DIR to another folder",
             )
-        if version != self._version:
+        if not self._first <= version <= self._version:
             raise ForeignDatabaseError(
                 f"the {self.title} was written by another version of model-provisioner",
                 where=self.path,
@@ -139,9 +151,21 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in _statements(self._schema):
-                connection.execute(statement)
+            for script in (self._schema, *self._upgrades):
+                _run(script, connection)
             connection.execute(f"PRAGMA application_id={self._application_id}")
+            connection.execute(f"PRAGMA user_version={self._version}")
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
+        """Make the tables of an older version those of this one, in one transaction: a kill leaves either."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for script in self._upgrades[version - self._first :]:
+                _run(script, connection)
             connection.execute(f"PRAGMA user_version={self._version}")
         except BaseException:
             connection.rollback()
@@ -192,11 +216,7 @@ class ReadOnlyDatabase(Database):
                 for suffix in ("", "-wal"):
                     if os.path.exists(self.path + suffix):
                         shutil.copyfile(self.path + suffix, os.path.join(folder, "copy.db" + suffix))
-                copy = self._look(os.path.join(folder, "copy.db"))
-                memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-                copy.backup(memory)
-                copy.close()
-                return memory
+                return _in_memory(self._look(os.path.join(folder, "copy.db")))
 
     def _look(self, path: str) -> sqlite3.Connection:
         # Without a log nobody has the database open, and it is read without making one: a look leaves no file behind.
@@ -209,15 +229,33 @@ class ReadOnlyDatabase(Database):
             check_same_thread=False,
         )
         try:
-            if self._read_version(connection) is not None:
+            if (version := self._read_version(connection)) == self._version:
+                return connection
+            if version is not None:  # who only looks leaves the file as it is
+                connection = _in_memory(connection)
+                self._upgrade(connection, version)
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        empty.executescript(self._schema)  # another process is just making the file
+        for script in (self._schema, *self._upgrades):  # another process is just making the file
+            _run(script, empty)
         return empty
+
+
+def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy of a database that is nowhere but here; close the connection to it."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with closing(connection):
+        connection.backup(memory)
+    return memory
+
+
+def _run(script: str, connection: sqlite3.Connection) -> None:
+    for statement in _statements(script):
+        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

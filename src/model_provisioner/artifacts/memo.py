@@ -130,6 +130,8 @@ class Memo(MemoRows):
 
         with locked(self._state, "hash", *_lock_keys(paths)):
             answers = self._read_all(list(reals), answer, progress)
+            # Bytes that changed without a trace may be known by another name as they were.
+            self.disown({each.identity: each.sha256 for each in answers.values() if isinstance(each, FileDigest)})
         return [answers[path] for path in paths]
 
     def _read_all(

@@ -125,6 +125,20 @@ class MemoRows:
         self._use(write, None)
         self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
 
+    def disown(self, found: Mapping[Identity, str]) -> None:
+        """Forget what rows of other names say of files whose SHA-256, by identity, was just found to be another."""
+        values = [(str(each.inode), str(each.device), sha256) for each, sha256 in found.items()]
+
+        def write(database: Database) -> int:
+            with database.transaction() as connection:
+                return connection.executemany(
+                    "DELETE FROM file WHERE inode = ? AND device = ? AND sha256 <> ?", values
+                ).rowcount
+
+        if self._use(write, 0):
+            self._rows.clear()
+            self._links.clear()
+
     def _query(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         return self._use(lambda database: database.query(sql, values), [])
 

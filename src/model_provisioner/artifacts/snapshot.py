@@ -18,9 +18,9 @@ from model_provisioner.artifacts.looks import moved_among
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    _Parts = tuple[int, str, str, list[str], list[str], list[str], memoryview[int], list[memoryview[int]]]
+    _Parts = tuple[int, str, str, list[str], list[str], list[str], list[str], memoryview[int], list[memoryview[int]]]
 
-MAGIC = b"model-provisioner snapshot 1\n"
+MAGIC = b"model-provisioner snapshot 2\n"
 
 Seen = tuple[str, int, int, int, int, int]
 """A path, and its device, inode, size, mtime and ctime (both in nanoseconds)."""
@@ -40,6 +40,8 @@ class Snapshot:
     """The files and folders of each of them, and its artifacts."""
     doit: str
     """Stands for doit's own state."""
+    retired: Sequence[str]
+    """Those of `names` that were retired: nothing is to be done for them."""
     left: int
     """How many entries were not current, or could not be told to be: nothing is known of them."""
 
@@ -60,6 +62,7 @@ def render(snapshot: Snapshot) -> bytes:
             [snapshot.doit],
             [end for link in snapshot.links for end in link],
             snapshot.names,
+            snapshot.retired,
             [s[0] for s in flat],
         )
     ]
@@ -73,23 +76,31 @@ def parse(data: bytes) -> Snapshot | None:
     found = _parts(data)
     if found is None:
         return None
-    left, key, doit, links, names, paths, ends, columns = found
+    left, key, doit, links, names, retired, paths, ends, columns = found
     seen = list(zip(paths, *columns, strict=True))
     files = [seen[begin:end] for begin, end in pairwise([0, *ends])]
     return Snapshot(
-        key=key, links=list(zip(links[::2], links[1::2], strict=True)), names=names, files=files, doit=doit, left=left
+        key=key,
+        links=list(zip(links[::2], links[1::2], strict=True)),
+        names=names,
+        files=files,
+        doit=doit,
+        retired=retired,
+        left=left,
     )
 
 
-def compare(data: bytes, key: str) -> tuple[list[str], int, str] | None:
-    """Return the entries that are as they were, how many are not or are not known, and doit's state; None for no answer.
+def compare(data: bytes, key: str) -> tuple[list[str], int, str, list[str]] | None:
+    """Return the entries that are as they were, how many are not or are not known, doit's state, and which were retired.
+
+    None stands for no answer.
 
     Every file is looked at by one stat call. A snapshot of another key, or a damaged one, says nothing.
     """
     found = _parts(data)
     if found is None:
         return None
-    left, stored, doit, links, names, paths, ends, columns = found
+    left, stored, doit, links, names, retired, paths, ends, columns = found
     if stored != key or any(
         os.path.realpath(folder) != real for folder, real in zip(links[::2], links[1::2], strict=True)
     ):
@@ -100,11 +111,11 @@ def compare(data: bytes, key: str) -> tuple[list[str], int, str] | None:
         if moved
         else names
     )
-    return same, left + len(names) - len(same), doit
+    return same, left + len(names) - len(same), doit, retired
 
 
 def _parts(data: bytes) -> _Parts | None:
-    """Return the number left, key, doit's state, ends of links, names, paths, ends and columns, as they are stored."""
+    """Return the number left, key, doit's state, ends of links, names, retired, paths, ends and columns, as they are stored."""
     view = memoryview(data)  # of three megabytes for ten thousand models, no copies
     place = len(MAGIC) + 4
     if not data.startswith(MAGIC) or zlib.crc32(view[place:]).to_bytes(4, "little") != data[len(MAGIC) : place]:
@@ -115,9 +126,9 @@ def _parts(data: bytes) -> _Parts | None:
         place += size
         return view[place - size : place]
 
-    left, entries, count, *lengths = take(64).cast("Q")
+    left, entries, count, *lengths = take(72).cast("Q")
     ends = take(8 * entries).cast("Q")
     columns = [take(8 * count).cast("Q" if column < 3 else "q") for column in range(5)]
     key, doit, *texts = (str(take(length), "utf-8", "surrogateescape") for length in lengths)
-    links, names, paths = (text.split("\0") if text else [] for text in texts)
-    return left, key, doit, links, names, paths, ends, columns
+    links, names, retired, paths = (text.split("\0") if text else [] for text in texts)
+    return left, key, doit, links, names, retired, paths, ends, columns

@@ -35,7 +35,8 @@ def provision_in_bulk(
     `tasks` are those of the project as its own loader made them, `doit` is what doit keeps its state by.
     """
     # Of what is omitted, nothing is asked: where one of ten thousand models changed, an entry is made for that one.
-    asked = [run.entry(name) for name in run.work.config.entries if name not in run.omitted]
+    skipped = run.omitted | run.retired
+    asked = [run.entry(name) for name in run.work.config.entries if name not in skipped]
     apart = _apart(run, asked, tasks, doit)
     entries = [entry for entry in asked if entry.name not in apart]
     known = set(run.current)

@@ -146,7 +146,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
                 touch(state_folder(), found.config_path)
                 seconds = time.monotonic() - began
-                self._stream.write(summary(done=0, current=found.count, failed=0, seconds=seconds))
+                self._stream.write(
+                    summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
+                )
                 return 0
             except InvalidCommand as error:
                 if error.not_found is None:

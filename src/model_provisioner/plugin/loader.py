@@ -82,9 +82,9 @@ class ModelsLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 class NothingToDo(Exception):  # noqa: N818  no error
     """The snapshot says that all models are current, and the project has no tasks beside them."""
 
-    def __init__(self, count: int, config_path: str) -> None:
+    def __init__(self, count: int, retired: list[str], config_path: str) -> None:
         super().__init__()
-        self.count, self.config_path = count, config_path
+        self.count, self.retired, self.config_path = count, retired, config_path
 
 
 class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
@@ -151,7 +151,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         """End the run if nothing is left to do; look at what was to be omitted if doit forgot what it did."""
         if found.doit == doit_state(self._config_path, self.dep_file):
             if self._alone and not found.left:
-                raise NothingToDo(len(found.same), self._config_path)
+                raise NothingToDo(len(found.same), found.retired, self._config_path)
             return
         if not hasattr(self, "session"):
             self._begin()
@@ -164,13 +164,15 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
         self.session = begin(self._config_path, rules=self._rules, progress=self._progress)
         entries = self.session.work.config.entries
+        looked: Collection[str] = ()
         if self._found is not None:
             self.session.omitted = frozenset(self._found.same) & entries.keys()
+            looked = self.session.omitted.union(self._found.retired)
         # A task or a target may need any model.
         asked = self._named if self._named and entries.keys() >= set(self._named) else entries
         # Where the snapshot says anything, no configuration and no record moved since the run that left no orphan.
         orphans = self._found is None and (not self._named or BASENAME in self._named)
-        self.session.sweep([name for name in asked if name not in self.session.omitted], orphans=orphans)
+        self.session.sweep([name for name in asked if name not in looked], orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
@@ -196,11 +198,13 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             _release(tasks, done)
         entries = self.session.work.config.entries
         asked = [name for name in pos_args if name in entries]
+        wanted = [name for name in asked if name not in self.session.retired]
         rest = [name for name in pos_args if name not in entries]
         cmd.sel_tasks = rest if asked or rest else [BASENAME]
+        _leave_out(tasks, self.session.retired)
         if asked:
             # One group, so that doit comes to every verify task before it runs any: see `models:withdraw`.
-            tasks.append(Task("_provision", None, task_dep=handoff_tasks(asked), has_subtask=True))
+            tasks.append(Task("_provision", None, task_dep=handoff_tasks(wanted), has_subtask=True))
             cmd.sel_tasks = ["_provision", *rest]
         return tasks
 
@@ -244,6 +248,14 @@ def _without(tasks: list[Task], names: Collection[str]) -> list[Task]:
         if task.name == BASENAME:
             task.task_dep = [name for name in task.task_dep if name in there]
     return left
+
+
+def _leave_out(tasks: list[Task], retired: Collection[str]) -> None:
+    """Let the group do without the tasks of retired models: only who needs one of them comes to it, and is told."""
+    for task in tasks:
+        if task.name == BASENAME:
+            needs = task.task_dep
+            needs[:] = [need for need in needs if (model := model_of(need)) is None or model[1] not in retired]
 
 
 def _release(tasks: list[Task], done: Collection[str]) -> None:

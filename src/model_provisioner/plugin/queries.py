@@ -12,7 +12,7 @@ from model_provisioner.plugin.ending import ended
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from model_provisioner.artifacts.catalog import Model
+    from model_provisioner.artifacts.catalog import Model, Moved
 
 OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
 _OPT_ALL = {"name": "all", "long": "all", "type": bool, "default": False, "help": "all models of the machine"}
@@ -81,6 +81,8 @@ class ModelShow(Query):
             raise InputError(
                 "model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`"
             )
+        from dataclasses import asdict
+
         catalog = Catalog.reader(state_folder())
         root = project_root(required=False)
         row = None if root is None else catalog.get(root, pos_args[0])
@@ -91,13 +93,20 @@ class ModelShow(Query):
                 where=catalog.path,
                 fix="see `doit model-list`, or `doit model-list --all`",
             )
+        histories = [catalog.history(row.project, row.name) for row in rows]
         if opt_values["json"]:
-            return print_json([row.as_json() for row in rows])
-        for number, row in enumerate(rows):
+            return print_json(
+                [
+                    {**row.as_json(), "history": [asdict(moved) for moved in history]}
+                    for row, history in zip(rows, histories, strict=True)
+                ]
+            )
+        for number, (row, history) in enumerate(zip(rows, histories, strict=True)):
             if number:
                 print()
             for name, value in _flat(row.as_json()):
                 print(_field(name, printable(str(value))))
+            print(_history(history), end="")
         return 0
 
 
@@ -124,19 +133,24 @@ class ModelWhy(Query):
             if name not in work.config.entries:
                 raise unknown_name(name, work.config)
         names = pos_args or list(work.config.entries)
-        found = {name: explain(work, work.config.entries[name]) for name in names}
+        retired = work.catalog.retired(root)
+        found = {name: [] if name in retired else explain(work, work.config.entries[name]) for name in names}
         if opt_values["json"]:
             return print_json(
                 [
                     {
                         "name": name,
                         "current": not reasons,
+                        "retired": name in retired,
                         "reasons": [{"step": reason.step, "text": reason.text} for reason in reasons],
                     }
                     for name, reasons in found.items()
                 ]
             )
         for name, reasons in found.items():
+            if name in retired:
+                print(f"{name} is retired: nothing would be done")
+                continue
             print(f"{name} would be provisioned again:" if reasons else f"{name} is current: nothing would be done")
             for reason in reasons:
                 print(f"  {reason.step:<9} {printable(reason.text)}")
@@ -207,6 +221,19 @@ def _field(name: str, value: str) -> str:
     """Return a field as a line, or as two where one would pass 80 columns."""
     line = f"{name:<28} {value}"
     return line if len(line) <= 80 else f"{name}\n    {value}"
+
+
+def _history(moves: Iterable[Moved]) -> str:
+    """Return a line for each state that a model came into, in the order in which it did."""
+    from model_provisioner.errors import printable
+
+    lines, last = ["history"], ""
+    for moved in moves:
+        back = " (the clock went back)" if moved.time < last else ""
+        last = moved.time
+        reason = f"  {moved.reason}" if moved.reason else ""
+        lines.append(f"    {printable(f'{moved.time}  {moved.lifecycle:<7}{back}{reason}').rstrip()}")
+    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

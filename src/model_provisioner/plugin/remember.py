@@ -37,6 +37,8 @@ def remember(session: Session, dep_file: str | None) -> None:
         with contextlib.suppress(OSError):
             if (seen := _seen(session, work.config.entries[name], found)) is not None:
                 files[name] = seen
+    retired = _retired(session)
+    files.update(retired)
     work.close()  # what SQLite still has to move into its files changes how they look
     key = key_of(work.config.path, work.state)
     if key is None:
@@ -44,7 +46,13 @@ def remember(session: Session, dep_file: str | None) -> None:
     doit = doit_state(work.config.path, dep_file)
     left = len(work.config.entries) - len(files)
     snapshot = Snapshot(
-        key=key, links=work.config.links, names=list(files), files=list(files.values()), doit=doit, left=left
+        key=key,
+        links=work.config.links,
+        names=list(files),
+        files=list(files.values()),
+        doit=doit,
+        retired=list(retired),
+        left=left,
     )
     with contextlib.suppress(StorageError):
         write_atomically(path, render(snapshot))
@@ -74,6 +82,20 @@ def _fresh(session: Session) -> dict[str, FileSet]:
             with contextlib.suppress(ProvisionError):
                 fresh[name] = resolve_entry(session.entry(name), session.work.store)
     return fresh
+
+
+def _retired(session: Session) -> dict[str, Sequence[Seen]]:
+    """Return, for retired entries, how the folder looks in which somebody would have to put a handoff; none has one."""
+    found: dict[str, Sequence[Seen]] = {}
+    for name in session.retired:
+        path = session.entry(name).handoff
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        now = identity(os.stat(folder))
+        if ticked(folder, now) and not os.path.lexists(path):
+            found[name] = [(folder, *now)]
+    return found
 
 
 def _seen(session: Session, entry: Entry, files: FileSet) -> list[Seen] | None:

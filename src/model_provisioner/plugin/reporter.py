@@ -129,7 +129,9 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             return
         seconds = time.monotonic() - self._started
         current = self._current + len(self._session.omitted)
-        self.write(summary(done=self._done, current=current, failed=self._failed, seconds=seconds))
+        named = self._named & self._session.work.config.entries.keys()
+        retired = self._session.retired & named if self._named else self._session.retired
+        self.write(summary(done=self._done, current=current, failed=self._failed, retired=retired, seconds=seconds))
 
     def done(self, name: str, steps: dict[str, Any]) -> None:
         """Report a model that something was done for, and what its steps found."""

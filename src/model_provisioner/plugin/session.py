@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from model_provisioner.artifacts.catalog import Catalog
 from model_provisioner.artifacts.state import ensure_state_folder
+from model_provisioner.errors import StorageError
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.sweep import sweep
 from model_provisioner.tasks.withdraw import withdraw_orphans
@@ -20,7 +23,7 @@ from model_provisioner.tasks.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from model_provisioner.errors import ProvisionError, StorageError
+    from model_provisioner.errors import ProvisionError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.current import Reason, Step
     from model_provisioner.tasks.examine import Verification
@@ -43,6 +46,10 @@ class Session:
     """Why an entry was not current when the run came to it."""
     withdrawn: set[str] = field(default_factory=set)
     """The entries whose handoff this run took back."""
+    retired: set[str] = field(default_factory=set)
+    """The entries that are retired: nothing is done for them."""
+    gives_out: bool = False
+    """Whether a project's task that needs the handoff of a retired model fails, and nothing else comes to it."""
     omitted: frozenset[str] = frozenset()
     """The entries that are current, by the snapshot or by the sweep: they have no tasks."""
     finished: set[str] = field(default_factory=set)
@@ -75,6 +82,9 @@ class Session:
         """
         self.swept = True
         for name, found in sweep(self.work, [self.entry(name) for name in names]).items():
+            if found.retired:
+                self.retired.add(name)
+                continue
             if not found.reasons:
                 self._known[name] = found.reasons
                 continue
@@ -121,11 +131,19 @@ def session(config_path: str) -> Session:
     if config_path not in _sessions:
         work = open_workspace(config_path)
         ensure_state_folder(work.state)
-        _sessions[config_path] = Session(work=work)
+        _sessions[config_path] = Session(work=work, retired=_retired(work))
     return _sessions[config_path]
 
 
 def begin(config_path: str, *, rules: Rules, progress: Progress) -> Session:
     """Open a fresh session for a run under `rules`; its `sweep` is to come first."""
-    _sessions[config_path] = Session(work=open_workspace(config_path, rules=rules, progress=progress))
+    work = open_workspace(config_path, rules=rules, progress=progress)
+    _sessions[config_path] = Session(work=work, retired=_retired(work), gives_out=True)
     return _sessions[config_path]
+
+
+def _retired(work: Workspace) -> set[str]:
+    """Return the retired entries; none where the catalog can't be read, which the steps that need it will tell."""
+    with suppress(StorageError):
+        return Catalog.reader(work.state).retired(work.config.root) & work.config.entries.keys()
+    return set()

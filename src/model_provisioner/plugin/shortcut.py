@@ -34,6 +34,8 @@ class Shortcut:
     """How many others there are."""
     doit: str
     """How doit's own state looked: see `doit_state`."""
+    retired: list[str]
+    """Retired, and nothing was put in the place of their handoffs."""
 
 
 def look(config_path: str) -> Shortcut | None:
@@ -50,7 +52,14 @@ def look(config_path: str) -> Shortcut | None:
         return None  # the long way tells
     key = key_of(config_path, state)
     found = None if key is None else compare(data, key)
-    return None if found is None else Shortcut(*found)
+    if found is None:
+        return None
+    same, left, doit, retired = found
+    if retired:
+        there = set(same)
+        retired = [name for name in retired if name in there]
+        same = list(there.difference(retired))
+    return Shortcut(same, left, doit, retired)
 
 
 def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ) -> str | None:

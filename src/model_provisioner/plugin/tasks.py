@@ -17,8 +17,9 @@ from model_provisioner.plugin.session import Session, session
 from model_provisioner.tasks.fetch import fetch, is_present
 from model_provisioner.tasks.provision import hand_off
 from model_provisioner.tasks.register import register, row_of
+from model_provisioner.tasks.retire import retired_error
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import check_place, has_orphans, withdraw
+from model_provisioner.tasks.withdraw import check_place, fail, has_orphans, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,9 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
     name = entry.name
     files = files_of(entry)
     watch(files)
+    if name in session(config_path).retired:
+        yield from _tasks_of_retired(config_path, entry)
+        return
     remote = [part.ref.id for part in entry.parts if not part.ref.is_local]
     if remote:
         yield _task(
@@ -94,6 +98,20 @@ def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
 def _task(name: str, doc: str, action: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
     # doit swaps sys.stdout while it captures, which is wrong as soon as there are two threads: we print nothing anyway.
     return {"basename": BASENAME, "name": name, "doc": doc, "actions": [action], "io": {"capture": False}, **fields}
+
+
+def _tasks_of_retired(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of a retired model: there is none to do, but who needs its handoff has to be told."""
+    before: list[str] = []
+    for step in ("verify", "register", "handoff"):
+        yield _task(
+            f"{step}:{entry.name}",
+            f"nothing: {entry.name} is retired",
+            (_tell_retired, (config_path, entry.name, step)),
+            targets=[shown(entry.handoff)] if step == "handoff" else [],
+            task_dep=before,
+        )
+        before = [f"{BASENAME}:{step}:{entry.name}"]
 
 
 def files_of(entry: Entry) -> dict[str, str]:
@@ -167,7 +185,9 @@ def _verified(found: Verification | ProvisionError) -> Verification:
 
 def _register(run: Session, entry: Entry) -> dict[str, object]:
     found = run.work.verified.get(entry.name) or _verified(verify(run.work, [entry])[entry.name])
-    register(run.work.catalog, [row_of(entry, run.work.config, found)])
+    for refused in register(run.work.catalog, [row_of(entry, run.work.config, found)]).values():
+        fail(run.work, entry, refused)
+        raise refused
     return {"notes": list(found.facts.notes)}
 
 
@@ -208,6 +228,18 @@ def _withdraw(config_path: str) -> TaskError | None:
     except StorageError as error:
         return TaskError(str(error))
     return TaskError(str(run.trouble[0])) if run.trouble else None
+
+
+def _tell_retired(config_path: str, name: str, step: Step) -> TaskError | TaskFailed | None:
+    """Say that a model is retired: by a failure where doit comes here only for a task that needs it."""
+    run = session(config_path)
+    error = retired_error(run.work, run.entry(name))
+    if run.gives_out:
+        return TaskFailed(str(error))
+    if step == "handoff":
+        sys.stderr.write(f"{error}\n")
+        run.sweep([name], orphans=False)
+    return None
 
 
 def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:

@@ -128,7 +128,7 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
         if row.strict != entry.strict:
             found.append(Reason("verify", "strict_verification edited"))
         if row.lifecycle == "Pending":
-            found.append(Reason("verify", "the last run did not finish"))
+            found.append(Reason("verify", row.reason or "the last run did not finish"))
         elif row.lifecycle == "Failed":
             found.append(Reason("verify", "the last verification failed"))
     if standing.files is None or standing.digests is None:
@@ -198,6 +198,8 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
         except ProvisionError:
             return None
     found = _as_verified(entry, standing, facts)
+    if row is not None and row.corrupt == str(digest) and found.outcome != "pass":
+        return None
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
         return None
     if work.rules.locked and not entry.is_locked:

@@ -74,6 +74,11 @@ class Verification:
         ways = {digest.how for digest in self.digests}
         return "hashed" if "hashed" in ways else "xxh3" if "xxh3" in ways else "stat"
 
+    @property
+    def in_full(self) -> bool:
+        """Whether SHA-256 of every byte was taken now."""
+        return all(digest.how == "hashed" for digest in self.digests)
+
     def at_rest(self) -> bool:
         """Tell whether every file is still, by its identity, what was verified, and no file came or went."""
         try:

@@ -9,6 +9,7 @@ from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.handoff import render
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.errors import failing
+from model_provisioner.tasks.retire import retired_error
 from model_provisioner.tasks.withdraw import check_place, publishing
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def publish(
     """Write the handoffs of verified entries; return by entry whether its bytes changed, or what kept it from being written.
 
     Just before the rename, under the locks of the handoffs, the policy is read again and every file looked at again: where
-    they differ nothing is written, which is a `PolicyChangedError` or `MovedError`. What stands in the place of a handoff
+    they differ nothing is written, which is a `PolicyChangedError` or `MovedError`; nor is it for a model that was retired
+    meanwhile. What stands in the place of a handoff
     and is none is an `OccupiedError`.
     """
     results: dict[str, bool | MovedError | ProvisionError] = {}
@@ -64,8 +66,11 @@ def publish(
     with drafted(changed) as (drafts, errors):
         ready = {draft.path: draft for draft in drafts}
         with failing(results, [entry.name for entry, _ in verified]), publishing(work, data):
+            retired = work.catalog.retired(work.config.root)
             for entry, _ in verified:
                 with failing(results, [entry.name]):
+                    if entry.name in retired:
+                        raise retired_error(work, entry)
                     check_place(work, entry)
             work.ledger.record(entry.handoff for entry, _ in verified if entry.name not in results)
             for entry, found in verified:

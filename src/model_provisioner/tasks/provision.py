@@ -10,13 +10,15 @@ from model_provisioner.tasks.examine import Verification
 from model_provisioner.tasks.fetch import fetch
 from model_provisioner.tasks.handoff import MovedError, publish
 from model_provisioner.tasks.register import register, row_of
+from model_provisioner.tasks.retire import retired_error
 from model_provisioner.tasks.sweep import sweep
 from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import fail, set_state
+from model_provisioner.tasks.withdraw import fail, set_pending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.errors import InvalidMoveError
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
@@ -24,8 +26,9 @@ TRIES = 3
 
 
 def provision(work: Workspace, entry: Entry) -> Verification:
-    """Take every step for an entry. Raises what the steps raise; then there is no handoff."""
-    sweep(work, [entry])
+    """Take every step for an entry. Raises what the steps raise, `RetiredModelError` too; then there is no handoff."""
+    if sweep(work, [entry])[entry.name].retired:
+        raise retired_error(work, entry)
     if not entry.is_local:
         fetch(work, entry)
     work.verified.pop(entry.name, None)
@@ -43,8 +46,11 @@ def verify_and_register(work: Workspace, entries: Sequence[Entry]) -> dict[str, 
         for entry in entries
         if isinstance(found := results[entry.name], Verification)
     }
+    refused: dict[str, InvalidMoveError] = {}
     with failing(results, rows):
-        register(work.catalog, rows.values())
+        refused = register(work.catalog, rows.values())
+    for name, error in refused.items():
+        results[name] = _withdrawn(work, work.config.entries[name], error)
     return results
 
 
@@ -85,7 +91,7 @@ def _withdrawn(work: Workspace, entry: Entry, error: ProvisionError) -> Provisio
     """Take back what an entry has for which there is no handoff; return the error that tells why."""
     try:
         if isinstance(error, PolicyChangedError):
-            set_state(work, [entry], "Pending")
+            set_pending(work, [entry])
         else:
             fail(work, entry, error)
     except ProvisionError as worse:

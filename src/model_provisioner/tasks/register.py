@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from model_provisioner.artifacts.catalog import Catalog
+    from model_provisioner.errors import InvalidMoveError
     from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.examine import Verification
 
 
 def row_of(entry: Entry, config: Config, found: Verification) -> Model:
-    """Return the catalog's row for a verified entry, without its times."""
+    """Return the catalog's row for a verified entry, without the times of its registration and use."""
     return describe(
         found,
         project=config.root,
@@ -29,7 +30,7 @@ def row_of(entry: Entry, config: Config, found: Verification) -> Model:
 
 
 def describe(found: Verification, **policy: Any) -> Model:
-    """Return the catalog's row for a verification, without its times; `policy` has what its bytes do not tell."""
+    """Return the catalog's row for a verification, without those times; `policy` has what its bytes do not tell."""
     failed = found.outcome == "fail"
     return Model(
         id=found.ref.id,
@@ -43,6 +44,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         metadata=found.facts,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
         revision=found.files.revision,
+        audited_at=now() if found.in_full else None,
         **policy,
     )
 
@@ -52,7 +54,7 @@ def _reason(found: Verification) -> str:
     return f"the digest{f' of {part.label}' if part.label else ''} differs from the expected {part.expected}"
 
 
-def register(catalog: Catalog, rows: Iterable[Model]) -> None:
-    """Write rows, in one transaction; they were verified, and are in use, now."""
+def register(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMoveError]:
+    """Write rows, in one transaction; they were verified, and are in use, now. Return, by name, what is not to be written."""
     time = now()
-    catalog.put(*(replace(row, registered_at=time, verified_at=time, used_at=time) for row in rows))
+    return catalog.put(*(replace(row, registered_at=time, verified_at=time, used_at=time) for row in rows))

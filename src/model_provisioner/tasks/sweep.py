@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.state import ensure_state_folder
 from model_provisioner.errors import StorageError
 from model_provisioner.tasks.current import confirmed, reasons
-from model_provisioner.tasks.withdraw import set_state, withdraw_handoffs, withdraw_orphans
+from model_provisioner.tasks.withdraw import set_pending, withdraw_handoffs, withdraw_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,6 +25,8 @@ class Swept:
 
     reasons: list[Reason]
     withdrawn: bool
+    retired: bool = False
+    """Whether nothing is to be done for it, whatever the reasons."""
 
 
 def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
@@ -35,6 +37,7 @@ def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
     """
     why: dict[str, list[Reason]] = {}
     unconfirmed: list[Entry] = []
+    retired: list[Entry] = []
     trouble: Exception | None = None
     try:
         ensure_state_folder(work.state)
@@ -44,6 +47,10 @@ def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
     for entry in entries:
         try:
             if trouble is None:
+                row = work.catalog.get(work.config.root, entry.name)
+                if row is not None and row.lifecycle == "Retired":
+                    retired.append(entry)
+                    continue
                 why[entry.name] = reasons(work, entry)
                 if not why[entry.name] or confirmed(work, entry):
                     continue
@@ -51,7 +58,9 @@ def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
             trouble = error
         unconfirmed.append(entry)
     # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and tells it.
-    withdrawn = {name for name, was_there in withdraw_handoffs(work, unconfirmed).items() if was_there is True}
+    withdrawn = {
+        name for name, was_there in withdraw_handoffs(work, [*unconfirmed, *retired]).items() if was_there is True
+    }
     if trouble is not None:
         with contextlib.suppress(StorageError):
             withdraw_orphans(work)
@@ -62,5 +71,6 @@ def sweep(work: Workspace, entries: Collection[Entry]) -> dict[str, Swept]:
         if entry.name in withdrawn and any(reason.step == "verify" for reason in why[entry.name])
     ]
     with contextlib.suppress(StorageError):
-        set_state(work, to_verify, "Pending")
-    return {name: Swept(found, withdrawn=name in withdrawn) for name, found in why.items()}
+        set_pending(work, to_verify)
+    swept = {name: Swept(found, withdrawn=name in withdrawn) for name, found in why.items()}
+    return swept | {each.name: Swept([], withdrawn=each.name in withdrawn, retired=True) for each in retired}

@@ -13,6 +13,7 @@ from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, failing
+from model_provisioner.tasks.corruption import corruption
 from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.examine import Asked, Verification, examine, expected_beside
 from model_provisioner.tasks.fetch import not_locked
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.memo import Answer, FileDigest
+    from model_provisioner.artifacts.memo_rows import Row
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
@@ -45,7 +47,8 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     asked = [
         Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in there
     ]
-    found = examine(asked, _Reader(work, there, files).digests)
+    reader = _Reader(work, there, files)
+    found = examine(asked, reader.digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
     read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
     with failing(results, read):
@@ -53,7 +56,7 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     for entry in entries:
         with failing(results, [entry.name]):
             _check_store(work, entry, results[entry.name])
-            _check_policy(work, entry, results[entry.name])
+            _check_policy(work, entry, results[entry.name], reader.before)
     _write_targets(work, entries, results)
     for entry in entries:
         each = results[entry.name]
@@ -77,10 +80,14 @@ def _check_store(work: Workspace, entry: Entry, found: Verification | ProvisionE
                     raise
 
 
-def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
-    """Raise what the policy has against a verification."""
+def _check_policy(
+    work: Workspace, entry: Entry, found: Verification | ProvisionError, before: Mapping[str, Row | None]
+) -> None:
+    """Raise what the policy has against a verification; `before` has what the memo knew of the files, by path."""
     if isinstance(found, ProvisionError):
         return
+    if (error := corruption(work.catalog.get(work.config.root, entry.name), found, before)) is not None:
+        raise error
     part = next((part for part in found.parts if part.expected is None), None) if work.rules.require_digest else None
     if part is not None:
         raise DigestRequiredError(
@@ -103,6 +110,8 @@ class _Reader:
     def __init__(self, work: Workspace, entries: Sequence[Entry], files: Mapping[str, FileSet]) -> None:
         self._work = work
         self._pending: set[str] = set()
+        self.before: dict[str, Row | None] = {}
+        """What the memo knew of files, by path, before they were read."""
         self._entries: dict[str, list[Entry]] = {}
         """The entries that a file belongs to, by path."""
         for entry in entries:
@@ -114,6 +123,8 @@ class _Reader:
         work = self._work
         work.memo.load(paths)
         unknown = [path for path in paths if work.rules.full or work.memo.known(path) is None]
+        for path in unknown:
+            self.before.setdefault(path, work.memo.last(path))
         errors = self._pend(unknown)
         if not errors:
             return self._read(paths)

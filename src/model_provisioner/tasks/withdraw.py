@@ -11,13 +11,23 @@ from model_provisioner.artifacts.atomic import read_if_there, remove_all_durably
 from model_provisioner.artifacts.catalog import Model
 from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError, OccupiedError, ProvisionError, StorageError, failing
+from model_provisioner.errors import (
+    CorruptModelError,
+    DigestMismatchError,
+    OccupiedError,
+    ProvisionError,
+    RetiredModelError,
+    StorageError,
+    failing,
+)
+from model_provisioner.tasks.corruption import IN_FULL, is_in_full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from model_provisioner.artifacts.catalog import Lifecycle, Outcome
+    from model_provisioner.artifacts.catalog import Outcome
+    from model_provisioner.artifacts.lifecycle import By, Lifecycle
     from model_provisioner.models.config import Entry
     from model_provisioner.tasks.workspace import Workspace
 
@@ -141,8 +151,18 @@ def pend(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]
     errors = {name: each for name, each in withdrawn.items() if isinstance(each, ProvisionError)}
     pending = [entry for entry in entries if entry.name not in errors]
     with failing(errors, [entry.name for entry in pending]):
-        set_state(work, pending, "Pending")
+        errors.update(set_pending(work, pending))
     return errors
+
+
+def set_pending(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
+    """Note that the bytes of entries are about to be read; return, by entry, what keeps them from it."""
+    root = work.config.root
+    full = {entry.name for entry in entries if work.rules.full or is_in_full(work.catalog.get(root, entry.name))}
+    return {
+        **set_state(work, [entry for entry in entries if entry.name in full], "Pending", reason=IN_FULL),
+        **set_state(work, [entry for entry in entries if entry.name not in full], "Pending"),
+    }
 
 
 def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
@@ -159,8 +179,8 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     ):
         try:
             step()
-        except OccupiedError:
-            pass  # what stands there is no handoff
+        except (OccupiedError, RetiredModelError):
+            pass  # what stands there is no handoff; what is retired stays so
         except StorageError as found:
             trouble = trouble or found
     if trouble is not None and trouble is not error:
@@ -180,7 +200,11 @@ def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     mismatch = error if isinstance(error, DigestMismatchError) else None
     digest = mismatch.actual if mismatch is not None and not mismatch.companion else None
     outcome: Outcome = "error" if mismatch is None else "fail"
-    set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
+    if isinstance(error, CorruptModelError):
+        work.catalog.mark_corrupt(error.path, error.wanted, error.actual)
+        set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), corrupt=digest)
+    else:
+        set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
 
 
 def set_state(
@@ -191,8 +215,13 @@ def set_state(
     outcome: Outcome | None = None,
     reason: str | None = None,
     digest: str | None = None,
-) -> None:
-    """Note the state of entries in the catalog; of the same model, what else was known of it stays."""
+    corrupt: str | None = None,
+    by: By = "run",
+) -> dict[str, ProvisionError]:
+    """Note the state of entries in the catalog; of the same model, what else was known of it stays.
+
+    Return, by entry, what kept it from being noted.
+    """
     rows = []
     for entry in entries:
         row = work.catalog.get(work.config.root, entry.name)
@@ -205,9 +234,10 @@ def set_state(
                 outcome=outcome,
                 reason=reason,
                 digest=digest or row.digest,
+                corrupt=corrupt or row.corrupt,
                 config=work.config.path,
                 handoff=entry.handoff,
                 engine=entry.engine,
             )
         )
-    work.catalog.put(*rows)
+    return {**work.catalog.put(*rows, by=by)} if rows else {}
