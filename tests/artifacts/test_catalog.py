@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from model_provisioner.artifacts.catalog import Catalog, Model
+from model_provisioner.artifacts.catalog import READER, Catalog, Model
 from model_provisioner.artifacts.database import ForeignDatabaseError
 from model_provisioner.artifacts.facts import Facts, Split
 
@@ -98,7 +98,7 @@ def test_as_json_it_has_plain_values(catalog):
 def test_what_an_older_reader_read_of_a_header_is_forgotten(catalog, tmp_path):
     catalog.put(FULL)
     with closing(sqlite3.connect(catalog.path)) as connection, connection:
-        connection.execute("UPDATE model SET metadata = replace(metadata, '\"reader\": 1', '\"reader\": 0')")
+        connection.execute(f"UPDATE model SET metadata = replace(metadata, '\"reader\": {READER}', '\"reader\": 0')")
     assert Catalog(str(tmp_path)).get("/p", "tiny").metadata is None
 
 
