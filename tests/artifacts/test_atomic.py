@@ -111,7 +111,12 @@ def test_what_is_not_published_is_gone(tmp_path):
             "Is a directory",
             "a folder has the name of this file: rename it",
         ),
-        (lambda folder: folder.write_bytes(b""), "sub/b.json", "Not a directory", "mend that and run again"),
+        (
+            lambda folder: folder.write_bytes(b""),
+            "sub/b.json",
+            "Not a directory",
+            "a file has the name of a folder in this path: rename it",
+        ),
         (
             lambda folder: (folder.mkdir(), (folder / ".b.json.tmp").symlink_to("/dev/null")),
             "sub/b.json",
