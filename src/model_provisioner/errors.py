@@ -135,6 +135,18 @@ class NotLockedError(ProvisionError):
     """A model that the lock file does not name, in a run that takes no other."""
 
 
+class NotVerifiedError(ProvisionError):
+    """A model that no verification is known of, where one was asked for."""
+
+
+class StatementError(ProvisionError):
+    """A statement that does not hold: not signed by the key that was named, or about other bytes."""
+
+
+class MissingExtraError(ProvisionError):
+    """What was asked for needs a package that an extra of this one brings."""
+
+
 class FetchError(ProvisionError):
     """A remote reference that could not be brought here; `status` is the HTTP status, where a server answered with one."""
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts import provenance
+from model_provisioner.artifacts.account import Account, FileAccount, moment
 from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
@@ -17,6 +18,7 @@ from model_provisioner.tasks.examine import Asked, Verification, examine
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
 from model_provisioner.tasks.withdraw import fail, pend, withdraw
+from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +46,13 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
     found = examine(asked, _Reader(work, there, files).digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
-    read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
+    read = {
+        entry.name: _account(work, entry, each)
+        for entry in there
+        if isinstance(each := results[entry.name], Verification) and each.how != "stat"
+    }
     with failing(results, read):
-        provenance.append(work.provenance_log, [_record(work, name, each) for name, each in read.items()])
+        provenance.append(work.provenance_log, (account.record() for account in read.values()))
     for entry in entries:
         with failing(results, [entry.name]):
             _check_policy(work, entry, results[entry.name])
@@ -183,15 +189,26 @@ def _write_targets(
                     work.written[draft.path] = identity(draft.publish())
 
 
-def _record(work: Workspace, name: str, found: Verification) -> dict[str, object]:
-    origin = work.origins.get(name)
-    return {
-        **({} if origin is None else {"origin": origin}),
-        "time": now(),
-        "id": found.ref.id,
-        "path": found.files.path,
-        "size": found.size,
-        "digest": str(found.digest),
-        "outcome": found.outcome,
-        "how": found.how,
-    }
+def _account(work: Workspace, entry: Entry, found: Verification) -> Account:
+    return Account(
+        name=entry.name,
+        id=found.ref.id,
+        path=found.files.path,
+        time=now(),
+        digest=str(found.digest),
+        outcome=found.outcome,
+        how=found.how,
+        origin=work.origins.get(entry.name),
+        files=tuple(
+            FileAccount(
+                name=member.name,
+                size=digest.identity.size,
+                sha256=digest.sha256,
+                how=digest.how,
+                hashed=moment(digest.hashed_at),
+            )
+            for member, digest in zip(found.files.members, found.digests, strict=True)
+        ),
+        policy=work.policy_of(entry),
+        version=__version__,
+    )
