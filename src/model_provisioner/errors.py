@@ -111,6 +111,15 @@ class DigestMismatchError(ProvisionError):
         )
 
 
+class SignatureError(ProvisionError):
+    """A signature of a publisher that does not hold: of another key or identity, over other bytes, or a damaged bundle.
+
+    `digest` is what the model's bytes have, where they are known.
+    """
+
+    digest: str | None = None
+
+
 class DigestRequiredError(ProvisionError):
     """No digest is given for a model, and the run was told to take none without."""
 

@@ -56,12 +56,15 @@ class Account:
     policy: Policy | None
     version: str | None
     """Of this program."""
+    signature: dict[str, Any] | None = None
+    """What the signature was found to be, as the handoff has it; None where the entry names none."""
 
     def record(self) -> dict[str, object]:
         """Return the line of the log."""
         policy = self.policy
         return {
             **({} if self.origin is None else {"origin": self.origin}),
+            **({} if self.signature is None else {"signature": self.signature}),
             "time": self.time,
             "name": self.name,
             "id": self.id,
@@ -92,6 +95,7 @@ def of_record(record: Mapping[str, Any]) -> Account | None:
             files=tuple(FileAccount(**file) for file in record.get("files") or [_only_file(record)]),
             policy=None if policy is None else Policy(**policy),
             version=record.get("version"),
+            signature=record.get("signature"),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -51,6 +51,7 @@ def render(
                 "vocab_size": facts.vocabulary_size,
             },
             "verification": outcome,
+            **({} if facts.signature is None else {"signature": facts.signature.told()}),
         },
         "model": {"id": id, "path": path},
         "schema_version": SCHEMA_VERSION,

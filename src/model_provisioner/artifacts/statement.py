@@ -75,6 +75,7 @@ def statement_of(account: Account, config: str) -> dict[str, Any]:
             "origin": account.origin,
             "outcome": account.outcome,
             "path": account.path,
+            **({} if account.signature is None else {"signature": account.signature}),
         },
     }
     return {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.lockfile import Locked
     from model_provisioner.models.reference import ModelRef
+    from model_provisioner.models.signature import Claim
 
 MAX_BYTES = 64 << 20
 DEFAULT_CACHE_DIR = "~/.cache/models"
@@ -39,6 +40,8 @@ class Entry:
     """Of a whole repository or prefix, the patterns of the files to take; all of them where there is none."""
     exclude: tuple[str, ...] = ()
     """Of these, the patterns of the files to leave out."""
+    signature: Claim | None = None
+    """Who is to have signed it."""
     locked: Locked | None = None
     """What the lock file says of this reference."""
 

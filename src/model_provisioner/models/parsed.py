@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.models.config import Config, Entry
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, ModelRef, UrlRef
+from model_provisioner.models.signature import Claim
 from model_provisioner.models.surroundings import Surroundings, is_any_folder
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.models.digest import Expected
 
-MAGIC = b"model-provisioner config 2\n"
+MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
 
 
@@ -45,6 +46,7 @@ def render(config: Config, key: str) -> bytes | None:
         "strict": [entry.strict for entry in entries],
         "engines": [entry.engine for entry in entries],
         "lines": [entry.line for entry in entries],
+        "signatures": {entry.name: vars(entry.signature) for entry in entries if entry.signature is not None},
         "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
     data = json.dumps(body, separators=(",", ":")).encode()
@@ -112,6 +114,7 @@ class _Entries(Mapping[str, Entry]):
     def _make(self, name: str, number: int) -> Entry:
         columns = self._columns
         include, exclude = columns["patterns"].get(name, ((), ()))
+        signature = columns["signatures"].get(name)
         return Entry(
             name=name,
             ref=_reference(columns["refs"][number]),
@@ -122,6 +125,7 @@ class _Entries(Mapping[str, Entry]):
             line=columns["lines"][number],
             include=tuple(include),
             exclude=tuple(exclude),
+            signature=None if signature is None else Claim(**signature),
         )
 
 

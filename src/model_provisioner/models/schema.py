@@ -40,6 +40,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Signature(_Strict):
+    """Who is to have signed the model: a public key, or an identity with its issuer."""
+
+    bundle: str = Field(description="The file of the signature: an OpenSSF model signing or sigstore bundle.")
+    public_key: str | None = Field(default=None, description="The file of the publisher's ECDSA public key, PEM.")
+    identity: str | None = Field(
+        default=None, description="Whom the certificate must name: an e-mail address or a URL."
+    )
+    issuer: str | None = Field(default=None, description="The OpenID Connect issuer that vouched for the identity.")
+
+
 class Defaults(_Strict):
     """Any field of an entry, for the entries that do not have it."""
 
@@ -58,6 +69,9 @@ class Defaults(_Strict):
         default=None, description="Of a whole repository or prefix, the files to take: patterns as *.safetensors."
     )
     exclude: list[str] | None = Field(default=None, description="Of these, the files to leave out.")
+    signature: Signature | None = Field(
+        default=None, description="The publisher's signature, checked without a network."
+    )
 
 
 class Entry(Defaults):

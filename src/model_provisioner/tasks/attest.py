@@ -106,6 +106,9 @@ def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
         ),
         policy=work.policy_of(entry),
         version=__version__,
+        signature=None
+        if row.metadata is None or row.metadata.signature is None or row.metadata.signature.over != row.digest
+        else row.metadata.signature.told(),
     )
 
 

@@ -14,6 +14,7 @@ from model_provisioner.errors import (
     DigestMismatchError,
     InvalidDigestError,
     ProvisionError,
+    SignatureError,
     failing,
 )
 from model_provisioner.models.digest import Digest, SetDigest, dirhash
@@ -45,7 +46,9 @@ class Verification:
 
     @property
     def outcome(self) -> Literal["pass", "warn", "fail"]:
-        """`warn` is: nothing was expected."""
+        """`warn` is: no digest was expected. A signature that was named and does not hold is a `fail`."""
+        if self.facts.signature is not None and self.facts.signature.fault is not None:
+            return "fail"
         if self.expected is None:
             return "warn"
         return "pass" if matches(self.expected, self.files, self.digests) else "fail"
@@ -72,10 +75,30 @@ class Verification:
 
     def told(self) -> dict[str, object]:
         """Return what a report tells of the verification."""
-        return {"outcome": self.outcome, "how": self.how, "size": self.size, "digest": str(self.digest)}
+        fault = self.fault
+        return {
+            "outcome": self.outcome,
+            "how": self.how,
+            "size": self.size,
+            "digest": str(self.digest),
+            **({"fault": str(fault)} if isinstance(fault, SignatureError) else {}),
+        }
+
+    @property
+    def fault(self) -> DigestMismatchError | SignatureError | None:
+        """The error that a strict verification ends in: of the digest, before that of the signature."""
+        if self.expected is not None and not matches(self.expected, self.files, self.digests):
+            return self.mismatch()
+        signed = self.facts.signature
+        if signed is None or signed.fault is None:
+            return None
+        what, where, expected, found, fix = signed.fault
+        error = SignatureError(what, where=where, expected=expected, found=found, fix=fix)
+        error.digest = str(self.digest)
+        return error
 
     def mismatch(self) -> DigestMismatchError:
-        """Return the error that a strict verification ends in."""
+        """Return the error for bytes of another digest than was expected."""
         wanted = self.expected
         return DigestMismatchError(self.files.path, str(wanted), str(self.digest), detail=_differences(self))
 

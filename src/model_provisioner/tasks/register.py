@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.artifacts.catalog import Model, now
+from model_provisioner.errors import SignatureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +37,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         path=found.files.path,
         lifecycle="Failed" if failed else "Active",
         outcome=found.outcome,
-        reason=f"the digest differs from the expected {found.expected}" if failed else None,
+        reason=_reason(found),
         digest=str(found.digest),
         expected=None if found.expected is None else str(found.expected),
         size=found.size,
@@ -45,6 +46,13 @@ def describe(found: Verification, **policy: Any) -> Model:
         revision=found.files.revision,
         **policy,
     )
+
+
+def _reason(found: Verification) -> str | None:
+    fault = found.fault
+    if isinstance(fault, SignatureError):
+        return str(fault)
+    return None if fault is None else f"the digest differs from the expected {found.expected}"
 
 
 def register(catalog: Catalog, rows: Iterable[Model]) -> None:

@@ -17,6 +17,7 @@ from model_provisioner.errors import DigestRequiredError, ProvisionError, failin
 from model_provisioner.tasks.examine import Asked, Verification, examine
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
+from model_provisioner.tasks.signed import signed
 from model_provisioner.tasks.withdraw import fail, pend, withdraw
 from model_provisioner.version import __version__
 
@@ -46,6 +47,10 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     asked = [Asked(entry.ref, files[entry.name], entry.expected) for entry in there]
     found = examine(asked, _Reader(work, there, files).digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
+    for entry in there:
+        with failing(results, [entry.name]):
+            if isinstance(each := results[entry.name], Verification):
+                results[entry.name] = signed(work, entry, each)
     read = {
         entry.name: _account(work, entry, each)
         for entry in there
@@ -79,8 +84,8 @@ def _check_policy(work: Workspace, entry: Entry, found: Verification | Provision
             found="none",
             fix=f'expected_digest: "{found.digest}" is what its bytes have now',
         )
-    if found.outcome == "fail" and entry.strict:
-        raise found.mismatch()
+    if entry.strict and (fault := found.fault) is not None:
+        raise fault
 
 
 class _Reader:
@@ -211,4 +216,5 @@ def _account(work: Workspace, entry: Entry, found: Verification) -> Account:
         ),
         policy=work.policy_of(entry),
         version=__version__,
+        signature=None if found.facts.signature is None else found.facts.signature.told(),
     )

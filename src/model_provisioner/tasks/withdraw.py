@@ -11,7 +11,14 @@ from model_provisioner.artifacts.atomic import read_if_there, remove_all_durably
 from model_provisioner.artifacts.catalog import Model
 from model_provisioner.artifacts.handoff import is_handoff
 from model_provisioner.artifacts.locks import locked
-from model_provisioner.errors import DigestMismatchError, OccupiedError, ProvisionError, StorageError, failing
+from model_provisioner.errors import (
+    DigestMismatchError,
+    OccupiedError,
+    ProvisionError,
+    SignatureError,
+    StorageError,
+    failing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -178,6 +185,8 @@ def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
     digest = error.actual if isinstance(error, DigestMismatchError) else None
+    if isinstance(error, SignatureError):
+        digest = error.digest
     outcome: Outcome = "error" if digest is None else "fail"
     set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
 

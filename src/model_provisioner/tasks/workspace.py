@@ -133,7 +133,7 @@ class Workspace:
 
 
 def _policy(entry: Entry) -> tuple[object, ...]:
-    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff
+    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff, entry.signature
 
 
 def open_workspace(
