@@ -85,7 +85,7 @@ def test_without_a_signature_there_is_no_word_of_one(signed):
     assert "signature" not in signed.provenance()[0]
 
 
-def test_an_unchanged_model_is_a_look_at_its_files(signed, run_python):
+def test_an_unchanged_model_is_a_look_at_its_files(signed, run_python, monkeypatch):
     signed.provision()
     assert "1 model: 1 current" in signed.provision().out
     assert signed.why("m") == []
@@ -96,7 +96,7 @@ def test_an_unchanged_model_is_a_look_at_its_files(signed, run_python):
         "DoitMain().run(['provision'])\n"
         "print(sorted({'model_signing', 'sigstore', 'cryptography'} & sys.modules.keys()))\n"
     ) % str(signed.root)
-    os.environ["MODEL_PROVISIONER_STATE_DIR"] = str(signed.state)
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(signed.state))
     out = run_python(program).splitlines()
     assert out[-1] == "[]", "bytes and bundle are the same: nothing is checked again"
     assert "confirmed by xxh3" in out[0]

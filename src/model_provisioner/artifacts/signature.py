@@ -76,7 +76,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
     config = verifying.Config()
     known = Known()
     if how.get("method") == "shards":
-        known.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=how["shard_size"])
+        known.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=int(how["shard_size"]))
     elif how.get("hash_type") != "sha256":
         known.use_file_serialization(hashing_algorithm=how["hash_type"])
     known.set_allow_symlinks(bool(how.get("allow_symlinks")))
