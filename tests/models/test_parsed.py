@@ -11,6 +11,7 @@ from model_provisioner.models.config import Config, Entry, parse_config
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.parsed import MAGIC, parse, render, still_holds
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
+from model_provisioner.models.signature import Claim
 
 KEY = "0123456789abcdef" * 4
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
@@ -36,6 +37,9 @@ ENTRIES = st.builds(
     engine=NAMES.map(str.lower),
     handoff=PATHS,
     line=st.integers(1, 10**6),
+    signature=st.none()
+    | st.builds(Claim, bundle=PATHS, public_key=PATHS)
+    | st.builds(Claim, bundle=PATHS, identity=NAMES, issuer=NAMES),
 )
 
 

@@ -75,12 +75,34 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
     ("definition", "fields"),
     [
         ("Project", ["cache_dir", "runtime_dir", "network", "recheck", "defaults", "models"]),
-        ("Entry", ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"]),
+        (
+            "Entry",
+            [
+                "model_ref",
+                "expected_digest",
+                "strict_verification",
+                "engine",
+                "handoff",
+                "include",
+                "exclude",
+                "signature",
+            ],
+        ),
         (
             "Defaults",
-            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"],
+            [
+                "model_ref",
+                "expected_digest",
+                "strict_verification",
+                "engine",
+                "handoff",
+                "include",
+                "exclude",
+                "signature",
+            ],
         ),
         ("Network", ["allow"]),
+        ("Signature", ["bundle", "public_key", "identity", "issuer"]),
     ],
 )
 def test_an_editor_completes_every_field_and_marks_any_other(definition, fields):

@@ -1,6 +1,7 @@
 """One definition of current: whatever a user does to a project, the short way ends where the long way would."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import io
@@ -20,6 +21,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from model_signing import signing
+
 from model_provisioner.artifacts import clock, handoff
 from model_provisioner.models import config_reader
 from model_provisioner.plugin import shortcut
@@ -27,6 +30,7 @@ from model_provisioner.sizes import human
 from model_provisioner.tasks import configuration
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.workspace import open_workspace
+from tests.support.keys import make_keys
 from tests.support.project import DODO, TINY
 
 TINY_BYTES = TINY.read_bytes()
@@ -55,6 +59,21 @@ VERSIONED = (
     (config_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
 )
 """What an upgrade changes: the version, how a handoff is written, and what a configuration means."""
+
+
+@functools.cache
+def signatures() -> tuple[bytes, dict[tuple[bytes, bool], bytes]]:
+    """A publisher's public key, and bundles over one file by its content and by whether the publisher signed it."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, bundle = Path(folder, "model"), Path(folder, "bundle")
+        keys = {right: make_keys(Path(folder), "p256", str(right)) for right in (True, False)}
+        bundles = {}
+        for content in CONTENTS:
+            model.write_bytes(content)
+            for right, pair in keys.items():
+                signing.Config().use_elliptic_key_signer(private_key=pair.private).sign(model, bundle)
+                bundles[content, right] = bundle.read_bytes()
+        return keys[True].public.read_bytes(), bundles
 
 
 def sha(data: bytes) -> str:
@@ -93,6 +112,8 @@ class ProjectMachine(RuleBasedStateMachine):
         os.chdir(self.folder / "project")
         for name in FILES:
             self.write(name, TINY_BYTES if name.endswith(".gguf") else b"one")
+        Path("publisher.pub").write_bytes(signatures()[0])
+        self.sign("a.sig", TINY_BYTES, right=True)
         self.upgrade()
         self.entries = {"m0": {"model_ref": "a.gguf"}, "m1": {"model_ref": "set"}}
         self.write_config()
@@ -131,10 +152,13 @@ class ProjectMachine(RuleBasedStateMachine):
         strict=st.booleans(),
         engine=st.sampled_from(["llamacpp", "vllm"]),
         handoff=st.sampled_from([None, "out-{name}.json"]),
+        bundle=st.sampled_from([None, None, "a.sig", "b.sig"]),
         then=THEN,
     )
-    def edit_entry(self, name, ref, expected, strict, engine, handoff, then):
+    def edit_entry(self, name, ref, expected, strict, engine, handoff, bundle, then):
         entry = {"model_ref": ref, "strict_verification": strict, "engine": engine}
+        if bundle is not None:
+            entry["signature"] = {"bundle": bundle, "public_key": "publisher.pub"}
         if handoff is not None:
             entry["handoff"] = handoff
         if expected == "right":
@@ -143,6 +167,26 @@ class ProjectMachine(RuleBasedStateMachine):
             entry["expected_digest"] = ("dirhash:" if ref == "set" else "sha256:") + "0" * 64
         self.entries[name] = entry
         self.write_config()
+        self.then(then)
+
+    @rule(bundle=st.sampled_from(["a.sig", "b.sig"]), content=st.sampled_from(CONTENTS), right=st.booleans(), then=THEN)
+    def sign(self, bundle, content, right, then=None):
+        """A bundle over what may be a model's bytes comes, by the publisher or by somebody else."""
+        time.sleep(0.005)
+        Path(bundle).write_bytes(signatures()[1][content, right])
+        self.then(then)
+
+    @rule(bundle=st.sampled_from(["a.sig", "b.sig"]), how=st.sampled_from(["touch", "tear", "remove"]), then=THEN)
+    def harm_a_bundle(self, bundle, how, then):
+        time.sleep(0.005)
+        path = Path(bundle)
+        if path.exists():
+            if how == "touch":
+                os.utime(path)
+            elif how == "tear":
+                path.write_bytes(path.read_bytes()[:500])
+            else:
+                path.unlink()
         self.then(then)
 
     @rule(name=st.sampled_from(["m0", "m1", "m2"]), then=THEN)
@@ -326,14 +370,21 @@ class ProjectMachine(RuleBasedStateMachine):
             handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]):
                 continue
-            matches = wanted in (None, digest)
+            signature = entry.get("signature")
+            if signature is not None and not os.path.exists(signature["bundle"]):
+                continue  # nothing was checked, and that is not tolerated
+            holds = signature is None or self.is_signed(entry["model_ref"], signature["bundle"])
+            matches = wanted in (None, digest) and holds
             if matches:
                 expected.add(f".runtime/digests/{name}.sha256")
             if matches or not entry["strict_verification"]:
                 expected.add(handoff)
                 found = json.loads(artifacts[handoff])["metadata"]
                 assert f"{found['digest']['algo']}:{found['digest']['value']}" == digest
-                assert found["verification"] == ("warn" if wanted is None else "pass" if matches else "fail")
+                assert found["verification"] == ("fail" if not matches else "warn" if wanted is None else "pass")
+                assert found.get("signature", {}).get("outcome") == (
+                    None if signature is None else "pass" if holds else "fail"
+                )
         assert set(artifacts) == expected
         if self.made in {entry["model_ref"] for entry in self.entries.values()}:
             assert Path(self.made).read_bytes() == Path("source").read_bytes()
@@ -360,6 +411,10 @@ class ProjectMachine(RuleBasedStateMachine):
             lines = "".join(f"{sha(Path('set', name).read_bytes())}  {name}\n" for name in files)
             return "dirhash:" + sha(lines.encode()) if files else None
         return "sha256:" + sha(Path(ref).read_bytes()) if os.path.exists(ref) else None
+
+    def is_signed(self, ref, bundle) -> bool:
+        data = Path(bundle).read_bytes()
+        return ref != "set" and data == signatures()[1].get((Path(ref).read_bytes(), True))
 
     def is_unsound(self, ref) -> bool:
         return ref.endswith(".gguf") and Path(ref).read_bytes() not in CONTENTS[3:5]
