@@ -1,5 +1,6 @@
 """`signature:` of an entry: the publisher's signature is checked without a network, with real bundles and the real libraries."""
 
+import base64
 import json
 import os
 import shutil
@@ -434,3 +435,37 @@ def test_many_at_once_and_one_alone_say_the_same(project, keys):
 def test_faults_of_the_field(project, signature, said):
     configure(project, m=entry("m", signature))
     assert said in project.provision(code=3).err
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"method": "shards"}, {"method": "shards", "hash_type": "md5", "shard_size": "x"}, {"method": "magic"}, {}],
+)
+def test_what_a_forger_wrote_ends_in_a_sentence(signed, how):
+    bundle = json.loads((signed.root / "model.sig").read_bytes())
+    payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    payload["predicate"]["serialization"] = how
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
+    signed.write("model.sig", json.dumps(bundle))
+    answer = signed.provision(code=1)
+    assert answer.out.startswith("FAIL  m  the "), answer
+    assert signed.handoff("m") is None
+
+
+def test_a_cache_that_can_not_be_written_is_told(project, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("no folder")
+    real(project, "by-identity")
+    configure(project, m=entry("by-identity", {"bundle": "by-identity/model.sig", **WHO}))
+    answer = project.provision(code=1)
+    assert answer.out.startswith("FAIL  m  the signature can't be checked\n"), answer
+    assert "give sigstore a folder for its roots of trust that can be written: set XDG_CACHE_HOME\n" in answer.out
+
+
+def test_many_identities_at_once_read_the_roots_whole(project):
+    entries = {}
+    for number in range(8):
+        shutil.copytree(REAL / "by-identity", project.root / f"m{number}")
+        entries[f"m{number}"] = entry(f"m{number}", {"bundle": f"m{number}/model.sig", **WHO})
+    configure(project, **entries)
+    for options in ([], ["-r", "zero", "-n", "4", "--full"]):
+        project.provision(*options)

@@ -10,11 +10,13 @@ import base64
 import json
 import logging
 import os
+import pathlib
 import tempfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.artifacts.atomic import read_if_there
-from model_provisioner.errors import InputError, MissingExtraError, ProvisionError, SignatureError
+from model_provisioner.errors import InputError, MissingExtraError, SignatureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 BUNDLE_LIMIT = 64 << 20
 ITSELF = "."
 """What model signing calls the one file of a model that is no folder."""
+
+_trusting = threading.Lock()
 
 
 def check_signature(claim: Claim, files: FileSet, digests: Sequence[FileDigest]) -> None:
@@ -73,29 +77,27 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
             )
             return manifest.Manifest(os.path.basename(files.path), items, kind)
 
-    config = verifying.Config()
-    known = Known()
-    if how.get("method") == "shards":
-        known.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=int(how["shard_size"]))
-    elif how.get("hash_type") != "sha256":
-        known.use_file_serialization(hashing_algorithm=how["hash_type"])
-    known.set_allow_symlinks(bool(how.get("allow_symlinks")))
-    config.set_hashing_config(known)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if claim.public_key is not None:
-                config.use_elliptic_key_verifier(public_key=claim.public_key)
-            else:
-                config.use_sigstore_verifier(
-                    identity=claim.identity, oidc_issuer=claim.issuer, trust_config=_trust(folder)
-                )
-            config.verify(files.path, claim.bundle)
-        except ProvisionError:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
-            if reached:
-                raise _other_bytes(claim, files, error) from None
-            raise _refused(claim, error) from None
+    try:
+        known = Known()
+        if how.get("method") == "shards":
+            known.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=int(how["shard_size"]))
+        elif how.get("hash_type") != "sha256":
+            known.use_file_serialization(hashing_algorithm=how["hash_type"])
+        known.set_allow_symlinks(bool(how.get("allow_symlinks")))
+        config = verifying.Config().set_hashing_config(known)
+        if claim.public_key is not None:
+            config.use_elliptic_key_verifier(public_key=claim.public_key)
+        else:
+            with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as trust:
+                trust.write(_trust()._inner.to_json())  # noqa: SLF001
+                trust.flush()
+                path = pathlib.Path(trust.name)
+                config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
+        config.verify(files.path, claim.bundle)
+    except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
+        if reached:
+            raise _other_bytes(claim, files, error) from None
+        raise _refused(claim, error) from None
 
 
 def _as_signed(
@@ -148,8 +150,7 @@ def _check_file(claim: Claim, files: FileSet, found: Mapping[str, str]) -> None:
     try:
         with open(claim.bundle, encoding="utf-8") as file:
             bundle = Bundle.from_json(file.read())
-        _quiet()
-        Verifier.production(offline=True).verify_artifact(
+        Verifier(trusted_root=_trust().trusted_root).verify_artifact(
             Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(value)),
             bundle,
             Identity(identity=str(claim.identity), issuer=claim.issuer),
@@ -160,21 +161,14 @@ def _check_file(claim: Claim, files: FileSet, found: Mapping[str, str]) -> None:
         raise _refused(claim, error) from None
 
 
-def _trust(folder: str) -> Any:
-    """Return the path of sigstore's own roots of trust, as its package brings them, or a tool of sigstore updated them here."""
-    import pathlib
-
+def _trust() -> Any:
+    """Return sigstore's own roots of trust, as its package brings them, or a tool of sigstore updated them here."""
     from sigstore.models import ClientTrustConfig
 
-    _quiet()
-    path = pathlib.Path(folder) / "trust.json"
-    path.write_text(ClientTrustConfig.production(offline=True)._inner.to_json(), encoding="utf-8")  # noqa: SLF001
-    return path
-
-
-def _quiet() -> None:
     # It warns that it is offline, which is what we want of it.
     logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
+    with _trusting:  # the first one copies them to its cache, and another thread would read half a file
+        return ClientTrustConfig.production(offline=True)
 
 
 # ---- what is in the file
