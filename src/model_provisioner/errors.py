@@ -129,6 +129,15 @@ class DamagedError(DigestMismatchError):
         self.args = (self.what,)
 
 
+class SignatureError(ProvisionError):
+    """A signature of a publisher that does not hold: of another key or identity, over other bytes, or a damaged bundle.
+
+    `digest` is what the model's bytes have, where they are known.
+    """
+
+    digest: str | None = None
+
+
 class DigestRequiredError(ProvisionError):
     """No digest is given for a model, and the run was told to take none without."""
 
@@ -171,6 +180,18 @@ class NotAllowedError(ProvisionError):
 
 class NotLockedError(ProvisionError):
     """A model that the lock file does not name, in a run that takes no other."""
+
+
+class NotVerifiedError(ProvisionError):
+    """A model that no verification is known of, where one was asked for."""
+
+
+class StatementError(ProvisionError):
+    """A statement that does not hold: not signed by the key that was named, or about other bytes."""
+
+
+class MissingExtraError(ProvisionError):
+    """What was asked for needs a package that an extra of this one brings."""
 
 
 class FetchError(ProvisionError):

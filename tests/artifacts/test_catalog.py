@@ -7,14 +7,9 @@ from contextlib import closing
 
 import pytest
 
-<<<<<<< HEAD
 from model_provisioner.artifacts import catalog_file
 from model_provisioner.artifacts.catalog import READER, Catalog, Model, Moved
 from model_provisioner.artifacts.database import Database, ForeignDatabaseError
-=======
-from model_provisioner.artifacts.catalog import READER, Catalog, Model
-from model_provisioner.artifacts.database import ForeignDatabaseError
->>>>>>> remote
 from model_provisioner.artifacts.facts import Facts, Split
 
 FACTS = Facts(

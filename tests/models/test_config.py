@@ -24,7 +24,9 @@ from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlR
 
 HEX = "0123456789abcdef" * 4
 TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
-FIELDS = "model_ref, expected_digest, strict_verification, engine, handoff, include, exclude, keep, mmproj, lora"
+FIELDS = (
+    "model_ref, expected_digest, strict_verification, engine, handoff, include, exclude, keep, mmproj, lora, signature"
+)
 DIGESTS = '"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"'
 DIGEST_FIX = "run `sha256sum FILE` and copy the first word behind sha256:"
 

@@ -11,6 +11,7 @@ from model_provisioner.models.config import ROLES, Companion, Config, Entry, par
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.parsed import MAGIC, parse, render, still_holds
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
+from model_provisioner.models.signature import Claim
 
 KEY = "0123456789abcdef" * 4
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
@@ -40,6 +41,9 @@ ENTRIES = st.builds(
         st.builds(Companion, role=st.sampled_from(ROLES), ref=REFS, expected=st.none() | DIGESTS | SETS), max_size=3
     ).map(tuple),
     keep=st.booleans(),
+    signature=st.none()
+    | st.builds(Claim, bundle=PATHS, public_key=PATHS)
+    | st.builds(Claim, bundle=PATHS, identity=NAMES, issuer=NAMES),
 )
 
 

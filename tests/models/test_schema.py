@@ -16,7 +16,7 @@ HEX = "0123456789abcdef" * 4
 SCHEMA = json_schema()
 ENTRY = [
     *("model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"),
-    *("keep", "mmproj", "lora"),
+    *("keep", "mmproj", "lora", "signature"),
 ]
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
@@ -83,6 +83,7 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
         ("Defaults", ENTRY),
         ("Network", ["allow"]),
         ("Cache", ["max_size"]),
+        ("Signature", ["bundle", "public_key", "identity", "issuer"]),
     ],
 )
 def test_an_editor_completes_every_field_and_marks_any_other(definition, fields):

@@ -1,6 +1,7 @@
 """One definition of current: whatever a user does to a project, the short way ends where the long way would."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import io
@@ -20,6 +21,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from model_signing import signing
+
 from model_provisioner.artifacts import clock, handoff
 from model_provisioner.artifacts.catalog import Catalog
 from model_provisioner.models import config_reader
@@ -28,6 +31,7 @@ from model_provisioner.sizes import human
 from model_provisioner.tasks import configuration
 from model_provisioner.tasks.current import reasons
 from model_provisioner.tasks.workspace import open_workspace
+from tests.support.keys import make_keys
 from tests.support.project import DODO, TINY
 
 TINY_BYTES = TINY.read_bytes()
@@ -56,6 +60,21 @@ VERSIONED = (
     (config_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
 )
 """What an upgrade changes: the version, how a handoff is written, and what a configuration means."""
+
+
+@functools.cache
+def signatures() -> tuple[bytes, dict[tuple[bytes, bool], bytes]]:
+    """A publisher's public key, and bundles over one file by its content and by whether the publisher signed it."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, bundle = Path(folder, "model"), Path(folder, "bundle")
+        keys = {right: make_keys(Path(folder), "p256", str(right)) for right in (True, False)}
+        bundles = {}
+        for content in CONTENTS:
+            model.write_bytes(content)
+            for right, pair in keys.items():
+                signing.Config().use_elliptic_key_signer(private_key=pair.private).sign(model, bundle)
+                bundles[content, right] = bundle.read_bytes()
+        return keys[True].public.read_bytes(), bundles
 
 
 def sha(data: bytes) -> str:
@@ -94,6 +113,8 @@ class ProjectMachine(RuleBasedStateMachine):
         os.chdir(self.folder / "project")
         for name in FILES:
             self.write(name, TINY_BYTES if name.endswith(".gguf") else b"one")
+        Path("publisher.pub").write_bytes(signatures()[0])
+        self.sign("a.sig", TINY_BYTES, right=True)
         self.upgrade()
         self.entries = {"m0": {"model_ref": "a.gguf"}, "m1": {"model_ref": "set"}}
         self.write_config()
@@ -134,10 +155,13 @@ class ProjectMachine(RuleBasedStateMachine):
         handoff=st.sampled_from([None, "out-{name}.json"]),
         beside=st.sampled_from([None, *REFS]),
         beside_expected=st.sampled_from([None, "right", "wrong"]),
+        bundle=st.sampled_from([None, None, "a.sig", "b.sig"]),
         then=THEN,
     )
-    def edit_entry(self, name, ref, expected, strict, engine, handoff, beside, beside_expected, then):
+    def edit_entry(self, name, ref, expected, strict, engine, handoff, beside, beside_expected, bundle, then):
         entry = {"model_ref": ref, "strict_verification": strict, "engine": engine}
+        if bundle is not None:
+            entry["signature"] = {"bundle": bundle, "public_key": "publisher.pub"}
         if handoff is not None:
             entry["handoff"] = handoff
         entry["expected_digest"] = self.expected(ref, expected)
@@ -145,6 +169,26 @@ class ProjectMachine(RuleBasedStateMachine):
             entry["lora"] = {"model_ref": beside, "expected_digest": self.expected(beside, beside_expected)}
         self.entries[name] = entry
         self.write_config()
+        self.then(then)
+
+    @rule(bundle=st.sampled_from(["a.sig", "b.sig"]), content=st.sampled_from(CONTENTS), right=st.booleans(), then=THEN)
+    def sign(self, bundle, content, right, then=None):
+        """A bundle over what may be a model's bytes comes, by the publisher or by somebody else."""
+        time.sleep(0.005)
+        Path(bundle).write_bytes(signatures()[1][content, right])
+        self.then(then)
+
+    @rule(bundle=st.sampled_from(["a.sig", "b.sig"]), how=st.sampled_from(["touch", "tear", "remove"]), then=THEN)
+    def harm_a_bundle(self, bundle, how, then):
+        time.sleep(0.005)
+        path = Path(bundle)
+        if path.exists():
+            if how == "touch":
+                os.utime(path)
+            elif how == "tear":
+                path.write_bytes(path.read_bytes()[:500])
+            else:
+                path.unlink()
         self.then(then)
 
     @rule(name=st.sampled_from(["m0", "m1", "m2"]), then=THEN)
@@ -338,13 +382,17 @@ class ProjectMachine(RuleBasedStateMachine):
             handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]) or name in self.retired():
                 continue
+            signature = entry.get("signature")
+            if signature is not None and not os.path.exists(signature["bundle"]):
+                continue  # nothing was checked, and that is not tolerated
             beside = entry.get("lora")
             if beside and (self.digest(beside["model_ref"]) is None or self.is_no_adapter(beside["model_ref"])):
                 continue
             expectations = [(digest, wanted)]
             if beside:
                 expectations.append((self.digest(beside["model_ref"]), beside["expected_digest"]))
-            matches = all(each in (None, found) for found, each in expectations)
+            holds = signature is None or self.is_signed(entry["model_ref"], signature["bundle"])
+            matches = holds and all(each in (None, found) for found, each in expectations)
             is_pinned = all(each is not None for _, each in expectations)
             if matches:
                 expected.add(f".runtime/digests/{name}.sha256")
@@ -358,6 +406,9 @@ class ProjectMachine(RuleBasedStateMachine):
                     assert each["sha256"] == sha(Path(each["path"]).read_bytes())
                 assert f"{found['digest']['algo']}:{found['digest']['value']}" == digest
                 assert found["verification"] == ("fail" if not matches else "pass" if is_pinned else "warn")
+                assert found.get("signature", {}).get("outcome") == (
+                    None if signature is None else "pass" if holds else "fail"
+                )
         assert set(artifacts) == expected
         if self.made in {
             part["model_ref"] for entry in self.entries.values() for part in (entry, entry.get("lora", entry))
@@ -393,6 +444,10 @@ class ProjectMachine(RuleBasedStateMachine):
             lines = "".join(f"{sha(Path('set', name).read_bytes())}  {name}\n" for name in files)
             return "dirhash:" + sha(lines.encode()) if files else None
         return "sha256:" + sha(Path(ref).read_bytes()) if os.path.exists(ref) else None
+
+    def is_signed(self, ref, bundle) -> bool:
+        data = Path(bundle).read_bytes()
+        return ref != "set" and data == signatures()[1].get((Path(ref).read_bytes(), True))
 
     def is_unsound(self, ref) -> bool:
         return ref.endswith(".gguf") and self.is_unsound_gguf(ref)

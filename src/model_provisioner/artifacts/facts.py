@@ -22,6 +22,36 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signed:
+    """What the signature of a publisher was found to be. Bundle and key are the SHA-256 of their files."""
+
+    over: str
+    """The digest of the model that it was checked for."""
+    bundle: str
+    public_key: str | None
+    identity: str | None
+    issuer: str | None
+    fault: tuple[str, ...] | None = None
+    """Why it does not hold: the five fields of the error; None where it does."""
+
+    @property
+    def outcome(self) -> str:
+        """`pass` or `fail`."""
+        return "pass" if self.fault is None else "fail"
+
+    def told(self) -> dict[str, Any]:
+        """Return what handoff, log and statement tell of it."""
+        fields = {
+            "bundle_sha256": self.bundle,
+            "identity": self.identity,
+            "issuer": self.issuer,
+            "outcome": self.outcome,
+            "public_key_sha256": self.public_key,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a header tells; None where the format does not say."""
 
@@ -53,20 +83,32 @@ class Facts:
     split: Split | None = None
     notes: tuple[str, ...] = ()
     """What a user should be told."""
+    signature: Signed | None = None
+    """What no header tells: the signature over the model, where the entry names one."""
 
 
 def to_json(facts: Facts) -> dict[str, Any]:
     """Return the facts as plain JSON values."""
     split = None if facts.split is None else vars(facts.split)
     types = [list(each) for each in facts.tensor_types]
-    return {**vars(facts), "split": split, "tensor_types": types, "notes": list(facts.notes)}
+    plain = {**vars(facts), "split": split, "tensor_types": types, "notes": list(facts.notes)}
+    if (signed := plain.pop("signature")) is not None:
+        fault = None if signed.fault is None else list(signed.fault)
+        plain["signature"] = {**vars(signed), "fault": fault, "outcome": signed.outcome}
+    return plain
 
 
 def from_json(fields: dict[str, Any]) -> Facts:
     """Return the facts that `to_json` wrote."""
     split = None if fields["split"] is None else Split(**fields["split"])
     types = tuple((name, count) for name, count in fields["tensor_types"])
-    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": tuple(fields["notes"])})
+    signed = None
+    if (plain := fields.get("signature")) is not None:
+        fault = None if plain["fault"] is None else tuple(plain["fault"])
+        named = {name: plain[name] for name in ("over", "bundle", "public_key", "identity", "issuer")}
+        signed = Signed(**named, fault=fault)
+    notes = tuple(fields["notes"])
+    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signed})
 
 
 def combine(shards: Sequence[Facts]) -> Facts:

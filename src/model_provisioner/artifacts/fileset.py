@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -78,6 +79,15 @@ class FileSet:
             folders=(*self.folders, *(folder for each in companions for folder in each.files.folders)),
             _alone=self,
         )
+
+    def names(self) -> list[str]:
+        """Return for each member a name that no other has: those of companions begin with their role and its number."""
+        found = [member.name for member in self.model.members]
+        counts: Counter[str] = Counter()
+        for each in self.companions:
+            counts[each.role] += 1
+            found += (f"{each.role}-{counts[each.role]}/{member.name}" for member in each.files.members)
+        return found
 
     def again(self) -> FileSet:
         """Return the files that the paths stand for now. Raises as `discover` does."""

@@ -57,6 +57,7 @@ def render(
                 "vocab_size": facts.vocabulary_size,
             },
             "verification": outcome,
+            **({} if facts.signature is None else {"signature": facts.signature.told()}),
         },
         "model": {"id": id, "path": path, **_beside(companions)},
         "schema_version": SCHEMA_VERSION,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -46,6 +47,8 @@ class FileDigest:
     identity: Identity
     sha256: str
     how: How
+    hashed_at: int | None = None
+    """When SHA-256 last went over every byte, in seconds since 1970; None where nobody noted it."""
 
 
 Answer: TypeAlias = "FileDigest | ProvisionError"
@@ -75,9 +78,9 @@ class Memo(MemoRows):
         now = identity(status)
         row = self.last(path)
         if row is not None and row.settled and row.identity == now:
-            return FileDigest(path, now, row.sha256, "stat")
+            return FileDigest(path, now, row.sha256, "stat", row.hashed_at)
         if (row := self.same_file(now)) is not None:
-            return FileDigest(path, now, row.sha256, "stat")
+            return FileDigest(path, now, row.sha256, "stat", row.hashed_at)
         return None
 
     def digest(
@@ -190,7 +193,7 @@ class Memo(MemoRows):
             finally:
                 os.close(fd)
             if unmoved:
-                digest = FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed")
+                digest = FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed", row.hashed_at)
                 return Reading(digest, replace(row, settled=settled))
         raise ChangingModelError(
             "the file keeps changing while it is read",
@@ -211,13 +214,13 @@ def _confirm(fd: int, now: Identity, last: Row | None, progress: Callable[[int],
     """Take step 2: the row of `last` under the identity `now`, if the bytes are still the same."""
     if last is None or last.identity.size != now.size or fingerprint(fd, progress) != last.fingerprint:
         return None
-    return Row(now, last.fingerprint, last.sha256, settled=False)
+    return replace(last, identity=now, settled=False)
 
 
 def _hash(fd: int, now: Identity, progress: Callable[[int], object]) -> Row:
     """Take step 3."""
     hashes = hash_both(fd, progress)
-    return Row(now, hashes.fingerprint, hashes.sha256, settled=False)
+    return Row(now, hashes.fingerprint, hashes.sha256, settled=False, hashed_at=int(time.time()))
 
 
 def _only(answers: list[Answer]) -> FileDigest:

@@ -35,19 +35,22 @@ class Row:
     fingerprint: str
     sha256: str
     settled: bool
+    hashed_at: int | None = None
+    """When SHA-256 last went over every byte, in seconds since 1970, by this machine's clock."""
 
 
 _SCHEMA = """
 CREATE TABLE file (
   path PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL,
   mtime_ns TEXT NOT NULL, ctime_ns TEXT NOT NULL,
-  fingerprint TEXT NOT NULL, sha256 TEXT NOT NULL, settled INTEGER NOT NULL
+  fingerprint TEXT NOT NULL, sha256 TEXT NOT NULL, settled INTEGER NOT NULL,
+  hashed_at INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX file_inode ON file (inode)
 """
-_COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled"
+_COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at"
 _LINKS = f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1 AND inode {{}}"
-_REPLACE = f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class MemoRows:
@@ -63,7 +66,7 @@ class MemoRows:
             os.path.join(state, "memo.db"),
             title="digest memo",
             application_id=0x6D706D6F,
-            version=1,
+            version=2,
             schema=_SCHEMA,
             busy_seconds=5.0,
         )
@@ -171,11 +174,12 @@ def _values(path: str, row: Row) -> tuple[object, ...]:
     where = row.identity
     times = str(where.mtime_ns), str(where.ctime_ns)
     file = str(where.device), str(where.inode), where.size, *times
-    return to_column(path), *file, row.fingerprint, row.sha256, int(row.settled)
+    return to_column(path), *file, row.fingerprint, row.sha256, int(row.settled), row.hashed_at
 
 
 def _row(values: tuple[object, ...]) -> Row:
-    device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled = values[:8]
+    device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at = values[:9]
     # Device and inode are unsigned, and times may lie after 2262: SQLite's integers don't hold them, so they are text.
     where = Identity(int(str(device)), int(str(inode)), int(str(size)), int(str(mtime_ns)), int(str(ctime_ns)))
-    return Row(where, str(fingerprint), str(sha256), bool(settled))
+    last = hashed_at if isinstance(hashed_at, int) else None
+    return Row(where, str(fingerprint), str(sha256), bool(settled), last)

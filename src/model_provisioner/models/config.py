@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model_provisioner.models.digest import Expected
     from model_provisioner.models.lockfile import Locked
     from model_provisioner.models.reference import ModelRef
+    from model_provisioner.models.signature import Claim
 
 MAX_BYTES = 64 << 20
 DEFAULT_CACHE_DIR = "~/.cache/models"
@@ -56,6 +57,8 @@ class Entry:
     """Of these, the patterns of the files to leave out."""
     keep: bool = False
     """Whether what was fetched for it stays in the store, however long nobody uses it."""
+    signature: Claim | None = None
+    """Who is to have signed it."""
     locked: Locked | None = None
     """What the lock file says of this reference."""
     companions: tuple[Companion, ...] = ()

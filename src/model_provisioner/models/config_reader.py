@@ -28,6 +28,8 @@ from model_provisioner.models.schema import (
     Single,
 )
 from model_provisioner.models.schema import Entry as EntryForm
+from model_provisioner.models.schema import Signature as SignatureForm
+from model_provisioner.models.signature import Claim
 from model_provisioner.models.surroundings import HERE, Surroundings
 
 if TYPE_CHECKING:
@@ -238,6 +240,7 @@ class ConfigReader:
                 exclude=_texts(fields.get("exclude")),
                 companions=companions,
                 keep=fields.get("keep") is True,
+                signature=self._signature((*path, "signature"), fields.get("signature"), root),
             )
             self._check_companions(forms, entry)
             self._check_patterns(path, entry)
@@ -319,6 +322,25 @@ class ConfigReader:
                     found=ref.id,
                     fix=f"remove {name}, or name the repository",
                 )
+
+    def _signature(self, path: Path, value: Any, root: str) -> Claim | None:
+        if not isinstance(value, dict) or not isinstance(value.get("bundle"), str):
+            return None  # told already
+        fields = {name: value.get(name) for name in ("bundle", "public_key", "identity", "issuer")}
+        given = {name: text for name, text in fields.items() if isinstance(text, str)}
+        if given.keys() not in ({"bundle", "public_key"}, {"bundle", "identity", "issuer"}):
+            self._fault(
+                path,
+                "a signature is by a key, or by an identity that an issuer vouched for",
+                expected="public_key, or identity and issuer",
+                found=" and ".join(sorted(given.keys() - {"bundle"})) or "neither",
+                fix='write   signature: {bundle: "model.sig", public_key: "publisher.pub"}',
+            )
+            return None
+        for name in ("bundle", "public_key"):
+            if name in given:
+                given[name] = self._surroundings.absolute(given[name], root)
+        return Claim(**given)
 
     def _reference(self, path: Path, text: Any, root: str) -> ModelRef | None:
         if not isinstance(text, str):
@@ -460,6 +482,8 @@ _TYPES = {
 
 def _fields_around(model: Any, place: Path) -> list[str]:
     """Return the names that are known beside the last step of `place`."""
+    if len(place) > 1 and place[-2] == "signature":
+        return list(SignatureForm.model_fields)
     if len(place) == 3 and place[0] == "models":
         return list(EntryForm.model_fields)
     parts: dict[str, Any] = {"network": Network, "cache": Cache}

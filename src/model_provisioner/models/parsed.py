@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.models.config import Companion, Config, Entry
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import LocalRef, ModelRef, UrlRef
+from model_provisioner.models.signature import Claim
 from model_provisioner.models.surroundings import Surroundings, is_any_folder
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def render(config: Config, key: str) -> bytes | None:
             for entry in entries
             if entry.companions
         },
+        "signatures": {entry.name: vars(entry.signature) for entry in entries if entry.signature is not None},
         "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
     data = json.dumps(body, separators=(",", ":")).encode()
@@ -124,6 +126,7 @@ class _Entries(Mapping[str, Entry]):
     def _make(self, name: str, number: int) -> Entry:
         columns = self._columns
         include, exclude = columns["patterns"].get(name, ((), ()))
+        signature = columns["signatures"].get(name)
         return Entry(
             name=name,
             ref=_reference(columns["refs"][number]),
@@ -139,6 +142,7 @@ class _Entries(Mapping[str, Entry]):
                 for role, ref, expected in columns["companions"].get(name, ())
             ),
             keep=name in columns["keep"],
+            signature=None if signature is None else Claim(**signature),
         )
 
 

@@ -67,6 +67,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Signature(_Strict):
+    """Who is to have signed the model: a public key, or an identity with its issuer."""
+
+    bundle: str = Field(description="The file of the signature: an OpenSSF model signing or sigstore bundle.")
+    public_key: str | None = Field(default=None, description="The file of the publisher's ECDSA public key, PEM.")
+    identity: str | None = Field(
+        default=None, description="Whom the certificate must name: an e-mail address or a URL."
+    )
+    issuer: str | None = Field(default=None, description="The OpenID Connect issuer that vouched for the identity.")
+
+
 class Defaults(_Strict):
     """Any field of an entry, for the entries that do not have it."""
 
@@ -88,6 +99,9 @@ class Defaults(_Strict):
     keep: bool = Field(default=False, description="What was fetched for it is never removed to make room.")
     mmproj: Annotated[Any, WithJsonSchema(_MMPROJ_SCHEMA)] = None
     lora: Annotated[Any, WithJsonSchema(_LORA_SCHEMA)] = None
+    signature: Signature | None = Field(
+        default=None, description="The publisher's signature, checked without a network."
+    )
 
 
 class Entry(Defaults):

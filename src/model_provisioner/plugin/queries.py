@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from model_provisioner.artifacts.catalog import Model, Moved
 
 OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
+_OPT_PROVENANCE = {
+    "name": "provenance",
+    "long": "provenance",
+    "type": bool,
+    "default": False,
+    "help": "print the in-toto statement of the model's last verification",
+}
 _OPT_ALL = {"name": "all", "long": "all", "type": bool, "default": False, "help": "all models of the machine"}
 
 
@@ -69,7 +76,8 @@ class ModelShow(Query):
 
     name = "model-show"
     doc_purpose = "show all that the catalog knows of a model"
-    doc_usage = "NAME|ID [--json]"
+    doc_usage = "NAME|ID [--json] | NAME --provenance"
+    cmd_options: ClassVar[tuple[Any, ...]] = (OPT_JSON, _OPT_PROVENANCE)
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print one field a line, or a JSON list of rows: an id may stand for several."""
@@ -81,6 +89,8 @@ class ModelShow(Query):
             raise InputError(
                 "model-show takes one NAME or ID", found=f"{len(pos_args)} of them", fix="see `doit model-list`"
             )
+        if opt_values["provenance"]:
+            return _print_statement(pos_args[0])
         from dataclasses import asdict
 
         catalog = Catalog.reader(state_folder())
@@ -170,6 +180,21 @@ class ModelSchema(Query):
         from model_provisioner.models.schema import json_schema
 
         return print_json(json_schema())
+
+
+def _print_statement(name: str) -> int:
+    from model_provisioner.artifacts.state import state_folder
+    from model_provisioner.plugin.attesting import statement_for
+    from model_provisioner.plugin.commands import unknown_name
+    from model_provisioner.plugin.names import CONFIG_NAME
+    from model_provisioner.tasks.workspace import look_at_workspace
+
+    root = project_root()
+    os.chdir(root)
+    work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
+    if name not in work.config.entries:
+        raise unknown_name(name, work.config)
+    return print_json(statement_for(work, work.config.entries[name]))
 
 
 def project_root(*, required: bool = True) -> Any:

@@ -102,10 +102,11 @@ def _seen(session: Session, entry: Entry, files: FileSet) -> list[Seen] | None:
     """Return how an entry's files look; None where a change of one of them could go unseen."""
     work = session.work
     seen: list[Seen] = []
-    for member in files.members:
-        if (known := work.memo.known(member.path)) is None:
+    signature = () if entry.signature is None else entry.signature.files
+    for path in (*(member.path for member in files.members), *signature):
+        if (known := work.memo.known(path)) is None:
             return None
-        seen.append((member.path, *known.identity))
+        seen.append((path, *known.identity))
     artifacts = (entry.handoff, work.sha256_target(entry))
     for path in (*files.folders, *artifacts):
         now = identity(os.stat(path))

@@ -177,6 +177,10 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 for label, each, _, found in parts
                 if each == "warn"
             ]
+        elif outcome == "fail" and "fault" in steps:
+            first, *rest = steps["fault"].splitlines()
+            lines[0] = f"FAIL! {name}  {first}, and strict_verification is false: it was handed off all the same"
+            lines += [f"      {line}" for line in rest]
         elif outcome == "fail":
             lines[0] = (
                 f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"

@@ -166,7 +166,7 @@ def _verify(run: Session, entry: Entry) -> dict[str, object]:
         raise error
     found = _verified(verify(run.work, [entry])[entry.name])
     if run.warns and found.outcome == "fail":
-        sys.stderr.write(f"WARNING: {found.mismatch()}\n  note      strict_verification is false: it is handed off\n")
+        sys.stderr.write(f"WARNING: {found.fault}\n  note      strict_verification is false: it is handed off\n")
     elif run.warns and found.outcome == "warn":
         for part in found.parts:
             if part.outcome == "warn":

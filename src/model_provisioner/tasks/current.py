@@ -6,7 +6,7 @@ doit's tasks, the withdrawal at the start of a run and `model-why` all ask here.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.artifacts.atomic import read_if_there
@@ -18,6 +18,7 @@ from model_provisioner.tasks.examine import Verification, check_kinds, digest_of
 from model_provisioner.tasks.handoff import render_handoff
 from model_provisioner.tasks.register import row_of
 from model_provisioner.tasks.resolve import resolve_entry
+from model_provisioner.tasks.signed import reason_to_check, recorded
 from model_provisioner.tasks.verify import render_target
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
             found.append(Reason("verify", row.reason or "the last run did not finish"))
         elif row.lifecycle == "Failed":
             found.append(Reason("verify", "the last verification failed"))
+    if (why := reason_to_check(work, entry, row)) is not None and row is not None:
+        found.append(Reason("verify", why))
     if standing.files is None or standing.digests is None:
         return found
     if work.rules.locked and not entry.is_locked:
@@ -196,6 +199,10 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
         try:
             facts = read_checked(standing.files, entry.engine)
         except ProvisionError:
+            return None
+    if facts.signature is not None or entry.signature is not None:
+        facts = replace(facts, signature=recorded(work, entry, row, str(digest)))
+        if entry.signature is not None and facts.signature is None:
             return None
     found = _as_verified(entry, standing, facts)
     if row is not None and row.corrupt == str(digest) and found.outcome != "pass":

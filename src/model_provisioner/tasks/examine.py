@@ -15,6 +15,7 @@ from model_provisioner.errors import (
     DigestMismatchError,
     InvalidDigestError,
     ProvisionError,
+    SignatureError,
     concerning,
     failing,
 )
@@ -57,7 +58,12 @@ class Verification:
 
     @property
     def outcome(self) -> Outcome:
-        """That of the model and its companions together: the worst of them."""
+        """That of the model and its companions together: the worst of them.
+
+        A signature that was named and does not hold is a `fail`.
+        """
+        if self.facts.signature is not None and self.facts.signature.fault is not None:
+            return "fail"
         if not self.companions:
             return _outcome(self.expected, self.files, self.digests)
         found = {part.outcome for part in self.parts}
@@ -90,11 +96,13 @@ class Verification:
 
     def told(self) -> dict[str, object]:
         """Return what a report tells of the verification."""
+        fault = self.fault
         told: dict[str, object] = {
             "outcome": self.outcome,
             "how": self.how,
             "size": self.size,
             "digest": str(self.digest),
+            **({"fault": str(fault)} if isinstance(fault, SignatureError) else {}),
         }
         if not self.companions:
             return told
@@ -102,6 +110,19 @@ class Verification:
             **told,
             "parts": [(part.label, part.outcome, str(part.expected), str(part.digest)) for part in self.parts],
         }
+
+    @property
+    def fault(self) -> DigestMismatchError | SignatureError | None:
+        """The error that a strict verification ends in: of the first digest, before that of the signature."""
+        if any(part.outcome == "fail" for part in self.parts):
+            return self.mismatch()
+        signed = self.facts.signature
+        if signed is None or signed.fault is None:
+            return None
+        what, where, expected, found, fix = signed.fault
+        error = SignatureError(what, where=where, expected=expected, found=found, fix=fix)
+        error.digest = str(self.digest)
+        return error
 
     def mismatch(self) -> DigestMismatchError:
         """Return the error that a strict verification ends in: of the first part that is not as expected."""

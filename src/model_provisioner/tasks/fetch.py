@@ -264,7 +264,7 @@ class _Fetch:
         if looks:
             time.sleep(TICK_NS / 1e9)
         rows = {
-            path: Row(looks[path], each.fingerprint, each.sha256, settled=True)
+            path: Row(looks[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
             for path, each in before.items()
             if identity(os.stat(path)) == looks[path]
         }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.artifacts.catalog import Model, now
+from model_provisioner.errors import DigestMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         path=found.files.path,
         lifecycle="Failed" if failed else "Active",
         outcome=found.outcome,
-        reason=_reason(found) if failed else None,
+        reason=_reason(found),
         digest=str(found.digest),
         expected=None if found.expected is None else str(found.expected),
         size=found.size,
@@ -49,9 +50,12 @@ def describe(found: Verification, **policy: Any) -> Model:
     )
 
 
-def _reason(found: Verification) -> str:
-    part = next(part for part in found.parts if part.outcome == "fail")
-    return f"the digest{f' of {part.label}' if part.label else ''} differs from the expected {part.expected}"
+def _reason(found: Verification) -> str | None:
+    fault = found.fault
+    if not isinstance(fault, DigestMismatchError):
+        return None if fault is None else str(fault)
+    of = f" of {fault.companion}" if fault.companion else ""
+    return f"the digest{of} differs from the expected {fault.wanted}"
 
 
 def register(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMoveError]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts import provenance
+from model_provisioner.artifacts.account import Account, accounts_of
 from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
@@ -18,7 +19,9 @@ from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.examine import Asked, Verification, examine, expected_beside
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
+from model_provisioner.tasks.signed import signed
 from model_provisioner.tasks.withdraw import fail, pend, withdraw
+from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,9 +53,17 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
     reader = _Reader(work, there, files)
     found = examine(asked, reader.digests)
     results.update(zip((entry.name for entry in there), found, strict=True))
-    read = {name: each for name, each in results.items() if isinstance(each, Verification) and each.how != "stat"}
+    for entry in there:
+        with failing(results, [entry.name]):
+            if isinstance(each := results[entry.name], Verification):
+                results[entry.name] = signed(work, entry, each)
+    read = {
+        entry.name: _account(work, entry, each)
+        for entry in there
+        if isinstance(each := results[entry.name], Verification) and each.how != "stat"
+    }
     with failing(results, read):
-        provenance.append(work.provenance_log, [_record(work, name, each) for name, each in read.items()])
+        provenance.append(work.provenance_log, (account.record() for account in read.values()))
     for entry in entries:
         with failing(results, [entry.name]):
             _check_store(work, entry, results[entry.name])
@@ -97,8 +108,8 @@ def _check_policy(
             found="none",
             fix=f'expected_digest: "{part.digest}" is what its bytes have now',
         )
-    if found.outcome == "fail" and entry.strict:
-        raise found.mismatch()
+    if entry.strict and (fault := found.fault) is not None:
+        raise fault
 
 
 class _Reader:
@@ -211,24 +222,27 @@ def _write_targets(
                     work.written[draft.path] = identity(draft.publish())
 
 
-def _record(work: Workspace, name: str, found: Verification) -> dict[str, object]:
-    origin = work.origins.get(name)
-    return {
-        **({} if origin is None else {"origin": origin}),
-        "time": now(),
-        "id": found.ref.id,
-        "path": found.files.path,
-        "size": found.size,
-        "digest": str(found.digest),
-        "outcome": found.outcome,
-        "how": found.how,
-        **({"companions": _companions(found)} if found.companions else {}),
-    }
+def _account(work: Workspace, entry: Entry, found: Verification) -> Account:
+    return Account(
+        name=entry.name,
+        id=found.ref.id,
+        path=found.files.path,
+        time=now(),
+        digest=str(found.digest),
+        outcome=found.outcome,
+        how=found.how,
+        origin=work.origins.get(entry.name),
+        files=accounts_of(found.files, found.digests),
+        companions=_companions(found),
+        policy=work.policy_of(entry),
+        version=__version__,
+        signature=None if found.facts.signature is None else found.facts.signature.told(),
+    )
 
 
-def _companions(found: Verification) -> list[dict[str, object]]:
-    """Return the line's part for the companions: each with its digest and its own outcome."""
-    return [
+def _companions(found: Verification) -> tuple[dict[str, str], ...]:
+    """Return what is told of each companion, with its digest and its own outcome."""
+    return tuple(
         {
             "role": each.role,
             "id": each.id,
@@ -237,4 +251,4 @@ def _companions(found: Verification) -> list[dict[str, object]]:
             "outcome": part.outcome,
         }
         for each, part in zip(found.files.companions, found.parts[1:], strict=True)
-    ]
+    )

@@ -17,6 +17,7 @@ from model_provisioner.errors import (
     OccupiedError,
     ProvisionError,
     RetiredModelError,
+    SignatureError,
     StorageError,
     failing,
 )
@@ -197,9 +198,11 @@ def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
-    mismatch = error if isinstance(error, DigestMismatchError) else None
-    digest = mismatch.actual if mismatch is not None and not mismatch.companion else None
-    outcome: Outcome = "error" if mismatch is None else "fail"
+    if isinstance(error, SignatureError):
+        digest = error.digest
+    else:
+        digest = error.actual if isinstance(error, DigestMismatchError) and not error.companion else None
+    outcome: Outcome = "fail" if digest is not None or isinstance(error, DigestMismatchError) else "error"
     if isinstance(error, CorruptModelError):
         work.catalog.mark_corrupt(error.path, error.wanted, error.actual)
         set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), corrupt=digest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from model_provisioner.artifacts.account import Policy
 from model_provisioner.artifacts.catalog import Catalog
 from model_provisioner.artifacts.database import ReadOnlyDatabase
 from model_provisioner.artifacts.lease import Lease
@@ -135,6 +137,19 @@ class Workspace:
         """Return the path of the log of verifications."""
         return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
 
+    @cached_property
+    def _sources(self) -> tuple[str, str | None]:
+        """The SHA-256 of the configuration file and of the lock file, as they were parsed."""
+        lock = self.lock.data
+        config = hashlib.sha256(self.source.data or b"").hexdigest()
+        return config, None if lock is None else hashlib.sha256(lock).hexdigest()
+
+    def policy_of(self, entry: Entry) -> Policy:
+        """Return what an entry is held to in this run."""
+        config, lock = self._sources
+        expected = None if entry.expected is None else str(entry.expected)
+        return Policy(expected=expected, strict=entry.strict, config=config, lock=lock)
+
     def load(self, entries: Collection[Entry]) -> None:
         """Read the records of many entries at once, so that they are not asked for each of them."""
         self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
@@ -172,7 +187,7 @@ class Workspace:
 
 def _policy(entry: Entry) -> tuple[object, ...]:
     beside = [(each.role, each.ref, each.expected) for each in entry.companions]
-    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff, beside
+    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff, beside, entry.signature
 
 
 def open_workspace(
