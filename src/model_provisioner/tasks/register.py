@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.examine import Verification
 
+_FIELDS = tuple(name for name in Model.__dataclass_fields__ if not name.endswith("_at"))
+
 
 def row_of(entry: Entry, config: Config, found: Verification) -> Model:
     """Return the catalog's row for a verified entry, without its times."""
@@ -45,6 +47,11 @@ def describe(found: Verification, **policy: Any) -> Model:
         revision=found.files.revision,
         **policy,
     )
+
+
+def differing(row: Model, wanted: Model) -> list[str]:
+    """Return the names of the fields, times apart, in which a row is not the one that would be written."""
+    return [name for name in _FIELDS if getattr(row, name) != getattr(wanted, name)]
 
 
 def register(catalog: Catalog, rows: Iterable[Model]) -> None:
