@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from model_provisioner.tasks.check import Report
     from model_provisioner.tasks.differences import Difference
 
+WARNINGS = 10
+"""How many warnings are shown: a project without a lock file has one for each model."""
+
 
 class ModelCheck(Query):
     """`doit model-check`."""
@@ -121,19 +124,20 @@ def _table(report: Report) -> Iterator[str]:
     """Yield what differs, and what is warned of, as a table; nothing where all is well."""
     from model_provisioner.errors import printable
 
-    told = [(model.name, each) for model in report.models for each in model.differences]
-    told += [("-", each.difference) for each in report.left_over]
-    warned = [(model.name, each) for model in report.models for each in model.warnings]
-    if not told and not warned:
+    told = [(model.name, "", each) for model in report.models for each in model.differences]
+    told += [("-", "", each.difference) for each in report.left_over]
+    warned = [(model.name, "warning: ", each) for model in report.models for each in model.warnings]
+    rows = [(_cut(printable(name)), level, each) for name, level, each in (*told, *warned[:WARNINGS])]
+    if not rows:
         return
-    names = [_cut(printable(name)) for name, _ in (*told, *warned)]
-    width = max(map(len, (*names, "MODEL")))
+    width = max(5, *(len(name) for name, *_ in rows))
     yield f"{'MODEL':<{width}}  {'WHAT':<10}  WHY"
-    for number, (name, (_, each)) in enumerate(zip(names, (*told, *warned), strict=True)):
-        why = printable(each.what)
-        yield f"{name:<{width}}  {each.kind:<10}  {why if number < len(told) else f'warning: {why}'}"
+    for name, level, each in rows:
+        yield f"{name:<{width}}  {each.kind:<10}  {level}{printable(each.what)}"
         for label, text in _fields(each):
             yield f"{'':<{width}}    {label:<8}  {printable(text)}"
+    if len(warned) > WARNINGS:
+        yield f"and {len(warned) - WARNINGS} more warnings, which --json has"
 
 
 def _fields(each: Difference) -> Iterator[tuple[str, str]]:

@@ -81,7 +81,7 @@ def _document(cases: Sequence[ET.Element]) -> bytes:
     suite = ET.SubElement(suites, "testsuite", {"name": SUITE, "tests": str(len(cases)), **counts})
     suite.extend(cases)
     ET.indent(suites)
-    body: bytes = ET.tostring(suites, encoding="utf-8")  # with the XML declaration
+    body: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
     return body + b"\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -43,7 +44,7 @@ class Verification:
     expected: Expected | None
     facts: Facts
 
-    @property
+    @cached_property
     def outcome(self) -> Literal["pass", "warn", "fail"]:
         """`warn` is: nothing was expected."""
         if self.expected is None:
