@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ConfigError, printable
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from model_provisioner.errors import ProvisionError
     from model_provisioner.tasks.check import Report
+
+_PLACE = re.compile(r"(?P<path>.+?):(?P<line>\d+)(,|$)")
+"""How a fault of a file says where it is."""
 
 
 def are_wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -34,10 +38,15 @@ def of_report(report: Report, config: str, lock: str) -> Iterator[str]:
 def of_error(error: ProvisionError, config: str) -> Iterator[str]:
     """Yield a line for each fault that kept a check from its answer."""
     for each in error.faults if isinstance(error, ConfigError) else (error,):
-        path, _, line = each.where.rpartition(":")
-        named = path and line.isdecimal()
-        file = os.path.abspath(path if named else error.path if isinstance(error, ConfigError) else config)
-        yield _command("error", str(each), file=file, line=int(line) if named else 1, title="model-check")
+        place = _PLACE.match(each.where)
+        named = place["path"] if place else error.path if isinstance(error, ConfigError) else config
+        yield _command(
+            "error",
+            str(each),
+            file=os.path.abspath(named),
+            line=int(place["line"]) if place else 1,
+            title="model-check",
+        )
 
 
 def _command(level: str, message: str, *, file: str, line: int, title: str) -> str:
