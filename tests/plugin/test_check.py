@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import stat
 import time
@@ -469,9 +470,9 @@ def test_an_edit_is_told_until_it_is_undone(locked, edit):
     args = ["--full"] if edit in ONLY_IN_FULL else []
     change, expected = edit(locked)
     with change:
-        assert told(checked(locked, *args, code=1)) == expected
         if edit not in ONLY_HERE:
             assert stale(locked) == {name for name, *_ in expected} - {"-"}
+        assert told(checked(locked, *args, code=1)) == expected
     assert told(checked(locked, *args, code=0)) == []
 
 
@@ -651,6 +652,28 @@ def test_where_nothing_can_be_written_it_answers_all_the_same(locked):
     assert (tree(locked.root), tree(locked.state)) == before
 
 
+def test_where_no_lock_can_be_made_it_answers_all_the_same(loose):
+    """As on a full disk: the memo can't be kept for itself, so nothing is noted in it."""
+    shutil.rmtree(loose.state / "locks")
+    (loose.state / "locks").write_bytes(b"")
+    os.utime(loose.root / "models/tiny.gguf")
+    before = tree(loose.state)
+    assert told(checked(loose, code=0)) == []
+    assert tree(loose.state) == before
+
+
+def test_an_interrupted_check_says_so_and_leaves_no_report(project):
+    with open(project.write("big.bin", b""), "wb") as file:
+        file.truncate(16 << 30)
+    project.models("models: {big: {model_ref: big.bin}}\n")
+    process = project.start("model-check", "--full", "--junit", "report.xml")
+    assert process.stderr.readline() == b"reading big, 17.2 GB\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
+    assert not (project.root / "report.xml").exists()
+
+
 def test_a_state_folder_that_is_not_there_is_not_made(locked, tmp_path):
     fresh = Project(locked.root, tmp_path / "none")
     rows = told(checked(fresh, code=1))
@@ -775,7 +798,11 @@ def test_junit_survives_names_that_try(project):
 
 
 def test_junit_takes_the_place_of_nothing_else(locked):
-    for name, found in (("models.yaml", "something else, which was left as it is"), ("models", "a folder")):
+    for name, found in (
+        ("models.yaml", "something else, which was left as it is"),
+        ("models", "a folder"),
+        ("", "a folder"),
+    ):
         answer = locked.doit("model-check", "--junit", name, code=3)
         assert answer.err == (
             "ERROR: the place of the JUnit report is taken\n"

@@ -38,7 +38,7 @@ class ModelCheck(Query):
             "default": False,
             "help": "ask no memo: SHA-256 of every byte",
         },
-        {"name": "junit", "long": "junit", "type": str, "default": "", "help": "write a JUnit XML report to FILE"},
+        {"name": "junit", "long": "junit", "type": str, "default": None, "help": "write a JUnit XML report to FILE"},
     )
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
@@ -47,7 +47,7 @@ class ModelCheck(Query):
         from model_provisioner.errors import ProvisionError
         from model_provisioner.plugin import workflow
 
-        junit = os.path.abspath(opt_values["junit"]) if opt_values["junit"] else None
+        junit = None if opt_values["junit"] is None else os.path.abspath(opt_values["junit"])
         root = project_root()
         os.chdir(root)  # as `provision` does: a document of one model has paths from there
         # Workflow commands are read from both streams: JSON has one for itself.

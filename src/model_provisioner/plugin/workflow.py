@@ -40,13 +40,8 @@ def of_error(error: ProvisionError, config: str) -> Iterator[str]:
     for each in error.faults if isinstance(error, ConfigError) else (error,):
         place = _PLACE.match(each.where)
         named = place["path"] if place else error.path if isinstance(error, ConfigError) else config
-        yield _command(
-            "error",
-            str(each),
-            file=os.path.abspath(named),
-            line=int(place["line"]) if place else 1,
-            title="model-check",
-        )
+        line = int(place["line"]) if place else 1
+        yield _command("error", str(each), file=os.path.abspath(named), line=line, title="model-check")
 
 
 def _command(level: str, message: str, *, file: str, line: int, title: str) -> str:
