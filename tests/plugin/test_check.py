@@ -4,12 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import sqlite3
 import stat
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -801,9 +799,10 @@ def test_junit_takes_the_place_of_nothing_else(locked):
     for name, found in (
         ("models.yaml", "something else, which was left as it is"),
         ("models", "a folder"),
+        ("", "a folder"),  # the variable that should have had its name was not set
         ("", "a folder"),
     ):
-        answer = locked.doit("model-check", "--junit", name, code=3)
+        answer = locked.doit("model-check", f"--junit={name}", code=3)
         assert answer.err == (
             "ERROR: the place of the JUnit report is taken\n"
             f"  where     {locked.root / name}\n"

@@ -195,6 +195,7 @@ def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answe
     try:
         return _read(work, paths, full=full)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
+        work.memo.close()
         work.memo = Memo(work.state, database=ReadOnlyDatabase)
         return _read(work, paths, full=full)
 
