@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.support.project import Project, read_only, settle
+from tests.support.hub import Hub
+from tests.support.project import TINY, Project, read_only, settle
 
 NAMES = ("tiny", "held", "split", "folder")
 BUILD = "run `doit provision`, which "
@@ -692,6 +693,46 @@ def test_nobody_is_contacted(loose):
     """A host that is allowed, and that would refuse the connection, is not asked."""
     loose.models("network: {allow: [127.0.0.1]}\nmodels:\n  far: {model_ref: 'https://127.0.0.1:9/x.gguf'}\n")
     assert "the model is not on this machine" in [what for _, _, what, *_ in told(checked(loose, code=1))]
+
+
+def test_a_fetched_model_is_checked_without_asking_its_hub(project, tmp_path):
+    data = TINY.read_bytes()
+    with Hub() as hub:
+        hub.add("org/tiny", {"tiny.gguf": data})
+        project.environ.update(hub.environ(tmp_path))
+        project.models(
+            "cache_dir: ../cache\n"
+            "network: {allow: [127.0.0.1]}\n"
+            "models:\n"
+            "  tiny: {model_ref: 'hf:org/tiny/tiny.gguf'}\n"
+        )
+        project.provision()
+        unpinned = told(checked(project, code=1))
+        project.doit("model-lock")
+        project.provision()
+        asked = len(hub.asked())
+        assert told(checked(project, code=0)) == []
+        assert told(checked(project, "--full", code=0)) == []
+        (blob,) = (tmp_path / "cache").glob("blobs/sha256/*/*")
+        (tree_path,) = (tmp_path / "cache").glob("trees/*/*/tiny.gguf")
+        blob.chmod(0o644)
+        with bytes_of(blob, flip):
+            assert [row[1:3] for row in told(checked(project, code=1))] == [
+                ("model", "tiny.gguf is not what models.lock says")
+            ]
+        with gone(blob):
+            rows = told(checked(project, code=1))
+        assert [row[1] for row in rows] == ["model"]
+        assert told(checked(project, code=0)) == []
+        assert len(hub.asked()) == asked
+    (row,) = unpinned
+    assert row[:3] == (
+        "tiny",
+        "lock",
+        "nothing says which bytes tiny must have: a fresh build takes what its source has then",
+    )
+    assert tree_path.is_symlink()
+    project.environ.clear()
 
 
 # ---- two clones
