@@ -13,6 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from model_provisioner.artifacts.database import Database
+from model_provisioner.tasks.check import check, open_to_check
+from model_provisioner.tasks.workspace import Silent
 from tests.support.hub import Hub
 from tests.support.project import TINY, Project, read_only, settle
 
@@ -401,7 +404,9 @@ def a_header_edited_in_the_catalog(p):
     words = "the catalog's row of tiny is not what would be registered", str(p.state / "catalog.db")
     expected, there = "metadata.context_length: 256", "metadata.context_length: 512"
     edit = "UPDATE model SET metadata = replace(metadata, '\"context_length\": 256', '\"context_length\": 512')"
-    return catalog(p, "tiny", edit), [("tiny", "catalog", *words, expected, there, f"{BUILD}registers it again")]
+    return catalog(p, "tiny", edit), [
+        ("tiny", "catalog", *words, expected, there, "run `doit provision --full`, which registers it again")
+    ]
 
 
 def a_handoff_that_no_entry_claims(p):
@@ -689,6 +694,28 @@ def test_a_state_folder_of_others_is_not_believed(loose):
     assert answer.err.startswith("ERROR: the state folder can be written by others\n")
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_no_model_costs_a_query_of_its_own(project, monkeypatch, full):
+    """Forty are asked of the records as three are: all at once."""
+    queries = []
+    query = Database.query
+    monkeypatch.setattr(Database, "query", lambda self, sql, values=(): queries.append(sql) or query(self, sql, values))
+    asked = []
+    for count in (3, 40):
+        for number in range(count):
+            project.write(f"{number}.bin", f"{number}")
+        entries = "".join(f"  m{number}: {{model_ref: {number}.bin}}\n" for number in range(count))
+        project.models("defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\nmodels:\n" + entries)
+        settle()
+        project.provision()
+        queries.clear()
+        work = open_to_check(str(project.root / "models.yaml"), str(project.state), Silent())
+        assert check(work, full=full).same
+        work.close()
+        asked.append(len(queries))
+    assert asked[0] == asked[1] > 0
+
+
 def test_nobody_is_contacted(loose):
     """A host that is allowed, and that would refuse the connection, is not asked."""
     loose.models("network: {allow: [127.0.0.1]}\nmodels:\n  far: {model_ref: 'https://127.0.0.1:9/x.gguf'}\n")
@@ -818,6 +845,7 @@ def test_junit_of_a_check_without_an_answer(locked):
         suite = report(locked, code=3)
     (error,) = suite[0]
     assert (error.tag, error.get("type")) == ("error", "ConfigError")
+    assert error.get("message") == "the lock file is not JSON"
     assert "the lock file is not JSON" in error.text
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from model_provisioner.artifacts.atomic import write_atomically
-from model_provisioner.errors import InputError, StorageError, printable
+from model_provisioner.errors import ConfigError, InputError, StorageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ def render(report: Report) -> bytes:
 def render_error(error: ProvisionError) -> bytes:
     """Return the report of a check that came to no answer."""
     case = ET.Element("testcase", classname=SUITE, name="models.yaml")
-    trouble = ET.SubElement(case, "error", message=printable(error.what), type=type(error).__name__)
-    trouble.text = str(error)
+    every = error.faults if isinstance(error, ConfigError) else (error,)
+    ET.SubElement(case, "error", message=_message(every), type=type(error).__name__).text = str(error)
     return _document([case])
 
 
@@ -97,9 +97,13 @@ def _case(model: Checked) -> ET.Element:
 
 
 def _fail(case: ET.Element, differences: Sequence[Difference]) -> None:
-    first, more = differences[0], len(differences) - 1
-    message = printable(first.what) + (f" (and {more} more)" if more else "")
-    ET.SubElement(case, "failure", message=message, type=first.kind).text = _text(differences)
+    failure = ET.SubElement(case, "failure", message=_message(differences), type=differences[0].kind)
+    failure.text = _text(differences)
+
+
+def _message(every: Sequence[Difference | ProvisionError]) -> str:
+    more = len(every) - 1
+    return printable(every[0].what) + (f" (and {more} more)" if more else "")
 
 
 def _text(differences: Sequence[Difference]) -> str:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Kind = Literal["lock", "model", "handoff", "checksums", "catalog"]
 
 BUILD = "run `doit provision`"
+BUILD_IN_FULL = "run `doit provision --full`"
+_TRUSTED = frozenset(("metadata", "reason"))
+"""The fields of a row that a run believes unless it verifies the model anew."""
 TOLD = 3
 """How many fields or lines that differ are told of one artifact."""
 
@@ -204,7 +207,7 @@ def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Diffe
             what=f"the catalog's row of {wanted.name} is not what would be registered",
             where=work.catalog.path,
             **_in_words(_unequal(expected, found)),
-            fix=f"{BUILD}, which registers it again",
+            fix=f"{BUILD_IN_FULL if _TRUSTED.issuperset(names) else BUILD}, which registers it again",
         )
 
 
