@@ -46,3 +46,29 @@ def run_python():
         return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def moto():
+    """A real S3 storage on loopback, in a process of its own."""
+    from tests.support.s3 import Moto
+
+    storage = Moto()
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def s3(moto, tmp_path, monkeypatch):
+    """The storage with nothing in it, behind a front that remembers what was asked; no AWS settings of this user are seen."""
+    from tests.support.s3 import Front, clean
+
+    for name in clean():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / ".aws").mkdir(parents=True)
+    moto.reset()
+    front = Front(moto)
+    yield front
+    front.close()
+    moto.reset()

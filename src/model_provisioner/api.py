@@ -19,6 +19,7 @@ from model_provisioner.tasks.examine import Asked, examine
 from model_provisioner.tasks.provision import provision
 from model_provisioner.tasks.register import describe, register
 from model_provisioner.tasks.resolve import resolve
+from model_provisioner.tasks.use import end_of_use
 from model_provisioner.tasks.withdraw import withdraw_orphans
 from model_provisioner.tasks.workspace import open_workspace
 
@@ -135,8 +136,11 @@ def provision_from_config_to_default_handoff(
         )
         raise ConfigError(work.config.path, [fault])
     (entry,) = work.config.entries.values()
-    found = provision(work, entry)
-    withdraw_orphans(work)
+    try:
+        found = provision(work, entry)
+        withdraw_orphans(work)
+    finally:
+        end_of_use(work)
     return ResolvedModel(found.ref.id, Path(found.files.path))
 
 

@@ -111,6 +111,15 @@ class DigestMismatchError(ProvisionError):
         )
 
 
+class DamagedError(DigestMismatchError):
+    """A fetched file in the store, at `path`, whose bytes are no longer those that came."""
+
+    def __init__(self, path: str, wanted: str, actual: str, fix: str) -> None:
+        super().__init__(path, wanted, actual)
+        self.what, self.fix = "a fetched file is damaged: it holds other bytes than it came with", fix
+        self.args = (self.what,)
+
+
 class DigestRequiredError(ProvisionError):
     """No digest is given for a model, and the run was told to take none without."""
 

@@ -31,6 +31,9 @@ class Sink:
     def size(self):
         return len(self.data)
 
+    def expect(self, total):
+        self.expected = total
+
     def begin(self, validator):
         if validator is None or validator != self.validator:
             self.data.clear()

@@ -70,6 +70,16 @@ class Model:
         return fields
 
 
+@dataclass(frozen=True)
+class Place:
+    """Of a row, what says who may still need a file."""
+
+    path: str | None
+    config: str | None
+    handoff: str | None
+    used_at: str | None
+
+
 _NAMES = tuple(Model.__dataclass_fields__)
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM model"
 _PUT = f"""
@@ -122,6 +132,11 @@ class Catalog:
             "SELECT name, handoff FROM model WHERE project = ? AND config = ?", (to_column(project), to_column(config))
         )
         return {from_column(name): None if handoff is None else from_column(handoff) for name, handoff in rows}
+
+    def places(self) -> list[Place]:
+        """Return of every row of the machine where the model lies, is asked for and is handed off."""
+        rows = self._database.query("SELECT path, config, handoff, used_at FROM model")
+        return [Place(*(None if value is None else from_column(value) for value in row)) for row in rows]
 
     def all(self) -> list[Model]:
         """Return every row of the machine, by project and name."""

@@ -122,7 +122,9 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
     snapshot = _HUB_SNAPSHOT.fullmatch(real)
     allowed = [real, *map(os.path.realpath, stores)]
     if snapshot:
-        allowed.append(os.path.realpath(os.path.join(snapshot["repo"], "blobs")))
+        # The second place is that of blobs which repositories share: those of a repository may be links to it.
+        places = snapshot["repo"], os.path.dirname(snapshot["repo"])
+        allowed += (os.path.realpath(os.path.join(place, "blobs")) for place in places)
     members = []
     folders: list[str] = []
     for name, entry in _walk(path, folders):

@@ -27,9 +27,7 @@ class Ledger:
         self._config = to_column(config)
         self._seen: set[str] = set()
         """What was recorded when `load` looked."""
-        self._database = database(
-            os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
-        )
+        self._database = _open(folder, database)
 
     def artifacts(self) -> set[str]:
         """Return the paths of all files that the configuration wrote and did not withdraw."""
@@ -67,3 +65,19 @@ class Ledger:
         self._seen.difference_update(gone)
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM artifact WHERE path = ?", [(to_column(path),) for path in gone])
+
+
+def artifacts_of_all(state: str, *, database: type[Database]) -> set[str]:
+    """Return the paths of the files that any project of the state folder wrote and did not withdraw."""
+    found: set[str] = set()
+    projects = os.path.join(state, "projects")
+    for name in os.listdir(projects) if os.path.isdir(projects) else []:
+        rows = _open(os.path.join(projects, name), database).query("SELECT path FROM artifact")
+        found.update(from_column(row[0]) for row in rows)
+    return found
+
+
+def _open(folder: str, database: type[Database]) -> Database:
+    return database(
+        os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
+    )

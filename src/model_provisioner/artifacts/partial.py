@@ -66,7 +66,7 @@ class Partial:
         Of several files that dead owners left the longest is taken and the others are removed. Raises `StorageError`.
         """
         folder = store.folder(FOLDER)
-        stem = _stem(key)
+        stem = stem_of(key)
         try:
             left = sorted(_take_over(folder, stem), key=lambda each: os.fstat(each[1]).st_size)
             for path, fd in left[:-1]:
@@ -190,7 +190,7 @@ def arrived(store: Store, key: str) -> int:
     """Return how many bytes of `key` the longest file on its way has, whoever owns it."""
     sizes = [0]
     with contextlib.suppress(OSError):
-        for path in _left(os.path.join(store.root, FOLDER), _stem(key)):
+        for path in _left(os.path.join(store.root, FOLDER), stem_of(key)):
             with contextlib.suppress(OSError):
                 sizes.append(os.lstat(path).st_size)
     return max(sizes)
@@ -214,7 +214,7 @@ def remove_dead(folder: str, before: float) -> None:
                 os.close(fd)
 
 
-def _stem(key: str) -> str:
+def stem_of(key: str) -> str:
     """Return how the names of all files of a key begin: a key may hold what no file name can, and what nobody may see."""
     return hashlib.sha256(os.fsencode(key)).hexdigest()
 

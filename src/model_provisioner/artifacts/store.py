@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.artifacts import flight, partial
+from model_provisioner.artifacts import flight, lease, partial
 from model_provisioner.artifacts.atomic import read_if_there, remove_durably, storage_error, sync_folder
 from model_provisioner.artifacts.partial import SETTING
 from model_provisioner.artifacts.tree import build, check_names, is_tree, tree_key, tree_version
@@ -101,7 +101,7 @@ class Store:
         tag = os.path.join(self.root, "CACHEDIR.TAG")
         self._folder()
         if not os.path.lexists(tag):
-            self._write(tag, TAG)
+            self.write(tag, TAG)
         self.sweep()
 
     # ---- blobs
@@ -115,6 +115,16 @@ class Store:
                 found=sha256[:200],
             )
         return os.path.join(self.blobs, "sha256", sha256[:2], sha256)
+
+    def blob_behind(self, path: str) -> str | None:
+        """Return the SHA-256 under which the file lies here that a name of a tree leads to; None for any other path."""
+        try:
+            target = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return None
+        folder, sha256 = os.path.split(os.path.normpath(target))
+        here = os.path.join(self.blobs, "sha256", sha256[:2])
+        return sha256 if folder == here and _SHA256.fullmatch(sha256) else None
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Tell whether a file with this SHA-256, and of this size in bytes, was published here; its bytes are not read."""
@@ -213,7 +223,7 @@ class Store:
         }
         path = os.path.join(self.folder("refs"), _record_name(record.ref))
         data = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        self._write(path, data)
+        self.write(path, data)
 
     def recorded(self, ref: str) -> Record | None:
         """Return what `ref` stood for when it was last fetched; None where nothing, or nothing sound, says so."""
@@ -222,6 +232,15 @@ class Store:
             return self._record(ref, json.loads(data or b""))
         except (ValueError, TypeError, KeyError, RecursionError, UnsoundModelError):
             return None
+
+    def records(self) -> Iterator[Record]:
+        """Yield what every reference stands for; what is no sound record is left out."""
+        folder = os.path.join(self.root, "refs")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            data = read_if_there(os.path.join(folder, name))
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, UnsoundModelError):
+                body = json.loads(data or b"")
+                yield self._record(_text(body["ref"]), body)
 
     def forget(self, ref: str) -> None:
         """Let `ref` stand for nothing, so that its source is asked again. Raises `StorageError`."""
@@ -247,7 +266,7 @@ class Store:
             tree=os.path.join(self.root, tree),
         )
 
-    def _write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes) -> None:
         """Write a small file whole or not at all, also where the file system has no locks. Raises `StorageError`."""
         draft = os.path.join(self._folder(partial.FOLDER), f"draft.{secrets.token_hex(8)}")
         try:
@@ -270,8 +289,9 @@ class Store:
         This is done before the first write, too.
         """
         before = time.time() - KEPT_S
-        with contextlib.suppress(OSError):
-            partial.remove_dead(os.path.join(self.root, partial.FOLDER), before)
+        for folder in (partial.FOLDER, lease.FOLDER):
+            with contextlib.suppress(OSError):
+                partial.remove_dead(os.path.join(self.root, folder), before)
         with contextlib.suppress(OSError):
             flight.remove_unused(os.path.join(self.root, flight.FOLDER), before)
         for name, prefix in ((partial.FOLDER, "tree."), ("quarantine", "")):

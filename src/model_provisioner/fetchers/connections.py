@@ -55,7 +55,7 @@ class Connections:
         self._lock = Lock()
         self._context: ssl.SSLContext | None = None
 
-    def get(self, url: Url, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    def get(self, url: Url, headers: Mapping[str, str], *, method: str = "GET") -> BaseHTTPResponse:
         """Ask for `url` and return the answer, whatever its status, its body unread. Raises `FetchError`.
 
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
@@ -64,7 +64,7 @@ class Connections:
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
             return pool.urlopen(
-                "GET",
+                method,
                 url.target,
                 headers=headers,
                 retries=False,
@@ -175,7 +175,8 @@ def _passing(url: Url, what: str, found: str = "") -> IncompleteError:
 
 
 def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    file = environ.get("SSL_CERT_FILE") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or None
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
+    file = next((environ[name] for name in names if environ.get(name)), None)
     try:
         return ssl.create_default_context(cafile=file)
     except OSError as error:

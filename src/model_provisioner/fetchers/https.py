@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.credentials import Credentials
-from model_provisioner.fetchers.url import Url
+from model_provisioner.fetchers.url import Url, check_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,13 +126,7 @@ class Https:
             if came_from:
                 error.found += f"; {came_from} redirects to {url.host}"
             raise
-        if url.scheme == "http" and not (first.scheme == "http" and url.is_loopback):
-            raise FetchError(
-                f"{came_from or url.host} would have the model sent over http:, where anybody can read and change it",
-                where=url.origin,
-                expected="https:",
-                fix="name a source that is reached over https:",
-            )
+        check_scheme(url, asked=first.scheme, sender=came_from or url.host)
 
     def _refusal(self, response: BaseHTTPResponse, url: Url, headers: Mapping[str, str] | None) -> FetchError:
         """Word a status that brings no bytes; `headers` are None where a redirect led away from who they were for."""
@@ -149,6 +143,8 @@ class Https:
             fix = f"ask its owner for access; credentials are read from {netrc}"
         elif status in {404, 410}:
             what, fix = f"{host} has no such file", "check the reference"
+        elif status == 412:
+            what, fix = f"{host} has another version of the file by now", "run again, which takes the new one"
         elif status in _PASSING:
             what, fix = f"{host} can't serve the file now", "try again later"
         else:
@@ -171,6 +167,10 @@ class Sink(Protocol):
     @property
     def validator(self) -> str | None:
         """What `begin` was given for them; None: nothing tells whose they are, and they are not gone on from."""
+        ...
+
+    def expect(self, total: int) -> object:
+        """Hear that the whole file has `total` bytes. What it raises ends the fetch."""
         ...
 
     def begin(self, validator: str | None) -> None:
@@ -217,8 +217,9 @@ def _try(https: Https, file: RemoteFile, sink: Sink, limit: int | None) -> None:
     if file.size is not None and sink.size > file.size:
         sink.begin(None)
     offset = sink.size
+    headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
     with https.open(
-        file.url, offset=offset, validator=sink.validator, headers=file.headers, size=file.size, limit=limit
+        file.url, offset=offset, validator=sink.validator, headers=headers, size=file.size, limit=limit
     ) as answer:
         if not answer.has_end and not pinned:
             raise FetchError(
@@ -226,6 +227,8 @@ def _try(https: Https, file: RemoteFile, sink: Sink, limit: int | None) -> None:
                 expected="a Content-Length, or a digest",
                 fix="give its expected_digest, or download the model and point model_ref at the file",
             )
+        if answer.total is not None:
+            sink.expect(answer.total)
         if answer.offset == 0:
             sink.begin(answer.validator)
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.

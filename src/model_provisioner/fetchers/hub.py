@@ -6,28 +6,43 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import threading
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from model_provisioner.errors import FetchError
+from model_provisioner.fetchers.url import Url, check_scheme
 from model_provisioner.models.remote import Listing, RemoteFile
 from model_provisioner.models.split import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from model_provisioner.models.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 30.0
 """Seconds without an answer after which a question is given up."""
+LONGEST_WAIT = 30
+"""Seconds that a Hub may make us wait before it is asked again."""
 
-_check: ContextVar[Callable[[str], None] | None] = ContextVar("_check", default=None)
-"""What the hosts of the present question are held to: the client of huggingface_hub is shared by the whole process."""
+
+@dataclass(frozen=True)
+class _Question:
+    """What the requests of one question are held to: the client of huggingface_hub is shared by the whole process."""
+
+    check: Callable[[str], None]
+    """Is given each host before it is contacted, and raises where it may not be."""
+    hub: Url
+    """The Hub: who the user's token is for."""
+
+
+_question: ContextVar[_Question | None] = ContextVar("_question", default=None)
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
@@ -45,14 +60,18 @@ class Hub:
     def __init__(self, check: Callable[[str], None]) -> None:
         try:
             import huggingface_hub
+            from huggingface_hub import constants
         except ImportError:
             raise FetchError(
                 "hf: references need the package huggingface_hub, which is not installed",
                 fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
-        self._check = check
         self._endpoint = endpoint()
-        token = huggingface_hub.get_token()
+        self._question = _Question(check, Url.parse(self._endpoint))
+        # Else a list of programs is asked for before the first question, for the user agent.
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+        with self._asking():
+            token = _token()  # which may ask for another one, where it is about to expire
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._api = huggingface_hub.HfApi(endpoint=self._endpoint, token=token or False)
 
@@ -82,17 +101,18 @@ class Hub:
         return RemoteFile(name=path, url=url, headers=self._headers)
 
     def _commit(self, ref: HubRef, revision: str) -> str:
-        found = self._asked(ref, lambda: self._api.model_info(ref.repo, revision=revision, timeout=TIMEOUT))
-        return str(found.sha)
+        commit = str(self._asked(ref, lambda: self._api.model_info(ref.repo, revision=revision)).sha)
+        if not _COMMIT.fullmatch(commit):  # it becomes a part of paths
+            raise self._refused(ref, NONSENSE, OTHER_HUB, f"a commit {commit[:80]!r}")
+        return commit
 
     def _asked(self, ref: HubRef, ask: Callable[[], Any]) -> Any:
         import httpx2
-        from huggingface_hub import errors, get_session
+        from huggingface_hub import errors
 
-        _hold(get_session())
-        token = _check.set(self._check)
         try:
-            return ask()
+            with self._asking():
+                return ask()
         except errors.GatedRepoError:
             raise self._refused(ref, "the repository is gated: its owner lets in who asked", GATED) from None
         except errors.RepositoryNotFoundError:
@@ -101,34 +121,109 @@ class Hub:
             what = f"the repository has no revision {ref.revision or 'main'}"
             raise self._refused(ref, what, "copy the name of a branch, a tag or a commit from its page") from None
         except errors.HfHubHTTPError as error:
-            status = error.response.status_code
-            what = f"the Hub answered with {status} {error.response.reason_phrase}"
-            raise self._refused(ref, what, "try again later") from None
-        except (httpx2.TransportError, errors.OfflineModeIsEnabled) as error:
+            raise self._not_answered(ref, error.response.status_code, error.response.reason_phrase) from None
+        except (httpx2.RequestError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
             raise self._refused(ref, "the Hub can't be reached", "check the network", type(error).__name__) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._refused(ref, NONSENSE, OTHER_HUB, type(error).__name__) from None
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Hold the requests of the block to the policy."""
+        _hold()
+        token = _question.set(self._question)
+        try:
+            yield
         finally:
-            _check.reset(token)
+            _question.reset(token)
+
+    def _not_answered(self, ref: HubRef, status: int, phrase: str) -> FetchError:
+        found = f"{status} {phrase}"
+        if status == 401:
+            what = "the Hub does not take our token" if self._headers else "the Hub wants a token"
+            return self._refused(ref, what, LOGIN, found)
+        if status == 403:
+            return self._refused(ref, "the Hub does not let us see the repository", GATED, found)
+        return self._refused(ref, f"the Hub answered with {found}", "try again later")
 
     def _refused(self, ref: HubRef, what: str, fix: str, found: str = "") -> FetchError:
-        return FetchError(what, where=f"{ref.id} at {urlsplit(self._endpoint).hostname}", found=found, fix=fix)
+        return FetchError(what, where=f"{ref.id} at {self._question.hub.host}", found=found, fix=fix)
 
 
+LOGIN = "`hf auth login`, or set HF_TOKEN to a token that may read it"
 GATED = "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
 PRIVATE = "check the spelling; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it"
 
 
-def _hold(client: Any) -> None:
-    """Let every request of the client, each hop of a redirect too, be checked first, and be bounded in time."""
+NONSENSE = "what the Hub answered can't be understood"
+OTHER_HUB = "check HF_ENDPOINT, and whether a page to log in to the network answers in its place"
 
-    def hook(request: Any) -> None:
-        check = _check.get()
-        if check is not None:
-            check(request.url.host)
-            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
+_holding = threading.Lock()
 
-    hooks = client.event_hooks
-    if not any(getattr(each, "__qualname__", "") == hook.__qualname__ for each in hooks["request"]):
-        client.event_hooks = {**hooks, "request": [hook, *hooks["request"]]}
+
+def _token() -> str | None:
+    import httpx2
+    from huggingface_hub import errors, get_token
+
+    try:
+        return get_token()
+    except (errors.OIDCError, httpx2.HTTPError, OSError) as error:
+        raise FetchError(
+            "the token for the Hub can't be had",
+            found=type(error).__name__,
+            fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
+        ) from None
+
+
+def _hold() -> None:
+    """Let every request of huggingface_hub's client, each hop of a redirect too, meet our hooks first.
+
+    It makes its client anew after some errors, and goes on with the same question: so the hooks are put into what makes it.
+    """
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils import _http
+
+    with _holding:
+        if _before in get_session().event_hooks["request"]:
+            return
+        make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)  # of the user's, perhaps
+
+        def held() -> Any:
+            client = make()
+            hooks = client.event_hooks
+            client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
+            return client
+
+        set_client_factory(held)
+        logging.getLogger(_http.__name__).addFilter(_is_not_ours)
+
+
+def _before(request: Any) -> None:
+    """Raise if a request of ours may not be made; take the token out of one that is not for the Hub; bound it in time."""
+    if (question := _question.get()) is None:
+        return
+    hub, url = question.hub, request.url
+    question.check(url.host)
+    place = Url.parse(f"{url.scheme}://{url.netloc.decode('ascii')}")
+    check_scheme(place, asked=hub.scheme, sender=hub.host)
+    if place.origin != hub.origin:  # the next page of a list may be said to be anywhere
+        request.headers.pop("authorization", None)
+    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
+
+
+def _after(response: Any) -> None:
+    """Let a Hub that is busy not keep us waiting for as long as it likes."""
+    if _question.get() is None:
+        return
+    response.headers.pop("ratelimit", None)
+    wait = response.headers.get("retry-after", "")
+    if not (wait.isascii() and wait.isdigit() and int(wait[:9]) <= LONGEST_WAIT):
+        response.headers.pop("retry-after", None)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Tell whether a line of huggingface_hub's log is about somebody else's question: its lines hold whole URLs."""
+    return _question.get() is None
 
 
 def _chosen(ref: HubRef, found: Mapping[str, RemoteFile]) -> tuple[RemoteFile, ...]:

@@ -84,4 +84,18 @@ class Url:
         return f"{self.origin}{self.path}"
 
 
+def check_scheme(url: Url, *, asked: str, sender: str) -> None:
+    """Raise `FetchError` for http:, unless the source was `asked` for by it and is on this machine.
+
+    `sender` is the host that led to `url`, for the message.
+    """
+    if url.scheme == "http" and not (asked == "http" and url.is_loopback):
+        raise FetchError(
+            f"{sender} would have the model sent over http:, where anybody can read and change it",
+            where=url.origin,
+            expected="https:",
+            fix="name a source that is reached over https:",
+        )
+
+
 _PORTS = {"https": 443, "http": 80}

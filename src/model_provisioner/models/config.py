@@ -39,6 +39,8 @@ class Entry:
     """Of a whole repository or prefix, the patterns of the files to take; all of them where there is none."""
     exclude: tuple[str, ...] = ()
     """Of these, the patterns of the files to leave out."""
+    keep: bool = False
+    """Whether what was fetched for it stays in the store, however long nobody uses it."""
     locked: Locked | None = None
     """What the lock file says of this reference."""
 
@@ -59,6 +61,10 @@ class Config:
     entries: Mapping[str, Entry]
     handoffs: tuple[str, ...]
     """Where they are handed off, in their order: for all of them at once, and no `Entry` is made."""
+    max_size: int | None = None
+    """How many bytes the store may hold; None where it has no bound."""
+    remote: tuple[str, ...] = ()
+    """The names of the entries that are fetched, in their order: a project without any asks nothing of the store."""
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:

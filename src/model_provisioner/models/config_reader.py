@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, InvalidDigestError, InvalidReferenceError
+from model_provisioner.models.amounts import SIZES, parse_size
 from model_provisioner.models.config import DEFAULT_CACHE_DIR, Config, Entry, shown_path
 from model_provisioner.models.document import shown
 from model_provisioner.models.expected import parse_expected, parse_sha256, short
@@ -19,6 +20,7 @@ from model_provisioner.models.schema import (
     DEFAULT_HANDOFF,
     ENGINE_PATTERN,
     NAME_PATTERN,
+    Cache,
     Defaults,
     Network,
     Project,
@@ -74,6 +76,8 @@ class ConfigReader:
             entries=MappingProxyType(found),
             answers=tuple(around.answers.items()),
             handoffs=tuple(entry.handoff for entry in found.values()),
+            max_size=self._max_size(data.get("cache")),
+            remote=tuple(name for name, entry in found.items() if not entry.ref.is_local),
         )
         self._raise()
         return config
@@ -218,6 +222,7 @@ class ConfigReader:
                 line=self._document.line(path),
                 include=_texts(fields.get("include")),
                 exclude=_texts(fields.get("exclude")),
+                keep=fields.get("keep") is True,
             )
             self._check_patterns(path, entry)
             if (other := writers.setdefault(handoff, entry)) is not entry:
@@ -267,6 +272,19 @@ class ConfigReader:
                     fix="write the host alone; every port of it is allowed",
                 )
         return tuple(host.lower() for host in hosts)
+
+    def _max_size(self, cache: Any) -> int | None:
+        value = cache.get("max_size") if isinstance(cache, dict) else None
+        if value is None or (size := parse_size(value)) is not None:
+            return None if value is None else size
+        self._fault(
+            ("cache", "max_size"),
+            "max_size is no size",
+            expected=f"{SIZES}; the units are B, KB, MB, GB, TB (of 1000) and KiB, MiB, GiB, TiB (of 1024)",
+            found=short(value),
+            fix="write   cache: {max_size: 200GB}",
+        )
+        return None
 
     def _check_patterns(self, path: Path, entry: Entry) -> None:
         ref = entry.ref
@@ -398,7 +416,8 @@ def _fields_around(model: Any, place: Path) -> list[str]:
     """Return the names that are known beside the last step of `place`."""
     if len(place) == 3 and place[0] == "models":
         return list(EntryForm.model_fields)
-    return list(Network.model_fields if len(place) == 2 and place[0] == "network" else model.model_fields)
+    parts: dict[str, Any] = {"network": Network, "cache": Cache}
+    return list((parts.get(str(place[0]), model) if len(place) == 2 else model).model_fields)
 
 
 def _is_inside(folder: str, root: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.models.digest import Expected
 
-MAGIC = b"model-provisioner config 2\n"
+MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
 
 
@@ -39,6 +39,9 @@ def render(config: Config, key: str) -> bytes | None:
         "recheck": config.recheck,
         "answers": config.answers,
         "handoffs": config.handoffs,
+        "max_size": config.max_size,
+        "remote": config.remote,
+        "keep": {entry.name: True for entry in entries if entry.keep},
         "names": list(config.entries),
         "refs": [str(entry.ref) for entry in entries],
         "expected": [_plain(entry.expected) for entry in entries],
@@ -68,6 +71,8 @@ def parse(data: bytes, key: str) -> Config | None:
         answers=tuple((asked, answer) for asked, answer in body["answers"]),
         entries=_Entries(body),
         handoffs=tuple(body["handoffs"]),
+        max_size=body["max_size"],
+        remote=tuple(body["remote"]),
     )
 
 
@@ -122,6 +127,7 @@ class _Entries(Mapping[str, Entry]):
             line=columns["lines"][number],
             include=tuple(include),
             exclude=tuple(exclude),
+            keep=name in columns["keep"],
         )
 
 

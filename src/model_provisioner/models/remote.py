@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class RemoteFile:
     """In hexadecimal, the SHA-1 of "blob <size>", NUL and the bytes: what a Hub knows of files that are not LFS."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Sent to the host of `url` and to no other: credentials."""
+    sign: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False, compare=False)
+    """Gives more of them when the bytes are asked for: a signature lives for minutes, and a file may wait for its turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,6 @@ class Listing:
     """All files of a remote reference, at one moment."""
 
     revision: str | None
-    """The commit of a Hub repository, the ETag of a single https file, else None."""
+    """The commit of a Hub repository, the version or ETag of a single object of S3 storage, else None."""
     files: tuple[RemoteFile, ...]
     """Sorted by name."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from model_provisioner.models.amounts import SIZE_PATTERN
 from model_provisioner.models.config import DEFAULT_CACHE_DIR
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -34,6 +35,11 @@ _EXPECTED_SCHEMA: dict[str, Any] = {
         {"type": "null"},
     ],
 }
+_SIZE_SCHEMA: dict[str, Any] = {
+    "description": "How much the store may hold, in bytes or as 200GB or 1.5 GiB: before a fetch that would not fit, what was "
+    "not used for longest is removed.",
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}, {"type": "null"}],
+}
 
 
 class _Strict(BaseModel):
@@ -58,6 +64,7 @@ class Defaults(_Strict):
         default=None, description="Of a whole repository or prefix, the files to take: patterns as *.safetensors."
     )
     exclude: list[str] | None = Field(default=None, description="Of these, the files to leave out.")
+    keep: bool = Field(default=False, description="What was fetched for it is never removed to make room.")
 
 
 class Entry(Defaults):
@@ -76,12 +83,19 @@ class Network(_Strict):
     )
 
 
+class Cache(_Strict):
+    """How much what was fetched may take."""
+
+    max_size: Annotated[Any, WithJsonSchema(_SIZE_SCHEMA)] = None
+
+
 class _Document(_Strict):
     cache_dir: str = Field(
         default=DEFAULT_CACHE_DIR, description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins."
     )
     runtime_dir: str = Field(default=".runtime", description="Where handoffs, digests and provenance are written.")
     network: Network = Network()
+    cache: Cache = Cache()
     recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")
 
 

@@ -140,8 +140,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
+                from model_provisioner.artifacts.state import state_folder
+                from model_provisioner.artifacts.uses import touch
                 from model_provisioner.plugin.summary import summary
 
+                touch(state_folder(), found.config_path)
                 seconds = time.monotonic() - began
                 self._stream.write(summary(done=0, current=found.count, failed=0, seconds=seconds))
                 return 0
@@ -149,7 +152,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 if error.not_found is None:
                     raise
                 raise unknown_name(error.not_found, self.loader.session.work.config) from None
+        from model_provisioner.tasks.use import end_of_use
+
         self.loader.session.sweep_again()
+        end_of_use(self.loader.session.work)
         for trouble in self.loader.session.trouble:
             sys.stderr.write(f"ERROR: {trouble}\n")
             code = trouble.exit_code

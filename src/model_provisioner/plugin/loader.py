@@ -82,9 +82,9 @@ class ModelsLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 class NothingToDo(Exception):  # noqa: N818  no error
     """The snapshot says that all models are current, and the project has no tasks beside them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, config_path: str) -> None:
         super().__init__()
-        self.count = count
+        self.count, self.config_path = count, config_path
 
 
 class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
@@ -151,7 +151,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         """End the run if nothing is left to do; look at what was to be omitted if doit forgot what it did."""
         if found.doit == doit_state(self._config_path, self.dep_file):
             if self._alone and not found.left:
-                raise NothingToDo(len(found.same))
+                raise NothingToDo(len(found.same), self._config_path)
             return
         if not hasattr(self, "session"):
             self._begin()

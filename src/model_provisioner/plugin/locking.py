@@ -39,6 +39,7 @@ class ModelLock(Query):
         from model_provisioner.plugin.names import CONFIG_NAME
         from model_provisioner.plugin.progress import progress_for_stderr
         from model_provisioner.tasks.lock import drift, lock, write_lock
+        from model_provisioner.tasks.use import end_of_use
         from model_provisioner.tasks.workspace import open_workspace
 
         root = project_root()
@@ -55,6 +56,7 @@ class ModelLock(Query):
             else:
                 found = []
                 written = write_lock(work, lock(work, opt_values["upgrade"]))
+                end_of_use(work)
         finally:
             progress.close()
         if opt_values["json"]:

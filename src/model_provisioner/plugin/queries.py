@@ -45,17 +45,21 @@ class ModelList(Query):
         from model_provisioner.artifacts.catalog import Catalog
         from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import printable
+        from model_provisioner.plugin.shelf import shelf_here
 
         catalog = Catalog.reader(state_folder())
         rows = catalog.all() if opt_values["all"] else catalog.of_project(project_root())
+        shelf = None if opt_values["all"] else shelf_here(rows)
         if opt_values["json"]:
-            return print_json([row.as_json() for row in rows])
+            return print_json([row.as_json() | ({} if shelf is None else {"store": shelf.of(row)}) for row in rows])
         if not rows:
             print("no models are registered yet: run `doit provision`")
         for project in dict.fromkeys(row.project for row in rows):
             if opt_values["all"]:
                 print(f"{printable(project) or 'registered by programs'}:")
             print(_table(row for row in rows if row.project == project))
+        for line in shelf.lines() if shelf is not None else ():
+            print(line)
         return 0
 
 

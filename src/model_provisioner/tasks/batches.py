@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.artifacts.store import Store
     from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.workspace import Progress, Workspace
+    from model_provisioner.tasks.workspace import Progress, Transfer, Workspace
 
 MODELS = 128
 """How many models a batch has at the most."""
@@ -132,3 +132,6 @@ class _Checking:
     def advance(self, count: int) -> None:
         self.check()
         self.inner.advance(count)
+
+    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
+        return self.inner.fetching(name, size, source)

@@ -18,27 +18,37 @@ from model_provisioner.artifacts.hashing import identity
 from model_provisioner.artifacts.memo_rows import Row
 from model_provisioner.artifacts.partial import Partial
 from model_provisioner.artifacts.store import Record, StoredFile
+from model_provisioner.artifacts.tree import check_names
 from model_provisioner.errors import DigestMismatchError, FetchError, NotLockedError, ProvisionError
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.policy import NetworkPolicy, offline_reason
-from model_provisioner.models.reference import HubRef
-from model_provisioner.tasks.resolve import is_whole, record_key, resolve_entry
+from model_provisioner.models.reference import HubRef, ModelRef, ObjectRef
+from model_provisioner.tasks.resolve import is_whole, record_key, resolve_entry, stored_files
 from model_provisioner.tasks.sources import name_of, source_of
 from model_provisioner.tasks.withdraw import fail, pend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.artifacts.partial import Received
     from model_provisioner.models.config import Entry
     from model_provisioner.models.remote import RemoteFile
-    from model_provisioner.tasks.workspace import Workspace
+    from model_provisioner.tasks.workspace import Transfer, Workspace
+
+
+_ACCESS: dict[type[ModelRef], str] = {
+    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
+    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
+}
+"""How to get access where a source says what it has, and does not hand it out."""
 
 
 def is_present(work: Workspace, entry: Entry) -> bool:
-    """Tell whether the files of a remote entry are here; no byte of them is read."""
+    """Tell whether the files of a remote entry are here; no byte of them is read. From then on nobody evicts them."""
     try:
         resolve_entry(entry, work.store)
+        if work.lease.use(stored_files(entry, work.store).values()):
+            resolve_entry(entry, work.store)  # they may have gone before that was noted
     except ProvisionError:
         return False
     return True
@@ -69,6 +79,21 @@ class _Known:
     size: int | None
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A file that is asked of its source."""
+
+    file: RemoteFile
+    sha256: str | None
+    size: int | None
+    known: _Known | None
+
+    @property
+    def host(self) -> str:
+        """Who is asked for it."""
+        return urlsplit(self.file.url).hostname or ""
+
+
 def known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     """Return the files of an entry as far as the lock, the expected digest or the last fetch name them, by name."""
     if entry.locked is not None:
@@ -88,9 +113,13 @@ class _Fetch:
         self._key = record_key(entry.ref, entry.include, entry.exclude)
         self._last = self._store.recorded(self._key)
         self._known = known_files(entry, self._last)
-        self._begun = False
         self._new: list[Received] = []
         """What this fetch received and published."""
+        self._expected: set[str] = set()
+        """The files, by key, for which room was made."""
+        self._shown: Transfer | None = None
+        self._came = 0
+        """The bytes of the files that came so far."""
 
     def run(self) -> None:
         """Bring every file, give them their names, and keep what the reference stood for."""
@@ -98,12 +127,18 @@ class _Fetch:
         if work.rules.locked and entry.locked is None:
             raise not_locked(work, entry)
         revision = entry.locked.revision if entry.locked else self._last.revision if self._last else None
-        digests = {name: file.sha256 for name, file in self._known.items() if self._is_here(file.sha256, file.size)}
-        if not digests or digests.keys() != self._known.keys():
-            source = source_of(entry, self._check)
-            listing = source.at(revision, sorted(self._known)) if self._is_pinned(revision) else source.listing()
-            digests = {file.name: self._bring(file) for file in listing.files}
-            revision = listing.revision
+        work.lease.use(file.sha256 for file in self._known.values())
+        try:
+            digests = {name: file.sha256 for name, file in self._known.items() if self._is_here(file.sha256, file.size)}
+            if not digests or digests.keys() != self._known.keys():
+                source = source_of(entry, self._check)
+                listing = source.at(revision, sorted(self._known)) if self._is_pinned(revision) else source.listing()
+                check_names((file.name for file in listing.files), entry.ref.id)  # before the long work
+                digests = self._bring_all(listing.files)
+                revision = listing.revision
+        finally:
+            work.lease.expect_no_more(self._expected)
+            self._hide()
         tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
         self._note_digests()
         files = tuple(
@@ -122,8 +157,13 @@ class _Fetch:
         if self._store.has(sha256, size):
             return True
         for found in find(sha256, size):
-            self._begin(os.path.getsize(found.path))
-            if adopt(self._store, found, sha256, self._work.progress.advance):
+            key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
+            self._make_room({key: bytes_there})
+            self._show(bytes_there, found.source)
+            taken = adopt(self._store, found, sha256, self._advance)
+            self._work.lease.expect_no_more([key])
+            self._hide()
+            if taken:
                 self._from(f"taken from {found.source}")
                 return True
         return False
@@ -133,31 +173,93 @@ class _Fetch:
         offline = "--offline" if rules.offline else offline_reason()
         NetworkPolicy(config.allow, offline, config.path).check(host, self._entry.name, self._entry.line)
 
-    def _bring(self, file: RemoteFile) -> str:
-        """Return the SHA-256 that the file has in the store, where it is now."""
+    def _bring_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
+        """Return the SHA-256 of each file in the store, where all are now."""
+        work = self._work
+        asked = [_Asked(file, *self._wanted(file)) for file in files]
+        work.lease.use(each.sha256 for each in asked if each.sha256 is not None)
+        digests = {
+            each.file.name: each.sha256
+            for each in asked
+            if each.sha256 is not None and self._is_here(each.sha256, each.size)
+        }
+        left = [each for each in asked if each.file.name not in digests]
+        for each in left:
+            self._check(each.host)
+        keys = {self._key_of(each): each.size for each in left}
+        self._make_room({key: size for key, size in keys.items() if size is not None})
+        sizes = [size for size in keys.values() if size is not None]
+        for each in left:
+            self._show(sum(sizes) if len(sizes) == len(keys) else None, each.host)
+            digests[each.file.name] = self._bring(each)
+        return digests
+
+    def _wanted(self, file: RemoteFile) -> tuple[str | None, int | None, _Known | None]:
+        """Return the SHA-256 and size that a file must have, and what was known of it beforehand."""
         wanted = self._known.get(file.name)
         if wanted is not None and file.sha256 not in (None, wanted.sha256):
             if self._entry.strict:  # the source says beforehand that its bytes are others
                 raise self._mismatch(file, wanted.sha256, str(file.sha256))
             wanted = None
-        sha256 = wanted.sha256 if wanted is not None else file.sha256
-        size = file.size if wanted is None or wanted.size is None else wanted.size
-        if sha256 is not None and self._is_here(sha256, size):
-            return sha256
-        host = urlsplit(file.url).hostname or ""
-        self._check(host)
-        self._begin(size or 0)
-        # By its digest, so that two references to the same bytes wait for one another.
-        key = sha256 or f"{self._entry.ref.id} {file.name} {file.git_blob}"
-        with flight(self._store, key):
-            if sha256 is not None and self._store.has(sha256, size):
+        if wanted is None:
+            return file.sha256, file.size, None
+        return wanted.sha256, file.size if wanted.size is None else wanted.size, wanted
+
+    def _key_of(self, asked: _Asked) -> str:
+        """Return the key of a download: by its digest, so that two references to the same bytes wait for one another."""
+        return asked.sha256 or f"{self._entry.ref.id} {asked.file.name} {asked.file.git_blob}"
+
+    def _bring(self, asked: _Asked) -> str:
+        """Return the SHA-256 that the file has in the store, where it is now."""
+        key, sha256 = self._key_of(asked), asked.sha256
+        with flight(self._store, key, self._wait):
+            if sha256 is not None and self._store.has(sha256, asked.size):
+                self._came += asked.size or 0
                 return sha256
-            with Partial.open(self._store, key, git_size=file.size if file.git_blob else None) as partial:
-                received = self._receive(file, wanted, partial)
+            with Partial.open(self._store, key, git_size=asked.file.size if asked.file.git_blob else None) as partial:
+                received = self._receive(asked, partial, key)
+                self._work.lease.use([received.sha256])
                 self._store.publish(partial, received.sha256)
+                self._work.lease.expect_no_more([key])
         self._new.append(received)
-        self._from(f"fetched from {host}")
+        self._came += received.size
+        self._from(f"fetched from {asked.host}")
         return received.sha256
+
+    def _make_room(self, sizes: dict[str, int]) -> None:
+        if self._work.config.max_size is not None:
+            from model_provisioner.tasks.prune import make_room
+
+            make_room(self._work, self._entry.name, sizes)
+            self._expected.update(sizes)
+
+    def _expect(self, key: str, total: int) -> None:
+        """Take note of the size of a file that its source did not list."""
+        if key not in self._expected:
+            self._make_room({key: total})
+        if self._shown is not None:
+            self._shown.expect(self._came + total)
+
+    def _show(self, size: int | None, source: str) -> None:
+        if self._shown is None:
+            self._shown = self._work.progress.fetching(self._entry.name, size, source)
+
+    def _hide(self) -> None:
+        if self._shown is not None:
+            self._shown.close()
+        self._shown, self._came = None, 0
+
+    def _advance(self, count: int) -> None:
+        self._came += count
+        self._reach(0)
+
+    def _reach(self, count: int) -> None:
+        if self._shown is not None:
+            self._shown.reach(self._came + count)
+
+    def _wait(self, arrived: int) -> None:
+        if self._shown is not None:
+            self._shown.follow(self._came + arrived)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""
@@ -165,18 +267,20 @@ class _Fetch:
         if origin not in told.split(", "):
             self._work.origins[self._entry.name] = f"{told}, {origin}" if told else origin
 
-    def _receive(self, file: RemoteFile, wanted: _Known | None, partial: Partial) -> Received:
+    def _receive(self, asked: _Asked, partial: Partial, key: str) -> Received:
         from model_provisioner.fetchers.https import Https
         from model_provisioner.fetchers.https import fetch as receive
 
+        file, wanted = asked.file, asked.known
         self._check_room(file, partial)
+        self._reach(partial.size)
+        sized = asked.size is not None  # else what it answers is the first that is heard of it
+        told = _Told(partial, self._reach, lambda total: None if sized else self._expect(key, total))
         try:
-            receive(Https(self._check), file, _Told(partial, self._work.progress.advance))
+            receive(Https(self._check), file, told)
         except FetchError as error:
-            if isinstance(self._entry.ref, HubRef) and error.status in {401, 403}:
-                error.fix = (
-                    "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
-                )
+            if error.status in {401, 403}:
+                error.fix = _ACCESS.get(type(self._entry.ref), error.fix)
             raise
         received = partial.finish()
         listed = (
@@ -215,11 +319,6 @@ class _Fetch:
                 fix="free some space there, or point cache_dir to another disk",
             )
 
-    def _begin(self, size: int) -> None:
-        if not self._begun:
-            self._begun = True
-            self._work.progress.begin(self._entry.name, size)
-
     def _note_digests(self) -> None:
         """Let the memo know what was hashed while it came, so that it is not read again.
 
@@ -242,8 +341,8 @@ class _Fetch:
 class _Told:
     """A partial file that also tells how it grows."""
 
-    def __init__(self, partial: Partial, advance: Callable[[int], None]) -> None:
-        self._partial, self._advance = partial, advance
+    def __init__(self, partial: Partial, reach: Callable[[int], None], expect: Callable[[int], None]) -> None:
+        self._partial, self._reach, self.expect = partial, reach, expect
 
     @property
     def size(self) -> int:
@@ -258,7 +357,7 @@ class _Told:
 
     def write(self, chunk: bytes) -> None:
         self._partial.write(chunk)
-        self._advance(len(chunk))
+        self._reach(self.size)
 
 
 def is_single(entry: Entry) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.artifacts.atomic import write_atomically
 from model_provisioner.errors import ProvisionError
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
+from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.fetch import fetch, is_present
 from model_provisioner.tasks.held import lock_path
 from model_provisioner.tasks.resolve import record_key, resolve_entry
@@ -89,22 +90,30 @@ def compare_files(
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
-    free = replace(entry, locked=None)
+    # What is expected because the lock says so is not expected of what is locked anew.
+    held = entry.locked is not None and entry.expected == entry.locked.expected
+    free = replace(entry, locked=None, expected=None if held else entry.expected)
     if not entry.ref.is_local:
         if anew:
             work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
         fetch(work, free)
-    return _read(work, free)
+    files, digests = _read(work, free)
+    put_away_damaged(work.store, digests)
+    return _as_locked(work, entry, files, digests)
 
 
-def _read(work: Workspace, entry: Entry) -> Locked:
-    """Return what the files of an entry are. Raises what keeps them from being read."""
+def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
+    """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
     files = resolve_entry(entry, work.store)
     digests = []
     for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
+    return files, digests
+
+
+def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[FileDigest]) -> Locked:
     return Locked(
         ref=locked_ref(entry.ref, work.config.root),
         kind=files.kind,
@@ -119,7 +128,7 @@ def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
     if not entry.ref.is_local and not is_present(work, entry):
         return []  # it will be fetched as it is locked, or not at all
     try:
-        now = _read(work, entry)
+        now = _as_locked(work, entry, *_read(work, entry))
     except ProvisionError as error:
         return [f"{entry.name} can't be compared: {error.what}"]
     return [f"{entry.name}: {_told(there, here)}" for there, here in compare_files(locked.files, now.files)]

@@ -36,6 +36,14 @@ def resolve_entry(entry: Entry, store: Store) -> FileSet:
     return replace(discover(tree, stores=(store.blobs,)), revision=entry.locked.revision)
 
 
+def stored_files(entry: Entry, store: Store) -> dict[str, str]:
+    """Return the names and SHA-256 of the files that a remote entry stands for, as lock or store have it, here or not."""
+    if entry.locked is not None:
+        return {file.name: file.sha256 for file in entry.locked.files}
+    record = store.recorded(record_key(entry.ref, entry.include, entry.exclude))
+    return {} if record is None else {file.name: file.sha256 for file in record.files}
+
+
 def is_whole(ref: ModelRef) -> bool:
     """Tell whether a reference is of a folder: of all files of a repository, or under a prefix."""
     return (isinstance(ref, HubRef) and ref.path is None) or (isinstance(ref, ObjectRef) and ref.key.endswith("/"))

@@ -11,11 +11,14 @@ from model_provisioner.errors import FetchError
 from model_provisioner.models.reference import HubRef, ObjectRef, UrlRef
 from model_provisioner.models.remote import Listing, RemoteFile
 from model_provisioner.models.split import split_names
+from model_provisioner.tasks.resolve import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from model_provisioner.fetchers.hub import Hub
+    from model_provisioner.fetchers.s3 import Bucket
+    from model_provisioner.fetchers.s3_xml import Listed
     from model_provisioner.models.config import Entry
     from model_provisioner.models.reference import ModelRef
 
@@ -27,7 +30,7 @@ class Source(Protocol):
         """Ask what the reference stands for now. Raises `FetchError` and `NotAllowedError`."""
 
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
-        """Say where files are whose names and revision are known; nobody is asked."""
+        """Say where files are whose names and revision are known; who is asked, is asked of these alone."""
 
 
 def source_of(entry: Entry, check: Callable[[str], None]) -> Source:
@@ -40,11 +43,10 @@ def source_of(entry: Entry, check: Callable[[str], None]) -> Source:
         return _OnHub(Hub(check), ref, entry.include, entry.exclude)
     if isinstance(ref, UrlRef):
         return _ByUrl(ref.url)
-    raise FetchError(
-        "this version of model-provisioner does not fetch s3: references",
-        found=ref.id,
-        fix="download the model and point model_ref at the file",
-    )
+    assert isinstance(ref, ObjectRef)  # a local one has no source
+    from model_provisioner.fetchers.s3 import Bucket
+
+    return _InBucket(Bucket(ref.bucket, check), ref, entry.include, entry.exclude)
 
 
 def name_of(ref: ModelRef) -> str:
@@ -65,8 +67,10 @@ class _OnHub:
 
     def listing(self) -> Listing:
         found = self.hub.listing(self.ref)
-        files = tuple(file for file in found.files if self._is_asked(file.name))
-        if not files:
+        if self.ref.path is not None:
+            return found
+        names = _asked([file.name for file in found.files], self.include, self.exclude)
+        if not names:
             raise FetchError(
                 "no file of the repository matches include and exclude",
                 where=self.ref.id,
@@ -74,16 +78,56 @@ class _OnHub:
                 found=f"include: {list(self.include)}, exclude: {list(self.exclude)}",
                 fix="compare the patterns with the list of files on the repository's page",
             )
-        return replace(found, files=files)
+        return replace(found, files=tuple(file for file in found.files if file.name in names))
 
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
         return self.hub.at(self.ref, revision or "main", names)
 
-    def _is_asked(self, name: str) -> bool:
-        if self.ref.path is not None:
-            return True
-        included = not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
-        return included and not any(fnmatchcase(name, pattern) for pattern in self.exclude)
+
+@dataclass(frozen=True)
+class _InBucket:
+    bucket: Bucket
+    ref: ObjectRef
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    def listing(self) -> Listing:
+        if not is_whole(self.ref):
+            name = name_of(self.ref)
+            return self._objects(None, split_names(name) or [name])
+        found = self._below()
+        names = _asked(found, self.include, self.exclude)
+        if not names:
+            raise FetchError(
+                "no object under the prefix matches include and exclude",
+                where=self.ref.id,
+                expected=f"one of {len(found):,} objects",
+                found=f"include: {list(self.include)}, exclude: {list(self.exclude)}",
+                fix="compare the patterns with the keys; they are of what follows the prefix",
+            )
+        return self._files(found, sorted(names), ask=True)
+
+    def at(self, revision: str | None, names: Sequence[str]) -> Listing:
+        if not is_whole(self.ref):
+            return self._objects(revision, names)
+        found = self._below()
+        if gone := [name for name in names if name not in found]:
+            raise _gone(gone, self.ref.id)
+        return self._files(found, names, ask=False)  # their digests are known
+
+    def _below(self) -> dict[str, Listed]:
+        return {each.key.removeprefix(self.ref.key): each for each in self.bucket.below(self.ref.key)}
+
+    def _files(self, found: Mapping[str, Listed], names: Sequence[str], *, ask: bool) -> Listing:
+        return Listing(revision=None, files=tuple(self.bucket.file(found[name], name, ask=ask) for name in names))
+
+    def _objects(self, revision: str | None, names: Sequence[str]) -> Listing:
+        folder = self.ref.key.removesuffix(name_of(self.ref))
+        found = [self.bucket.head(folder + name, name, revision) for name in names]
+        return Listing(
+            revision=found[0][1] if len(found) == 1 else None,  # of several, each has its own
+            files=tuple(file for file, _ in found),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,3 +152,25 @@ class _ByUrl:
                 for name in names
             ),
         )
+
+
+def _asked(names: Iterable[str], include: Sequence[str], exclude: Sequence[str]) -> set[str]:
+    """Return those of the names that the patterns of an entry leave."""
+    return {
+        name
+        for name in names
+        if (not include or any(fnmatchcase(name, pattern) for pattern in include))
+        and not any(fnmatchcase(name, pattern) for pattern in exclude)
+    }
+
+
+def _gone(names: Sequence[str], where: str) -> FetchError:
+    """Return the error for objects that a lock names and a listing does not."""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return FetchError(
+        "an object that was there when the prefix was locked or first fetched is gone",
+        where=where,
+        expected=f"{names[0]}{more}",
+        found="no such key",
+        fix="put it back; or, if it is not wanted any more, `doit model-lock --upgrade NAME` takes what is there now",
+    )

@@ -13,6 +13,7 @@ from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
 from model_provisioner.errors import DigestRequiredError, ProvisionError, failing
+from model_provisioner.tasks.damage import put_away_damaged
 from model_provisioner.tasks.examine import Asked, Verification, examine
 from model_provisioner.tasks.fetch import not_locked
 from model_provisioner.tasks.resolve import resolve_entry
@@ -49,6 +50,7 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
         provenance.append(work.provenance_log, [_record(work, name, each) for name, each in read.items()])
     for entry in entries:
         with failing(results, [entry.name]):
+            _check_store(work, entry, results[entry.name])
             _check_policy(work, entry, results[entry.name])
     _write_targets(work, entries, results)
     for entry in entries:
@@ -59,6 +61,12 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
         with failing(results, [entry.name]):
             fail(work, entry, each)
     return results
+
+
+def _check_store(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
+    """Raise for fetched files that are damaged, unless the policy takes any bytes."""
+    if isinstance(found, Verification) and not entry.ref.is_local and (entry.strict or found.expected is None):
+        put_away_damaged(work.store, found.digests)
 
 
 def _check_policy(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.artifacts.catalog import Catalog
 from model_provisioner.artifacts.database import ReadOnlyDatabase
+from model_provisioner.artifacts.lease import Lease
 from model_provisioner.artifacts.ledger import Ledger
 from model_provisioner.artifacts.memo import Memo
 from model_provisioner.artifacts.state import project_folder, state_folder
@@ -38,6 +39,26 @@ class Progress(Protocol):
     def advance(self, count: int) -> None:
         """`count` bytes more were read."""
 
+    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
+        """`size` bytes of the model `name` are about to be brought from `source`; None where nobody knows how many."""
+        ...
+
+
+class Transfer(Protocol):
+    """Is told how one model comes, by one thread."""
+
+    def expect(self, size: int) -> None:
+        """All in all it is `size` bytes."""
+
+    def reach(self, size: int) -> None:
+        """So many bytes are here by now; it may be fewer than before."""
+
+    def follow(self, size: int) -> None:
+        """Another run brings it; so many bytes are here by now."""
+
+    def close(self) -> None:
+        """No more will come."""
+
 
 class Silent:
     """Progress that is shown nowhere."""
@@ -46,6 +67,26 @@ class Silent:
         """Show nothing."""
 
     def advance(self, count: int) -> None:
+        """Show nothing."""
+
+    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
+        """Show nothing."""
+        return SilentTransfer()
+
+
+class SilentTransfer:
+    """A transfer that is shown nowhere."""
+
+    def expect(self, size: int) -> None:
+        """Show nothing."""
+
+    def reach(self, size: int) -> None:
+        """Show nothing."""
+
+    def follow(self, size: int) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
         """Show nothing."""
 
 
@@ -78,6 +119,11 @@ class Workspace:
         """What was fetched."""
         return Store(self.config.cache_dir)
 
+    @cached_property
+    def lease(self) -> Lease:
+        """What this run uses of the store."""
+        return Lease(self.store)
+
     def sha256_target(self, entry: Entry) -> str:
         """Return the path of the entry's `.sha256` file."""
         return os.path.join(self.config.runtime_dir, "digests", f"{entry.name}.sha256")
@@ -98,6 +144,11 @@ class Workspace:
         self.memo.close()
         self.catalog.close()
         self.ledger.close()
+
+    def let_go(self) -> None:
+        """Use nothing of the store any more: what was handed off is held by its handoff."""
+        if "lease" in self.__dict__:
+            self.lease.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""

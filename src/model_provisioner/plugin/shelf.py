@@ -1,0 +1,94 @@
+"""What `model-list` and `model-prune` tell of the store: bytes, last use, and what may go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import printable
+from model_provisioner.sizes import human
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from model_provisioner.artifacts.catalog import Model
+    from model_provisioner.artifacts.store import Store
+    from model_provisioner.tasks.prune import Pruned, Standing
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The models of a project in the store, and what else lies there."""
+
+    store: Store
+    stands: Pruned
+    rows: Sequence[Model]
+
+    def of(self, row: Model) -> dict[str, Any] | None:
+        """Return what `model-list --json` says of a row; None of a model that does not lie in the store."""
+        found = self._standing(row)
+        return None if found is None else told(found)
+
+    def lines(self) -> Iterable[str]:
+        """Yield what `model-list` says after its table."""
+        mine = [(row, found) for row in self.rows if (found := self._standing(row)) is not None]
+        yield ""
+        yield f"in the store, {filling(self.stands.size, self.stands.limit)}:"
+        for row, found in mine:
+            may_go = f"stays: {found.held}" if found.held else "may go"
+            yield f"  {row.name}  {human(found.item.size)}  last used {day(found.used)}  {printable(may_go)}"
+        places = {found.item.place for _, found in mine}
+        others = [each for each in self.stands.stay if each.item.place not in places]
+        if others:
+            free = sum(each.frees for each in others)
+            yield f"  and what this project does not name: {human(free)} of it may go (doit model-prune --dry-run)"
+
+    def _standing(self, row: Model) -> Standing | None:
+        from model_provisioner.tasks.holding import tree_of
+
+        place = tree_of(self.store, row.path or "")
+        return next((each for each in self.stands.stay if place and each.item.place == place), None)
+
+
+def shelf_here(rows: Sequence[Model]) -> Shelf | None:
+    """Return what the store has of the project here; None for one whose models are all local."""
+    if all(row.id.startswith("local:") for row in rows):
+        return None
+    from model_provisioner.artifacts.state import state_folder
+    from model_provisioner.plugin.names import CONFIG_NAME
+    from model_provisioner.plugin.queries import project_root
+    from model_provisioner.tasks.prune import look
+    from model_provisioner.tasks.workspace import look_at_workspace
+
+    root = project_root()
+    os.chdir(root)
+    work = look_at_workspace(os.path.join(root, CONFIG_NAME), state_folder())
+    return Shelf(work.store, look(work), rows)
+
+
+def told(standing: Standing) -> dict[str, Any]:
+    """Return a part of the store as JSON tells it."""
+    return {
+        "name": standing.name,
+        "kind": standing.item.kind,
+        "bytes": standing.item.size,
+        "last_used": _time(standing.used),
+        "may_go": not standing.held,
+        "held_by": standing.held or None,
+    }
+
+
+def filling(size: int, limit: int | None) -> str:
+    """Return how full the store is, in words."""
+    return f"which holds {human(size)}" + ("" if limit is None else f" of {human(limit, size)}")
+
+
+def day(time: int) -> str:
+    """Return the day of a time in seconds since the epoch, in UTC."""
+    return _time(time)[:10]
+
+
+def _time(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

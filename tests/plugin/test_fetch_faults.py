@@ -1,0 +1,317 @@
+"""What servers do wrong, and what is left of it."""
+
+import re
+import time
+
+import pytest
+
+from tests.support import hub as faults
+from tests.support.gguf_bytes import gguf, text
+from tests.support.remote import CONFIG, FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, WRONG, resolved, sha256
+
+
+# ---- bytes that are not what they should be
+
+
+def test_bytes_that_the_hub_did_not_list_are_not_kept(tiny, hub):
+    hub.fault(faults.corrupt(at=5000), on="*/resolve/*")
+    answer = tiny.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the bytes that came are not those that the source lists\n"
+        "        where     hf:org/tiny/tiny.gguf (tiny.gguf)\n"
+        f"        expected  {TINY_SHA} (SHA-256)\n"
+        f"        found     {sha256(FLIPPED)}\n"
+        "        fix       run again: nothing of them was kept; if they are wrong again, tell who runs the server\n"
+    )
+    assert tiny.blobs() == set()
+    assert tiny.on_the_way() == []
+    assert tiny.project.rows()["tiny"]["lifecycle"] == "Failed"
+    hub.heal()
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+
+
+def test_a_file_that_is_not_lfs_is_held_to_its_git_blob(remote, hub):
+    hub.add("org/tiny", REPO)
+    hub.fault(faults.corrupt(), on="*/config.json")
+    remote.models({"tiny": "hf:org/tiny"})
+    answer = remote.provision(code=1)
+    assert "        where     hf:org/tiny (config.json)\n" in answer.out
+    assert f"        expected  {faults.git_blob_id(CONFIG)} (git blob)\n" in answer.out
+    assert remote.on_the_way() == []
+    hub.heal()
+    remote.provision()
+    assert remote.bytes_of("tiny") == REPO
+
+
+@pytest.mark.parametrize("source", ["hub", "web"])
+def test_bytes_that_are_not_expected_are_not_kept(tiny, hub, web, source):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    reference = ONE if source == "hub" else web.url("/tiny.gguf")
+    tiny.models({"tiny": {"model_ref": reference, "expected_digest": f"sha256:{WRONG}"}})
+    answer = tiny.provision(code=1)
+    shown = reference if source == "hub" else web.url("/tiny.gguf")
+    assert answer.out.startswith(
+        "FAIL  tiny  the digest differs from what is expected\n"
+        f"        where     {shown}\n"
+        f"        expected  sha256:{WRONG}\n"
+        f"        found     sha256:{TINY_SHA}\n"
+    )
+    assert tiny.project.handoff("tiny") is None
+    assert tiny.blobs() == set()
+    assert tiny.on_the_way() == []
+    assert resolved(hub) == [], "the Hub said beforehand that its bytes are others"
+    tiny.models({"tiny": {"model_ref": reference, "expected_digest": f"sha256:{TINY_SHA}"}})
+    assert "pass  tiny" in tiny.provision().out
+
+
+def test_a_corrupt_body_by_https_is_found_by_the_expected_digest(remote, web):
+    web.files["/tiny.gguf"] = FLIPPED
+    remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "expected_digest": f"sha256:{TINY_SHA}"}})
+    answer = remote.provision(code=1)
+    assert "FAIL  tiny  the digest differs from what is expected\n" in answer.out
+    assert (remote.blobs(), remote.on_the_way()) == (set(), [])
+    web.files["/tiny.gguf"] = TINY_BYTES
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
+@pytest.mark.parametrize("source", ["hub", "web"])
+def test_a_mismatch_that_is_tolerated_is_handed_off_and_told(tiny, hub, web, source):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    reference = ONE if source == "hub" else web.url("/tiny.gguf")
+    entry = {"model_ref": reference, "expected_digest": f"sha256:{WRONG}", "strict_verification": False}
+    tiny.models({"tiny": entry})
+    for _ in range(2):
+        answer = tiny.provision()
+        assert "FAIL! tiny  THE DIGEST DIFFERS, and strict_verification is false" in answer.out
+        assert f"        expected  sha256:{WRONG}\n        found     sha256:{TINY_SHA}\n" in answer.out
+    assert tiny.project.handoff("tiny")["metadata"]["verification"] == "fail"
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert len(hub.asked(on="*/resolve/*")) + len(web.asked) == 1
+
+
+def test_a_model_that_is_none_is_not_handed_off(remote, hub):
+    hub.add("org/tiny", {"tiny.gguf": b"<html>log in</html>"})
+    remote.models({"tiny": ONE})
+    answer = remote.provision(code=1)
+    assert "FAIL  tiny  not a GGUF file" in answer.out
+    assert remote.project.handoff("tiny") is None
+
+
+# ---- what servers refuse
+
+
+def sentences(*lines):
+    return "".join(f"        {label:<8}  {said}\n" for label, said in lines)
+
+
+ACCESS = "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it"
+SPELLING = "check the spelling; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it"
+TOKEN = "`hf auth login`, or set HF_TOKEN to a token that may read it"
+AT_HUB = ("where", "hf:org/tiny/tiny.gguf at 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "said"),
+    [
+        (
+            faults.gated("org/tiny"),
+            "the repository is gated: its owner lets in who asked",
+            sentences(AT_HUB, ("fix", ACCESS)),
+        ),
+        (
+            faults.no_repo(),
+            "the Hub has no such repository, or shows it to others only",
+            sentences(AT_HUB, ("fix", SPELLING)),
+        ),
+        (
+            faults.no_revision("main"),
+            "the repository has no revision main",
+            sentences(AT_HUB, ("fix", "copy the name of a branch, a tag or a commit from its page")),
+        ),
+        (
+            faults.forbidden(),
+            "the Hub does not let us see the repository",
+            sentences(AT_HUB, ("found", "403 Forbidden"), ("fix", ACCESS)),
+        ),
+        (
+            faults.unauthorized(),
+            "the Hub wants a token",
+            sentences(AT_HUB, ("found", "401 Unauthorized"), ("fix", TOKEN)),
+        ),
+        (faults.busy(0), "the Hub answered with 429 Too Many Requests", sentences(AT_HUB, ("fix", "try again later"))),
+        (
+            faults.unavailable(),
+            "the Hub answered with 503 Service Unavailable",
+            sentences(AT_HUB, ("fix", "try again later")),
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_what_the_hub_refuses_to_list(tiny, hub, fault, what, said):
+    hub.fault(fault, on="/api/models/*")
+    answer = tiny.provision(code=1)
+    assert answer.out.startswith(f"FAIL  tiny  {what}\n{said}1 model: 1 failed"), answer.out
+    assert resolved(hub) == []
+    assert tiny.on_the_way() == []
+    hub.heal()
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "fix"),
+    [
+        (faults.unauthorized(), "127.0.0.1 wants credentials", ACCESS),
+        (faults.gated("org/tiny"), "127.0.0.1 does not let us have the file", ACCESS),
+        (faults.no_entry(), "127.0.0.1 has no such file", "check the reference"),
+    ],
+)
+def test_what_the_hub_refuses_to_send(tiny, hub, fault, what, fix):
+    hub.fault(fault, on="*/resolve/*")
+    answer = tiny.provision(code=1)
+    commit = hub.references["org/tiny"]["main"]
+    told = sentences(
+        ("where", f"{hub.url}/org/tiny/resolve/{commit}/tiny.gguf"),
+        ("found", f"{fault.status} {({401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found'})[fault.status]}"),
+        ("fix", fix),
+    )
+    assert answer.out.startswith(f"FAIL  tiny  {what}\n{told}1 model: 1 failed"), answer.out
+    assert resolved(hub) == ["tiny.gguf"], "what will not pass was tried again"
+
+
+def test_a_file_that_the_repository_has_not(tiny, hub):
+    tiny.models({"tiny": "hf:org/tiny/tinny.gguf"})
+    answer = tiny.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the repository has no file tinny.gguf\n"
+        "        where     hf:org/tiny\n"
+        "        expected  a path as the repository lists it\n"
+        "        found     4 other files\n"
+        "        fix       did you mean tiny.gguf?\n"
+    )
+
+
+@pytest.mark.parametrize("fault", [faults.busy(1), faults.unavailable()])
+@pytest.mark.slow
+def test_a_server_that_is_busy_is_asked_again(tiny, hub, fault):
+    hub.fault(fault, on="*/resolve/*", times=2)
+    began = time.monotonic()
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert resolved(hub) == ["tiny.gguf"] * 3
+    assert time.monotonic() - began > (2 if fault.status == 429 else 1)
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_busy_is_given_up(tiny, hub):
+    hub.fault(faults.busy(0), on="*/resolve/*")
+    answer = tiny.provision(code=1)
+    assert (
+        "FAIL  tiny  tiny.gguf could not be fetched: 127.0.0.1 can't serve the file now, 5 times in a row\n"
+        in answer.out
+    )
+    assert "        found     429 Too Many Requests\n" in answer.out
+    assert "        fix       try again later: what is here already is kept, and gone on from\n" in answer.out
+    assert len(resolved(hub)) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "what", "found"),
+    [
+        (401, "localhost wants credentials", "401 Unauthorized"),
+        (403, "localhost does not let us have the file", "403 Forbidden"),
+        (404, "localhost has no such file", "404 Not Found"),
+        (410, "localhost has no such file", "410 Gone"),
+    ],
+)
+def test_what_a_server_of_files_refuses(remote, web, status, what, found):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.statuses.append((status, {}))
+    remote.models({"tiny": web.url("/tiny.gguf?signed=hidden")})
+    answer = remote.provision(code=1)
+    netrc = remote.home / ".netrc"
+    fix = {
+        401: f"give credentials for localhost in {netrc}",
+        403: f"ask its owner for access; credentials are read from {netrc}",
+    }.get(status, "check the reference")
+    told = sentences(("where", web.url("/tiny.gguf")), ("found", found), ("fix", fix))
+    assert answer.out.startswith(f"FAIL  tiny  {what}\n{told}1 model: 1 failed"), answer.out
+    assert len(web.asked) == 1
+    assert "hidden" not in answer.all
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
+def test_a_certificate_that_nobody_vouches_for(remote, web):
+    del remote.environ["SSL_CERT_FILE"]
+    web.files["/tiny.gguf"] = TINY_BYTES
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    answer = remote.provision(code=1)
+    assert "FAIL  tiny  the certificate of localhost can't be trusted\n" in answer.out
+    assert web.asked == []
+
+
+# ---- what breaks off is gone on with
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.slow
+def test_a_transfer_that_breaks_off_is_gone_on_with(tiny, hub, reset):
+    hub.fault(faults.drop(after=70_000, reset=reset), on="*/resolve/*", times=1)
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    first, second = hub.asked(on="*/resolve/*")
+    assert "range" not in first.headers
+    if not reset:  # of which the kernel may drop what was sent
+        assert second.headers["range"] == "bytes=69999-"
+        assert second.headers["if-range"] == f'"{TINY_SHA}"'
+
+
+@pytest.mark.slow
+def test_the_next_run_goes_on_where_the_last_gave_up(remote, web):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at = 60_000  # now and whenever it is asked again
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    answer = remote.provision(code=1)
+    assert re.search(r"FAIL  tiny  tiny.gguf could not be fetched: localhost broke .*, 5 times in a row\n", answer.out)
+    assert "found     60,000 of 105,248 bytes\n" in answer.out
+    assert len(remote.on_the_way()) == 2  # the bytes, and which version they are of
+    web.manners.drop_at = None
+    web.asked.clear()
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    assert [asked.headers["range"] for asked in web.asked] == ["bytes=59999-"]
+    assert remote.on_the_way() == []
+
+
+@pytest.mark.slow
+def test_half_of_another_version_is_not_gone_on_with(remote, web):
+    other = gguf({"general.architecture": text("llama")}, [])
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at = 60_000
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    web.manners.drop_at = None
+    web.files["/tiny.gguf"] = other + TINY_BYTES[len(other) :]
+    remote.provision(code=None)
+    assert remote.blobs() == {sha256(web.files["/tiny.gguf"])}
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_silent_is_asked_again(tiny, hub):
+    hub.fault(faults.stall(after=90_000), on="*/resolve/*", times=1)
+    began = time.monotonic()
+    tiny.provision()
+    assert 29 < time.monotonic() - began < 60
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert hub.asked(on="*/resolve/*")[1].headers["range"] == "bytes=89999-"
+
+
+@pytest.mark.parametrize("fault", [faults.ignore_range(), faults.no_length(), faults.wrong_length(-1000)])
+def test_servers_that_are_odd(tiny, hub, fault):
+    hub.fault(fault, on="*/resolve/*", times=1)
+    tiny.provision(code=None)
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES

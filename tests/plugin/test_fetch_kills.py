@@ -1,0 +1,178 @@
+"""Who comes at the same time, and who dies: one fetches, and the next run mends."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.support import hub as faults
+from tests.support.remote import ONE, REPO, TINY_BYTES, resolved, wait_until
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_fetch_once(tiny, hub, tmp_path):
+    hub.fault(faults.slow(100_000), on="*/resolve/*", method="GET")
+    runs = [tiny.project.start("provision") for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate(timeout=60)
+        assert run.returncode == 0, (out, err)
+    assert resolved(hub) == ["tiny.gguf"]
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert tiny.on_the_way() == []
+
+
+@pytest.mark.slow
+def test_two_projects_at_once_fetch_once(tiny, hub, tmp_path):
+    from tests.support.project import Project
+
+    other = Project(tmp_path / "other", tmp_path / "other state", tiny.environ)
+    other.root.mkdir()
+    other.models((tiny.root / "models.yaml").read_text())
+    hub.fault(faults.slow(100_000), on="*/resolve/*", method="GET")
+    runs = [project.start("provision") for project in (tiny.project, other)]
+    for run in runs:
+        out, err = run.communicate(timeout=60)
+        assert run.returncode == 0, (out, err)
+    assert resolved(hub) == ["tiny.gguf"]
+    assert tiny.project.handoff("tiny") and other.handoff("tiny")
+
+
+@pytest.mark.slow
+def test_threads_of_one_run_fetch_the_same_bytes_once(remote, hub):
+    hub.add("org/tiny", REPO)
+    hub.fault(faults.slow(100_000), on="*/resolve/*", method="GET")
+    remote.models({f"m{number}": f"hf:org/tiny@{ref}/tiny.gguf" for number, ref in enumerate(["main", commit_of(hub)])})
+    remote.provision("-n", "2")
+    assert resolved(hub) == ["tiny.gguf"]
+    assert remote.bytes_of("m0") == remote.bytes_of("m1") == TINY_BYTES
+
+
+def commit_of(hub):
+    return hub.references["org/tiny"]["main"]
+
+
+@pytest.mark.slow
+def test_the_death_of_who_fetches_frees_who_waits(tiny, hub):
+    hub.fault(faults.slow(60_000), on="*/resolve/*", method="GET")
+    first = tiny.project.start("provision")
+    wait_until(lambda: arrived(tiny) > 30_000)
+    second = tiny.project.start("provision")
+    time.sleep(0.8)
+    first.kill()
+    first.communicate()
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, (out, err)
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    asked = hub.asked("GET", "*/resolve/*")
+    assert len(asked) == 2
+    assert "range" in asked[1].headers
+    assert tiny.on_the_way() == []
+
+
+def arrived(remote):
+    folder = remote.cache / "partial"
+    sizes = [0]
+    for name in remote.on_the_way():
+        if re.fullmatch(r"[0-9a-f]{64}\.[0-9a-f]{16}", name):
+            try:
+                sizes.append((folder / name).stat().st_size)
+            except FileNotFoundError:
+                pass
+    return max(sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_an_interrupted_fetch_ends_soon_and_is_gone_on_with(tiny, hub, number, workers):
+    hub.fault(faults.slow(20_000), on="*/resolve/*", method="GET")
+    with tiny.project.start("provision", *workers) as run:
+        wait_until(lambda: arrived(tiny) > 10_000)
+        run.send_signal(number)
+        began = time.monotonic()
+        _, err = run.communicate(timeout=60)
+    assert time.monotonic() - began < 1.5
+    assert run.returncode == 130
+    assert err.decode() == "interrupted: what was finished is kept, what was not has no handoff\n"
+    assert tiny.project.handoff("tiny") is None
+    kept = arrived(tiny)
+    assert kept > 10_000
+    hub.heal()
+    hub.forget()
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert [request.headers["range"] for request in hub.asked("GET", "*/resolve/*")] == [f"bytes={kept - 1}-"]
+    assert hub.asked(on="/api/*") != []
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_another_fetches_ends_the_wait(tiny, hub):
+    hub.fault(faults.slow(20_000), on="*/resolve/*", method="GET")
+    with tiny.project.start("provision") as first:
+        wait_until(lambda: arrived(tiny) > 0)
+        with tiny.project.start("provision") as second:
+            time.sleep(1.0)
+            second.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            second.communicate(timeout=30)
+            assert time.monotonic() - began < 1.5
+            assert second.returncode == 130
+        first.communicate(timeout=60)
+        assert first.returncode == 0
+    assert resolved(hub) == ["tiny.gguf"]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_of_a_fetch_is_mended_by_the_next_run(remote, hub):
+    """Fifty kills, some runs after several of them: the bytes are right in the end, and nothing lies around."""
+    hub.add("org/tiny", REPO)
+    remote.models({"tiny": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
+    hub.fault(faults.slow(400_000), on="*/resolve/*", method="GET")
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    fetching = 0
+    for kill in range(50):
+        run = remote.project.start("provision", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if chance.random() < 0.7:
+            try:
+                wait_until(lambda: (remote.cache / "partial").exists() or run.poll() is not None)
+            finally:
+                time.sleep(chance.random() * 0.4)
+        else:
+            time.sleep(chance.random() * 0.6)
+        fetching += run.poll() is None and remote.on_the_way() != []
+        run.kill()
+        run.wait()
+        remote.blobs()  # each of them is whole
+        handoff = remote.project.handoff("tiny")
+        assert handoff is None or remote.bytes_of("tiny") == REPO
+        if chance.random() < 0.5 or handoff is not None or kill == 49:
+            remote.provision()
+            assert remote.bytes_of("tiny") == REPO, f"seed {seed}, kill {kill}"
+            left = [name for name in remote.on_the_way() if not name.startswith(("draft.", "tree."))]
+            assert left == [], f"seed {seed}, kill {kill}"
+            remote.empty_cache()
+            shutil.rmtree(remote.root / ".runtime", ignore_errors=True)
+    assert fetching > 10, "the kills came at the wrong time"
+
+
+def test_what_a_kill_may_leave_goes_after_a_week(tiny, hub):
+    tiny.provision()
+    partial = tiny.cache / "partial"
+    (partial / "draft.0011223344556677").write_bytes(b"{")
+    (partial / "tree.0011223344556677").mkdir()
+    (partial / f"{'a' * 64}.0011223344556677").write_bytes(b"half")
+    (partial / f"{'a' * 64}.0011223344556677.json").write_bytes(b"{}")
+    long_ago = time.time() - 8 * 24 * 3600
+    for path in partial.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    # A change of the times is a change of ctime, which only time itself moves back.
+    hub.add("org/next", {"next.gguf": TINY_BYTES + b"\0" * 32})
+    tiny.models({"tiny": ONE, "next": "hf:org/next/next.gguf"})
+    tiny.provision(code=None)
+    assert [name for name in tiny.on_the_way() if not name.startswith("tree.")] == []

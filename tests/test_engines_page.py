@@ -1,0 +1,102 @@
+"""docs/engines.md, as its reader would use it: with a real llama.cpp, and for vLLM up to the command that would be run."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import TINY
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+DODO, VLLM = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SERVER = ROOT / "tests" / "support" / "llama_server.py"
+
+
+@pytest.fixture
+def served(project, tmp_path):
+    """The page's `dodo.py` in a project of one model, with `llama-server` on the PATH."""
+    (programs := tmp_path / "bin").mkdir()
+    program = programs / "llama-server"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(SERVER))} "$@"\n')
+    program.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    project.environ.update(PATH=f"{programs}:{os.environ['PATH']}", PORT=str(port))
+    project.write("dodo.py", DODO)
+    project.add_tiny("models/a model.gguf")
+    project.models("models: {tiny: {model_ref: 'file:models/a model.gguf'}}")
+    yield project
+    project.doit("clean", "serve")
+
+
+def loaded(project):
+    """Return what the engine that runs says it has loaded, and its process."""
+    url = f"http://127.0.0.1:{project.environ['PORT']}/props"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)["model_path"], (project.root / ".runtime/llama-server.pid").read_text()
+
+
+@pytest.mark.slow
+def test_the_engine_is_started_anew_only_when_the_handoff_changed(served):
+    assert ".  serve\n" in served.doit("serve").out
+    path, first = loaded(served)
+    assert path == str(served.root / "models/a model.gguf")
+
+    assert "-- serve\n" in served.doit("serve").out
+    assert loaded(served) == (path, first)
+
+    os.utime(path)  # confirmed anew, and the handoff has the same bytes
+    assert "-- serve\n" in served.doit("serve").out
+    assert loaded(served) == (path, first)
+
+    served.models("models: {tiny: {model_ref: 'file:models/another.gguf'}}")
+    served.write("models/another.gguf", TINY.read_bytes())
+    assert ".  serve\n" in served.doit("serve").out
+    path, second = loaded(served)
+    assert path == str(served.root / "models/another.gguf")
+    assert second != first
+
+    os.kill(int(second), 9)
+    assert ".  serve\n" in served.doit("serve").out
+    assert loaded(served)[1] != second
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_starts_no_engine(served):
+    served.write("models/a model.gguf", b"GGUF and no more")
+    answer = served.doit("serve", code=None)
+    assert answer.code in (1, 2)
+    assert not (served.root / ".runtime/llama-server.pid").exists()
+
+
+@pytest.mark.slow
+def test_an_engine_that_can_not_start_is_told(served):
+    (Path(served.environ["PATH"].partition(":")[0]) / "llama-server").write_text("#!/bin/sh\nexit 3\n")
+    process = served.start("serve")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"llama-server ended with 3: see .runtime/llama-server.log" in out
+    assert not (served.root / ".runtime/llama-server.pid").exists()
+
+
+def test_the_command_for_vllm(project):
+    folder = project.root / "models/a folder"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama", "max_position_embeddings": 2048}')
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    project.models("models: {whole: {model_ref: 'file:models/a folder', engine: vllm}}")
+    project.provision()
+    program = project.write("command.py", VLLM)
+    command = [sys.executable, program, project.root / ".runtime/engines/vllm.json"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shlex.split(printed) == [
+        *("vllm", "serve", str(folder), "--served-model-name", str(folder), "--max-model-len", "2048"),
+    ]
