@@ -22,6 +22,7 @@ from model_provisioner.tasks.differences import (
     of_error,
     of_lock,
     of_retired,
+    of_rot,
     warnings,
 )
 from model_provisioner.tasks.examine import Asked, Verification, check_kind, digest_of, examine
@@ -117,7 +118,7 @@ def check(work: Workspace, *, full: bool) -> Report:
             differences += of_retired(entry)
         elif isinstance(each := found[entry.name], ProvisionError):
             differences.append(of_error(each))
-        elif wrong := list(of_bytes(work, entry, each)):  # all else follows from that
+        elif wrong := list(of_bytes(entry, each)) or list(of_rot(work, each)):  # all else follows from that
             differences += wrong
         else:
             differences += of_artifacts(work, entry, each, rows[entry.name])
@@ -192,18 +193,17 @@ def _known(work: Workspace, entry: Entry, files: FileSet, row: Model | None) -> 
 def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
     if not paths:
         return []
+    advance = work.progress.advance
+    if full:
+        # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
+        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, advance)
+    trust = work.config.recheck == "xxh3"
     try:
-        return _read(work, paths, full=full)
+        return work.memo.digests(paths, advance, trust_fingerprint=trust)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
         work.memo.close()
         work.memo = Memo(work.state, database=ReadOnlyDatabase)
-        return _read(work, paths, full=full)
-
-
-def _read(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
-    if full:
-        return work.memo.digests_in_full(paths, work.progress.advance)
-    return work.memo.digests(paths, work.progress.advance, trust_fingerprint=work.config.recheck == "xxh3")
+        return work.memo.digests(paths, advance, trust_fingerprint=trust)
 
 
 # ---- what belongs to no entry

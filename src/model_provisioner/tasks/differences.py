@@ -84,7 +84,7 @@ def of_lock(work: Workspace, entry: Entry, locked: Collection[str] | None) -> It
         )
 
 
-def of_bytes(work: Workspace, entry: Entry, found: Verification) -> Iterator[Difference]:
+def of_bytes(entry: Entry, found: Verification) -> Iterator[Difference]:
     """Compare the bytes of a model with the lock file, or else with what the entry expects."""
     locked = entry.locked
     here = locked_files(found.files, found.digests)
@@ -103,6 +103,21 @@ def of_bytes(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
             )
     elif found.outcome == "fail" and entry.strict:
         yield of_error(found.mismatch())
+
+
+def of_rot(work: Workspace, found: Verification) -> Iterator[Difference]:
+    """Tell of files that hold other bytes than the memo knows of them, while no stat call tells that they changed."""
+    for member, digest in zip(found.files.members, found.digests, strict=True):
+        known = work.memo.known(member.path)
+        if known is not None and known.sha256 != digest.sha256:
+            yield Difference(
+                kind="model",
+                what=f"{member.name} has other bytes than were verified, and neither its size nor its times moved",
+                where=member.path,
+                expected=f"sha256:{known.sha256}",
+                found=f"sha256:{digest.sha256}",
+                fix="get the model again from its source, and have its disk looked at",
+            )
 
 
 def of_artifacts(work: Workspace, entry: Entry, found: Verification, row: Model | None) -> Iterator[Difference]:
