@@ -1,12 +1,14 @@
 """What is on its way: owners that die, versions that change, and digests taken while it is written."""
 
 import hashlib
+import json
 import os
 import resource
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -89,7 +91,9 @@ def test_bytes_of_another_version_are_dropped(store, first, second):
         assert partial.finish().sha256 == hashlib.sha256(b"newer").hexdigest()
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"validator": 7}', b"\xff", None])
+@pytest.mark.parametrize(
+    "note", [b"", b"{", b"[]", b'{"validator": 7}', b'{"validator": "\\"v1\\"", "synced": true}', b"\xff", None]
+)
 def test_bytes_of_nobody_knows_what_are_dropped(store, note):
     with Partial.open(store, "a") as partial:
         partial.begin('"v1"')
@@ -103,6 +107,47 @@ def test_bytes_of_nobody_knows_what_are_dropped(store, note):
         assert partial.validator is None
         partial.begin('"v1"')
         assert partial.size == 0
+
+
+def test_after_a_power_cut_only_what_was_synced_is_believed(store, monkeypatch):
+    monkeypatch.setattr(module, "SYNCED_EVERY", 100)
+    owner = Partial.open(store, "a")
+    owner.begin('"v1"')
+    owner.write(bytes(60))
+    owner.write(bytes(60))
+    owner.write(b"lost")
+    abandon(owner)
+    assert json.loads(Path(f"{owner.path}.json").read_text())["synced"] == 120
+    with Partial.open(store, "a") as partial:
+        assert partial.size == 124, "a kill loses nothing"
+        abandon(partial)
+    monkeypatch.setattr(module, "_boot", lambda: "the next start")
+    with Partial.open(store, "a") as partial:
+        assert (partial.size, partial.validator) == (120, '"v1"')
+        partial.begin('"v1"')
+        partial.write(b"again")
+        assert partial.finish().sha256 == hashlib.sha256(bytes(120) + b"again").hexdigest()
+
+
+def test_what_was_let_go_in_order_survives_a_power_cut(store, monkeypatch):
+    with Partial.open(store, "a") as partial:
+        partial.begin('"v1"')
+        partial.write(b"half")
+    monkeypatch.setattr(module, "_boot", lambda: "the next start")
+    with Partial.open(store, "a") as partial:
+        assert (partial.size, partial.validator) == (4, '"v1"')
+        partial.begin('"v2"')
+        partial.write(b"other bytes")
+        abandon(partial)
+    monkeypatch.setattr(module, "_boot", lambda: "the one after")
+    with Partial.open(store, "a") as partial:
+        assert (partial.size, partial.validator) == (0, None)
+    assert left(store) == []
+
+
+def abandon(partial):
+    """Let it go as a kill does: nothing is synced or noted."""
+    partial._let_go()
 
 
 def test_an_owner_who_lives_is_left_alone(store):

@@ -100,6 +100,7 @@ def test_a_version(bucket, client, s3):
     assert file.url.endswith(f"?versionId={first}")
     now, newer = bucket.head(KEY, "x")
     assert now.size == 5
+    assert bucket.head(KEY, "x", newer)[0].url == now.url == file.url.partition("?")[0]
     client.delete_object(Bucket="models", Key=KEY, VersionId=newer.removeprefix("version:"))
     gone = refused(bucket.head, KEY, "x", newer)
     assert gone.what in {

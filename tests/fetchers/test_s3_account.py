@@ -118,6 +118,18 @@ def test_a_signature(aws):
     assert "/eu-west-1/s3/aws4_request" in headers["Authorization"]
 
 
+def test_no_log_tells_it(aws, run_python):
+    aws()
+    found = run_python(
+        "import logging, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)\n"
+        "from model_provisioner.fetchers.s3_account import Account\n"
+        "import os; os.environ.update(AWS_ACCESS_KEY_ID='AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY='s3cret')\n"
+        "assert Account(print).sign('GET', 'https://a.example/k', {}, 'r-1')['Authorization']"
+    )
+    assert "Found credentials in environment variables." in found
+    assert not any(secret in found for secret in (*SECRETS, "Signature"))
+
+
 def test_nobody_in_particular(aws):
     account = aws(check=only())
     assert account.is_anonymous
@@ -251,3 +263,15 @@ def test_a_role_that_rests_on_that_of_this_machine(aws):
     error = refused(sign, aws(config, only("127.0.0.1")))
     assert (error.what, error.found) == ("the AWS settings or credentials can't be used", "CredentialRetrievalError")
     assert error.fix.endswith("; the role of this machine is asked for where network.allow has 169.254.169.254")
+
+
+def test_a_role_that_wants_a_code_where_nobody_can_type_one(aws, run_python):
+    aws(ROLE.replace("source_profile", "mfa_serial = arn:aws:iam::1:mfa/me\nsource_profile"), AWS_PROFILE="role")
+    found = run_python(
+        "import os, sys; os.setsid(); sys.stdin = open(os.devnull)\n"
+        "from model_provisioner.errors import FetchError\n"
+        "from model_provisioner.fetchers.s3_account import Account\n"
+        "try: Account(print).sign('GET', 'https://a.example/k', {}, 'r-1')\n"
+        "except FetchError as error: print(error)"
+    )
+    assert found.startswith("the AWS profile wants a code to be typed, and there is no terminal\n")

@@ -5,7 +5,8 @@ import pytest
 from model_provisioner.fetchers.s3_refusal import CREDENTIALS, refusal
 
 GRANTS = (
-    "ask for s3:GetObject on it, and for s3:ListBucket on the bucket; without that one, a missing key looks the same"
+    "ask for s3:GetObject on it (s3:GetObjectVersion where it was replaced), and for s3:ListBucket on the bucket; "
+    "without the latter, a missing key looks the same"
 )
 UNKNOWN = f"correct them or get new ones: {CREDENTIALS}, or log in again (`aws sso login`)"
 KEY = "copy the key as `aws s3 ls` lists it; all objects under a prefix are named by the prefix with / at its end"

@@ -24,7 +24,7 @@ from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlR
 
 HEX = "0123456789abcdef" * 4
 TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
-FIELDS = "model_ref, expected_digest, strict_verification, engine, handoff, include, exclude"
+FIELDS = "model_ref, expected_digest, strict_verification, engine, handoff, include, exclude, keep"
 DIGESTS = '"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"'
 DIGEST_FIX = "run `sha256sum FILE` and copy the first word behind sha256:"
 
@@ -549,7 +549,7 @@ def test_faults_of_an_entry_and_how_they_are_said(root, text, message):
             said(
                 "unknown field 'netwrk'",
                 "models.yaml:2, netwrk",
-                "one of cache_dir, runtime_dir, network, recheck, defaults, models",
+                "one of cache_dir, runtime_dir, network, cache, recheck, defaults, models",
                 "netwrk",
                 "write network",
             ),
@@ -557,6 +557,17 @@ def test_faults_of_an_entry_and_how_they_are_said(root, text, message):
         (
             "network: {alow: []}",
             said("unknown field 'alow'", "models.yaml:2, network → alow", "one of allow", "alow", "write allow"),
+        ),
+        (
+            "cache: {max_size: 20 gigs}",
+            said(
+                "max_size is no size",
+                "models.yaml:2, cache → max_size",
+                "a whole number of bytes, or a text as 200GB or 1.5 GiB; the units are B, KB, MB, GB, TB (of 1000) and "
+                "KiB, MiB, GiB, TiB (of 1024)",
+                "'20 gigs'",
+                "write   cache: {max_size: 200GB}",
+            ),
         ),
         (
             "network: []",
@@ -770,7 +781,7 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "unknown field 'expected_digst'",
                 "models.yaml:2, expected_digst",
-                f"one of {FIELDS}, cache_dir, runtime_dir, network, recheck",
+                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, recheck",
                 "expected_digst",
                 "write expected_digest",
             ),
@@ -780,7 +791,7 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "unknown field 'defaults'",
                 "models.yaml:2, defaults",
-                f"one of {FIELDS}, cache_dir, runtime_dir, network, recheck",
+                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, recheck",
                 "defaults",
                 "remove it",
             ),

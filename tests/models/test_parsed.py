@@ -36,6 +36,7 @@ ENTRIES = st.builds(
     engine=NAMES.map(str.lower),
     handoff=PATHS,
     line=st.integers(1, 10**6),
+    keep=st.booleans(),
 )
 
 
@@ -43,6 +44,7 @@ def configuration(entries, **fields):
     given = {"path": "/p/m.yaml", "root": "/p", "cache_dir": "/c", "runtime_dir": "/p/r", "allow": (), "answers": ()}
     by_name = {entry.name: entry for entry in entries}
     handoffs = tuple(entry.handoff for entry in by_name.values())
+    fields["remote"] = tuple(entry.name for entry in by_name.values() if not entry.ref.is_local)
     return Config(**{**given, "recheck": "xxh3", "entries": by_name, "handoffs": handoffs, **fields})
 
 
@@ -56,6 +58,7 @@ CONFIGS = st.builds(
     allow=st.lists(NAMES, max_size=2).map(tuple),
     recheck=st.sampled_from(["xxh3", "sha256"]),
     answers=st.lists(st.tuples(PATHS, PATHS), max_size=3).map(tuple),
+    max_size=st.none() | st.integers(0, 2**60),
 )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model_provisioner.errors import ConfigError
 from model_provisioner.models.config import parse_config
 from model_provisioner.models.document import read_document
-from model_provisioner.models.schema import DEFAULT_HANDOFF, Entry, Network, Project, Single, json_schema
+from model_provisioner.models.schema import Cache, DEFAULT_HANDOFF, Entry, Network, Project, Single, json_schema
 
 HEX = "0123456789abcdef" * 4
 SCHEMA = json_schema()
@@ -61,7 +61,7 @@ def nodes(node):
 
 @pytest.mark.parametrize(
     ("definition", "field"),
-    [(model.__name__, field) for model in (Project, Single, Entry, Network) for field in model.model_fields]
+    [(model.__name__, field) for model in (Project, Single, Entry, Network, Cache) for field in model.model_fields]
     + [("Defaults", field) for field in Entry.model_fields],
 )
 def test_every_field_has_a_description_for_the_editor(definition, field):
@@ -74,13 +74,17 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
 @pytest.mark.parametrize(
     ("definition", "fields"),
     [
-        ("Project", ["cache_dir", "runtime_dir", "network", "recheck", "defaults", "models"]),
-        ("Entry", ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"]),
+        ("Project", ["cache_dir", "runtime_dir", "network", "cache", "recheck", "defaults", "models"]),
+        (
+            "Entry",
+            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude", "keep"],
+        ),
         (
             "Defaults",
-            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude"],
+            ["model_ref", "expected_digest", "strict_verification", "engine", "handoff", "include", "exclude", "keep"],
         ),
         ("Network", ["allow"]),
+        ("Cache", ["max_size"]),
     ],
 )
 def test_an_editor_completes_every_field_and_marks_any_other(definition, fields):
@@ -114,6 +118,10 @@ def test_the_defaults_are_those_of_an_empty_configuration():
         '{"models": {"0": {"model_ref": "hf:org/repo@v1/x.gguf"}}}',
         "cache_dir: c\nruntime_dir: r\nnetwork: {allow: [h]}\nrecheck: sha256\ndefaults: {engine: vllm}\nmodels: {}",
         "network: {}\ndefaults: {}\nmodels: {}",
+        "cache: {max_size: 200GB}\nmodels: {}",
+        "cache: {max_size: 1.5 GiB}\nmodels: {}",
+        "cache: {max_size: 0}\nmodels: {}",
+        "cache: {}\ndefaults: {keep: true}\nmodels: {}",
         "defaults:\nmodels: {}",
         "defaults: {model_ref: x}\nmodels: {a: {}}",
         "defaults: {model_ref: null}\nmodels: {a: {model_ref: x}}",
@@ -169,6 +177,11 @@ def test_what_is_taken_is_valid(text):
         "models: {}\nrecheck:",
         "models: {}\nnetwork:",
         "models: {}\nnetwork: []",
+        "models: {}\ncache: {max_size: much}",
+        "models: {}\ncache: {max_size: -1}",
+        "models: {}\ncache: {max_size: true}",
+        "models: {}\ncache: {size: 5}",
+        "models: {a: {model_ref: x, keep: 5}}",
         "models: {}\nnetwork: {allow: h}",
         "models: {}\nnetwork: {allow: [5]}",
         "models: {}\nnetwork: {alow: []}",
@@ -232,6 +245,7 @@ FIELDS = {
 SHARED = {
     "cache_dir": st.sampled_from(["c", 5, None]),
     "runtime_dir": st.sampled_from(["r", 5, None]),
+    "cache": st.sampled_from([{}, {"max_size": "2GB"}, {"max_size": 5}, {"max_size": "2 gb"}, {"x": 1}, None]),
     "network": st.sampled_from([{}, {"allow": ["h"]}, {"allow": [5]}, {"allow": "h"}, {"x": 1}, None]),
     "recheck": st.sampled_from(["xxh3", "sha256", "md5", None]),
 }

@@ -115,6 +115,27 @@ def test_a_redirect_by_https_is_held_to_the_policy(remote, web):
     assert remote.bytes_of("tiny") == TINY_BYTES
 
 
+def test_huggingface_hub_asks_for_nothing_of_its_own(tiny, hub, tmp_path):
+    del tiny.environ["HF_HUB_DISABLE_TELEMETRY"]
+    tiny.provision()
+    commit = hub.references["org/tiny"]["main"]
+    assert [f"{request.method} {request.path.partition('?')[0]}" for request in hub.requests] == [
+        "GET /api/models/org/tiny/revision/main",
+        f"GET /api/models/org/tiny/tree/{commit}",
+        f"GET /org/tiny/resolve/{commit}/tiny.gguf",
+    ]
+    assert not (tmp_path / "hf").exists()
+
+
+def test_xet_is_offered_and_never_used(remote):
+    with Hub({"org/tiny": {"c" * 40: REPO}}, content_host="localhost", xet=True) as hub:
+        remote.environ.update(hub.environ(remote.home))
+        remote.models({"tiny": ONE})
+        remote.provision()
+        assert remote.bytes_of("tiny") == TINY_BYTES
+        assert hub.asked(on="*xet*") == hub.asked(on="*/v*/reconstructions/*") == []
+
+
 # ---- credentials
 
 

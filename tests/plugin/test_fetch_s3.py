@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import time
 
 import pytest
 
@@ -83,14 +84,31 @@ def test_an_object_becomes_a_model(s3_project, s3, client, key):
 
 
 def test_signatures_hold(s3_project, s3, client, moto):
-    put(client, "a folder/tïny + 1%.gguf")
-    put(client, "tree/b c")
+    """Also of names in which a signature goes wrong easily; the storage verifies them."""
+    client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Enabled"})
+    key = "a folder/tïny + 1%.gguf"
+    put(client, key)
+    for name in ("b c", "x%2Fy", "~a/+/&=;:@$,'()*!", '[z]{}|^`<>"', "é/日本", "?versionId=1#2"):
+        put(client, f"tree+ 1/{name}", name.encode())
     s3_project.environ.update(moto.verify())
-    models(s3_project, "s3://models/a folder/tïny + 1%.gguf")
+    models(s3_project, f"s3://models/{key}")
     provision(s3_project)
-    models(s3_project, "s3://models/tree/", engine="vllm")
+    models(s3_project, "s3://models/tree+ 1/", engine="vllm")
     provision(s3_project)
+    assert len(s3_project.handoff("vllm")["metadata"]["files"]) == 6
     assert all("authorization" in each.headers for each in s3.asked)
+
+
+def test_who_may_read_objects_and_nothing_else_can_fetch_one(s3_project, s3, client, moto):
+    """Not list the bucket, and not name versions, though it keeps them."""
+    client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Enabled"})
+    put(client, "tiny.gguf")
+    s3_project.environ.update(moto.verify(["s3:GetObject"]))
+    models(s3_project, "s3://models/tiny.gguf")
+    s3_project.doit("model-lock")
+    s3_project.environ["MODEL_PROVISIONER_CACHE_DIR"] = str(s3_project.root / "other cache")
+    assert "pass  m  " in provision(s3_project, "--locked").out
+    assert '"revision": "version:' in (s3_project.root / "models.lock").read_text()
 
 
 def test_credentials_of_a_profile_and_a_token(s3_project, s3, client, project):
@@ -179,6 +197,24 @@ def test_a_broken_connection_is_gone_on_with(s3_project, s3, client):
     assert "range" not in first.headers
     assert second.headers["range"] == "bytes=999999-"
     assert second.headers["if-range"] == second.headers["if-match"] == f'"{hashlib.md5(BIG).hexdigest()}"'
+
+
+def test_what_a_killed_run_began_is_gone_on_with(s3_project, s3, client):
+    put(client, "big.bin", BIG)
+    s3.drop_at, s3.drop_times = 1_000_000, 1 << 30
+    models(s3_project, "s3://models/big.bin")
+    process = s3_project.start("provision")
+    deadline = time.monotonic() + 60
+    while len(s3.of("GET")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    s3.drop_at = None
+    s3.asked.clear()
+    provision(s3_project)
+    assert s3_project.handoff()["metadata"]["digest"]["value"] == hashlib.sha256(BIG).hexdigest()
+    (asked,) = s3.of("GET")
+    assert int(asked.headers["range"].removeprefix("bytes=").removesuffix("-")) >= 999_999
 
 
 def test_an_object_replaced_while_it_is_fetched(s3_project, s3, client):
@@ -282,7 +318,7 @@ def test_a_locked_version_is_fetched_when_there_is_a_newer_one(s3_project, s3, c
     answer = provision(s3_project, "--locked")
     assert "pass  m  " in answer.out
     assert revision.startswith("version:")
-    assert all(each.path.endswith(f"?versionId={revision.removeprefix('version:')}") for each in s3.asked)
+    assert [each.path.partition("?")[2] for each in s3.asked] == ["", *[revision.replace("version:", "versionId=")] * 2]
     assert s3_project.handoff()["metadata"]["digest"]["value"] == TINY_SHA256
 
 

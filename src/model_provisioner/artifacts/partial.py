@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -34,6 +35,8 @@ SETTING = "cache_dir"
 """What a user sets to have the store somewhere else."""
 WRITEBACK = 32 << 20
 """After how many bytes the disk is told to begin: what waits in memory then is little when the last byte has come."""
+SYNCED_EVERY = 1 << 30
+"""After how many bytes it is noted that they are safely on the disk: that many a power cut may make to come once more."""
 _FICLONE = 0x40049409
 
 
@@ -52,9 +55,16 @@ class Partial:
 
     def __init__(self, path: str, fd: int, git_size: int | None) -> None:
         self.path, self._fd, self._git_size = path, fd, git_size
-        self._follower = Follower(fd, os.fstat(fd).st_size, git_size)
-        self.validator = _read_validator(path) if self.size else None
+        note = _read_note(path)
+        size = os.fstat(fd).st_size
+        if note.boot != _boot():  # the file may be as long as it was, with nothing in it
+            size = min(size, note.synced)
+            os.ftruncate(fd, size)
+        self._follower = Follower(fd, size, git_size)
+        self.validator = note.validator if self.size else None
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
+        self._synced = min(size, note.synced)
+        """Up to where it is known to be safely on the disk."""
         self._told = self.size
         """Up to where the disk was told to begin."""
         self._open = True
@@ -93,10 +103,12 @@ class Partial:
         if self.size and validator is not None and validator == self.validator:
             return
         try:
+            other = self.size > 0
             self._restart(0)
+            if other:  # nor may a power cut bring the old bytes back under the new name
+                os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            with open(_note(self.path), "w", encoding="utf-8") as note:
-                json.dump({"validator": validator}, note)
+            _write_note(self.path, _Note(validator, _boot(), 0))
         except OSError as error:
             raise self._failed(error) from None
         self.validator = validator
@@ -112,6 +124,8 @@ class Partial:
             self._follower.add(chunk)
             if self.size - self._told >= WRITEBACK:
                 self._start_writeback()
+            if self.size - self._synced >= SYNCED_EVERY:
+                self._sync()
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self.size)
@@ -161,6 +175,9 @@ class Partial:
         """Let it go; the next owner finds what is there."""
         if self._open and not self.size:
             self.discard()
+        elif self._open and self.size > self._synced:
+            with contextlib.suppress(OSError):
+                self._sync()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -175,6 +192,14 @@ class Partial:
         os.ftruncate(self._fd, size)
         self._follower = Follower(self._fd, size, self._git_size)
         self._told = size
+        self._synced = min(self._synced, size)
+
+    def _sync(self) -> None:
+        """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
+        size = self.size
+        os.fsync(self._fd)
+        _write_note(self.path, _Note(self.validator, _boot(), size))
+        self._synced = size
 
     def _start_writeback(self) -> None:
         if sys.platform == "linux":
@@ -285,10 +310,37 @@ def _remove(path: str) -> None:
         os.unlink(_note(path))
 
 
-def _read_validator(path: str) -> str | None:
+@dataclass(frozen=True)
+class _Note:
+    """What is kept beside a file on its way."""
+
+    validator: str | None
+    boot: str | None
+    """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
+    synced: int
+    """How many bytes were safely on the disk."""
+
+
+def _read_note(path: str) -> _Note:
     try:
         found = json.loads(read_if_there(_note(path), limit=1 << 16) or b"")
-    except ValueError:
-        return None
-    validator = found.get("validator") if isinstance(found, dict) else None
-    return validator if isinstance(validator, str) else None
+        validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return _Note(None, None, 0)
+    if not isinstance(validator, str) or not isinstance(boot, str | None) or type(synced) is not int or synced < 0:
+        return _Note(None, None, 0)
+    return _Note(validator, boot, synced)
+
+
+def _write_note(path: str, note: _Note) -> None:
+    """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
+    draft = os.path.join(os.path.dirname(path), f"draft.{secrets.token_hex(8)}")
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump({"boot": note.boot, "synced": note.synced, "validator": note.validator}, file)
+    os.replace(draft, _note(path))
+
+
+@functools.cache
+def _boot() -> str | None:
+    """Return what tells one start of this machine from the next, and it from others; None where nothing does."""
+    return (read_if_there("/proc/sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip() or None

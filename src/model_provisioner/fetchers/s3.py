@@ -32,6 +32,8 @@ _ANSWER = 16 << 20
 """Bytes that one answer may have."""
 _PATIENCE = 60.0
 """Seconds that one answer may take."""
+_VERSION = "x-amz-version-id"
+_TELL_DIGESTS = {"x-amz-checksum-mode": "ENABLED"}
 _PASSING = {429, 500, 502, 503, 504}
 
 
@@ -98,20 +100,23 @@ class Bucket:
         Raises `FetchError`: also where the object is not that of the revision any more, and no digest could tell that its
         bytes are.
         """
-        version = (revision or "").removeprefix("version:") if (revision or "").startswith("version:") else ""
-        query = {"versionId": version} if version else {}
-        reply = self._ask("HEAD", key, query, {"x-amz-checksum-mode": "ENABLED"})
+        kind, _, version = (revision or "").partition(":")
+        query: dict[str, str] = {}
+        reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
+        # Who may read an object may not always name a version of it, so only one that was replaced is named.
+        if kind == "version" and not (reply.status == 200 and reply.headers.get(_VERSION) == version):
+            query = {"versionId": version}
+            reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
         if reply.status != 200:
             why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # an answer to HEAD has no place for reasons
             raise self._refusal(why if why.status >= 300 else reply, key)
         etag, length = reply.headers.get("ETag", ""), reply.headers.get("Content-Length", "")
         now = "etag:" + etag.strip('"') if etag else None
         sha256 = _sha256_of(reply.headers)
-        if revision is not None and not version and sha256 is None and revision != now:
+        if kind == "etag" and revision is not None and sha256 is None and revision != now:
             raise self._replaced(key, revision, now)
-        kept = reply.headers.get("x-amz-version-id", "")
-        if kept not in {"", "null"}:
-            now, query = f"version:{kept}", {"versionId": kept}
+        if (kept := reply.headers.get(_VERSION, "null")) != "null":
+            now = f"version:{kept}"
         size = int(length) if length.isascii() and length.isdigit() else None
         return self._file(key, name, size, etag, sha256, query), now
 

@@ -6,6 +6,7 @@ sends none of our requests; those by which some profiles get their credentials a
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from functools import partial
@@ -50,7 +51,12 @@ class Account:
                 fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
         self.role_hint = ""
-        self._check, self._lock, self._ready = check, Lock(), False
+        self._check, self._lock = check, Lock()
+        self._found: tuple[Any] | None = None
+        """The credentials, None in it for nobody in particular; None itself before they were looked for."""
+        logger = logging.getLogger("botocore")
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)  # below that it tells signatures, and credentials that it was given
         with _worded():
             self._session = botocore.session.Session()
             self._session.register("before-send", self._admit)
@@ -103,10 +109,11 @@ class Account:
             raise _half(given[0])
         try:
             with self._lock, _worded():
-                if not self._ready:
+                if self._found is None:
                     self._hold()
-                found = self._session.get_credentials()
-                return None if found is None else found.get_frozen_credentials()
+                    self._found = (self._session.get_credentials(),)
+                (found,) = self._found
+                return None if found is None else found.get_frozen_credentials()  # new ones, where they ran out
         except FetchError as error:
             error.fix += self.role_hint
             raise
@@ -118,7 +125,6 @@ class Account:
                 provider.load = partial(self._of_container, provider.load)
             elif provider.METHOD == "iam-role":
                 provider.load = partial(self._of_machine, provider.load)
-        self._ready = True
 
     def _of_container(self, load: Callable[[], Any]) -> Any:
         if any(name in os.environ for name in _CONTAINER):
@@ -213,6 +219,12 @@ def _worded() -> Iterator[None]:
             where=str(error.kwargs.get("path", "")),
             expected="sections and lines of NAME = VALUE",
             fix=f"mend it; {_SAME}",
+        ) from None
+    except EOFError:
+        raise FetchError(
+            "the AWS profile wants a code to be typed, and there is no terminal",
+            expected="a profile without mfa_serial, or credentials that were got before",
+            fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
         ) from None
     except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
         raise FetchError(

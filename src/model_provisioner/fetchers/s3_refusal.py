@@ -42,7 +42,10 @@ def refusal(status: int, code: str, *, where: str, anonymous: bool, hint: str) -
         what, fix = "the storage does not show this to everybody, and no AWS credentials were found", CREDENTIALS + hint
     elif status == 403:
         what = "our credentials may not read this"
-        fix = "ask for s3:GetObject on it, and for s3:ListBucket on the bucket; without that one, a missing key looks the same"
+        fix = (
+            "ask for s3:GetObject on it (s3:GetObjectVersion where it was replaced), and for s3:ListBucket on the bucket; "
+            "without the latter, a missing key looks the same"
+        )
     elif status >= 500 or status == 429:
         what, fix = "the storage can't answer now", "try again later"
     else:

@@ -43,9 +43,9 @@ class ModelPrune(Query):
         from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import InputError, printable
         from model_provisioner.plugin.names import CONFIG_NAME
-        from model_provisioner.plugin.shelf import day, filling, told
+        from model_provisioner.plugin.shelf import filling, told
         from model_provisioner.sizes import human
-        from model_provisioner.tasks.prune import holders, prune, would_prune
+        from model_provisioner.tasks.prune import day, holders, prune, would_prune
         from model_provisioner.tasks.workspace import look_at_workspace
 
         age = _age(opt_values["older_than"])

@@ -173,7 +173,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
             )
             lines += [f"        expected  {entry.expected}", f"        found     {steps['digest']}"]
-        lines += [f"      note: {printable(note)}" for note in steps.get("notes", ())]
+        notes = [*self._session.work.removed.get(name, ()), *steps.get("notes", ())]
+        lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"
 
     def _handoff(self, name: str) -> str:

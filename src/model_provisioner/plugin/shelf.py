@@ -33,6 +33,8 @@ class Shelf:
 
     def lines(self) -> Iterable[str]:
         """Yield what `model-list` says after its table."""
+        from model_provisioner.tasks.prune import day
+
         mine = [(row, found) for row in self.rows if (found := self._standing(row)) is not None]
         yield ""
         yield f"in the store, {filling(self.stands.size, self.stands.limit)}:"
@@ -83,11 +85,6 @@ def told(standing: Standing) -> dict[str, Any]:
 def filling(size: int, limit: int | None) -> str:
     """Return how full the store is, in words."""
     return f"which holds {human(size)}" + ("" if limit is None else f" of {human(limit, size)}")
-
-
-def day(time: int) -> str:
-    """Return the day of a time in seconds since the epoch, in UTC."""
-    return _time(time)[:10]
 
 
 def _time(time: int) -> str:

@@ -65,10 +65,19 @@ def fetch(work: Workspace, entry: Entry) -> None:
     try:
         for error in pend(work, [entry]).values():
             raise error
-        _Fetch(work, entry).run()
+        last = work.store.recorded(_key(entry))
+        _Fetch(work, entry, last, known_files(entry, last)).run()
     except ProvisionError as error:
         fail(work, entry, error)
         raise
+
+
+def fetch_anew(work: Workspace, entry: Entry) -> None:
+    """Bring what the source of a remote entry has now, whatever it had before. Raises as `fetch` does.
+
+    What was handed off stays until the entry is verified again: nothing of it is touched.
+    """
+    _Fetch(work, entry, None, {}).run()
 
 
 @dataclass(frozen=True)
@@ -105,14 +114,16 @@ def known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     return {} if record is None else {file.name: _Known(file.sha256, file.size) for file in record.files}
 
 
+def _key(entry: Entry) -> str:
+    return record_key(entry.ref, entry.include, entry.exclude)
+
+
 class _Fetch:
     """One fetch of one entry."""
 
-    def __init__(self, work: Workspace, entry: Entry) -> None:
+    def __init__(self, work: Workspace, entry: Entry, last: Record | None, known: dict[str, _Known]) -> None:
         self._work, self._entry, self._store = work, entry, work.store
-        self._key = record_key(entry.ref, entry.include, entry.exclude)
-        self._last = self._store.recorded(self._key)
-        self._known = known_files(entry, self._last)
+        self._last, self._known = last, known
         self._new: list[Received] = []
         """What this fetch received and published."""
         self._expected: set[str] = set()
@@ -145,7 +156,7 @@ class _Fetch:
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(Record(ref=self._key, revision=revision, etag=None, files=files, tree=tree))
+        store.record(Record(ref=_key(entry), revision=revision, etag=None, files=files, tree=tree))
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""

@@ -56,16 +56,22 @@ def held(config: Config, lock: bytes | None) -> Config:
     return replace(config, entries=entries)
 
 
+def as_written(config: Config, name: str) -> Entry:
+    """Return an entry as the configuration alone has it, whatever the lock file says."""
+    entries = config.entries
+    return entries.written[name] if isinstance(entries, _Held) else entries[name]
+
+
 class _Held(Mapping[str, "Entry"]):
     """The entries by name; each of them is made when it is asked for."""
 
     def __init__(self, entries: Mapping[str, Entry], locked: Mapping[str, Locked], root: str) -> None:
-        self._entries, self._locked, self._root = entries, locked, root
+        self.written, self._locked, self._root = entries, locked, root
         self._made: dict[str, Entry] = {}
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._made:
-            entry = self._entries[name]
+            entry = self.written[name]
             locked = self._locked.get(name)
             if locked is not None and locked.is_of(entry, self._root):
                 entry = replace(entry, locked=locked, expected=entry.expected or locked.expected)
@@ -73,13 +79,13 @@ class _Held(Mapping[str, "Entry"]):
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.written)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.written)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self.written
 
 
 def _unlike(config: Config, name: str, locked: Locked) -> InputError | None:

@@ -46,7 +46,6 @@ class Holding:
         self._trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
         self.why: dict[str, str] = {}
         """What keeps a blob here, in words, by SHA-256."""
-        self._hold(leased.blobs, "in use by a run")
         self._hold_handed_off(work)
         self._hold_for(work.config)
         owner = owner_of(work.state)
@@ -55,6 +54,7 @@ class Holding:
         for use in self._uses:
             if use.owner != owner and time.time() - use.time < STRANGERS_DAYS * 86400:
                 self._hold_trees(use, f"used by {use.owner.partition(' ')[0]}, {use.config}")
+        self._hold(leased.blobs, "in use by a run")
 
     def last_use(self) -> dict[str, int]:
         """Return when each item was last used, by its place, in seconds since the epoch."""

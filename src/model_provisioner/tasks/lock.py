@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.atomic import write_atomically
-from model_provisioner.errors import ProvisionError
+from model_provisioner.errors import DigestMismatchError, ProvisionError
 from model_provisioner.models.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.tasks.damage import put_away_damaged
-from model_provisioner.tasks.fetch import fetch, is_present
-from model_provisioner.tasks.held import lock_path
-from model_provisioner.tasks.resolve import record_key, resolve_entry
+from model_provisioner.tasks.examine import digest_of, matches
+from model_provisioner.tasks.fetch import fetch, fetch_anew, is_present
+from model_provisioner.tasks.held import as_written, lock_path
+from model_provisioner.tasks.resolve import resolve_entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -30,7 +30,7 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
     return {
         name: entry.locked
         if entry.locked is not None and name not in upgrade
-        else _locked_now(work, entry, name in upgrade)
+        else _locked_now(work, as_written(work.config, name), name in upgrade)
         for name, entry in work.config.entries.items()
     }
 
@@ -90,15 +90,13 @@ def compare_files(
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
-    # What is expected because the lock says so is not expected of what is locked anew.
-    held = entry.locked is not None and entry.expected == entry.locked.expected
-    free = replace(entry, locked=None, expected=None if held else entry.expected)
     if not entry.ref.is_local:
-        if anew:
-            work.store.forget(record_key(entry.ref, entry.include, entry.exclude))
-        fetch(work, free)
-    files, digests = _read(work, free)
+        bring = fetch_anew if anew else fetch
+        bring(work, entry)
+    files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
+    if entry.expected is not None and not matches(entry.expected, files, digests):
+        raise DigestMismatchError(files.path, str(entry.expected), str(digest_of(files, digests)))
     return _as_locked(work, entry, files, digests)
 
 

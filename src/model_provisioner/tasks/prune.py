@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from model_provisioner.artifacts.lease import alone, leased
@@ -111,7 +112,14 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> None:
             work.lease.expect_no_more(sizes)
             raise _no_room(work, name, sum(sizes.values()), here.size - sum(each.frees for each in chosen), standing)
         for each in chosen:
-            remove(work.store, each.item, each.blobs)
+            if remove(work.store, each.item, each.blobs):
+                told = f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
+                work.removed.setdefault(name, []).append(told)
+
+
+def day(seconds: int) -> str:
+    """Return the day, in UTC, of a time in seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def _pruned(work: Workspace, found: Leased, unused_for: int | None, *, act: Callable[[Standing], bool]) -> Pruned:

@@ -109,6 +109,8 @@ class Workspace:
     """What this run verified, by entry."""
     origins: dict[str, str] = field(default_factory=dict)
     """Where the models that this run fetched came from, in words, by entry."""
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    """What went from the store to make room for a model, in words, by entry."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
     written: dict[str, Identity] = field(default_factory=dict)

@@ -1,0 +1,323 @@
+"""`doit model-lock`, and what `models.lock` then holds `doit provision` to."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.support.hub import no_repo
+from tests.support.project import Project, read_only
+from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved
+
+OTHER = TINY_BYTES + bytes(32)
+
+
+def lines(hub, revision=None):
+    """Return the lock file of the one file of `org/tiny`, line by line."""
+    return [
+        "{",
+        '  "version": 1,',
+        '  "models": {',
+        '    "tiny": {',
+        '      "ref": "hf:org/tiny/tiny.gguf",',
+        '      "kind": "file",',
+        f'      "revision": "{revision or hub.references["org/tiny"]["main"]}",',
+        '      "files": [',
+        f'        {{"path": "tiny.gguf", "size": {len(TINY_BYTES)}, "sha256": "{TINY_SHA}"}}',
+        "      ]",
+        "    }",
+        "  }",
+        "}",
+    ]
+
+
+@pytest.fixture
+def locked(tiny):
+    tiny.provision()
+    tiny.doit("model-lock")
+    tiny.provision()
+    return tiny
+
+
+def test_the_lock_file_is_one_line_a_file(tiny, hub):
+    tiny.provision()
+    hub.forget()
+    assert tiny.doit("model-lock").out == "models.lock written: 1 model\n"
+    assert tiny.lock.read_text().splitlines() == lines(hub)
+    assert hub.requests == [], "what was fetched is locked as it is"
+    assert tiny.doit("model-lock").out == "models.lock is as it was: 1 model\n"
+    assert tiny.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
+    assert json.loads(tiny.doit("model-lock", "--json").out) == {"drift": [], "written": False}
+
+
+def test_what_is_not_here_is_fetched_for_it(tiny, hub):
+    assert tiny.doit("model-lock").out == "models.lock written: 1 model\n"
+    assert tiny.lock.read_text().splitlines() == lines(hub)
+    assert resolved(hub) == ["tiny.gguf"]
+    hub.forget()
+    assert "pass  tiny" in tiny.provision("--offline").out
+    assert hub.requests == []
+
+
+def test_a_model_is_pinned_by_the_lock(locked, hub):
+    """Without an expected digest of its own it has the lock's, and outlives what the branch becomes."""
+    commit = hub.references["org/tiny"]["main"]
+    hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    locked.empty_cache()
+    hub.forget()
+    assert "pass  tiny" in locked.provision("--locked").out
+    assert locked.bytes_of("tiny") == TINY_BYTES
+    assert locked.project.handoff("tiny")["metadata"]["verification"] == "pass"
+    assert [request.path for request in hub.requests] == [f"/org/tiny/resolve/{commit}/tiny.gguf"]
+
+
+def test_another_machine_gets_the_same(locked, hub, tmp_path):
+    hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    other = Project(tmp_path / "clone", tmp_path / "its state", {**locked.environ})
+    other.root.mkdir()
+    for name in ("models.yaml", "models.lock"):
+        shutil.copy(locked.root / name, other.root)
+    other.environ["MODEL_PROVISIONER_CACHE_DIR"] = str(tmp_path / "its cache")
+    assert "pass  tiny" in other.provision("--locked").out
+    assert other.handoff("tiny")["metadata"]["digest"]["value"] == TINY_SHA
+    assert other.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
+
+
+def test_bytes_that_are_not_the_locked_are_refused(locked, hub):
+    commit = hub.references["org/tiny"]["main"]
+    hub.add("org/tiny", {**REPO, "tiny.gguf": FLIPPED}, commit=commit)  # a Hub that rewrites history
+    locked.empty_cache()
+    answer = locked.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the digest differs from what is expected\n"
+        "        where     hf:org/tiny/tiny.gguf\n"
+        f"        expected  sha256:{TINY_SHA}\n"
+    )
+    assert locked.project.handoff("tiny") is None
+    assert locked.blobs() == set()
+    assert locked.on_the_way() == []
+
+
+def test_upgrade_takes_what_is_there_now(locked, hub):
+    new = hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    assert locked.provision().out.startswith("1 model: 1 current")
+    answer = locked.doit("model-lock", "--upgrade", "tiny")
+    assert answer.out == "models.lock written: 1 model\n"
+    assert f'"revision": "{new}"' in locked.lock.read_text()
+    assert f'"size": {len(OTHER)}' in locked.lock.read_text()
+    assert "pass  tiny" in locked.provision().out
+    assert locked.bytes_of("tiny") == OTHER
+
+
+def test_upgrade_of_one_leaves_the_other(remote, hub):
+    hub.add("org/tiny", REPO)
+    hub.add("org/other", {"other.gguf": TINY_BYTES})
+    remote.models({"tiny": ONE, "other": "hf:org/other/other.gguf"})
+    remote.doit("model-lock")
+    before = json.loads(remote.lock.read_text())["models"]
+    hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    hub.add("org/other", {"other.gguf": OTHER})
+    remote.doit("model-lock", "--upgrade", "tiny")
+    after = json.loads(remote.lock.read_text())["models"]
+    assert after["other"] == before["other"]
+    assert after["tiny"] != before["tiny"]
+
+
+def test_an_upgrade_of_what_is_not_there(locked):
+    before = locked.lock.read_bytes()
+    answer = locked.doit("model-lock", "--upgrade", "tinny", code=3)
+    assert answer.err.startswith("ERROR: there is no model 'tinny'\n")
+    assert "fix       did you mean tiny?\n" in answer.err
+    assert locked.lock.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", [["--upgrade", "tiny"], []])
+def test_what_fails_leaves_the_lock_and_the_models(locked, hub, how):
+    before = locked.lock.read_bytes()
+    if not how:
+        locked.models({"tiny": ONE, "new": "hf:org/none/x.gguf"})
+    hub.fault(no_repo(), on="/api/*")
+    answer = locked.doit("model-lock", *how, code=1)
+    assert answer.err.startswith("ERROR: the Hub has no such repository, or shows it to others only\n")
+    assert locked.lock.read_bytes() == before
+    hub.forget()
+    assert "1 current" in locked.provision("tiny", "--offline").out
+    assert hub.requests == []
+
+
+def test_an_upgrade_to_what_is_not_expected(tiny, hub):
+    """What models.yaml says itself is not locked away."""
+    tiny.models({"tiny": {"model_ref": ONE, "expected_digest": f"sha256:{TINY_SHA}"}})
+    tiny.doit("model-lock")
+    before = tiny.lock.read_bytes()
+    hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    answer = tiny.doit("model-lock", "--upgrade", "tiny", code=1)
+    assert answer.err.startswith("ERROR: the digest differs from what is expected\n")
+    assert f"  expected  sha256:{TINY_SHA}\n" in answer.err
+    assert tiny.lock.read_bytes() == before
+
+
+def test_an_upgrade_to_what_is_the_same_notes_the_new_commit(locked, hub):
+    new = hub.add("org/tiny", {**REPO, "README.md": b"# changed\n"})
+    hub.forget()
+    locked.doit("model-lock", "--upgrade", "tiny")
+    assert locked.lock.read_text().splitlines() == lines(hub, new)
+    assert resolved(hub) == []
+    assert "1 done" in locked.provision().out or "1 current" in locked.provision().out
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_locked_run_takes_nothing_that_is_not_locked(remote, hub, by):
+    hub.add("org/tiny", REPO)
+    remote.models({"tiny": ONE, "other": "hf:org/tiny/sub/more.json"})
+    remote.environ.update({"MODEL_PROVISIONER_LOCKED": "1"} if by == "environment" else {})
+    answer = remote.provision(*(["--locked"] if by == "option" else []), code=1)
+    for name in ("tiny", "other"):
+        line = next(
+            n for n, text in enumerate((remote.root / "models.yaml").read_text().splitlines(), 1) if f'"{name}"' in text
+        )
+        assert (
+            f"FAIL  {name}  {name} is not in the lock file as models.yaml has it, and this run takes no other model\n".replace(
+                "  ", ""
+            )
+            in answer.out.replace("  ", "")
+        )
+        assert (
+            f"        where     {remote.root}/models.yaml:{line}\n"
+            "        expected  an entry in models.lock of the same reference\n"
+            "        found     none, or one of another reference\n"
+            "        fix       run `doit model-lock` where you may, and commit models.lock\n"
+        ) in answer.out
+    assert hub.requests == []
+
+
+def test_a_locked_run_refuses_local_models_and_withdraws_what_was_handed_off(project):
+    project.add_tiny("x.gguf")
+    project.models("models: {tiny: {model_ref: 'file:x.gguf'}}\n")
+    project.provision()
+    project.provision("--locked", code=1)
+    assert project.handoff() is None
+    project.doit("model-lock")
+    assert '"ref": "file:x.gguf"' in (project.root / "models.lock").read_text()
+    assert "pass  tiny" in project.provision("--locked").out
+
+
+def test_another_reference_is_not_held_by_the_lock(locked, hub):
+    hub.references["org/tiny"]["v1"] = hub.references["org/tiny"]["main"]
+    locked.models({"tiny": "hf:org/tiny@v1/tiny.gguf"})
+    assert "warn  tiny" in locked.provision().out
+    locked.provision("--locked", code=1)
+    answer = locked.doit("model-lock", "--check", code=1)
+    assert answer.out == "tiny is locked by another reference than models.yaml has\n"
+
+
+# ---- drift
+
+
+def test_drift_is_told_line_by_line(locked, hub):
+    locked.models({"other": ONE})
+    answer = locked.doit("model-lock", "--check", code=1)
+    assert answer.out == "other is not in the lock file\ntiny is in the lock file and not in models.yaml\n"
+    found = json.loads(locked.doit("model-lock", "--check", "--json", code=1).out)
+    assert found == {"drift": answer.out.splitlines(), "written": False}
+    locked.doit("model-lock")
+    assert list(json.loads(locked.lock.read_text())["models"]) == ["other"]
+
+
+def test_drift_of_a_local_file(project):
+    path = project.add_tiny("x.gguf")
+    project.models("models: {tiny: {model_ref: 'file:x.gguf'}}\n")
+    project.doit("model-lock")
+    path.write_bytes(OTHER)
+    answer = project.doit("model-lock", "--check", code=1)
+    assert answer.out.startswith("tiny: x.gguf has sha256:")
+    assert answer.out.endswith(f", locked is sha256:{TINY_SHA}\n")
+    assert "FAIL  tiny  the digest differs from what is expected" in project.provision(code=1).out
+    path.unlink()
+    answer = project.doit("model-lock", "--check", code=1)
+    assert answer.out.startswith("tiny can't be compared: ")
+
+
+def test_drift_of_a_folder(project):
+    project.write("m/config.json", '{"model_type": "llama"}')
+    project.write("m/a.txt", "a")
+    project.models("models: {tiny: {model_ref: 'file:m', engine: vllm}}\n")
+    project.doit("model-lock")
+    (project.root / "m/a.txt").unlink()
+    project.write("m/b.txt", "b")
+    answer = project.doit("model-lock", "--check", code=1)
+    assert answer.out == "tiny: b.txt is not locked\ntiny: a.txt is locked and not here\n"
+
+
+def test_without_a_lock_file(tiny, hub):
+    answer = tiny.doit("model-lock", "--check", code=1)
+    assert answer.out == "there is no lock file: `doit model-lock` writes it\n"
+    assert hub.requests == []
+
+
+def test_what_is_not_here_is_no_drift_and_is_not_fetched(locked, hub):
+    locked.empty_cache()
+    hub.forget()
+    assert locked.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
+    assert hub.requests == []
+
+
+def test_damaged_bytes_are_not_locked(tiny):
+    tiny.provision()
+    blob = tiny.path("tiny").resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(FLIPPED)
+    answer = tiny.doit("model-lock", code=1)
+    assert answer.err.startswith("ERROR: a fetched file is damaged: it holds other bytes than it came with\n")
+    assert not tiny.lock.exists()
+    tiny.doit("model-lock")
+    assert TINY_SHA in tiny.lock.read_text()
+
+
+# ---- bad input
+
+
+def test_an_expected_digest_that_the_lock_contradicts(locked):
+    locked.models({"tiny": {"model_ref": ONE, "expected_digest": "sha256:" + "0" * 64}})
+    for command in (["provision"], ["model-lock", "--check"]):
+        answer = locked.doit(*command, code=3)
+        assert "the expected digest of tiny is not the one in the lock file\n" in answer.err
+        assert (
+            f"  expected  sha256:{TINY_SHA}\n"
+            f"  found     sha256:{'0' * 64}\n"
+            "  fix       correct the one that is wrong; `doit model-lock --upgrade tiny` writes the lock anew\n"
+        ) in answer.err
+
+
+def test_a_lock_file_that_is_damaged_is_bad_input(locked):
+    locked.lock.write_text('<<<<<<< ours\n{"version": 1}\n')
+    for command in ("provision", "model-lock", "model-why"):
+        answer = locked.doit(command, code=3)
+        assert "the lock file holds an unresolved merge\n" in answer.err
+        assert f"  where     {locked.lock}:1\n" in answer.err
+    locked.lock.unlink()
+    locked.lock.mkdir()
+    assert "the lock file can't be read\n" in locked.provision(code=3).err
+
+
+def test_a_lock_file_that_changes_while_a_model_is_verified_is_asked_again(locked):
+    """What the lock says is policy: the run that began under another one hands nothing off."""
+    assert locked.provision().out.startswith("1 model: 1 current")
+    locked.lock.write_text(locked.lock.read_text().replace(TINY_SHA, "0" * 64))
+    answer = locked.provision(code=1)
+    assert "FAIL  tiny  " in answer.out
+    assert locked.project.handoff("tiny") is None
+
+
+def test_a_read_only_project_is_told(project):
+    project.add_tiny("x.gguf")
+    project.models("models: {tiny: {model_ref: 'file:x.gguf'}}\n")
+    code, out = project.mounted(read_only(project.root), "model-lock")
+    assert code == 2
+    assert "a file could not be written\n" in out
+    assert f"  where     {project.root}/models.lock\n" in out
+
+
+def test_names_and_unknown_options_are_refused(locked):
+    assert locked.doit("model-lock", "tiny", code=3).err.startswith("ERROR: ")
+    assert locked.doit("model-lock", "--nonsense", code=3).err.startswith("ERROR: ")
