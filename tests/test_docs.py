@@ -81,9 +81,12 @@ def test_what_a_console_shows_is_what_is_printed(page, copy, tmp_path_factory):
 
 @pytest.mark.parametrize("text", examples("yaml"))
 def test_yaml_is_a_configuration_without_faults(text, tmp_path):
-    if yaml.safe_load(text) is None:
+    document = yaml.safe_load(text)
+    if document is None:
         assert text.startswith("#")
         return
+    if "jobs" in document:
+        return  # a workflow: see below
     assert parse_config(text.encode(), str(tmp_path / "models.yaml")).entries
 
 
@@ -125,9 +128,53 @@ def test_the_readme_names_every_command_and_every_public_name():
         "model-show",
         "model-why",
         "model-lock",
+        "model-check",
+        "model-attest",
         "model-prune",
         "model-retire",
         "model-verify",
         "model-schema",
     ):
         assert f"doit {command}" in text
+
+
+def recipe() -> list[dict]:
+    """Return the steps of the README's workflow."""
+    (text,) = [text for text in blocks(ROOT / "README.md", "yaml") if "jobs:" in text]
+    assert len(text.splitlines()) == 10
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    return job["steps"]
+
+
+def test_the_recipe_for_ci_works_as_written(copy, tmp_path_factory):
+    """Two jobs in clean clones at one path; the second has what the first one's cache step kept, and nothing else."""
+    home, kept = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("kept")
+    clone = tmp_path_factory.mktemp("clone")
+    run("doit model-lock", copy, clone.parent / "another state")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MODEL_PROVISIONER", "XDG"))}
+    environ |= {"HOME": str(home), "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(clone)}
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    (folders,) = [
+        step["with"]["path"].split() for step in recipe() if step.get("uses", "").startswith("actions/cache@")
+    ]
+    said = []
+    for job in ("first", "second"):
+        shutil.rmtree(clone)
+        shutil.copytree(copy, clone)
+        for step in recipe():
+            if "run" in step:
+                command = ["bash", "-e", "-c", step["run"]]
+                done = subprocess.run(command, cwd=clone, env=environ, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, (step, done)
+                said.append(done.stdout)
+        assert '<testcase classname="model-check" name="tiny-llama"' in (clone / "model-check.xml").read_text()
+        for folder in folders:  # as the cache action does: kept with their modes, under the home of the next job
+            name = folder.removeprefix("~/")
+            if job == "first" and (home / name).exists():
+                shutil.copytree(home / name, kept / name, symlinks=True)
+        shutil.rmtree(home)
+        shutil.copytree(kept, home)
+    first, second = said[0], said[2]
+    assert "hashed 105.2 KB (not verified before)" in first
+    assert "confirmed by xxh3 105.2 KB" in second
+    assert said[1] == said[3] == "1 model: 1 the same; a fresh build would give exactly what is here\n"

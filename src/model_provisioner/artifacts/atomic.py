@@ -176,7 +176,7 @@ def read_if_there(path: str, limit: int = 16 << 20) -> bytes | None:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
             return None
-        return os.read(fd, limit)
+        return os.read(fd, status.st_size + 1)  # a buffer of the limit would cost more than the reading
     except OSError:
         return None
     finally:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,17 +87,31 @@ def is_handoff(data: bytes) -> bool:
 
 
 def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
-    encode = json.JSONEncoder(ensure_ascii=ensure_ascii).encode
-    return (_indented(document, encode, "\n") + "\n").encode()
+    return (_indented(document, ensure_ascii, "\n") + "\n").encode()
 
 
-def _indented(value: object, encode: Callable[[object], str], line: str) -> str:
+def _indented(value: object, ensure_ascii: bool, line: str) -> str:
     """Return what `json.dumps` makes with `sort_keys` and an indent of two, for which it has no fast way."""
     inner = line + "  "
     if isinstance(value, dict) and value:
-        parts = [f"{encode(key)}: {_indented(value[key], encode, inner)}" for key in sorted(value)]
+        nested = {key: each for key, each in value.items() if isinstance(each, dict | list)}
+        encode = _encoder(ensure_ascii, inner)
+        if not nested:
+            return f"{{{inner}{encode(value)[1:-1]}{line}}}"
+        parts = [
+            f"{encode(key)}: {_indented(value[key], ensure_ascii, inner)}"
+            if key in nested
+            else encode({key: value[key]})[1:-1]
+            for key in sorted(value)
+        ]
         return f"{{{inner}{f',{inner}'.join(parts)}{line}}}"
     if isinstance(value, list) and value:
-        parts = [_indented(each, encode, inner) for each in value]
+        parts = [_indented(each, ensure_ascii, inner) for each in value]
         return f"[{inner}{f',{inner}'.join(parts)}{line}]"
-    return encode(value)
+    return _encoder(ensure_ascii, inner)(value)
+
+
+@cache
+def _encoder(ensure_ascii: bool, line: str) -> Callable[[object], str]:
+    """Return what writes a value without others inside, its items on lines that begin with `line`."""
+    return json.JSONEncoder(ensure_ascii=ensure_ascii, sort_keys=True, separators=(f",{line}", ": ")).encode

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.artifacts.clock import at_rest
 from model_provisioner.artifacts.cores import available, in_threads
-from model_provisioner.artifacts.database import Database
+from model_provisioner.artifacts.database import Database, ReadOnlyDatabase
 from model_provisioner.artifacts.hashing import (
     BUFFER,
     Identity,
@@ -33,6 +33,7 @@ from model_provisioner.errors import ChangingModelError, ProvisionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 TRIES = 3
 
@@ -63,11 +64,15 @@ class Reading:
 
 
 class Memo(MemoRows):
-    """The memo in the state folder `state`. Safe to use from every thread and process of the user."""
+    """The memo in the state folder `state`. Safe to use from every thread and process of the user.
+
+    With a `ReadOnlyDatabase` it reads files for whoever asks, keeps what it found to itself, and waits for nobody.
+    """
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         super().__init__(state, database=database)
         self._state = state
+        self._only_looks = issubclass(database, ReadOnlyDatabase)
         self._full: dict[str, FileDigest] = {}
         """What was read in full, by real path."""
 
@@ -109,7 +114,7 @@ class Memo(MemoRows):
 
         answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
         if missing := [path for path in dict.fromkeys(paths) if path not in answers]:
-            with locked(self._state, "hash", *_lock_keys(missing)):
+            with self._alone_with(missing):
                 self.load(missing)
                 answers.update(self._read_all(missing, answer, progress))
         return [answers[path] for path in paths]
@@ -131,11 +136,16 @@ class Memo(MemoRows):
             self._full[reals[path]] = read.digest
             return read
 
-        with locked(self._state, "hash", *_lock_keys(paths)):
+        with self._alone_with(paths):
             answers = self._read_all(list(reals), answer, progress)
             # Bytes that changed without a trace may be known by another name as they were.
             self.disown({each.identity: each.sha256 for each in answers.values() if isinstance(each, FileDigest)})
         return [answers[path] for path in paths]
+
+    def _alone_with(self, paths: Sequence[str]) -> AbstractContextManager[None]:
+        if self._only_looks:  # locks are files: they would be left in the state folder
+            return contextlib.nullcontext()
+        return locked(self._state, "hash", *_lock_keys(paths))
 
     def _read_all(
         self,

@@ -125,7 +125,8 @@ class MemoRows:
             with database.transaction() as connection:
                 connection.executemany(_REPLACE, values)
 
-        self._use(write, None)
+        if not isinstance(self._database, ReadOnlyDatabase):
+            self._use(write, None)
         self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
 
     def disown(self, found: Mapping[Identity, str]) -> None:

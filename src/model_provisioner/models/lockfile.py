@@ -111,6 +111,12 @@ def _render_part(model: Locked, indent: str) -> list[str]:
     return [*lines, f'{indent}"files": [', ",\n".join(f"{indent}  {file}" for file in files), f"{indent}]"]
 
 
+def line_of(name: str, data: bytes) -> int:
+    """Return the line of a lock file in which what it says of an entry begins; 1 where it is not written as we write it."""
+    begin = f"{json.dumps(name)}:".encode()
+    return next((number for number, line in enumerate(data.splitlines(), 1) if line.lstrip().startswith(begin)), 1)
+
+
 def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
     """Read a lock file; raise `ConfigError` with every fault and its line. `path` is for its messages."""
     document = _document(data, path)

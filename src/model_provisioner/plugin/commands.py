@@ -234,7 +234,12 @@ def options_first(parser: Any, arguments: list[str]) -> list[str]:
         options, names = getopt.gnu_getopt(arguments, parser.get_short(), parser.get_long())
     except getopt.GetoptError:
         return arguments  # options of a task, perhaps: doit says what it does not know
-    flat = [part for option, value in options for part in ((option, value) if value else (option,))]
+    valued = {f"--{name[:-1]}" for name in parser.get_long() if name.endswith("=")}
+    flat = [
+        part
+        for option, value in options  # an empty value must stay one: it would be taken from what follows
+        for part in ((f"{option}={value}",) if option in valued else (option, value) if value else (option,))
+    ]
     return [*flat, "--", *names]
 
 

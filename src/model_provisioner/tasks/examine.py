@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -56,7 +57,7 @@ class Verification:
         """The model, then each of its companions, with what is expected of it."""
         return parts_of(self.files, self.digests, (self.expected, *self.companions))
 
-    @property
+    @cached_property
     def outcome(self) -> Outcome:
         """That of the model and its companions together: the worst of them.
 

@@ -47,6 +47,11 @@ def render_handoff(
     )
 
 
+def handoff_of(entry: Entry, found: Verification) -> bytes:
+    """Return the bytes of the handoff that an entry gets for a verification."""
+    return render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
+
+
 def publish(
     work: Workspace, verified: Sequence[tuple[Entry, Verification]]
 ) -> dict[str, bool | MovedError | ProvisionError]:
@@ -58,10 +63,7 @@ def publish(
     and is none is an `OccupiedError`.
     """
     results: dict[str, bool | MovedError | ProvisionError] = {}
-    data = {
-        entry.handoff: render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
-        for entry, found in verified
-    }
+    data = {entry.handoff: handoff_of(entry, found) for entry, found in verified}
     changed = {path: wanted for path, wanted in data.items() if read_if_there(path) != wanted}
     with drafted(changed) as (drafts, errors):
         ready = {draft.path: draft for draft in drafts}

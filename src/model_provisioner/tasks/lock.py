@@ -16,11 +16,11 @@ from model_provisioner.tasks.held import as_written, lock_path
 from model_provisioner.tasks.resolve import resolve_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from model_provisioner.artifacts.fileset import FileSet
     from model_provisioner.artifacts.memo import FileDigest
-    from model_provisioner.models.config import Entry
+    from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.workspace import Workspace
 
 
@@ -64,25 +64,56 @@ def drift(work: Workspace) -> list[str]:
     names = locked.keys()
     for name in sorted(names | work.config.entries.keys()):
         entry = work.config.entries.get(name)
-        if entry is None:
-            found.append(f"{name} is in the lock file and not in models.yaml")
-        elif name not in names:
-            found.append(f"{name} is not in the lock file")
-        elif entry.locked is None:
-            found.append(f"{name} is locked by another reference than models.yaml has")
-        else:
+        if what := disagreement(name, entry, names):
+            found.append(what)
+        elif entry is not None:
             for part in entry.parts:
-                if part.locked is None:
-                    found.append(f"{name}: {part.label} is not in the lock file")
-                else:
+                if part.locked is not None:
                     found += _differences(work, part, part.locked)
-            asked = {(part.role, locked_ref(part.ref, work.config.root)) for part in entry.parts}
-            found += [
-                f"{name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
-                for each in locked[name].companions
-                if (each.role, each.ref) not in asked
-            ]
+            found += disagreements_beside(work.config, entry, locked[name])
     return found
+
+
+def disagreement(name: str, entry: Entry | None, names: Collection[str]) -> str | None:
+    """Say how the configuration and a lock file of the entries `names` disagree on one name; None where they do not."""
+    if entry is None:
+        return f"{name} is in the lock file and not in models.yaml"
+    if name not in names:
+        return f"{name} is not in the lock file"
+    return f"{name} is locked by another reference than models.yaml has" if entry.locked is None else None
+
+
+def disagreements_beside(config: Config, entry: Entry, locked: Locked) -> list[str]:
+    """Say which companions of an entry are not in the lock file, and which are there and not in the configuration."""
+    asked = {(part.role, locked_ref(part.ref, config.root)) for part in entry.parts}
+    return [
+        *(f"{entry.name}: {part.label} is not in the lock file" for part in entry.parts if part.locked is None),
+        *(
+            f"{entry.name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
+            for each in locked.companions
+            if (each.role, each.ref) not in asked
+        ),
+    ]
+
+
+def locked_files(files: FileSet, digests: Sequence[FileDigest]) -> tuple[LockedFile, ...]:
+    """Return files as the lock file names them."""
+    return tuple(
+        LockedFile(name=member.name, size=digest.identity.size, sha256=digest.sha256)
+        for member, digest in zip(files.members, digests, strict=True)
+    )
+
+
+def compare_files(
+    locked: Iterable[LockedFile], here: Iterable[LockedFile]
+) -> list[tuple[LockedFile | None, LockedFile | None]]:
+    """Return the files that are not as they are locked: first those that are not locked, then those that are not here."""
+    there, now = ({file.name: file for file in files} for files in (locked, here))
+    return [
+        *((None, now[name]) for name in sorted(now.keys() - there.keys())),
+        *((there[name], None) for name in sorted(there.keys() - now.keys())),
+        *((there[name], now[name]) for name in sorted(there.keys() & now.keys()) if there[name] != now[name]),
+    ]
 
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
@@ -115,10 +146,7 @@ def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[File
         ref=locked_ref(entry.ref, work.config.root),
         kind=files.kind,
         revision=files.revision,
-        files=tuple(
-            LockedFile(name=member.name, size=digest.identity.size, sha256=digest.sha256)
-            for member, digest in zip(files.members, digests, strict=True)
-        ),
+        files=locked_files(files, digests),
         include=entry.include,
         exclude=entry.exclude,
         role=entry.role,
@@ -133,12 +161,12 @@ def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
         now = _as_locked(work, entry, *_read(work, entry))
     except ProvisionError as error:
         return [f"{title} can't be compared: {error.what}"]
-    here, there = ({file.name: file for file in model.files} for model in (now, locked))
-    found = [f"{title}: {name} is not locked" for name in sorted(here.keys() - there.keys())]
-    found += [f"{title}: {name} is locked and not here" for name in sorted(there.keys() - here.keys())]
-    found += [
-        f"{title}: {name} has sha256:{here[name].sha256}, locked is sha256:{there[name].sha256}"
-        for name in sorted(here.keys() & there.keys())
-        if here[name] != there[name]
-    ]
-    return found
+    return [f"{title}: {_told(there, here)}" for there, here in compare_files(locked.files, now.files)]
+
+
+def _told(locked: LockedFile | None, here: LockedFile | None) -> str:
+    if locked is None or here is None:
+        return f"{here.name} is not locked" if here else f"{locked.name if locked else ''} is locked and not here"
+    if locked.sha256 == here.sha256:
+        return f"{here.name} has {here.size:,} bytes, locked are {locked.size:,}"
+    return f"{here.name} has sha256:{here.sha256}, locked is sha256:{locked.sha256}"

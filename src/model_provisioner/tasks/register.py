@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from model_provisioner.models.config import Config, Entry
     from model_provisioner.tasks.examine import Verification
 
+_FIELDS = tuple(name for name in Model.__dataclass_fields__ if not name.endswith("_at"))
+
 
 def row_of(entry: Entry, config: Config, found: Verification) -> Model:
     """Return the catalog's row for a verified entry, without the times of its registration and use."""
@@ -56,6 +58,11 @@ def _reason(found: Verification) -> str | None:
         return None if fault is None else str(fault)
     of = f" of {fault.companion}" if fault.companion else ""
     return f"the digest{of} differs from the expected {fault.wanted}"
+
+
+def differing(row: Model, wanted: Model) -> list[str]:
+    """Return the names of the fields, times apart, in which a row is not the one that would be written."""
+    return [name for name in _FIELDS if getattr(row, name) != getattr(wanted, name)]
 
 
 def register(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMoveError]:

@@ -183,6 +183,11 @@ def render_target(digests: Sequence[FileDigest]) -> bytes:
     return render_checksums((digest.path, digest.sha256) for digest in digests)
 
 
+def target_of(found: Verification) -> bytes | None:
+    """Return the bytes of the `.sha256` target that a verification leaves, None where there must be none."""
+    return None if found.outcome == "fail" else render_target(found.digests)
+
+
 def size_of(path: str) -> int:
     """Return the bytes of a file, 0 where it is gone: the step that reads it says so."""
     try:
@@ -203,10 +208,10 @@ def _write_targets(
             continue  # `fail` takes it back
         target = work.sha256_target(entry)
         names[target] = entry.name
-        if found.outcome == "fail":
+        if (wanted := target_of(found)) is None:
             with failing(results, [entry.name]):
                 withdraw(work, target)
-        elif read_if_there(target) != (wanted := render_target(found.digests)):
+        elif read_if_there(target) != wanted:
             data[target] = wanted
         else:
             with contextlib.suppress(OSError):

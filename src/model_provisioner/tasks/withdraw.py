@@ -99,8 +99,7 @@ def check_place(work: Workspace, entry: Entry) -> None:
 
 def has_orphans(work: Workspace) -> bool:
     """Tell whether there are artifacts or catalog rows of this configuration that no entry claims any more."""
-    names = _rows(work).keys() - work.config.entries.keys()
-    return bool(names or _orphaned_artifacts(work))
+    return bool(orphaned_rows(work) or orphaned_artifacts(work))
 
 
 def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
@@ -108,7 +107,7 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
 
     Return the artifacts that were still there, and what kept others from being removed.
     """
-    orphans = sorted(_orphaned_artifacts(work))
+    orphans = sorted(orphaned_artifacts(work))
     folders = [path for path in orphans if os.path.isdir(path) and not os.path.islink(path)]  # none of ours
     results = _remove(work, [path for path in orphans if path not in folders])
     removed = [path for path, was_there in results.items() if was_there is True]
@@ -118,14 +117,20 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
     except StorageError as error:
         trouble.append(error)
     try:
-        if names := _rows(work).keys() - work.config.entries.keys():
+        if names := orphaned_rows(work):
             work.catalog.remove(work.config.root, sorted(names))
     except StorageError as error:
         trouble.append(error)
     return removed, trouble
 
 
-def _orphaned_artifacts(work: Workspace) -> set[str]:
+def orphaned_rows(work: Workspace) -> set[str]:
+    """Return the names of catalog rows of this configuration that are no entries. Raises `StorageError`."""
+    return _rows(work).keys() - work.config.entries.keys()
+
+
+def orphaned_artifacts(work: Workspace) -> set[str]:
+    """Return the paths of artifacts of this configuration that no entry claims, as far as the records can be read."""
     entries = work.config.entries.values()
     claimed = {entry.handoff for entry in entries}
     claimed.update(work.sha256_target(entry) for entry in entries)
