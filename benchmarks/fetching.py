@@ -1,57 +1,101 @@
-"""Models of a Hub on this machine: a fetch, and a run that has nothing to fetch."""
+"""Models behind a server on this machine: a fetch, and a run that has nothing to fetch."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import hashlib
 import os
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from large import words
 from limits import inside
 from measure import Comparison, Sample, run
-from peers import CURL
+from peers import CURL, NGINX
 from projects import AT_REST
+
+from model_provisioner.models.lockfile import Locked, LockedFile, render_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-REPO = "test/tiny-llama"
+REPO = "test/model"
+COMMIT = "c" * 40
 SMALL = 4096
+PIECE = 16 << 20
+NGINX_CONF = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+  access_log {folder}/requests;
+  sendfile on;
+  client_body_temp_path {folder}/nginx-body;
+  proxy_temp_path {folder}/nginx-proxy;
+  fastcgi_temp_path {folder}/nginx-fastcgi;
+  uwsgi_temp_path {folder}/nginx-uwsgi;
+  scgi_temp_path {folder}/nginx-scgi;
+  server {{ listen 127.0.0.1:{port}; root {folder}/served; }}
+}}
+"""
 
 
 class Served:
-    """A repository of files of these sizes, on the Hub of the tests, and a project that has all of it as one model."""
+    """A repository of files of these sizes, behind an nginx, and a project that has all of it as one model, locked.
+
+    A lock names commit and digests, so that nobody has to be asked but for the bytes: what is measured is the fetch.
+    """
 
     def __init__(self, folder: Path, sizes: list[int]) -> None:
         self._folder, self._sizes = folder, sizes
-        self.files = folder / "files"
         self._root, self._state, self._cache = folder / "project", folder / "state", folder / "cache"
         self._local = folder / "local"
-        self._hub: subprocess.Popen[str] | None = None
+        self.files = folder / "served" / REPO / "resolve" / COMMIT
+        self._log = folder / "requests"
+        self._nginx: subprocess.Popen[bytes] | None = None
         self._url = ""
 
     def make(self) -> None:
         """Write the files, and serve them until this process ends."""
-        if self._hub is not None:
+        if self._nginx is not None:
             return
         for folder in (self.files, self._root, self._local):
             folder.mkdir(parents=True)
-        paths = [self.files / f"{number:03}.bin" for number in range(len(self._sizes))]
-        for path, size in zip(paths, self._sizes, strict=True):
-            path.write_bytes(os.urandom(size))
-        command = [sys.executable, "-m", "tests.support.hub", *map(str, paths)]
-        log = (self._folder / "requests").open("w")
-        self._hub = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-        atexit.register(self._hub.kill)
-        assert self._hub.stdout is not None
-        self._url = self._hub.stdout.readline().partition("=")[2].strip()
+        locked = []
+        for number, size in enumerate(self._sizes):
+            path, digest = self.files / f"{number:03}.bin", hashlib.sha256()
+            with path.open("wb") as file:
+                for begin in range(0, size, PIECE):
+                    piece = os.urandom(min(PIECE, size - begin))
+                    digest.update(piece)
+                    file.write(piece)
+            locked.append(LockedFile(name=path.name, size=size, sha256=digest.hexdigest()))
+        model = Locked(ref=f"hf:{REPO}", kind="folder", revision=COMMIT, files=tuple(locked))
+        (self._root / "models.lock").write_bytes(render_lock({"m": model}))
         head = f"cache_dir: {self._cache}\nnetwork: {{allow: ['127.0.0.1']}}\nmodels:\n"
-        (self._root / "models.yaml").write_text(f"{head}  m: {{model_ref: 'hf:{REPO}', include: ['*.bin']}}\n")
+        (self._root / "models.yaml").write_text(f"{head}  m: {{model_ref: 'hf:{REPO}'}}\n")
         (self._local / "models.yaml").write_text(f"models:\n  m: {{model_ref: '{self.files}'}}\n")
+        self._serve()
+
+    def _serve(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = self._folder / "nginx.conf"
+        settings.write_text(NGINX_CONF.format(folder=self._folder, port=port))
+        self._nginx = subprocess.Popen([NGINX.command, "-c", settings, "-e", self._folder / "errors"])
+        atexit.register(self._nginx.kill)
+        self._url = f"http://127.0.0.1:{port}"
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return
+            time.sleep(0.05)
+        raise SystemExit(f"nginx does not answer: {(self._folder / 'errors').read_text()}")
 
     def ready(self) -> None:
         """Let the next runs, of the repository and of the same files as a local folder, find nothing to do."""
@@ -81,15 +125,15 @@ class Served:
 
     def curl(self) -> Sample:
         """Fetch the first file to the disk by curl."""
-        url = f"{self._url}/{REPO}/resolve/main/000.bin"
+        url = f"{self._url}/{REPO}/resolve/{COMMIT}/000.bin"
         target = self._folder / "curl.bin"
         sample = run([CURL.command, "-s", "-L", "-f", "-o", str(target), url], self._folder)
         target.unlink()
         return sample
 
     def asked(self) -> int:
-        """Return how many requests the Hub had so far."""
-        return len((self._folder / "requests").read_text().splitlines())
+        """Return how many requests there were so far."""
+        return len(self._log.read_text().splitlines())
 
     def _provision(self, root: Path, expected: str) -> Sample:
         environ = {
@@ -122,13 +166,13 @@ def fetching(folder: Path, size: int, count: int) -> Iterator[Comparison]:
         return max(large.curl(), inside("sha256", size), key=lambda sample: sample.seconds)
 
     yield Comparison(
-        what=f"fetch of {size / 1e9:.1f} GB, verified",
+        what=f"fetch of {words(size)}, verified",
         against="`curl -o FILE`, or SHA-256 alone: what is slower",
         reach="≤ 1.15",
         prepare=(make,),
         ours=first,
         theirs=limit,
-        needs=CURL,
+        needs=(CURL, NGINX),
     )
     if not count:
         return
@@ -140,5 +184,6 @@ def fetching(folder: Path, size: int, count: int) -> Iterator[Comparison]:
         prepare=(many.ready, lambda: before.append(many.asked())),
         ours=many.again,
         theirs=many.local,
+        needs=(NGINX,),
         notes=lambda pairs: f"{pairs.more * 1e3:+.1f} ms; {many.asked() - before[-1]} requests",
     )

@@ -53,5 +53,5 @@ def header(folder: Path, tokens: int) -> Iterator[Comparison]:
         ours=lambda: inside("header", large),
         theirs=lambda: inside("gguf", large),
         notes=lambda _: more_memory(),
-        needs=GGUF,
+        needs=(GGUF,),
     )

@@ -56,7 +56,7 @@ def one(folder: Path, size: int) -> Iterator[Comparison]:
     """Compare one file of `size` bytes with its limits."""
     large = Large(folder, 1, size)
     (path,) = large.paths
-    file = f"one file of {_words(size)}"
+    file = f"one file of {words(size)}"
     yield Comparison(
         what=f"first verification of {file}",
         against="SHA-256 alone, over one hot 1 MiB buffer",
@@ -103,14 +103,14 @@ def several(folder: Path, count: int, size: int) -> Iterator[Comparison]:
 
     def compare(peer: Peer, against: str, reach: str, theirs: Callable[[], Sample]) -> Comparison:
         return Comparison(
-            what=f"first verification of {count} files of {_words(size)}",
+            what=f"first verification of {count} files of {words(size)}",
             against=against,
             reach=reach,
             prepare=(large.ready, list_sums),
             ours=large.first,
             theirs=theirs,
             notes=_grown,
-            needs=peer,
+            needs=(peer,),
         )
 
     def peer(one: Peer, *arguments: str) -> Sample:
@@ -122,7 +122,8 @@ def several(folder: Path, count: int, size: int) -> Iterator[Comparison]:
     yield compare(SHA256SUM, "`sha256sum -c`", "< 0.125", lambda: peer(SHA256SUM, "-c", str(sums)))
 
 
-def _words(size: int) -> str:
+def words(size: int) -> str:
+    """Return a size as the table has it."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 

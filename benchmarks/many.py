@@ -75,7 +75,7 @@ def many(folder: Path, count: int, largest: int) -> Iterator[Comparison]:
         ours=project.again,
         theirs=ninja.run,
         notes=_memory,
-        needs=NINJA,
+        needs=(NINJA,),
     )
     yield Comparison(
         what=f"one changed of {models}",
@@ -99,7 +99,7 @@ def tracked(folder: Path, largest: int) -> Iterator[Comparison]:
         prepare=(project.ready, dvc.ready),
         ours=project.again,
         theirs=dvc.status,
-        needs=DVC,
+        needs=(DVC,),
     )
 
 

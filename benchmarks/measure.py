@@ -87,7 +87,7 @@ class Comparison:
     ours: Callable[[], Sample]
     theirs: Callable[[], Sample]
     notes: Callable[[Pairs], str] = lambda _: ""
-    needs: Peer | None = None
+    needs: tuple[Peer, ...] = ()
 
     def measure(self, count: int) -> Pairs:
         """Measure `count` pairs in turn, fewer where one takes long, more where it is short."""

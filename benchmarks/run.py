@@ -63,14 +63,14 @@ def main() -> None:
         for comparison in comparisons(options, folder):
             if options.only.lower() not in f"{comparison.what} {comparison.against}".lower():
                 continue
-            if comparison.needs is None or comparison.needs.find():
-                print(comparison.row(options.pairs), flush=True)
+            if needed := [peer for peer in comparison.needs if not peer.find()]:
+                missing.append((comparison, needed[0]))
             else:
-                missing.append(comparison)
+                print(comparison.row(options.pairs), flush=True)
         if missing:
             print()
-        for comparison in missing:
-            print(f"Skipped: {comparison.what}, against {comparison.against}: needs {comparison.needs}.")
+        for comparison, peer in missing:
+            print(f"Skipped: {comparison.what}, against {comparison.against}: needs {peer}.")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ class Lines:
         with self._lock:
             self._total += size
         if size >= LONG_BYTES:
-            print(f"reading {printable(name)}, {human(size)}", file=sys.stderr, flush=True)
+            _say(f"reading {printable(name)}, {human(size)}")
 
     def advance(self, count: int) -> None:
         """Note `count` more bytes."""
@@ -163,7 +163,7 @@ class Lines:
             if time.monotonic() - self._last < LINE_EVERY_SECONDS:
                 return
             self._last = time.monotonic()
-            print(f"read {human(self._done)} of {human(max(self._total, self._done))}", file=sys.stderr, flush=True)
+            _say(f"read {human(self._done)} of {human(max(self._total, self._done))}")
 
     def fetching(self, name: str, size: int | None, source: str) -> Transfer:
         """Tell of a fetch."""
@@ -185,11 +185,7 @@ class FetchLines:
         self._name, self._size = printable(name), size
         self._last = time.monotonic()
         self._follows = False
-        print(
-            f"fetching {self._name}{'' if size is None else f', {human(size)}'} from {printable(source)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"fetching {self._name}{'' if size is None else f', {human(size)}'} from {printable(source)}")
 
     def expect(self, size: int) -> None:
         """All in all it is `size` bytes."""
@@ -200,17 +196,23 @@ class FetchLines:
         if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
             self._last = time.monotonic()
             of = "" if self._size is None else f" of {human(self._size)}"
-            print(f"fetched {human(size)}{of}: {self._name}", file=sys.stderr, flush=True)
+            _say(f"fetched {human(size)}{of}: {self._name}")
 
     def follow(self, size: int) -> None:
         """Tell once that another run brings it, and now and then how far that is."""
         if not self._follows:
             self._follows = True
-            print(f"another run fetches {self._name}: waiting for it", file=sys.stderr, flush=True)
+            _say(f"another run fetches {self._name}: waiting for it")
         self.reach(size)
 
     def close(self) -> None:
         """Nothing is left to close."""
+
+
+def _say(line: str) -> None:
+    # One write, so that the lines of two threads, or of two runs into one log, do not mix.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def progress_for_stderr() -> Bar | Lines:
