@@ -55,7 +55,7 @@ class ModelReport(Query):
 
             text = json.dumps(found.as_json(), indent=2, sort_keys=True) + "\n"
         else:
-            from model_provisioner.plugin.page import page
+            from model_provisioner.plugin.page.document import page
 
             text = page(found)
         if target == STDOUT:

@@ -88,12 +88,11 @@ class ModelReport:
     @property
     def error(self) -> str | None:
         """The whole error of a model that failed, with its fix: what is wrong now, else what was when it was verified."""
+        row = self.row
         if self.stands not in {"failed", "tolerated"}:
             return None
-        if self.trouble is not None:
+        if row is None or (self.trouble is not None and not self.fetched):
             return self.trouble
-        row = self.row
-        assert row is not None
         if self.stands == "tolerated":  # the catalog holds a line for it: nothing stopped
             return str(DigestMismatchError(row.path or self.reference, str(row.expected), str(row.digest)))
         return row.reason or "the last verification failed"
