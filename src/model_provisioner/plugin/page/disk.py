@@ -46,7 +46,8 @@ def disk(report: Report) -> Markup:
     items = [_use(n + 1, use, total, largest[0].size) for n, use in enumerate(largest)]
     return fill(
         '<figure><svg viewBox="0 0 {width} {height}" role="img" aria-labelledby="disk-t disk-d">'
-        '<title id="disk-t">Disk use by model</title><desc id="disk-d">{words}</desc>{rects}</svg>\n<figcaption>{caption}</figcaption></figure>\n'
+        '<title id="disk-t">Disk use by model</title><desc id="disk-d">{words}</desc>{rects}</svg>\n'
+        "<figcaption>{caption}</figcaption></figure>\n"
         '<ol class="uses">\n{items}\n</ol>{others}',
         width=WIDTH,
         height=HEIGHT,

@@ -18,7 +18,6 @@ from model_provisioner.plugin.page.markup import Markup, fill, joined
 from model_provisioner.plugin.page.parts import NOTHING, shown
 from model_provisioner.plugin.page.table import table
 from model_provisioner.sizes import human
-from model_provisioner.tasks.report import STANDS
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -114,15 +113,22 @@ def _lead(report: Report) -> Markup:
         return fill("models.yaml names no model yet.")
     good = counts["current"]
     if good == total:
-        return fill("{all} verified, and handed off as it stands.", all=_every(total))
-    rest = [(_REST[stands], counts[stands]) for stands in STANDS if counts[stands] and stands != "current"]
-    return fill(
-        "{good} of {total} {word} verified and handed off; {rest}.",
-        good=f"{good:,}",
-        total=_models(total),
-        word="is" if good == 1 else "are",
-        rest=", ".join(f"{count:,} {word}" for word, count in rest),
-    )
+        lead = fill(
+            "{all} verified and handed off.", all="The one model is" if total == 1 else f"All {total:,} models are"
+        )
+    else:
+        lead = fill(
+            "{good} of {total} {verb} verified and handed off; {rest}.",
+            good=f"{good:,}",
+            total=_models(total),
+            verb="is" if good == 1 else "are",
+            rest=", ".join(f"{counts[each]:,} {word}" for each, word in _REST.items() if counts[each]),
+        )
+    free = sum(model.stands == "current" and model.expected is None for model in report.models)
+    if not free:
+        return lead
+    note = fill(" {count} {verb} no expected digest yet.", count=f"{free:,}", verb="has" if free == 1 else "have")
+    return joined((lead, note))
 
 
 _REST: dict[Stands, str] = {
@@ -133,10 +139,6 @@ _REST: dict[Stands, str] = {
     "new": "not provisioned yet",
     "retired": "retired",
 }
-
-
-def _every(total: int) -> str:
-    return "The one model is" if total == 1 else f"All {total:,} models are"
 
 
 def _models(count: int) -> str:

@@ -26,13 +26,6 @@ def failures(report: Report) -> Markup:
         )
         for model in failed
     ]
-    if report.left_over:
-        parts.append(
-            fill(
-                '<p class="note">No longer in models.yaml, and cleared up by the next full run: {names}.</p>',
-                names=joined((fill("<code>{name}</code>", name=name) for name in report.left_over), ", "),
-            )
-        )
     return joined(parts, "\n") if parts else NOTHING
 
 

@@ -26,17 +26,28 @@ _ROW: LiteralString = """<tr role="row"><th role="rowheader" scope="row"><b>{nam
 
 
 def table(report: Report) -> Markup:
-    if not report.models:
-        return NOTHING
-    rows = [_row(model, report.root) for model in report.models]
-    groups = [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
-    return fill(
-        _TABLE,
-        heads=joined(fill('<th role="columnheader" scope="col">{head}</th>', head=head) for head in _HEADS),
-        bodies=joined(
-            (fill('<tbody role="rowgroup">\n{rows}\n</tbody>', rows=joined(group, "\n")) for group in groups), "\n"
-        ),
-    )
+    parts = []
+    if report.models:
+        rows = [_row(model, report.root) for model in report.models]
+        groups = [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
+        parts.append(
+            fill(
+                _TABLE,
+                heads=joined(fill('<th role="columnheader" scope="col">{head}</th>', head=head) for head in _HEADS),
+                bodies=joined(
+                    (fill('<tbody role="rowgroup">\n{rows}\n</tbody>', rows=joined(group, "\n")) for group in groups),
+                    "\n",
+                ),
+            )
+        )
+    if report.left_over:
+        parts.append(
+            fill(
+                '<p class="note">No longer in models.yaml, and cleared up by the next full run: {names}.</p>',
+                names=joined((fill("<code>{name}</code>", name=name) for name in report.left_over), ", "),
+            )
+        )
+    return joined(parts, "\n") if parts else NOTHING
 
 
 def _row(model: ModelReport, root: str) -> Markup:
