@@ -118,10 +118,9 @@ def _lead(report: Report) -> Markup:
         )
     else:
         lead = fill(
-            "{good} of {total} {verb} verified and handed off; {rest}.",
+            "{good} of {total} verified and handed off; {rest}.",
             good=f"{good:,}",
             total=_models(total),
-            verb="is" if good == 1 else "are",
             rest=", ".join(f"{counts[each]:,} {word}" for each, word in _REST.items() if counts[each]),
         )
     free = sum(model.stands == "current" and model.expected is None for model in report.models)
