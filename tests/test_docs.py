@@ -114,5 +114,5 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_names_every_command_and_every_public_name():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("provision", "model-list", "model-show", "model-why", "model-schema"):
+    for command in ("provision", "model-list", "model-show", "model-why", "model-report", "model-schema"):
         assert f"doit {command}" in text

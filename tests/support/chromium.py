@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+
+PATIENCE = 60
+"""For how many seconds the browser may be silent while it is waited for."""
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -58,6 +62,7 @@ class Chromium:
 
     def _next(self) -> dict:
         while b"\0" not in self._buffer:
+            assert select.select([self._read], [], [], PATIENCE)[0], f"chromium says nothing after {self.events[-3:]}"
             data = os.read(self._read, 1 << 20)
             assert data, "chromium ended"
             self._buffer += data

@@ -271,7 +271,7 @@ def test_ten_thousand_models_are_a_page_that_opens(chromium, tmp_path):
     path = tmp_path / "many.html"
     path.write_text(html)
     chromium.look()
-    chromium.open(path, scripts=False)
+    chromium.open(path)
     assert chromium.evaluate("document.querySelectorAll('tbody tr').length") == 10_000
     assert chromium.evaluate("document.querySelectorAll('.chain').length") == 60
     assert chromium.evaluate("document.querySelectorAll('.uses li').length") == 30
