@@ -9,7 +9,9 @@ from model_provisioner.errors import StorageError
 
 
 def line(**fields):
-    return json.dumps({"id": "local:/x", "digest": "sha256:1", "time": "T1", "how": "hashed", **fields}).encode() + b"\n"
+    return (
+        json.dumps({"id": "local:/x", "digest": "sha256:1", "time": "T1", "how": "hashed", **fields}).encode() + b"\n"
+    )
 
 
 def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):

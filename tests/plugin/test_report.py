@@ -126,7 +126,15 @@ def test_the_page_holds_what_it_is_for(models):
     assert "2 of 7 models" not in words  # the touched one is current as long as nobody touches it
     assert "3 of 7 models verified and handed off; 3 failed, 1 handed off in spite of a mismatch." in words
     assert "3 have no expected digest yet." in words
-    for part in ("file:good.gguf", "hf:org/repo/x.gguf", digest, "llama Q8_0", "105.2 KB", "for vllm", "SHA-256 of every byte"):
+    for part in (
+        "file:good.gguf",
+        "hf:org/repo/x.gguf",
+        digest,
+        "llama Q8_0",
+        "105.2 KB",
+        "for vllm",
+        "SHA-256 of every byte",
+    ):
         assert part in words, part
     assert ".runtime/engines/good.json" in words
     assert "good, strict, tolerated, twin" in words  # one file on the disk, so one part of the picture
@@ -164,7 +172,10 @@ def test_when_and_how_it_was_verified(project):
     (model,) = data(project)[1].values()
     assert model["last_read"] == {"time": confirmed["time"], "how": "xxh3"}
     assert model["last_hashed"] == hashed["time"]
-    assert f"every byte read (xxh3); SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}" in page(project).words
+    assert (
+        f"every byte read (xxh3); SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}"
+        in page(project).words
+    )
     (project.root / ".runtime/provenance/models.jsonl").unlink()
     assert "no reading of its bytes is in this project's log" in page(project).words
 

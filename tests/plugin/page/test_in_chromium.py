@@ -26,9 +26,9 @@ SCRIPT = "document.title='owned'"
 HOSTILE = [
     f"<script>{SCRIPT};alert(1)</script>",
     f"</style></title></svg><script>{SCRIPT}</script>",
-    f"<img src=x onerror=\"{SCRIPT}\">",
+    f'<img src=x onerror="{SCRIPT}">',
     f"'\"><svg onload={SCRIPT}>",
-    f"\" onmouseover=\"{SCRIPT}\" autofocus onfocus=\"{SCRIPT}",
+    f'" onmouseover="{SCRIPT}" autofocus onfocus="{SCRIPT}',
     "<iframe src=http://127.0.0.1:9/></iframe><link rel=stylesheet href=http://127.0.0.1:9/>",
     "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/'><base href=http://127.0.0.1:9/>",
     "<style>*{background:url(http://127.0.0.1:9/)}</style>",
@@ -53,7 +53,13 @@ def hostile(tmp_path_factory):
     project = Project(root, top / "state")
     entries = []
     for number, each in enumerate(HOSTILE):
-        keys = ("general.name", "general.architecture", "general.type", "tokenizer.chat_template", "tokenizer.ggml.model")
+        keys = (
+            "general.name",
+            "general.architecture",
+            "general.type",
+            "tokenizer.chat_template",
+            "tokenizer.ggml.model",
+        )
         metadata = {**{key: text(each) for key in keys}, "general.file_type": u32(7)}
         name = re.sub(r"[\0/\n\r\t\x07\x1b]", "_", each)[:180] + f"{number}.gguf"
         project.write(name, gguf(metadata))
@@ -106,7 +112,14 @@ def test_nothing_that_models_say_of_themselves_runs(chromium, hostile):
     assert (chromium.requests(), chromium.dialogs()) == ([], [])
     # It is there all the same, as text.
     shown = chromium.evaluate("document.body.textContent")
-    for each in ("<script>document.title='owned'", "onerror=", "<meta http-equiv=refresh", "{0.__class__}", "\\u202e", "\\x1b[2J"):
+    for each in (
+        "<script>document.title='owned'",
+        "onerror=",
+        "<meta http-equiv=refresh",
+        "{0.__class__}",
+        "\\u202e",
+        "\\x1b[2J",
+    ):
         assert each in shown, each
     assert not re.search("[\0-\x08\x0b-\x1f\u200b\u202a-\u202e\u2066-\u2069]", shown)
 
@@ -144,11 +157,15 @@ def test_markup_that_got_in_would_not_run_either(chromium, report, tmp_path):
             asked.clear()
             chromium.look()
             chromium.open(tmp_path / f"{name}.html")
-            chromium.evaluate("new Promise(done => setTimeout(done, 300))")
+            for _ in range(1 if name == "with" else 50):
+                chromium.evaluate("new Promise(done => setTimeout(done, 300))")
+                if len(asked) == 4:
+                    break
             colour = chromium.evaluate("getComputedStyle(document.querySelector('h1')).color")
             found[name] = (chromium.evaluate("document.title"), colour == "rgb(1, 2, 3)", sorted(asked))
     assert found["with"] == ("Models of a project", False, [])
-    assert found["without"] == ("owned", True, ["/a", "/b", "/c", "/d"])  # so it is the policy that keeps it from running
+    # Without the policy all of it runs: so that is what keeps it from running.
+    assert found["without"] == ("owned", True, ["/a", "/b", "/c", "/d"])
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
@@ -248,11 +265,25 @@ def test_who_does_not_see_it_is_told(chromium, report, width):
 
 def test_ten_thousand_models_are_a_page_that_opens(chromium, tmp_path):
     row = Model(
-        **{"project": "/srv/p", "name": "", "id": "", "lifecycle": "Active", "outcome": "warn", "path": "/srv/p/x.gguf"},
+        **{
+            "project": "/srv/p",
+            "name": "",
+            "id": "",
+            "lifecycle": "Active",
+            "outcome": "warn",
+            "path": "/srv/p/x.gguf",
+        },
         **{"digest": "sha256:" + "a" * 64, "size": 4096, "engine": "llamacpp", "verified_at": "2026-01-01T00:00:00Z"},
     )
     one = ModelReport(
-        **{"name": "", "reference": "", "path": None, "engine": "llamacpp", "handoff": "", "handoff_state": "confirmed"},
+        **{
+            "name": "",
+            "reference": "",
+            "path": None,
+            "engine": "llamacpp",
+            "handoff": "",
+            "handoff_state": "confirmed",
+        },
         **{"expected": None, "row": row, "files": {}, "trouble": None, "reasons": (), "fetched": False},
         **{"last": None, "hashed": None},
     )
@@ -277,7 +308,15 @@ def test_ten_thousand_models_are_a_page_that_opens(chromium, tmp_path):
     assert chromium.evaluate("document.querySelectorAll('.uses li').length") == 30
     assert "9,970 more take 59.7 MB." in html
     # What is far below is not laid out before somebody goes there; who does finds it.
-    assert chromium.evaluate("document.querySelector('tbody:last-child tr').checkVisibility({contentVisibilityAuto: true})") is False
+    assert (
+        chromium.evaluate(
+            "document.querySelector('tbody:last-child tr').checkVisibility({contentVisibilityAuto: true})"
+        )
+        is False
+    )
     chromium.evaluate("document.querySelector('tbody:last-child tr:last-child').scrollIntoView({behavior: 'instant'})")
     chromium.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert chromium.evaluate("document.querySelector('tbody:last-child tr:last-child').getBoundingClientRect().height") > 20
+    assert (
+        chromium.evaluate("document.querySelector('tbody:last-child tr:last-child').getBoundingClientRect().height")
+        > 20
+    )

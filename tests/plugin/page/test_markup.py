@@ -25,7 +25,7 @@ class Seen(HTMLParser):
 
 @given(st.text(st.characters(codec=None)) | st.from_regex(r"[<>&\"'=/ a-z!\-\[\]\u202e\x00]{1,20}", fullmatch=True))
 def test_text_stays_text_wherever_it_stands(text):
-    found = fill('<p title="{text}" class=\'{text}\'>{text}</p>', text=text).text
+    found = fill("<p title=\"{text}\" class='{text}'>{text}</p>", text=text).text
     seen = Seen(found)
     assert seen.tags == [("p", [("title", printable(text)), ("class", printable(text))])]
     assert seen.text == printable(text)
