@@ -131,6 +131,7 @@ def test_the_readme_names_every_command_and_every_public_name():
         "model-check",
         "model-attest",
         "model-prune",
+        "model-report",
         "model-retire",
         "model-verify",
         "model-schema",

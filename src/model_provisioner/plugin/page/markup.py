@@ -1,0 +1,36 @@
+"""The one gate between text and HTML: what is not `Markup` already is made harmless on its way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, LiteralString
+
+from model_provisioner.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """HTML that may stand in a page as it is. Only `fill` and `joined` make it, of templates that stand in our code."""
+
+    text: str
+
+
+def fill(template: LiteralString, /, **values: str | int | Markup) -> Markup:
+    """Return the template with its `{names}` replaced: by text, escaped for content and quoted attributes, or by markup.
+
+    Of text, what could move, hide or turn other text round is shown as an escape sequence.
+    """
+    return Markup(template.format_map({name: _safe(value) for name, value in values.items()}))
+
+
+def joined(parts: Iterable[Markup], between: LiteralString = "") -> Markup:
+    """Return markup one after the other."""
+    return Markup(between.join(part.text for part in parts))
+
+
+def _safe(value: str | int | Markup) -> str:
+    return value.text if isinstance(value, Markup) else escape(printable(str(value)))
