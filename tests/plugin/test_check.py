@@ -533,7 +533,7 @@ def test_a_lock_of_another_version_is_bad_input(locked):
         f"ERROR: {lock}: 1 fault\n\n"
         "the lock file is of another version\n"
         f"  where     {lock}\n"
-        "  expected  version 1\n"
+        "  expected  version 1, and models\n"
         "  found     version 2\n"
         "  fix       use the version of model-provisioner that wrote it, or take the file from version control, or make it anew: "
         "doit model-lock\n"

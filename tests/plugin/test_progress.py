@@ -136,7 +136,8 @@ def test_who_waits_for_another_run_sees_how_far_that_is(project, hub):
     other.root.mkdir()
     fetches(other, "one")
     first = other.start("provision")
-    while not [path for path in project.root.parent.glob("cache/partial/*") if path.stat().st_size]:
+    partial = project.root.parent / "cache/partial"
+    while not any(re.fullmatch(r"[0-9a-f]{64}\.[0-9a-f]{16}", path.name) for path in partial.glob("*")):
         assert first.poll() is None
     second, terminal = on_terminal(project, "provision")
     text = shown_by(terminal)

@@ -176,7 +176,8 @@ def read_if_there(path: str, limit: int = 16 << 20) -> bytes | None:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
             return None
-        return os.read(fd, status.st_size + 1)  # a buffer of the limit would cost more than the reading
+        # A buffer of the limit would cost more than the reading. What the kernel makes up, in /proc, has no size.
+        return os.read(fd, (status.st_size or 4096) + 1)
     except OSError:
         return None
     finally:

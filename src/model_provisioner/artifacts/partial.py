@@ -327,7 +327,8 @@ def _read_note(path: str) -> _Note:
         validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _Note(None, None, 0)
-    if not isinstance(validator, str) or not isinstance(boot, str | None) or type(synced) is not int or synced < 0:
+    known = isinstance(validator, str | None) and isinstance(boot, str | None)
+    if not known or type(synced) is not int or synced < 0:
         return _Note(None, None, 0)
     return _Note(validator, boot, synced)
 

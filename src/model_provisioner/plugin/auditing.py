@@ -7,7 +7,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from model_provisioner.plugin.ending import ended
 from model_provisioner.plugin.queries import OPT_JSON, Query, print_json, project_root
 
 if TYPE_CHECKING:
@@ -53,17 +52,10 @@ class ModelVerify(Query):
         },
     )
 
-    def parse_execute(self, in_args: list[str]) -> int:
-        """Audit; the options may come after the names, and SIGTERM and SIGHUP end it as Ctrl-C does."""
-        from model_provisioner.plugin.commands import interruptible, options_first
-
-        run = super(Query, self).parse_execute
-        with interruptible():
-            return ended(
-                lambda: int(run(options_first(self.cmdparser, in_args))),
-                interrupted="interrupted: what was audited is kept; the model that was being read has no handoff until the "
-                "next `doit provision` or `doit model-verify`",
-            )
+    interrupted = (
+        "interrupted: what was audited is kept; the model that was being read has no handoff until the "
+        "next `doit provision` or `doit model-verify`"
+    )
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Audit what is due; print a line each, as it is done."""

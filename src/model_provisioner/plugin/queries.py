@@ -29,6 +29,8 @@ class Query(Command):  # type: ignore[misc]  # doit has no types
     """A command that answers on stdout; its errors are one paragraph on stderr and an exit code."""
 
     cmd_options: ClassVar[tuple[Any, ...]] = (OPT_JSON,)
+    interrupted = "interrupted"
+    """What is said where Ctrl-C, SIGTERM or SIGHUP ended it."""
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
@@ -36,7 +38,7 @@ class Query(Command):  # type: ignore[misc]  # doit has no types
 
         run = super().parse_execute
         with interruptible():
-            return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted="interrupted")
+            return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted=self.interrupted)
 
 
 class ModelList(Query):

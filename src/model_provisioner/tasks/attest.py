@@ -181,7 +181,7 @@ def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
             raise answer
         here[name] = answer.sha256
     said = dict(statement.subjects)
-    if len(here) == len(statement.subjects) == 1:
+    if files.kind == "file" and len(here) == len(statement.subjects) == 1:
         said = dict(zip(here, said.values(), strict=True))  # one file is the same under any name
     if said != here or len(said) != len(statement.subjects):
         raise StatementError(
