@@ -18,7 +18,7 @@ from model_provisioner.models.config import (
     parse_config,
     read_config,
 )
-from model_provisioner.models.config_reader import MAX_FAULTS
+from model_provisioner.models.faults import MAX_FAULTS
 from model_provisioner.models.digest import Digest, SetDigest
 from model_provisioner.models.reference import HubRef, LocalRef, ObjectRef, UrlRef
 

@@ -25,7 +25,7 @@ from model_signing import signing
 
 from model_provisioner.artifacts import clock, handoff
 from model_provisioner.artifacts.catalog import Catalog
-from model_provisioner.models import config_reader
+from model_provisioner.models import entry_reader
 from model_provisioner.plugin import shortcut
 from model_provisioner.sizes import human
 from model_provisioner.tasks import configuration
@@ -57,7 +57,7 @@ VERSIONED = (
     (shortcut, "__version__", "{}"),
     (configuration, "__version__", "{}"),
     (handoff, "SCHEMA_VERSION", "{}"),
-    (config_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
+    (entry_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
 )
 """What an upgrade changes: the version, how a handoff is written, and what a configuration means."""
 
@@ -379,7 +379,7 @@ class ProjectMachine(RuleBasedStateMachine):
         for name, entry in self.entries.items():
             digest = self.digest(entry["model_ref"])
             wanted = entry.get("expected_digest")
-            handoff = entry.get("handoff", config_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
+            handoff = entry.get("handoff", entry_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]) or name in self.retired():
                 continue
             signature = entry.get("signature")
