@@ -14,6 +14,12 @@ if "CI" in os.environ:
     settings.load_profile("ci")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: many a test waits, for files to be at rest or for a server."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + (cores + 1) // 2
+
+
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory, monkeypatch):
     """No test sees, or leaves anything in, the state folder of the user who runs it."""

@@ -50,7 +50,7 @@ class ModelProvisioner:
         self._store = Store(os.path.expanduser(asked_cache_dir(None) or DEFAULT_CACHE_DIR))
 
     def ensure_present(self, ref: str | ModelRef) -> ResolvedModel:
-        """Verify that the model is here and sound, and register it.
+        """Verify that the model is here and sound, and register it. Nothing is fetched: there is no policy to ask.
 
         Raises `InvalidReferenceError`; `ModelNotFoundError`, `UnreadableModelError`, `UnsoundModelError` or
         `ChangingModelError` for the model; `StorageError` for the records.
