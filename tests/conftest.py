@@ -15,9 +15,8 @@ if "CI" in os.environ:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: many a test waits, for files to be at rest or for a server."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + (cores + 1) // 2
+    """Two workers a core: many a test waits, for files to be at rest or for a server."""
+    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)

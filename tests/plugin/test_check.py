@@ -462,10 +462,18 @@ ONLY_HERE = [*ONLY_IN_FULL, a_size_in_the_lock_edited, a_retired_model_with_a_ha
 def stale(project: Project) -> set[str]:
     """Return the models that would be provisioned again, by the one definition of current (ADR 2)."""
     racy = "verified within two seconds of its last change"
+    found = reasons(project)
+    if any(racy in text for texts in found.values() for text in texts):  # the edit before was undone just now
+        settle()
+        checked(project)
+        found = reasons(project)
+    return {name for name, texts in found.items() if texts}
+
+
+def reasons(project: Project) -> dict[str, list[str]]:
     return {
-        model["name"]
+        model["name"]: [reason["text"] for reason in model["reasons"]]
         for model in json.loads(project.doit("model-why", "--json").out)
-        if any(racy not in reason["text"] for reason in model["reasons"])
     }
 
 
