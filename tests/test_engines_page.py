@@ -70,6 +70,17 @@ def test_the_engine_is_started_anew_only_when_the_handoff_changed(served):
 
 
 @pytest.mark.slow
+def test_an_adapter_of_the_model_is_loaded_with_it(served, tiny_models):
+    (adapter,) = tiny_models.glob("*lora*.gguf")
+    served.write("adapters/style.gguf", adapter.read_bytes())
+    served.models("models: {tiny: {model_ref: 'file:models/a model.gguf', lora: 'file:adapters/style.gguf'}}")
+    assert ".  serve\n" in served.doit("serve").out
+    with urllib.request.urlopen(f"http://127.0.0.1:{served.environ['PORT']}/lora-adapters", timeout=30) as answer:
+        (loaded_adapter,) = json.load(answer)
+    assert loaded_adapter["path"] == str(served.root / "adapters/style.gguf")
+
+
+@pytest.mark.slow
 def test_a_model_that_fails_starts_no_engine(served):
     served.write("models/a model.gguf", b"GGUF and no more")
     answer = served.doit("serve", code=None)
