@@ -38,10 +38,11 @@ def test_a_file_that_is_not_lfs_is_held_to_its_git_blob(remote, hub):
     answer = remote.provision(code=1)
     assert "        where     hf:org/tiny (config.json)\n" in answer.out
     assert f"        expected  {faults.git_blob_id(CONFIG)} (git blob)\n" in answer.out
-    assert remote.on_the_way() == []
+    assert sha256(CONFIG) not in remote.blobs()
     hub.heal()
     remote.provision()
     assert remote.bytes_of("tiny") == REPO
+    assert remote.on_the_way() == []
 
 
 @pytest.mark.parametrize("source", ["hub", "web"])

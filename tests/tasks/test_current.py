@@ -497,7 +497,7 @@ class ProjectMachine(RuleBasedStateMachine):
 
 TestProject = pytest.mark.slow(ProjectMachine.TestCase)
 TestProject.settings = settings(
-    deadline=None, max_examples=40, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    deadline=None, max_examples=25, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 
 
