@@ -13,6 +13,7 @@ from model_provisioner.artifacts.atomic import drafted, read_if_there
 from model_provisioner.artifacts.catalog import now
 from model_provisioner.artifacts.checksums import render as render_checksums
 from model_provisioner.artifacts.hashing import identity
+from model_provisioner.artifacts.signature import check_readable
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, failing
 from model_provisioner.tasks.corruption import corruption
 from model_provisioner.tasks.damage import put_away_damaged
@@ -45,7 +46,10 @@ def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification 
         with failing(results, [entry.name]):
             if work.rules.locked and not entry.is_locked:
                 raise not_locked(work, entry)
-            files[entry.name] = resolve_entry(entry, work.store)
+            resolved = resolve_entry(entry, work.store)
+            if entry.signature is not None:
+                check_readable(entry.signature)  # before an hour of hashing
+            files[entry.name] = resolved
     there = [entry for entry in entries if entry.name in files]
     asked = [
         Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in there
