@@ -18,7 +18,7 @@ from measure import Comparison, Sample, run
 from peers import CURL, NGINX
 from projects import AT_REST
 
-from model_provisioner.models.lockfile import Locked, LockedFile, render_lock
+from model_provisioner.config.lockfile import Locked, LockedFile, render_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

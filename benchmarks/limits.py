@@ -56,7 +56,7 @@ def read(path: str) -> Work:
 
 def both(path: str) -> Work:
     """Prepare our SHA-256 and fingerprint in one pass."""
-    from model_provisioner.artifacts.hashing import hash_both, open_model
+    from model_provisioner.hashing.streaming import hash_both, open_model
 
     fd = open_model(path)
     return lambda: hash_both(fd, lambda _: None)
@@ -64,7 +64,7 @@ def both(path: str) -> Work:
 
 def fingerprint(path: str) -> Work:
     """Prepare our fingerprint alone."""
-    from model_provisioner.artifacts import hashing
+    from model_provisioner.hashing import streaming as hashing
 
     fd = hashing.open_model(path)
     return lambda: hashing.fingerprint(fd, lambda _: None)
@@ -72,8 +72,8 @@ def fingerprint(path: str) -> Work:
 
 def header(path: str) -> Work:
     """Prepare our reader of headers."""
-    from model_provisioner.artifacts.fileset import discover
-    from model_provisioner.artifacts.header import read_facts
+    from model_provisioner.fs.fileset import discover
+    from model_provisioner.headers.reader import read_facts
 
     return lambda: read_facts(discover(path))
 

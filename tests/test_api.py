@@ -27,7 +27,7 @@ from model_provisioner import (
     UnsoundModelError,
     provision_from_config_to_default_handoff,
 )
-from model_provisioner.artifacts import memo
+from model_provisioner.hashing import memo
 from tests.support.project import TINY, settle
 
 TINY_SHA = hashlib.sha256(TINY.read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from model_provisioner.models.config import parse_config
+from model_provisioner.config.entries import parse_config
 from tests.support.project import DODO
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_provisioner.api import ModelProvisioner, ResolvedModel, provision_from_config_to_default_handoff
-    from model_provisioner.artifacts.catalog import Catalog
     from model_provisioner.errors import (
         ChangingModelError,
         ConfigError,
@@ -28,15 +27,16 @@ if TYPE_CHECKING:
         UnsoundModelError,
         WrongKindError,
     )
-    from model_provisioner.models.digest import Digest, SetDigest
-    from model_provisioner.models.reference import ModelRef
+    from model_provisioner.records.catalog import Catalog
+    from model_provisioner.references.digest import Digest, SetDigest
+    from model_provisioner.references.reference import ModelRef
 
 # Importing the package costs next to nothing: each name brings its module when it is first used.
 _HOMES = {
     "model_provisioner.api": ("ModelProvisioner", "ResolvedModel", "provision_from_config_to_default_handoff"),
-    "model_provisioner.artifacts.catalog": ("Catalog",),
-    "model_provisioner.models.digest": ("Digest", "SetDigest"),
-    "model_provisioner.models.reference": ("ModelRef",),
+    "model_provisioner.records.catalog": ("Catalog",),
+    "model_provisioner.references.digest": ("Digest", "SetDigest"),
+    "model_provisioner.references.reference": ("ModelRef",),
     "model_provisioner.errors": (
         "ChangingModelError",
         "ConfigError",

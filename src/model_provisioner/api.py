@@ -8,25 +8,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.catalog import NO_PROJECT, Catalog, Model
-from model_provisioner.artifacts.memo import Memo
-from model_provisioner.artifacts.state import ensure_state_folder, state_folder
-from model_provisioner.artifacts.store import Store
+from model_provisioner.config.entries import DEFAULT_CACHE_DIR, asked_cache_dir
+from model_provisioner.engine.examine import Asked, examine
+from model_provisioner.engine.register import describe, register
+from model_provisioner.engine.resolve import resolve
+from model_provisioner.engine.run import provision
+from model_provisioner.engine.usage import end_of_use
+from model_provisioner.engine.withdraw import withdraw_orphans
+from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
-from model_provisioner.models.config import DEFAULT_CACHE_DIR, asked_cache_dir
-from model_provisioner.models.reference import HubRef, LocalRef, ModelRef
-from model_provisioner.tasks.examine import Asked, examine
-from model_provisioner.tasks.provision import provision
-from model_provisioner.tasks.register import describe, register
-from model_provisioner.tasks.resolve import resolve
-from model_provisioner.tasks.use import end_of_use
-from model_provisioner.tasks.withdraw import withdraw_orphans
-from model_provisioner.tasks.workspace import open_workspace
+from model_provisioner.fs.state_folder import ensure_state_folder, state_folder
+from model_provisioner.hashing.memo import Memo
+from model_provisioner.records.catalog import NO_PROJECT, Catalog, Model
+from model_provisioner.references.reference import HubRef, LocalRef, ModelRef
+from model_provisioner.store.store import Store
 
 if TYPE_CHECKING:
-    from model_provisioner.artifacts.catalog import Outcome
-    from model_provisioner.artifacts.lifecycle import Lifecycle
-    from model_provisioner.models.digest import Expected
+    from model_provisioner.records.catalog import Outcome
+    from model_provisioner.records.lifecycle import Lifecycle
+    from model_provisioner.references.digest import Expected
 
 
 @dataclass(frozen=True)

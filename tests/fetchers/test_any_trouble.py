@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.https import Https, fetch
-from model_provisioner.models.remote import RemoteFile
-from tests.fetchers.test_https import Sink
+from model_provisioner.fetchers.http.https import Https, fetch
+from model_provisioner.fetchers.listing import RemoteFile
+from tests.fetchers.http.test_https import Sink
 from tests.support.files_server import FilesServer, Manners
 
 VERSIONS = tuple(random.Random(seed).randbytes(size) for seed, size in ((1, 150_000), (2, 150_000), (3, 90_000)))

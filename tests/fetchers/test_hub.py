@@ -12,8 +12,8 @@ from huggingface_hub.utils import _http
 
 from model_provisioner.errors import FetchError, NotAllowedError
 from model_provisioner.fetchers import hub as ours
-from model_provisioner.models.policy import NetworkPolicy
-from model_provisioner.models.reference import HubRef
+from model_provisioner.config.network_policy import NetworkPolicy
+from model_provisioner.references.reference import HubRef
 from tests.support import hub as faults
 from tests.support.files_server import FilesServer
 from tests.support.hub import Fault, Hub, git_blob_id

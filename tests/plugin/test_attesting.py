@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from model_provisioner.artifacts.statement import OURS
+from model_provisioner.provenance.statement import OURS
 from tests.support.keys import make_keys
 from tests.support.project import settle
 
@@ -287,6 +287,6 @@ def test_nothing_of_it_is_imported_by_other_commands(tiny, run_python):
         "import sys, os; os.chdir(%r)\n"
         "from doit.doit_cmd import DoitMain\n"
         "DoitMain().run(['provision', '--full'])\n"
-        "print(sorted({'cryptography', 'securesystemslib', 'model_provisioner.artifacts.statement'} & sys.modules.keys()))\n"
+        "print(sorted({'cryptography', 'securesystemslib', 'model_provisioner.provenance.statement'} & sys.modules.keys()))\n"
     ) % str(tiny.root)
     assert run_python(program).splitlines()[-1] == "[]"

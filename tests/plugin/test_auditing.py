@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from model_provisioner.artifacts.catalog import Catalog
-from model_provisioner.artifacts.memo import Memo
+from model_provisioner.records.catalog import Catalog
+from model_provisioner.hashing.memo import Memo
 from model_provisioner.errors import CorruptModelError
-from model_provisioner.tasks.provision import hand_off
-from model_provisioner.tasks.rules import Rules
-from model_provisioner.tasks.withdraw import pend
-from model_provisioner.tasks.workspace import open_workspace
+from model_provisioner.engine.run import hand_off
+from model_provisioner.engine.rules import Rules
+from model_provisioner.engine.withdraw import pend
+from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import Project, settle
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"

@@ -335,7 +335,7 @@ def test_a_file_of_several_entries_is_read_once(project, size, options):
     project.write("a.bin", bytes(size))
     project.write(
         "dodo.py",
-        "from model_provisioner.artifacts import memo\n"
+        "from model_provisioner.hashing import memo\n"
         "real = memo.hash_both\n"
         "def seen(*args):\n"
         "    open('seen', 'a').write('x')\n"

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from model_provisioner.artifacts.database import Database
-from model_provisioner.tasks.check import check, open_to_check
-from model_provisioner.tasks.workspace import Silent
+from model_provisioner.fs.sqlite import Database
+from model_provisioner.operations.check import check, open_to_check
+from model_provisioner.engine.workspace import Silent
 from tests.support.hub import Hub
 from tests.support.project import TINY, Project, read_only, settle
 

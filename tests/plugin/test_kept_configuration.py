@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.project import settle
 
-PARSERS = {"yaml", "pydantic", "model_provisioner.models.config_reader", "model_provisioner.models.document"}
+PARSERS = {"yaml", "pydantic", "model_provisioner.config.load", "model_provisioner.config.document"}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def parsed(project, *args, code=0):
     finally:
         del project.environ["PYTHONPROFILEIMPORTTIME"]
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines()}
-    assert "model_provisioner.tasks.workspace" in imported
+    assert "model_provisioner.engine.workspace" in imported
     assert not imported & PARSERS or imported >= PARSERS
     return imported >= PARSERS
 

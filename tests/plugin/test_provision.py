@@ -249,7 +249,7 @@ def test_every_stale_handoff_goes_before_the_first_byte_is_read(project):
         "dodo.py",
         DODO
         + "import os\n"
-        + "from model_provisioner.artifacts import memo\n"
+        + "from model_provisioner.hashing import memo\n"
         + "real = memo.open_model\n"
         + "def seen(path):\n"
         + "    with open('seen', 'a') as file:\n"
@@ -451,7 +451,7 @@ def test_one_file_of_two_entries_is_read_once_in_full(project):
     project.write(
         "dodo.py",
         DODO
-        + "from model_provisioner.artifacts import memo\n"
+        + "from model_provisioner.hashing import memo\n"
         + "real = memo.hash_both\n"
         + "def seen(*args):\n"
         + "    open('seen', 'a').write('x')\n"
@@ -483,7 +483,7 @@ def two(project):
 
 SEEN = (
     "import os\n"
-    "from model_provisioner.artifacts import memo\n"
+    "from model_provisioner.hashing import memo\n"
     "real = memo.open_model\n"
     "def seen(path):\n"
     "    with open('seen', 'a') as file:\n"

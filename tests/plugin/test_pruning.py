@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from model_provisioner.artifacts.lease import Lease
-from model_provisioner.artifacts.store import Store
+from model_provisioner.store.lease import Lease
+from model_provisioner.store.store import Store
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub, slow
 from tests.support.project import TINY, Project
@@ -316,8 +316,8 @@ def test_what_a_living_run_uses_stays_and_what_a_dead_one_used_does_not(shop):
     shop.prune("--older-than", "0s")
     assert shop.here() == "a"
     lease.close()
-    program = "import os, sys\nfrom model_provisioner.artifacts.lease import Lease\n"
-    program += "from model_provisioner.artifacts.store import Store\n"
+    program = "import os, sys\nfrom model_provisioner.store.lease import Lease\n"
+    program += "from model_provisioner.store.store import Store\n"
     program += "Lease(Store(sys.argv[1])).use([sys.argv[2]]); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", program, shop.cache, sha256("a")], check=False).returncode == -9
     assert list(shop.cache.glob("leases/*"))
@@ -413,8 +413,8 @@ def test_a_url_whose_size_is_told_by_its_answer_only(shop, tmp_path):
 
 PRUNE = """
 import os, signal, sys
-from model_provisioner.tasks.prune import prune
-from model_provisioner.tasks.workspace import look_at_workspace
+from model_provisioner.engine.eviction import prune
+from model_provisioner.engine.workspace import look_at_workspace
 work = look_at_workspace(sys.argv[1], os.environ["MODEL_PROVISIONER_STATE_DIR"])
 left = [int(sys.argv[2])]
 def count(event, args):
@@ -455,9 +455,9 @@ def test_a_prune_that_is_killed_before_any_of_its_steps_leaves_a_store_that_the_
 
 PROVISION = """
 import sys, os, time
-from model_provisioner.tasks.provision import provision
-from model_provisioner.tasks.use import end_of_use
-from model_provisioner.tasks.workspace import open_workspace
+from model_provisioner.engine.run import provision
+from model_provisioner.engine.usage import end_of_use
+from model_provisioner.engine.workspace import open_workspace
 end = time.monotonic() + float(sys.argv[2])
 count = 0
 while time.monotonic() < end:
@@ -473,8 +473,8 @@ print(count)
 """
 PRUNING = """
 import os, sys, time
-from model_provisioner.tasks.prune import prune
-from model_provisioner.tasks.workspace import look_at_workspace
+from model_provisioner.engine.eviction import prune
+from model_provisioner.engine.workspace import look_at_workspace
 end = time.monotonic() + float(sys.argv[2])
 gone = 0
 while time.monotonic() < end:

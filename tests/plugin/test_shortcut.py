@@ -33,7 +33,7 @@ def took_the_short_way(project, *args):
         del project.environ["PYTHONPROFILEIMPORTTIME"]
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines()}
     assert "model_provisioner.plugin.shortcut" in imported
-    return answer.code == 0 and "model_provisioner.tasks.workspace" not in imported
+    return answer.code == 0 and "model_provisioner.engine.workspace" not in imported
 
 
 def test_a_run_with_nothing_to_do_is_short(current):
@@ -56,8 +56,8 @@ def test_a_run_with_nothing_to_do_imports_little(current):
         "yaml",
         "tqdm",
         "rich",
-        "model_provisioner.models.config_reader",
-        "model_provisioner.artifacts.gguf",
+        "model_provisioner.config.load",
+        "model_provisioner.headers.gguf",
     }
 
 

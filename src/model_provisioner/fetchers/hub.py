@@ -1,7 +1,7 @@
 """What a Hugging Face Hub says of a repository: its commit, its files, and the digests that it keeps of them.
 
 `huggingface_hub` knows the Hub: it is asked for listings, and for the user's token. The bytes are fetched by
-`fetchers/https.py`, which holds every redirect to the policy and hashes what comes.
+`fetchers/http/https.py`, which holds every redirect to the policy and hashes what comes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.url import Url, check_scheme
-from model_provisioner.models.remote import Listing, RemoteFile
-from model_provisioner.models.split import split_names
+from model_provisioner.fetchers.http.url import Url, check_scheme
+from model_provisioner.fetchers.listing import Listing, RemoteFile
+from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from model_provisioner.models.reference import HubRef
+    from model_provisioner.references.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 30.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from model_provisioner.plugin.queries import OPT_JSON, Query, print_json, project_root
 
 if TYPE_CHECKING:
-    from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.workspace import Workspace
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
 
 
 def _file(name: str, short: str, help: str) -> dict[str, Any]:  # noqa: A002  doit's word
@@ -82,16 +82,16 @@ class ModelAttest(Query):
 
 
 def _write(config: str, name: str, paths: dict[str, str], *, as_json: bool) -> int:
-    from model_provisioner.artifacts.atomic import write_atomically
-    from model_provisioner.artifacts.state import state_folder
-    from model_provisioner.artifacts.statement import render
+    from model_provisioner.engine.workspace import look_at_workspace
     from model_provisioner.errors import printable
-    from model_provisioner.tasks.workspace import look_at_workspace
+    from model_provisioner.fs.atomic import write_atomically
+    from model_provisioner.fs.state_folder import state_folder
+    from model_provisioner.provenance.statement import render
 
     work = look_at_workspace(config, state_folder())
     data, key = render(statement_for(work, _entry(work, name))), None
     if "key" in paths:
-        from model_provisioner.artifacts.envelope import sign
+        from model_provisioner.provenance.dsse import sign
 
         data, key = sign(data, paths["key"])
     if "output" not in paths:
@@ -106,12 +106,12 @@ def _write(config: str, name: str, paths: dict[str, str], *, as_json: bool) -> i
 
 
 def _check(config: str, names: list[str], paths: dict[str, str], *, full: bool, as_json: bool) -> int:
-    from model_provisioner.artifacts.state import ensure_state_folder
+    from model_provisioner.cli.progress import progress_for_stderr
+    from model_provisioner.engine.rules import Rules
+    from model_provisioner.engine.workspace import open_workspace
     from model_provisioner.errors import InputError
-    from model_provisioner.plugin.progress import progress_for_stderr
-    from model_provisioner.tasks.attest import check, read_statement
-    from model_provisioner.tasks.rules import Rules
-    from model_provisioner.tasks.workspace import open_workspace
+    from model_provisioner.fs.state_folder import ensure_state_folder
+    from model_provisioner.operations.attest import check, read_statement
 
     read = read_statement(paths["verify"], paths.get("public_key"))
     name = names[0] if names else read.statement.name
@@ -150,9 +150,9 @@ def _check(config: str, names: list[str], paths: dict[str, str], *, full: bool, 
 
 def statement_for(work: Workspace, entry: Entry) -> dict[str, Any]:
     """Return the statement of the last verification of an entry; torn lines of the log are told on stderr."""
-    from model_provisioner.artifacts.statement import statement_of
     from model_provisioner.errors import printable
-    from model_provisioner.tasks.attest import account_of
+    from model_provisioner.operations.attest import account_of
+    from model_provisioner.provenance.statement import statement_of
 
     account = account_of(work, entry, lambda text: sys.stderr.write(f"note: {printable(text)}\n"))
     return statement_of(account, work.config.path)

@@ -12,8 +12,8 @@ from model_provisioner.plugin.queries import OPT_JSON, Query, print_json, projec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from model_provisioner.tasks.audit import Audited, Plan
-    from model_provisioner.tasks.workspace import Workspace
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.operations.audit import Audited, Plan
 
 
 class ModelVerify(Query):
@@ -59,14 +59,14 @@ class ModelVerify(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Audit what is due; print a line each, as it is done."""
-        from model_provisioner.artifacts.state import ensure_state_folder
-        from model_provisioner.models.amounts import AGES, SIZES, parse_age, parse_size
+        from model_provisioner.cli.progress import progress_for_stderr
+        from model_provisioner.engine.rules import Rules, is_true
+        from model_provisioner.engine.workspace import open_workspace
+        from model_provisioner.fs.state_folder import ensure_state_folder
+        from model_provisioner.operations.audit import audit, plan
         from model_provisioner.plugin.commands import unknown_name
         from model_provisioner.plugin.names import CONFIG_NAME
-        from model_provisioner.plugin.progress import progress_for_stderr
-        from model_provisioner.tasks.audit import audit, plan
-        from model_provisioner.tasks.rules import Rules, is_true
-        from model_provisioner.tasks.workspace import open_workspace
+        from model_provisioner.units import AGES, SIZES, parse_age, parse_size
 
         older_than = _amount(opt_values["older_than"], parse_age, "--older-than", AGES)
         max_bytes = _amount(opt_values["max_bytes"], _size(parse_size), "--max-bytes", SIZES)
@@ -138,7 +138,7 @@ def _expect_known(work: Workspace, planned: Plan) -> None:
 
 
 def _line(work: Workspace, each: Audited) -> str:
-    from model_provisioner.sizes import human
+    from model_provisioner.units import human
 
     name, found = each.due.entry.name, each.found
     if isinstance(found, Exception):
@@ -154,7 +154,7 @@ def _line(work: Workspace, each: Audited) -> str:
 
 
 def _ending(planned: Plan, done: list[Audited], failed: int, seconds: float) -> str:
-    from model_provisioner.sizes import human
+    from model_provisioner.units import human
 
     left = len(planned.due) - len(done)
     tolerated = sum(not isinstance(each.found, Exception) and each.found.outcome == "fail" for each in done)

@@ -23,7 +23,7 @@ class StateDB:
     desc = "SQLite, kept a task at a time, shared by runs at the same time"
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
-        from model_provisioner.artifacts.database import Database
+        from model_provisioner.fs.sqlite import Database
 
         self.name, self._codec = name, codec
         self._database = Database(name, title="state of doit", application_id=0x6D706474, version=1, schema=_SCHEMA)
@@ -83,8 +83,8 @@ class StateDB:
         return self._rows[task_id]
 
     def _read(self) -> dict[str, str]:
-        from model_provisioner.artifacts.database import DamagedDatabaseError
-        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.fs.sqlite import DamagedDatabaseError
+        from model_provisioner.fs.state_folder import state_folder
 
         try:
             return self._select()

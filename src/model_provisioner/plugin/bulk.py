@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from doit.task import Task
 
+from model_provisioner.engine.batches import provision_in_batches
+from model_provisioner.engine.fetch import is_present
 from model_provisioner.errors import ProvisionError
 from model_provisioner.plugin.backend import StateDB
 from model_provisioner.plugin.checker import MD5Checker, are_watched, watch
 from model_provisioner.plugin.names import BASENAME, STEPS, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import files_in, files_of
-from model_provisioner.tasks.batches import provision_in_batches
-from model_provisioner.tasks.fetch import is_present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from model_provisioner.models.config import Entry
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.examine import Verification
     from model_provisioner.plugin.session import Session
-    from model_provisioner.tasks.examine import Verification
 
 
 def provision_in_bulk(

@@ -10,7 +10,7 @@ from doit.dependency import MD5Checker as DoitChecker
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from model_provisioner.artifacts.memo import Memo
+    from model_provisioner.hashing.memo import Memo
 
 _models: dict[str, str] = {}
 """The files of models as tasks name them, and their absolute paths."""
@@ -40,8 +40,8 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
     @property
     def _memo(self) -> Memo:
         if self._opened is None:
-            from model_provisioner.artifacts.memo import Memo
-            from model_provisioner.artifacts.state import state_folder
+            from model_provisioner.fs.state_folder import state_folder
+            from model_provisioner.hashing.memo import Memo
 
             self._opened = Memo(state_folder())
         return self._opened

@@ -11,8 +11,8 @@ from model_provisioner.plugin.queries import OPT_JSON, Query, expect_no_names, p
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from model_provisioner.tasks.check import Report
-    from model_provisioner.tasks.differences import Difference
+    from model_provisioner.operations.check import Report
+    from model_provisioner.operations.differences import Difference
 
 WARNINGS = 10
 """How many warnings are shown: a project without a lock file has one for each model."""
@@ -44,8 +44,8 @@ class ModelCheck(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print a table of what differs, or JSON; write the report, and annotate where GitHub Actions reads along."""
         expect_no_names(self.name, pos_args)
+        from model_provisioner.cli import annotations as workflow
         from model_provisioner.errors import ProvisionError
-        from model_provisioner.plugin import workflow
 
         junit = None if opt_values["junit"] is None else os.path.abspath(opt_values["junit"])
         root = project_root()
@@ -64,7 +64,7 @@ class ModelCheck(Query):
             _print_lines(_table(report), sys.stdout)
             print(_summary(report, full=opt_values["full"]))
         if workflow.are_wanted():
-            from model_provisioner.models.lockfile import LOCK_NAME
+            from model_provisioner.config.lockfile import LOCK_NAME
 
             _print_lines(workflow.of_report(report, _config(root), os.path.join(root, LOCK_NAME)), aside)
         return 0 if report.same else 1
@@ -72,14 +72,14 @@ class ModelCheck(Query):
 
 def _checked(root: str, junit: str | None, *, full: bool) -> Report:
     """Check the project at `root`, and write the report to `junit`, also where there is no answer."""
-    from model_provisioner.artifacts.state import state_folder
+    from model_provisioner.cli.progress import progress_for_stderr
+    from model_provisioner.config.gc_pause import collector_paused
     from model_provisioner.errors import ProvisionError
-    from model_provisioner.models.collector import collector_paused
-    from model_provisioner.plugin.progress import progress_for_stderr
-    from model_provisioner.tasks.check import check, open_to_check
+    from model_provisioner.fs.state_folder import state_folder
+    from model_provisioner.operations.check import check, open_to_check
 
     if junit is not None:
-        from model_provisioner.plugin.junit import check_place, render, render_error, write
+        from model_provisioner.cli.junit import check_place, render, render_error, write
 
         check_place(junit)
     progress = progress_for_stderr()

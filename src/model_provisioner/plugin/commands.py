@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.config.entries import Config
     from model_provisioner.errors import UnknownModelError
-    from model_provisioner.models.config import Config
     from model_provisioner.plugin.session import Session
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
@@ -109,9 +109,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
+        from model_provisioner.cli.progress import progress_for_stderr
+        from model_provisioner.engine.rules import Rules, is_true
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
-        from model_provisioner.plugin.progress import progress_for_stderr
-        from model_provisioner.tasks.rules import Rules, is_true
 
         began = time.monotonic()
         if params["par_type"] == "process":
@@ -140,9 +140,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
-                from model_provisioner.artifacts.state import state_folder
-                from model_provisioner.artifacts.uses import touch
-                from model_provisioner.plugin.summary import summary
+                from model_provisioner.cli.summary import summary
+                from model_provisioner.fs.state_folder import state_folder
+                from model_provisioner.store.usage import touch
 
                 touch(state_folder(), found.config_path)
                 seconds = time.monotonic() - began
@@ -154,7 +154,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 if error.not_found is None:
                     raise
                 raise unknown_name(error.not_found, self.loader.session.work.config) from None
-        from model_provisioner.tasks.use import end_of_use
+        from model_provisioner.engine.usage import end_of_use
 
         self.loader.session.sweep_again()
         end_of_use(self.loader.session.work)

@@ -10,9 +10,9 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
-from model_provisioner.artifacts.atomic import storage_error
-from model_provisioner.artifacts.state import ensure_state_folder, project_folder, state_folder
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.atomic import storage_error
+from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
@@ -20,10 +20,10 @@ from model_provisioner.plugin.shortcut import doit_state, look
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from model_provisioner.engine.rules import Rules
+    from model_provisioner.engine.workspace import Progress
     from model_provisioner.plugin.session import Session
     from model_provisioner.plugin.shortcut import Shortcut
-    from model_provisioner.tasks.rules import Rules
-    from model_provisioner.tasks.workspace import Progress
 
 
 def tasks_here() -> Iterator[dict[str, Any]]:
@@ -216,8 +216,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         made = [os.path.abspath(target) for task in tasks for target in task.targets if not is_ours(task.name)]
         if not made:
             return False
-        from model_provisioner.models.reference import LocalRef
         from model_provisioner.plugin.tasks import files_of
+        from model_provisioner.references.reference import LocalRef
 
         remade = [
             entry.name

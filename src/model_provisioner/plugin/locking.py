@@ -35,12 +35,12 @@ class ModelLock(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Write the file, or compare."""
         expect_no_names(self.name, pos_args)
+        from model_provisioner.cli.progress import progress_for_stderr
+        from model_provisioner.engine.usage import end_of_use
+        from model_provisioner.engine.workspace import open_workspace
+        from model_provisioner.operations.lock import drift, lock, write_lock
         from model_provisioner.plugin.commands import unknown_name
         from model_provisioner.plugin.names import CONFIG_NAME
-        from model_provisioner.plugin.progress import progress_for_stderr
-        from model_provisioner.tasks.lock import drift, lock, write_lock
-        from model_provisioner.tasks.use import end_of_use
-        from model_provisioner.tasks.workspace import open_workspace
 
         root = project_root()
         os.chdir(root)

@@ -40,13 +40,13 @@ class ModelPrune(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Prune, and print what went."""
         expect_no_names(self.name, pos_args)
-        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.engine.eviction import day, holders, prune, would_prune
+        from model_provisioner.engine.workspace import look_at_workspace
         from model_provisioner.errors import InputError, printable
+        from model_provisioner.fs.state_folder import state_folder
         from model_provisioner.plugin.names import CONFIG_NAME
         from model_provisioner.plugin.shelf import filling, told
-        from model_provisioner.sizes import human
-        from model_provisioner.tasks.prune import day, holders, prune, would_prune
-        from model_provisioner.tasks.workspace import look_at_workspace
+        from model_provisioner.units import human
 
         age = _age(opt_values["older_than"])
         root = project_root()
@@ -87,7 +87,7 @@ class ModelPrune(Query):
 
 def _age(text: str) -> int | None:
     from model_provisioner.errors import InputError
-    from model_provisioner.models.amounts import AGES, parse_age
+    from model_provisioner.units import AGES, parse_age
 
     if not text:
         return None

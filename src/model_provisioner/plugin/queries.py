@@ -12,7 +12,7 @@ from model_provisioner.plugin.ending import ended
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from model_provisioner.artifacts.catalog import Model, Moved
+    from model_provisioner.records.catalog import Model, Moved
 
 OPT_JSON = {"name": "json", "long": "json", "type": bool, "default": False, "help": "print JSON"}
 _OPT_PROVENANCE = {
@@ -52,10 +52,10 @@ class ModelList(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print a table, or a JSON list of rows."""
         expect_no_names(self.name, pos_args)
-        from model_provisioner.artifacts.catalog import Catalog
-        from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import printable
+        from model_provisioner.fs.state_folder import state_folder
         from model_provisioner.plugin.shelf import shelf_here
+        from model_provisioner.records.catalog import Catalog
 
         catalog = Catalog.reader(state_folder())
         rows = catalog.all() if opt_values["all"] else catalog.of_project(project_root())
@@ -83,9 +83,9 @@ class ModelShow(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print one field a line, or a JSON list of rows: an id may stand for several."""
-        from model_provisioner.artifacts.catalog import Catalog
-        from model_provisioner.artifacts.state import state_folder
         from model_provisioner.errors import InputError, UnknownModelError, printable
+        from model_provisioner.fs.state_folder import state_folder
+        from model_provisioner.records.catalog import Catalog
 
         if len(pos_args) != 1:
             raise InputError(
@@ -131,12 +131,12 @@ class ModelWhy(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the reasons of each model, by step."""
-        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.engine.up_to_date import explain
+        from model_provisioner.engine.workspace import look_at_workspace
         from model_provisioner.errors import printable
+        from model_provisioner.fs.state_folder import state_folder
         from model_provisioner.plugin.commands import unknown_name
         from model_provisioner.plugin.names import CONFIG_NAME
-        from model_provisioner.tasks.current import explain
-        from model_provisioner.tasks.workspace import look_at_workspace
 
         root = project_root()
         os.chdir(root)  # as `provision` does: a document of one model has paths from there
@@ -179,17 +179,17 @@ class ModelSchema(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the schema; it is JSON with and without `--json`."""
         expect_no_names(self.name, pos_args)
-        from model_provisioner.models.schema import json_schema
+        from model_provisioner.config.schema import json_schema
 
         return print_json(json_schema())
 
 
 def _print_statement(name: str) -> int:
-    from model_provisioner.artifacts.state import state_folder
+    from model_provisioner.engine.workspace import look_at_workspace
+    from model_provisioner.fs.state_folder import state_folder
     from model_provisioner.plugin.attesting import statement_for
     from model_provisioner.plugin.commands import unknown_name
     from model_provisioner.plugin.names import CONFIG_NAME
-    from model_provisioner.tasks.workspace import look_at_workspace
 
     root = project_root()
     os.chdir(root)
@@ -224,7 +224,7 @@ def expect_no_names(command: str, names: list[str]) -> None:
 def _table(rows: Iterable[Model]) -> str:
     """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
     from model_provisioner.errors import printable
-    from model_provisioner.sizes import human
+    from model_provisioner.units import human
 
     lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")]
     for row in rows:

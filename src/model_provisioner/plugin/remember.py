@@ -7,22 +7,22 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.atomic import read_if_there, write_atomically
-from model_provisioner.artifacts.clock import TICK_NS, ticked
-from model_provisioner.artifacts.hashing import identity
-from model_provisioner.artifacts.snapshot import Snapshot, parse, render
-from model_provisioner.artifacts.state import project_folder
+from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.fs.atomic import read_if_there, write_atomically
+from model_provisioner.fs.clock import TICK_NS, ticked
+from model_provisioner.fs.identity import identity
+from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
-from model_provisioner.tasks.resolve import resolve_entry
+from model_provisioner.records.snapshot import Snapshot, parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from model_provisioner.artifacts.fileset import FileSet
-    from model_provisioner.artifacts.snapshot import Seen
-    from model_provisioner.models.config import Entry
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.fs.fileset import FileSet
     from model_provisioner.plugin.session import Session
+    from model_provisioner.records.snapshot import Seen
 
 
 def remember(session: Session, dep_file: str | None) -> None:

@@ -40,10 +40,10 @@ class ModelReport(Query):
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Write the page, or print it."""
         expect_no_names(self.name, pos_args)
-        from model_provisioner.artifacts.state import state_folder
+        from model_provisioner.engine.workspace import look_at_workspace
+        from model_provisioner.fs.state_folder import state_folder
+        from model_provisioner.operations.report import report
         from model_provisioner.plugin.names import CONFIG_NAME, shown
-        from model_provisioner.tasks.report import report
-        from model_provisioner.tasks.workspace import look_at_workspace
 
         target = _target(opt_values["output"] or (STDOUT if opt_values["json"] else ""))
         here = os.getcwd()
@@ -55,7 +55,7 @@ class ModelReport(Query):
 
             text = json.dumps(found.as_json(), indent=2, sort_keys=True) + "\n"
         else:
-            from model_provisioner.plugin.page.document import page
+            from model_provisioner.cli.report_page.document import page
 
             text = page(found)
         if target == STDOUT:
@@ -104,8 +104,8 @@ def _target(output: str) -> str:
 
 
 def _write(path: str, data: bytes) -> None:
-    from model_provisioner.artifacts.atomic import write_atomically
     from model_provisioner.errors import StorageError
+    from model_provisioner.fs.atomic import write_atomically
 
     try:
         write_atomically(path, data)
@@ -120,7 +120,7 @@ def _write(path: str, data: bytes) -> None:
 
 def _made_at() -> str:
     """Return the time to be shown: now, or what `SOURCE_DATE_EPOCH` says, as reproducible builds have it."""
-    from model_provisioner.artifacts.catalog import now
+    from model_provisioner.records.catalog import now
 
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not epoch:

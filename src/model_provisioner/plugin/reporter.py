@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
+from model_provisioner.cli.summary import summary
 from model_provisioner.errors import printable
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of, shown
-from model_provisioner.plugin.summary import summary
-from model_provisioner.sizes import human
+from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from doit.task import Task
 
-    from model_provisioner.plugin.progress import Bar, Lines
+    from model_provisioner.cli.progress import Bar, Lines
     from model_provisioner.plugin.session import Session
 
 

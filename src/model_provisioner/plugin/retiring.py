@@ -27,11 +27,11 @@ class ModelRetire(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Move each model, or none of them where one is not known."""
+        from model_provisioner.engine.workspace import open_workspace
         from model_provisioner.errors import InputError
+        from model_provisioner.operations.retire import retire, undo
         from model_provisioner.plugin.commands import unknown_name
         from model_provisioner.plugin.names import CONFIG_NAME
-        from model_provisioner.tasks.retire import retire, undo
-        from model_provisioner.tasks.workspace import open_workspace
 
         if not pos_args:
             raise InputError("model-retire takes a NAME, or several", fix="see `doit model-list`")

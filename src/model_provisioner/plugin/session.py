@@ -12,23 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.catalog import Catalog
-from model_provisioner.artifacts.state import ensure_state_folder
+from model_provisioner.engine.sweep import sweep
+from model_provisioner.engine.up_to_date import reasons
+from model_provisioner.engine.withdraw import withdraw_orphans
+from model_provisioner.engine.workspace import Workspace, open_workspace
 from model_provisioner.errors import StorageError
-from model_provisioner.tasks.current import reasons
-from model_provisioner.tasks.sweep import sweep
-from model_provisioner.tasks.withdraw import withdraw_orphans
-from model_provisioner.tasks.workspace import Workspace, open_workspace
+from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.records.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.rules import Rules
+    from model_provisioner.engine.up_to_date import Reason, Step
+    from model_provisioner.engine.workspace import Progress
     from model_provisioner.errors import ProvisionError
-    from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.current import Reason, Step
-    from model_provisioner.tasks.examine import Verification
-    from model_provisioner.tasks.rules import Rules
-    from model_provisioner.tasks.workspace import Progress
 
 
 @dataclass(kw_only=True)

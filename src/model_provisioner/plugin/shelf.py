@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ProvisionError, printable
-from model_provisioner.sizes import human
+from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from model_provisioner.artifacts.catalog import Model
-    from model_provisioner.artifacts.store import Store
-    from model_provisioner.tasks.prune import Pruned, Standing
+    from model_provisioner.engine.eviction import Pruned, Standing
+    from model_provisioner.records.catalog import Model
+    from model_provisioner.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Shelf:
 
     def lines(self) -> Iterable[str]:
         """Yield what `model-list` says after its table."""
-        from model_provisioner.tasks.prune import day
+        from model_provisioner.engine.eviction import day
 
         mine = [(row, found) for row in self.rows if (found := self._standing(row)) is not None]
         yield ""
@@ -48,7 +48,7 @@ class Shelf:
             yield f"  and what this project does not name: {human(free)} of it may go (doit model-prune --dry-run)"
 
     def _standing(self, row: Model) -> Standing | None:
-        from model_provisioner.tasks.holding import tree_of
+        from model_provisioner.engine.retention import tree_of
 
         place = tree_of(self.store, row.path or "")
         return next((each for each in self.stands.stay if place and each.item.place == place), None)
@@ -58,11 +58,11 @@ def shelf_here(rows: Sequence[Model]) -> Shelf | None:
     """Return what the store has of the project here; None for one whose models are all local, and where it can't be told."""
     if all(row.id.startswith("local:") for row in rows):
         return None
-    from model_provisioner.artifacts.state import state_folder
+    from model_provisioner.engine.eviction import look
+    from model_provisioner.engine.workspace import look_at_workspace
+    from model_provisioner.fs.state_folder import state_folder
     from model_provisioner.plugin.names import CONFIG_NAME
     from model_provisioner.plugin.queries import project_root
-    from model_provisioner.tasks.prune import look
-    from model_provisioner.tasks.workspace import look_at_workspace
 
     root = project_root()
     os.chdir(root)

@@ -1,8 +1,8 @@
 """The short way of `doit provision`: compare the project with the snapshot of its last run, and do only what is left.
 
-The snapshot is a claim about all that `tasks/current.py` asks: the files, the artifacts, the catalog, the configuration, this
-program. So it is written only of entries that were found current, or were just done, and it is void as soon as anything moved
-that it does not list by entry. This module is on the way of every no-op: it imports little.
+The snapshot is a claim about all that `engine/up_to_date.py` asks: the files, the artifacts, the catalog, the
+configuration, this program. So it is written only of entries that were found current, or were just done, and it is void as
+soon as anything moved that it does not list by entry. This module is on the way of every no-op: it imports little.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.artifacts.snapshot import compare
-from model_provisioner.artifacts.state import project_folder, state_folder
+from model_provisioner.fs.state_folder import project_folder, state_folder
+from model_provisioner.records.snapshot import compare
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _memo(state: str) -> tuple[int, int] | None:
 
 
 def _catalog_change(state: str, root: str) -> int | None:
-    from model_provisioner.artifacts.catalog_file import change_of
     from model_provisioner.errors import StorageError
+    from model_provisioner.records.catalog_file import change_of
 
     try:
         return change_of(os.path.realpath(root), state)

@@ -8,26 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from model_provisioner.artifacts.fileset import discover
+from model_provisioner.engine.fetch import fetch, is_present
+from model_provisioner.engine.register import register, row_of
+from model_provisioner.engine.run import hand_off
+from model_provisioner.engine.verify import verify
+from model_provisioner.engine.withdraw import check_place, fail, has_orphans, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, StorageError
-from model_provisioner.models.reference import LocalRef
+from model_provisioner.fs.fileset import discover
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
 from model_provisioner.plugin.session import Session, session
-from model_provisioner.tasks.fetch import fetch, is_present
-from model_provisioner.tasks.provision import hand_off
-from model_provisioner.tasks.register import register, row_of
-from model_provisioner.tasks.retire import retired_error
-from model_provisioner.tasks.verify import verify
-from model_provisioner.tasks.withdraw import check_place, fail, has_orphans, withdraw
+from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from model_provisioner.artifacts.fileset import FileSet
-    from model_provisioner.models.config import Entry
-    from model_provisioner.tasks.current import Step
-    from model_provisioner.tasks.examine import Verification
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.up_to_date import Step
+    from model_provisioner.fs.fileset import FileSet
 
 
 def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:

@@ -1,1 +1,0 @@
-"""What we hold: files, their digests and headers, and the records we keep of them."""

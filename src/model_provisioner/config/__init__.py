@@ -1,0 +1,1 @@
+"""What a project asks for: `models.yaml` and `models.lock`, read into frozen values."""

@@ -1,0 +1,267 @@
+"""The lock file: what each reference of `models.yaml` stood for when it was locked, file by file.
+
+The format is described in `docs/reference/models-lock.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.config.entries import ROLES
+from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.references.digest import Digest, SetDigest
+from model_provisioner.references.reference import LocalRef, UrlRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.references.digest import Expected
+    from model_provisioner.references.reference import ModelRef
+
+LOCK_NAME = "models.lock"
+VERSION = 1
+KINDS = ("file", "split", "folder")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "take the file from version control, or make it anew: doit model-lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedFile:
+    """One file of a model: its name in the set, its bytes by number and SHA-256 (in hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What one entry stood for."""
+
+    ref: str
+    """The reference, as `locked_ref` writes it."""
+    kind: str
+    """`file`, `split` or `folder`."""
+    revision: str | None
+    """The commit of a Hub repository, the ETag of a file; None where the source has no such thing."""
+    files: tuple[LockedFile, ...]
+    """Sorted by the bytes of their names."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    role: str = "model"
+    """Of a companion, what it is loaded as."""
+    companions: tuple[Locked, ...] = ()
+    """What its companions stood for, each of another role or reference."""
+
+    @property
+    def expected(self) -> Expected:
+        """The digest that the model must have."""
+        if self.kind == "file":
+            return Digest("sha256", self.files[0].sha256)
+        return SetDigest(tuple((file.name, Digest("sha256", file.sha256)) for file in self.files))
+
+    def is_of(self, entry: Entry, root: str) -> bool:
+        """Tell whether the entry, or part of one, still asks for what was locked; its companions are no matter."""
+        asked = locked_ref(entry.ref, root), entry.role, entry.include, entry.exclude
+        return asked == (self.ref, self.role, self.include, self.exclude)
+
+    def of_part(self, part: Entry, root: str) -> Locked | None:
+        """Return what one of an entry's parts, the model or a companion, stood for; None where that was not locked."""
+        candidates = (self,) if part.role == "model" else self.companions
+        return next((each for each in candidates if each.is_of(part, root)), None)
+
+
+def locked_ref(ref: ModelRef, root: str) -> str:
+    """Return a reference as the lock file has it: without credentials, and the same on every machine where it can be."""
+    if isinstance(ref, LocalRef):
+        inside = ref.path.startswith(f"{root}/")
+        return f"file:{os.path.relpath(ref.path, root) if inside else ref.path}"
+    return ref.id if isinstance(ref, UrlRef) else str(ref)
+
+
+def render_lock(models: Mapping[str, Locked]) -> bytes:
+    """Return the bytes of a lock file: sorted, one line a file, the same for the same models."""
+    entries = [_render_entry(name, models[name]) for name in sorted(models)]
+    inner = "\n" + ",\n".join(entries) + "\n  " if entries else ""
+    return f'{{\n  "version": {VERSION},\n  "models": {{{inner}}}\n}}\n'.encode()
+
+
+def _render_entry(name: str, model: Locked) -> str:
+    lines = _render_part(model, "      ")
+    if model.companions:
+        companions = [
+            "        {\n" + "\n".join(_render_part(each, " " * 10)) + "\n        }" for each in model.companions
+        ]
+        lines[-1] += ","
+        lines += ['      "companions": [', ",\n".join(companions), "      ]"]
+    return f"    {json.dumps(name)}: {{\n" + "\n".join(lines) + "\n    }"
+
+
+def _render_part(model: Locked, indent: str) -> list[str]:
+    head: dict[str, Any] = {} if model.role == "model" else {"role": model.role}
+    head |= {"ref": model.ref, "kind": model.kind} | ({"revision": model.revision} if model.revision else {})
+    head |= {key: list(value) for key, value in (("include", model.include), ("exclude", model.exclude)) if value}
+    lines = [f"{indent}{json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+    files = [json.dumps({"path": file.name, "size": file.size, "sha256": file.sha256}) for file in model.files]
+    return [*lines, f'{indent}"files": [', ",\n".join(f"{indent}  {file}" for file in files), f"{indent}]"]
+
+
+def line_of(name: str, data: bytes) -> int:
+    """Return the line of a lock file in which what it says of an entry begins; 1 where it is not written as we write it."""
+    begin = f"{json.dumps(name)}:".encode()
+    return next((number for number, line in enumerate(data.splitlines(), 1) if line.lstrip().startswith(begin)), 1)
+
+
+def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
+    """Read a lock file; raise `ConfigError` with every fault and its line. `path` is for its messages."""
+    document = _document(data, path)
+    if any(True for _ in _entry_faults(document["models"])):
+        raise ConfigError(path, _worded(data, path, document["models"]))
+    return {name: _locked(entry) for name, entry in document["models"].items()}
+
+
+class _TwiceError(ValueError):
+    """A name that stands twice in one object, of which JSON would take the last."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
+
+
+def _document(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data, object_pairs_hook=_once)
+    except _TwiceError:
+        raise ConfigError(path, _worded(data, path, {})) from None
+    except (ValueError, RecursionError) as error:
+        conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        what = "the lock file holds an unresolved merge" if conflict else "the lock file is not JSON"
+        fault = InputError(what, where=f"{path}{line}", found=str(error), fix=_AGAIN)
+        raise ConfigError(path, [fault]) from None
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is not int or version != VERSION or not isinstance(document.get("models"), dict):
+        fault = InputError(
+            "the lock file is of another version",
+            where=path,
+            expected=f"version {VERSION}, and models",
+            found="no version" if version is None else f"version {version!r:.40}",
+            fix=f"use the version of model-provisioner that wrote it, or {_AGAIN}",
+        )
+        raise ConfigError(path, [fault])
+    models: dict[str, Any] = document
+    return models
+
+
+def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputError]:
+    """Return all faults of the entries, with the lines that they stand in: only for them is the file read once more."""
+    from model_provisioner.config.document import read_document
+    from model_provisioner.config.expected import short
+
+    def word(place: tuple[str | int, ...], where: str, expected: str, found: object) -> InputError:
+        return InputError(
+            f"the entry {place[0]!r} of the lock file is not as this program writes it",
+            where=where,
+            expected=expected,
+            found="nothing" if found is _NOTHING else short(found),
+            fix=_AGAIN,
+        )
+
+    try:
+        document = read_document(data, path)
+    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines can't be told
+        return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
+            error.faults
+        )
+    there = document.data if isinstance(document.data, dict) else {}
+    entries: Any = models or there.get("models")
+    named = [
+        word(place, document.where(("models", *place)), wanted, found)
+        for place, wanted, found in _entry_faults(entries if isinstance(entries, dict) else {})
+    ]
+    return [*document.faults, *named]
+
+
+_NOTHING = object()
+
+
+def _entry_faults(models: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
+    """Yield where each fault is below `models`, what is expected there, and what is found."""
+    for name, entry in models.items():
+        yield from _part_faults((name,), entry)
+        companions = entry.get("companions", []) if isinstance(entry, dict) else []
+        if not isinstance(companions, list):
+            yield (name, "companions"), "companions: a list", companions
+            continue
+        for number, each in enumerate(companions):
+            place = (name, "companions", number)
+            yield from _part_faults(place, each)
+            if isinstance(each, dict) and (role := each.get("role", _NOTHING)) not in ROLES:
+                yield (*place, "role"), f"role: {' or '.join(ROLES)}", role
+
+
+def _part_faults(base: tuple[str | int, ...], entry: Any) -> Iterator[tuple[tuple[str | int, ...], str, object]]:
+    """Yield the faults of a model without its companions, or of one of them, that stands at `base`."""
+    if not isinstance(entry, dict):
+        yield base, "ref, kind and files", entry
+        return
+    ref, kind, files = (entry.get(key, _NOTHING) for key in ("ref", "kind", "files"))
+    if not isinstance(ref, str):
+        yield (*base, "ref"), "ref: a reference", ref
+    if kind not in KINDS:
+        yield (*base, "kind"), f"kind: {', '.join(KINDS[:-1])} or {KINDS[-1]}", kind
+    if not isinstance(revision := entry.get("revision"), str | None):
+        yield (*base, "revision"), "revision: a text", revision
+    for key in ("include", "exclude"):
+        patterns = entry.get(key, [])
+        if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+            yield (*base, key), f"{key}: a list of patterns", patterns
+    if not isinstance(files, list) or not files:
+        yield (*base, "files"), "files: a list of at least one", files
+        return
+    if kind == "file" and len(files) != 1:
+        yield (*base, "files"), "one file, as the kind says", len(files)
+    names: set[str] = set()
+    for number, file in enumerate(files):
+        place = (*base, "files", number)
+        if not isinstance(file, dict):
+            yield place, "path, size and sha256", file
+            continue
+        path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
+        if not isinstance(path, str) or not _is_name(path) or path in names:
+            yield (*place, "path"), "path: a name that no other file has", path
+        else:
+            names.add(path)
+        if type(size) is not int or size < 0:
+            yield (*place, "size"), "size: a number of bytes", size
+        if not isinstance(sha256, str) or not _HEX.fullmatch(sha256):
+            yield (*place, "sha256"), "sha256: 64 hexadecimal digits in lower case", sha256
+
+
+def _is_name(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path) and bool(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _locked(entry: dict[str, Any], role: str = "model") -> Locked:
+    files = (LockedFile(name=each["path"], size=each["size"], sha256=each["sha256"]) for each in entry["files"])
+    return Locked(
+        ref=entry["ref"],
+        kind=entry["kind"],
+        revision=entry.get("revision"),
+        files=tuple(sorted(files, key=lambda file: os.fsencode(file.name))),
+        include=tuple(entry.get("include", ())),
+        exclude=tuple(entry.get("exclude", ())),
+        role=role,
+        companions=tuple(_locked(each, each["role"]) for each in entry.get("companions", ())),
+    )

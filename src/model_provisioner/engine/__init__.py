@@ -1,0 +1,1 @@
+"""One run: sweep, fetch, verify, register, publish."""

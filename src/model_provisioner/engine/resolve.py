@@ -1,0 +1,83 @@
+"""Resolve: from a reference to the files that it stands for on this machine. No network, and no byte is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import ModelNotFoundError, concerning
+from model_provisioner.fs.fileset import Beside, FileSet, discover
+from model_provisioner.references.reference import LocalRef, UrlRef, is_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.references.reference import ModelRef
+    from model_provisioner.store.store import Store
+
+
+def resolve(ref: ModelRef, store: Store) -> FileSet:
+    """Return the files of a reference: where it points, or what was fetched for it.
+
+    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
+    """
+    return _resolve(ref, store, record_key(ref))
+
+
+def resolve_entry(entry: Entry, store: Store) -> FileSet:
+    """Return the files of an entry and its companions: of a locked remote one those that the lock names.
+
+    Raises as `resolve` does.
+    """
+    alone, *companions = entry.parts
+    files = _resolve_part(alone, store)
+    if not companions:
+        return files
+    found = []
+    for part in companions:
+        with concerning(part.label):
+            found.append(Beside(role=part.role, id=part.ref.id, files=_resolve_part(part, store)))
+    return files.with_companions(found)
+
+
+def _resolve_part(entry: Entry, store: Store) -> FileSet:
+    if entry.ref.is_local or entry.locked is None:
+        return _resolve(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
+    files = {file.name: file.sha256 for file in entry.locked.files}
+    tree = store.tree(entry.ref.id, files, folder=is_whole(entry.ref))
+    if tree is None:
+        raise _not_here(entry.ref)
+    return replace(discover(tree, stores=(store.blobs,)), revision=entry.locked.revision)
+
+
+def stored_files(entry: Entry, store: Store) -> dict[str, str]:
+    """Return the names and SHA-256 of the files that a remote entry stands for, as lock or store have it, here or not."""
+    if entry.locked is not None:
+        return {file.name: file.sha256 for file in entry.locked.files}
+    record = store.recorded(record_key(entry.ref, entry.include, entry.exclude))
+    return {} if record is None else {file.name: file.sha256 for file in record.files}
+
+
+def record_key(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> str:
+    """Return the text under which the store keeps what was fetched for a reference: without credentials."""
+    text = ref.id if isinstance(ref, UrlRef) else str(ref)
+    patterns = [*(f"+{pattern}" for pattern in include), *(f"-{pattern}" for pattern in exclude)]
+    return " ".join([text, *patterns])
+
+
+def _resolve(ref: ModelRef, store: Store, key: str) -> FileSet:
+    if isinstance(ref, LocalRef):
+        return discover(ref.path, stores=(store.blobs,))
+    if (record := store.recorded(key)) is None:
+        raise _not_here(ref)
+    return replace(discover(record.tree, stores=(store.blobs,)), revision=record.revision)
+
+
+def _not_here(ref: ModelRef) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        "the model is not on this machine",
+        where=ref.id,
+        expected="a model that was fetched",
+        fix="run `doit provision`, which fetches it where network.allow has its host",
+    )

@@ -1,0 +1,247 @@
+"""Current: the one definition of what need not be done again. It reads no byte of a model and writes nothing.
+
+doit's tasks, the withdrawal at the start of a run and `model-why` all ask here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from model_provisioner.engine.examine import Verification, check_kinds, digest_of, expected_beside, parts_of
+from model_provisioner.engine.publish import render_handoff
+from model_provisioner.engine.register import row_of
+from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.signatures import reason_to_check, recorded
+from model_provisioner.engine.verify import render_target
+from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.identity import identity
+from model_provisioner.headers.compatibility import read_checked
+from model_provisioner.units import human
+
+if TYPE_CHECKING:
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.hashing.memo import FileDigest, Memo
+    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.records.catalog import Model
+
+Step = Literal["verify", "register", "handoff"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a step has to be done, in words."""
+
+    step: Step
+    text: str
+    touched: str = ""
+    """A file whose times say that it changed, while its size does not: its content may be the same."""
+    follows: bool = False
+    """Whether the step has to be done only because an earlier one has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What is known of an entry without reading its model."""
+
+    files: FileSet | None = None
+    digests: tuple[FileDigest, ...] | None = None
+    """None where at least one file would have to be read."""
+    unread: tuple[Reason, ...] = ()
+    """Why files would have to be read, or what keeps them from being used at all."""
+
+
+def stand(work: Workspace, entry: Entry) -> Standing:
+    """Find out what is known of an entry."""
+    if (found := work.verified.get(entry.name)) is not None and found.at_rest():
+        return Standing(files=found.files, digests=found.digests)
+    try:
+        files = resolve_entry(entry, work.store)
+        check_kinds(entry.expected, expected_beside(entry), files)
+    except ProvisionError as error:
+        return Standing(unread=(Reason("verify", error.what),))
+    if work.rules.full:
+        return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
+    digests, unread = [], []
+    if len(files.members) > 1:
+        work.memo.load(member.path for member in files.members)
+    for member in files.members:
+        digest = work.memo.known(member.path)
+        if digest is None:
+            role = "" if member.role == "model" else f"{member.role} "
+            prefix = f"{role}{member.name}: " if role or files.kind != "file" else ""
+            text = _change(work.memo, member.path)
+            unread.append(Reason("verify", prefix + text, "" if text.startswith(("size", "not")) else member.path))
+        else:
+            digests.append(digest)
+    return Standing(files=files, digests=None if unread else tuple(digests), unread=tuple(unread))
+
+
+def reasons(work: Workspace, entry: Entry) -> list[Reason]:
+    """Return why the entry's steps have to be done; nothing when all is current."""
+    standing = stand(work, entry)
+    row = work.catalog.get(work.config.root, entry.name)
+    return [
+        *_verify_reasons(work, entry, standing, row),
+        *_register_reasons(work, entry, standing, row),
+        *_handoff_reasons(work, entry, standing, row),
+    ]
+
+
+def explain(work: Workspace, entry: Entry) -> list[Reason]:
+    """Return the `reasons`, less what only follows, after reading what was touched to tell whether its content changed."""
+    found = []
+    for reason in reasons(work, entry):
+        if reason.follows:
+            continue
+        if not reason.touched:
+            found.append(reason)
+            continue
+        try:
+            same = work.memo.same_content(reason.touched, work.progress.advance)
+        except ProvisionError as error:
+            found.append(Reason("verify", error.what))
+        else:
+            found.append(Reason("verify", f"{reason.text}, content {'same' if same else 'differs'} (xxh3)"))
+    return found
+
+
+def confirmed(work: Workspace, entry: Entry) -> bool:
+    """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
+    if not os.path.lexists(entry.handoff):
+        return False
+    standing = stand(work, entry)
+    data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
+    return data is not None and data == read_if_there(entry.handoff)
+
+
+def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
+    found = list(standing.unread)
+    if row is not None:
+        if row.id != entry.ref.id:
+            found.append(Reason("verify", "model_ref edited"))
+        if row.expected != (None if entry.expected is None else str(entry.expected)):
+            found.append(Reason("verify", "expected digest edited"))
+        if row.strict != entry.strict:
+            found.append(Reason("verify", "strict_verification edited"))
+        if row.lifecycle == "Pending":
+            found.append(Reason("verify", row.reason or "the last run did not finish"))
+        elif row.lifecycle == "Failed":
+            found.append(Reason("verify", "the last verification failed"))
+    if (why := reason_to_check(work, entry, row)) is not None and row is not None:
+        found.append(Reason("verify", why))
+    if standing.files is None or standing.digests is None:
+        return found
+    if work.rules.locked and not entry.is_locked:
+        found.append(Reason("verify", "not in the lock file, and this run takes no other"))
+    parts = parts_of(standing.files, standing.digests, (entry.expected, *expected_beside(entry)))
+    if work.rules.require_digest and any(part.expected is None for part in parts):
+        found.append(Reason("verify", "no digest is expected, and this run requires one"))
+    differ = [
+        f"the digest{f' of {part.label}' if part.label else ''} differs from what is expected"
+        for part in parts
+        if part.outcome == "fail"
+    ]
+    if differ:
+        return [*found, *(Reason("verify", text) for text in differ)]
+    target = read_if_there(work.sha256_target(entry))
+    if target != render_target(standing.digests):
+        found.append(Reason("verify", "digest target missing" if target is None else "digest target edited"))
+    return found
+
+
+def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
+    if row is None:
+        return [Reason("register", "catalog row missing")]
+    if standing.files is None or standing.digests is None:
+        return [Reason("register", "the model has to be verified first", follows=True)]
+    if row.metadata is None:
+        return [Reason("register", "header not in the catalog")]
+    found = _as_verified(entry, standing, row.metadata)
+    wanted = row_of(entry, work.config, found)
+    edited = {"engine": "engine edited", "handoff": "handoff path edited"}
+    compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source", "revision")
+    told = [
+        Reason("register", edited.get(name, f"catalog row has another {name}"))
+        for name in compared
+        if getattr(row, name) != getattr(wanted, name)
+    ]
+    if (row.expected, row.strict) != (wanted.expected, wanted.strict):  # told by the verify step
+        told.append(Reason("register", "policy edited", follows=True))
+    return told
+
+
+def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
+    data = read_if_there(entry.handoff)
+    if data is None:
+        return [Reason("handoff", "handoff missing")]
+    expected = _expected_handoff(work, entry, standing, row)
+    if expected is None:
+        return [Reason("handoff", "the model has to be verified first", follows=True)]
+    if expected != data:
+        return [Reason("handoff", "handoff differs from what would be written")]
+    if entry.handoff not in work.ledger:
+        return [Reason("handoff", "handoff not in the build record")]
+    return []
+
+
+def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> bytes | None:
+    """Return the bytes the handoff must have, None where there must be none or the model has to be read first."""
+    if standing.files is None or standing.digests is None:
+        return None
+    digest = digest_of(standing.files, standing.digests)
+    facts = row.metadata if row is not None and row.digest == str(digest) else None
+    if facts is None:
+        try:
+            facts = read_checked(standing.files, entry.engine)
+        except ProvisionError:
+            return None
+    if facts.signature is not None or entry.signature is not None:
+        facts = replace(facts, signature=recorded(work, entry, row, str(digest)))
+        if entry.signature is not None and facts.signature is None:
+            return None
+    found = _as_verified(entry, standing, facts)
+    if row is not None and row.corrupt == str(digest) and found.outcome != "pass":
+        return None
+    if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
+        return None
+    if work.rules.locked and not entry.is_locked:
+        return None
+    return render_handoff(entry, found.files, found.digests, found.digest, facts, found.outcome)
+
+
+def _as_verified(entry: Entry, standing: Standing, facts: Facts) -> Verification:
+    assert standing.files is not None and standing.digests is not None  # noqa: PT018
+    return Verification(
+        ref=entry.ref,
+        files=standing.files,
+        digests=standing.digests,
+        digest=digest_of(standing.files, standing.digests),
+        expected=entry.expected,
+        facts=facts,
+        companions=expected_beside(entry),
+    )
+
+
+def _change(memo: Memo, path: str) -> str:
+    """Say what is new about a file that has to be read."""
+    row = memo.last(path)
+    if row is None:
+        return "not verified before"
+    try:
+        new = identity(os.stat(path))
+    except OSError as error:
+        return error.strerror or str(error)
+    if new.size != row.identity.size:
+        return f"size {human(new.size, row.identity.size)}, was {human(row.identity.size, new.size)}"
+    if new.mtime_ns != row.identity.mtime_ns:
+        return "mtime changed"
+    if (new.device, new.inode) != (row.identity.device, row.identity.inode):
+        return "another file took its place"
+    if new.ctime_ns != row.identity.ctime_ns:
+        return "ctime changed"
+    return "verified within two seconds of its last change"

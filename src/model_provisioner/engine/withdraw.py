@@ -1,0 +1,260 @@
+"""Withdraw: take back what can't be confirmed, before the long work of confirming it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.engine.corruption import IN_FULL, is_in_full
+from model_provisioner.errors import (
+    CorruptModelError,
+    DigestMismatchError,
+    OccupiedError,
+    ProvisionError,
+    RetiredModelError,
+    SignatureError,
+    StorageError,
+    failing,
+)
+from model_provisioner.fs.atomic import read_if_there, remove_all_durably
+from model_provisioner.fs.locks import locked
+from model_provisioner.records.catalog import Model
+from model_provisioner.records.handoff import is_handoff
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.records.catalog import Outcome
+    from model_provisioner.records.lifecycle import By, Lifecycle
+
+
+def withdraw(work: Workspace, path: str) -> bool:
+    """Remove a file that we wrote, durably; return whether it was there."""
+    removed = _remove(work, [path])[path]
+    if isinstance(removed, StorageError):
+        raise removed
+    return removed
+
+
+def withdraw_handoffs(work: Workspace, entries: Iterable[Entry]) -> dict[str, bool | ProvisionError]:
+    """Remove the handoffs of entries, durably; return by entry whether it was there, or what kept it there."""
+    by_name: dict[str, bool | ProvisionError] = {}
+    paths = {}
+    for entry in entries:
+        with failing(by_name, [entry.name]):
+            check_place(work, entry)
+            paths[entry.handoff] = entry.name
+    by_name.update((paths[path], removed) for path, removed in _remove(work, paths).items())
+    return by_name
+
+
+def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
+    if not any(map(os.path.lexists, paths)):
+        return dict.fromkeys(paths, False)
+    with _locked_if_possible(work, paths):
+        removed = remove_all_durably(paths)
+        if gone := [path for path, was_there in removed.items() if was_there is True]:
+            with contextlib.suppress(StorageError):
+                work.ledger.forget(gone)  # what somebody puts there from now on is not ours
+    return removed
+
+
+def publishing(work: Workspace, paths: Iterable[str]) -> AbstractContextManager[None]:
+    """Hold the locks under which artifacts are published and withdrawn: one a folder. Raises `StorageError`."""
+    return locked(work.state, "handoff", *{os.path.dirname(path) for path in paths})
+
+
+@contextlib.contextmanager
+def _locked_if_possible(work: Workspace, paths: Iterable[str]) -> Iterator[None]:
+    """Hold the locks of artifacts; do without on a full disk, for what is not confirmed must go all the same."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(StorageError):
+            stack.enter_context(publishing(work, paths))
+        yield
+
+
+def check_place(work: Workspace, entry: Entry) -> None:
+    """Raise `OccupiedError` where something stands in the handoff's place that we did not write and that is no handoff."""
+    if not os.path.lexists(entry.handoff):
+        return
+    data = read_if_there(entry.handoff)
+    if data is not None and is_handoff(data):
+        return
+    with contextlib.suppress(StorageError):
+        if entry.handoff in work.ledger:
+            return
+    raise OccupiedError(
+        f"the place of the handoff of {entry.name} is taken",
+        where=entry.handoff,
+        expected="no file, or a handoff",
+        found="something else, which was left as it is",
+        fix=f"move it away, or give {entry.name} another handoff in {work.config.path}",
+    )
+
+
+def has_orphans(work: Workspace) -> bool:
+    """Tell whether there are artifacts or catalog rows of this configuration that no entry claims any more."""
+    return bool(orphaned_rows(work) or orphaned_artifacts(work))
+
+
+def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
+    """Remove the artifacts and rows that no entry claims.
+
+    Return the artifacts that were still there, and what kept others from being removed.
+    """
+    orphans = sorted(orphaned_artifacts(work))
+    folders = [path for path in orphans if os.path.isdir(path) and not os.path.islink(path)]  # none of ours
+    results = _remove(work, [path for path in orphans if path not in folders])
+    removed = [path for path, was_there in results.items() if was_there is True]
+    trouble = [error for error in results.values() if isinstance(error, StorageError)]
+    try:
+        work.ledger.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
+    except StorageError as error:
+        trouble.append(error)
+    try:
+        if names := orphaned_rows(work):
+            work.catalog.remove(work.config.root, sorted(names))
+    except StorageError as error:
+        trouble.append(error)
+    return removed, trouble
+
+
+def orphaned_rows(work: Workspace) -> set[str]:
+    """Return the names of catalog rows of this configuration that are no entries. Raises `StorageError`."""
+    return _rows(work).keys() - work.config.entries.keys()
+
+
+def orphaned_artifacts(work: Workspace) -> set[str]:
+    """Return the paths of artifacts of this configuration that no entry claims, as far as the records can be read."""
+    entries = work.config.entries.values()
+    claimed = {entry.handoff for entry in entries}
+    claimed.update(work.sha256_target(entry) for entry in entries)
+    found: set[str] = set()
+    with contextlib.suppress(StorageError):
+        found = work.ledger.artifacts() - claimed
+    with contextlib.suppress(StorageError):
+        # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
+        unclaimed = {path for path in _rows(work).values() if path is not None} - claimed
+        found |= {path for path in unclaimed if is_handoff(read_if_there(path) or b"")}
+    return found
+
+
+def _rows(work: Workspace) -> dict[str, str | None]:
+    return work.catalog.handoffs(work.config.root, work.config.path)
+
+
+def pend(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
+    """Take back what the last verification of entries gave, for their bytes are about to be read.
+
+    Return, by entry, what kept it from being taken back.
+    """
+    withdrawn = withdraw_handoffs(work, entries)
+    errors = {name: each for name, each in withdrawn.items() if isinstance(each, ProvisionError)}
+    pending = [entry for entry in entries if entry.name not in errors]
+    with failing(errors, [entry.name for entry in pending]):
+        errors.update(set_pending(work, pending))
+    return errors
+
+
+def set_pending(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
+    """Note that the bytes of entries are about to be read; return, by entry, what keeps them from it."""
+    root = work.config.root
+    full = {entry.name for entry in entries if work.rules.full or is_in_full(work.catalog.get(root, entry.name))}
+    return {
+        **set_state(work, [entry for entry in entries if entry.name in full], "Pending", reason=IN_FULL),
+        **set_state(work, [entry for entry in entries if entry.name not in full], "Pending"),
+    }
+
+
+def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
+    """Take back what the entry's last verification gave, for it failed with `error`.
+
+    All three steps are tried; what keeps one of them from being done is raised, with `error` told in it.
+    """
+    work.verified.pop(entry.name, None)
+    trouble: StorageError | None = None
+    for step in (
+        lambda: _withdraw_handoff(work, entry),
+        lambda: withdraw(work, work.sha256_target(entry)),
+        lambda: _note_failure(work, entry, error),
+    ):
+        try:
+            step()
+        except (OccupiedError, RetiredModelError):
+            pass  # what stands there is no handoff; what is retired stays so
+        except StorageError as found:
+            trouble = trouble or found
+    if trouble is not None and trouble is not error:
+        what = trouble.what if trouble.what == error.what else f"{error.what}; and {trouble.what}"
+        raise StorageError(
+            what, where=trouble.where, expected=trouble.expected, found=trouble.found, fix=trouble.fix
+        ) from error
+
+
+def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
+    withdrawn = withdraw_handoffs(work, [entry])[entry.name]
+    if isinstance(withdrawn, ProvisionError):
+        raise withdrawn
+
+
+def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
+    if isinstance(error, SignatureError):
+        digest = error.digest
+    else:
+        digest = error.actual if isinstance(error, DigestMismatchError) and not error.companion else None
+    outcome: Outcome = "fail" if digest is not None or isinstance(error, DigestMismatchError) else "error"
+    if isinstance(error, CorruptModelError):
+        work.catalog.mark_corrupt(error.path, error.wanted, error.actual)
+        set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), corrupt=digest)
+    else:
+        set_state(work, [entry], "Failed", outcome=outcome, reason=str(error), digest=digest)
+
+
+def set_state(
+    work: Workspace,
+    entries: Iterable[Entry],
+    lifecycle: Lifecycle,
+    *,
+    outcome: Outcome | None = None,
+    reason: str | None = None,
+    digest: str | None = None,
+    corrupt: str | None = None,
+    by: By = "run",
+) -> dict[str, ProvisionError]:
+    """Note the state of entries in the catalog; of the same model, what else was known of it stays.
+
+    Return, by entry, what kept it from being noted.
+    """
+    rows = []
+    for entry in entries:
+        row = work.catalog.get(work.config.root, entry.name)
+        if row is None or row.id != entry.ref.id:
+            row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
+        rows.append(
+            replace(
+                row,
+                lifecycle=lifecycle,
+                outcome=outcome,
+                reason=reason,
+                digest=digest or row.digest,
+                corrupt=corrupt or row.corrupt,
+                config=work.config.path,
+                handoff=entry.handoff,
+                engine=entry.engine,
+            )
+        )
+    return {**work.catalog.put(*rows, by=by)} if rows else {}
+
+
+def retired_error(work: Workspace, entry: Entry) -> RetiredModelError:
+    """Return what to say to who needs the handoff of a retired model."""
+    return RetiredModelError(
+        f"{entry.name} is retired: it has no handoff, and what needs one can't run",
+        where=entry.handoff,
+        fix=f"doit model-retire --undo {entry.name}, then doit provision; or leave out what needs it",
+    )

@@ -1,0 +1,242 @@
+"""What the steps of one run share: the configuration as it was read, the records, and what was verified so far."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from model_provisioner.config.cache_file import Kept
+from model_provisioner.config.entries import Config, parse_config, read_config
+from model_provisioner.config.locked import held, lock_path, read_lock
+from model_provisioner.config.source_file import Source
+from model_provisioner.engine.rules import Rules
+from model_provisioner.errors import ConfigError, PolicyChangedError
+from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.fs.state_folder import project_folder, state_folder
+from model_provisioner.hashing.memo import Memo
+from model_provisioner.provenance.record import Policy
+from model_provisioner.records.artifacts import Ledger
+from model_provisioner.records.catalog import Catalog
+from model_provisioner.references.reference import LocalRef
+from model_provisioner.store.lease import Lease
+from model_provisioner.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.examine import Verification
+    from model_provisioner.fs.identity import Identity
+
+
+class Progress(Protocol):
+    """Is told of long readings, from any thread."""
+
+    def begin(self, name: str, size: int) -> None:
+        """`size` bytes of the model `name` are about to be read."""
+
+    def advance(self, count: int) -> None:
+        """`count` bytes more were read."""
+
+    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
+        """`size` bytes of the model `name` are about to be brought from `source`; None where nobody knows how many."""
+        ...
+
+
+class Transfer(Protocol):
+    """Is told how one model comes, by one thread."""
+
+    def expect(self, size: int) -> None:
+        """All in all it is `size` bytes."""
+
+    def reach(self, size: int) -> None:
+        """So many bytes are here by now; it may be fewer than before."""
+
+    def follow(self, size: int) -> None:
+        """Another run brings it; so many bytes are here by now."""
+
+    def close(self) -> None:
+        """No more will come."""
+
+
+class Silent:
+    """Progress that is shown nowhere."""
+
+    def begin(self, name: str, size: int) -> None:
+        """Show nothing."""
+
+    def advance(self, count: int) -> None:
+        """Show nothing."""
+
+    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
+        """Show nothing."""
+        return SilentTransfer()
+
+
+class SilentTransfer:
+    """A transfer that is shown nowhere."""
+
+    def expect(self, size: int) -> None:
+        """Show nothing."""
+
+    def reach(self, size: int) -> None:
+        """Show nothing."""
+
+    def follow(self, size: int) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Show nothing."""
+
+
+@dataclass(kw_only=True)
+class Workspace:
+    """One project in one run."""
+
+    config: Config
+    source: Source
+    """The configuration file, as it was parsed."""
+    lock: Source
+    """The lock file, as it was parsed."""
+    state: str
+    memo: Memo
+    catalog: Catalog
+    ledger: Ledger
+    rules: Rules = field(default_factory=Rules)
+    progress: Progress = field(default_factory=Silent)
+    verified: dict[str, Verification] = field(default_factory=dict)
+    """What this run verified, by entry."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where the models that this run fetched came from, in words, by entry."""
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    """What went from the store to make room for a model, in words, by entry."""
+    received: set[Identity] = field(default_factory=set)
+    """The identities of files that were hashed while this run fetched them."""
+    written: dict[str, Identity] = field(default_factory=dict)
+    """How the artifacts looked when this run wrote them or found them as they must be, by path."""
+
+    @cached_property
+    def store(self) -> Store:
+        """What was fetched."""
+        return Store(self.config.cache_dir)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """What this run uses of the store."""
+        return Lease(self.store)
+
+    def sha256_target(self, entry: Entry) -> str:
+        """Return the path of the entry's `.sha256` file."""
+        return os.path.join(self.config.runtime_dir, "digests", f"{entry.name}.sha256")
+
+    @property
+    def provenance_log(self) -> str:
+        """Return the path of the log of verifications."""
+        return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
+
+    @cached_property
+    def _sources(self) -> tuple[str, str | None]:
+        """The SHA-256 of the configuration file and of the lock file, as they were parsed."""
+        lock = self.lock.data
+        config = hashlib.sha256(self.source.data or b"").hexdigest()
+        return config, None if lock is None else hashlib.sha256(lock).hexdigest()
+
+    def policy_of(self, entry: Entry) -> Policy:
+        """Return what an entry is held to in this run."""
+        config, lock = self._sources
+        expected = None if entry.expected is None else str(entry.expected)
+        return Policy(expected=expected, strict=entry.strict, config=config, lock=lock)
+
+    def load(self, entries: Collection[Entry]) -> None:
+        """Read the records of many entries at once, so that they are not asked for each of them."""
+        self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
+        self.catalog.load(self.config.root, [entry.name for entry in entries])
+        self.ledger.load(entry.handoff for entry in entries)
+
+    def close(self) -> None:
+        """Close the records; their next use opens them again."""
+        self.memo.close()
+        self.catalog.close()
+        self.ledger.close()
+
+    def let_go(self) -> None:
+        """Use nothing of the store any more: what was handed off is held by its handoff."""
+        if "lease" in self.__dict__:
+            self.lease.close()
+
+    def check_policy(self, entry: Entry) -> None:
+        """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
+        try:
+            data, lock = self.source.again(), self.lock.again()
+            if data == self.source.data and lock == self.lock.data:
+                return
+            new = held(parse_config(data or b"", self.config.path), lock).entries.get(entry.name)
+        except ConfigError:
+            new = None
+        if new is None or _policy(new) != _policy(entry):
+            raise PolicyChangedError(
+                f"the policy of {entry.name} changed while the model was verified",
+                where=self.config.path,
+                found="the entry as it was at the start of the run is no longer there",
+                fix="nothing was handed off; run again",
+            )
+
+
+def _policy(entry: Entry) -> tuple[object, ...]:
+    beside = [(each.role, each.ref, each.expected) for each in entry.companions]
+    return entry.ref, entry.expected, entry.strict, entry.engine, entry.handoff, beside, entry.signature
+
+
+def open_workspace(
+    config_path: str,
+    *,
+    cache_dir: str | None = None,
+    state: str | None = None,
+    rules: Rules | None = None,
+    progress: Progress | None = None,
+) -> Workspace:
+    """Read the configuration; the records of its project are opened when they are first used.
+
+    Raises `ConfigError` for the faults of the file. A state folder that can't be used is told by what needs it: see
+    `ensure_state_folder`.
+    """
+    state = state_folder() if state is None else state
+    source = Source.of(os.path.abspath(config_path), read_config)
+    data = source.data or b""
+    kept = Kept.of(data, config_path, cache_dir, state)
+    config = kept.read()
+    if config is None:
+        config = parse_config(data, config_path, cache_dir=cache_dir)
+        kept.write(config)
+    lock = Source.of(lock_path(config), read_lock)
+    return Workspace(
+        config=held(config, lock.data),
+        source=source,
+        lock=lock,
+        state=state,
+        memo=Memo(state),
+        catalog=Catalog(state),
+        ledger=Ledger(project_folder(state, config.root), config.path),
+        rules=rules or Rules(),
+        progress=progress or Silent(),
+    )
+
+
+def look_at_workspace(config_path: str, state: str) -> Workspace:
+    """Read the configuration and look at the records of its project; nothing is made or changed."""
+    source = Source.of(os.path.abspath(config_path), read_config)
+    data = source.data or b""
+    config = Kept.of(data, config_path, None, state).read() or parse_config(data, config_path)
+    lock = Source.of(lock_path(config), read_lock)
+    return Workspace(
+        config=held(config, lock.data),
+        source=source,
+        lock=lock,
+        state=state,
+        memo=Memo(state, database=ReadOnlyDatabase),
+        catalog=Catalog.reader(state),
+        ledger=Ledger(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
+    )

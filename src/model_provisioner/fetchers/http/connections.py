@@ -1,0 +1,219 @@
+"""Connections to hosts: kept open between requests, certificates checked, through the proxy of the environment.
+
+The one module that imports urllib3. It is imported where something is fetched, for it costs as much as a whole no-op.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from weakref import WeakSet
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from model_provisioner.errors import FetchError, IncompleteError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3 import BaseHTTPResponse
+
+    from model_provisioner.fetchers.http.url import Url
+
+__all__ = ["Connections", "HTTPError", "let_go", "trouble"]
+
+_WORTH_READING = 64 << 10
+"""Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
+
+_KEPT = 16
+"""Connections to one host that are kept open."""
+
+
+class Connections:
+    """Opens connections and keeps them for the next request to the same host; threads may share one."""
+
+    def __init__(self, environ: Mapping[str, str], *, connect: float, stall: float) -> None:
+        self._environ = environ
+        self._timeout = urllib3.Timeout(connect=connect, read=stall)
+        self._plain = urllib3.PoolManager(maxsize=_KEPT)
+        """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
+        self._managers: dict[str, urllib3.PoolManager] = {}
+        """For https:, by the URL of the proxy; "" for none."""
+        self._lock = Lock()
+        self._context: ssl.SSLContext | None = None
+        self._open: WeakSet[BaseHTTPResponse] = WeakSet()
+
+    def close(self) -> None:
+        """Let go of all connections. Who waits for bytes of one, in another thread, is told that there are none."""
+        with self._lock:
+            left = list(self._open)
+        for response in left:
+            with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
+                response.shutdown()
+        for manager in (self._plain, *self._managers.values()):
+            manager.clear()
+
+    def get(self, url: Url, headers: Mapping[str, str], *, method: str = "GET") -> BaseHTTPResponse:
+        """Ask for `url` and return the answer, whatever its status, its body unread. Raises `FetchError`.
+
+        Host and target are handed over apart, so that no second reading of the URL can find another host in it.
+        """
+        manager = self._plain if url.scheme == "http" else self._manager(self._proxy_for(url))
+        pool = manager.connection_from_host(url.host, url.port, url.scheme)
+        try:
+            response = pool.urlopen(
+                method,
+                url.target,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except HTTPError as error:
+            raise trouble(url, error) from None
+        with self._lock:
+            self._open.add(response)
+        return response
+
+    def _manager(self, proxy: str) -> urllib3.PoolManager:
+        with self._lock:
+            if proxy not in self._managers:
+                self._managers[proxy] = self._make_manager(proxy)
+            return self._managers[proxy]
+
+    def _make_manager(self, proxy: str) -> urllib3.PoolManager:
+        if self._context is None:
+            self._context = _context(self._environ)
+        if not proxy:
+            return urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT)
+        try:
+            parts = urlsplit(proxy)
+            place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            headers = urllib3.make_headers(proxy_basic_auth=_userinfo(parts.netloc)) if "@" in parts.netloc else {}
+            return urllib3.ProxyManager(
+                place, proxy_headers=headers, proxy_ssl_context=self._context, ssl_context=self._context, maxsize=_KEPT
+            )
+        except (ValueError, HTTPError):
+            raise FetchError(
+                "the proxy of the environment can't be used",
+                expected="http://HOST:PORT or https://HOST:PORT",
+                fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
+            ) from None
+
+    def _proxy_for(self, url: Url) -> str:
+        """Return the URL of the proxy that the environment names for `url`, "" for none."""
+        proxies = {}
+        for name, value in self._environ.items():
+            if name.lower().endswith("_proxy") and (name.islower() or name.lower()[:-6] not in proxies):
+                proxies[name.lower()[:-6]] = value
+        proxy = proxies.get("https") or proxies.get("all") or ""
+        if not proxy or proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
+            return ""
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def let_go(response: BaseHTTPResponse) -> None:
+    """End with an answer; its connection is kept where all of it was read.
+
+    Of a body that nobody wants, as redirects have one, what has come already is read: a second look could take as long as
+    the server likes.
+    """
+    with suppress(HTTPError):
+        if response.status not in {200, 206} and (response.length_remaining or 0) <= _WORTH_READING:
+            response.read1(_WORTH_READING)
+        if response.length_remaining == 0:
+            response.read1(1)  # which finds the end
+    if response.closed:
+        response.release_conn()
+    else:
+        response.close()
+
+
+def trouble(url: Url, error: HTTPError) -> FetchError:
+    """Word why there is no answer, or no more of it; an `IncompleteError` where another try may help.
+
+    The texts of urllib3 are not used: they hold the whole URL.
+    """
+    host = url.host
+    if isinstance(error, ProxyError):
+        reason = str(error.original_error)
+        if "Tunnel connection failed: 4" in reason:  # the words of http.client; 407 wants credentials, 403 forbids
+            return FetchError(
+                f"the proxy does not let {host} be reached",
+                where=str(url),
+                found=reason.partition(": ")[2],
+                fix="check HTTPS_PROXY, and NO_PROXY if the host is to be reached without it",
+            )
+        return _passing(url, f"the proxy could not be reached for {host}")
+    if isinstance(error, SSLError):
+        cause = error.args[0] if error.args else None
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return FetchError(
+                f"the certificate of {host} can't be trusted",
+                where=str(url),
+                expected="a certificate for this host by an authority that this machine trusts",
+                found=cause.verify_message,
+                fix="if your network has an authority of its own, name its certificates in SSL_CERT_FILE",
+            )
+        return _passing(url, f"no secure connection to {host} could be made or kept")
+    if isinstance(error, NameResolutionError):
+        return _passing(url, f"the name {host} was not found")
+    if isinstance(error, NewConnectionError):
+        cause = error.__cause__
+        return _passing(url, f"{host} could not be reached", getattr(cause, "strerror", None) or "")
+    if isinstance(error, ConnectTimeoutError):
+        return _passing(url, f"{host} did not answer in time")
+    if isinstance(error, ReadTimeoutError):
+        return _passing(url, f"{host} sent nothing for too long")
+    return _passing(url, f"{host} broke the connection off")
+
+
+def _passing(url: Url, what: str, found: str = "") -> IncompleteError:
+    return IncompleteError(what, where=str(url), found=found, fix="check the network, and try again")
+
+
+def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
+    file = next((environ[name] for name in names if environ.get(name)), None)
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise FetchError(
+            "the certificates that are to be trusted can't be read",
+            where=file or "",
+            found=error.strerror or str(error),
+            fix="let SSL_CERT_FILE name a file of certificates, or take it out of the environment",
+        ) from None
+
+
+def _userinfo(netloc: str) -> str:
+    return unquote(netloc.rpartition("@")[0])
+
+
+class _WithoutQueries(logging.Filter):
+    """Takes queries, which may be signed, out of what urllib3 logs of each request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())

@@ -1,0 +1,204 @@
+"""What a server answered: where its bytes begin, how many there are, and the bytes, none of it believed unchecked."""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.connections import HTTPError, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from urllib3 import BaseHTTPResponse
+
+    from model_provisioner.fetchers.http.url import Url
+
+CHUNK = 1 << 20
+_PATIENCE = 0.2
+"""Seconds after which bytes are handed on though they are fewer than `CHUNK`: the caller shows progress, and may stop."""
+_SLOWEST = 1024
+"""Bytes a second. Who sends fewer for as long as a stall may last has stalled: a timeout alone sees no trickle."""
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_UNBELIEVABLE = (
+    "a server that lies about what it sends can't be fetched from; download the model and point model_ref at the file"
+)
+
+
+class Answer:
+    """The bytes of a file, from `offset` on."""
+
+    def __init__(
+        self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None, limit: int | None, stall: float
+    ) -> None:
+        """Read the headers. `offset` is where the bytes that are wanted begin if the server sends a part.
+
+        `size` is what the file has to have, where that is known, `limit` what it may have at the most, both in bytes;
+        `stall` in seconds. Raises `FetchError` for an answer that is not believable or not allowed.
+        """
+        self._end: int | None
+        """Where the promised body ends."""
+        self.url_host = url.host
+        """The host that the bytes come from, behind all redirects."""
+        self.validator = validator_of(response)
+        """What tells that the file is still the same: a strong ETag, else the time of its last change, else None."""
+        self._response, self._url, self._limit, self._stall = response, url, limit, stall
+        length = _length(response)
+        if encoding := response.headers.get("Content-Encoding", "").strip().lower().replace("identity", ""):
+            raise FetchError(
+                f"{url.host} sends the file in an encoding that was not asked for",
+                where=str(url),
+                expected="the bytes as they are",
+                found=f"Content-Encoding: {encoding}",
+                fix="download the model and point model_ref at the file",
+            )
+        if response.status == 206:
+            start, end, total = content_range(response, url)
+            if length is not None and length != end - start:
+                raise self._lie(f"Content-Range of {end - start:,} bytes", f"Content-Length: {length}")
+            self._at, self._end, self.offset = start, end, offset
+        else:
+            self._at, self._end, self.offset = 0, length, 0
+            total = length
+        if size is not None and total is not None and total != size:
+            raise FetchError(
+                f"the file at {url.host} has another size than its source says",
+                where=str(url),
+                expected=f"{size:,} bytes",
+                found=f"{total:,} bytes",
+                fix="it may have just been changed there: try again; else tell who runs the server",
+            )
+        self.total = size if total is None else total
+        """Bytes of the whole file, None where nobody knows."""
+        self.has_end = self.total is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        """Whether the end of the file can be told from a connection that broke off."""
+        if limit is not None and self.total is not None and self.total > limit:
+            raise self._too_long(f"{self.total:,} bytes")
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes from `offset` to the end, about a MiB at a time.
+
+        What came before trouble is yielded before it is raised: `IncompleteError` for a stall or a cut, `FetchError`
+        for more bytes than there may be.
+        """
+        parts: list[bytes] = []
+        held, since = 0, time.monotonic()
+        failure: FetchError | None = None
+        for data in self._pieces():
+            if isinstance(data, FetchError):
+                failure = data
+                break
+            parts.append(data)
+            held += len(data)
+            if held >= CHUNK or time.monotonic() - since >= _PATIENCE:
+                yield parts[0] if len(parts) == 1 else b"".join(parts)
+                parts, held, since = [], 0, time.monotonic()
+        if parts:
+            yield b"".join(parts)
+        if failure is not None:
+            raise failure
+
+    def _pieces(self) -> Iterator[bytes | FetchError]:
+        """Yield the bytes as they come; at the end the trouble, if there was any."""
+        end = self.total if self._end is None else self._end
+        read = self._response.read1
+        waited, came = 0.0, 0  # of the current look at the speed; the time that the caller takes does not count
+        while True:
+            began = time.monotonic()
+            try:
+                data = read(CHUNK)
+            except HTTPError as error:
+                failure = trouble(self._url, error)
+                failure.found = failure.found or self._so_far()
+                yield failure
+                return
+            if not data:
+                break
+            waited += time.monotonic() - began
+            came += len(data)
+            if self._at < self.offset:
+                skipped = min(self.offset - self._at, len(data))
+                self._at += skipped
+                data = data[skipped:]
+            self._at += len(data)
+            if end is not None and self._at > end:
+                yield self._lie(f"{end:,} bytes", "more")
+                return
+            if self._limit is not None and self._at > self._limit:
+                yield self._too_long("more")
+                return
+            if data:
+                yield data
+            if waited > self._stall:
+                if came < _SLOWEST * waited:
+                    yield self._incomplete(f"{self.url_host} sends next to nothing", f"{came} bytes in {waited:.0f} s")
+                    return
+                waited, came = 0.0, 0
+        if self.total is not None and self._at < self.total:
+            yield self._incomplete(f"{self.url_host} broke off before the end of the file", self._so_far())
+
+    def _so_far(self) -> str:
+        return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
+
+    def _incomplete(self, what: str, found: str) -> IncompleteError:
+        return IncompleteError(what, where=str(self._url), found=found, fix="check the network, and try again")
+
+    def _lie(self, expected: str, found: str) -> FetchError:
+        return FetchError(
+            f"{self.url_host} does not send what it says",
+            where=str(self._url),
+            expected=expected,
+            found=found,
+            fix=_UNBELIEVABLE,
+        )
+
+    def _too_long(self, found: str) -> FetchError:
+        return FetchError(
+            f"the file at {self.url_host} is larger than it may be",
+            where=str(self._url),
+            expected=f"at most {self._limit:,} bytes",
+            found=found,
+            fix="make room for it, or name a smaller file",
+        )
+
+
+def content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int | None]:
+    """Return where the part begins, where it ends (the byte after), and the size of the whole. Raises `FetchError`."""
+    text = response.headers.get("Content-Range", "")
+    if found := _CONTENT_RANGE.fullmatch(text.strip()):
+        start, end = int(found[1]), int(found[2]) + 1
+        total = None if found[3] == "*" else int(found[3])
+        if start < end and (total is None or end <= total):
+            return start, end, total
+    raise FetchError(
+        f"{url.host} sends a part of the file without a sound word about which",
+        where=str(url),
+        expected="Content-Range: bytes FIRST-LAST/SIZE",
+        found=f"Content-Range: {text[:80]}" if text else "no Content-Range",
+        fix=_UNBELIEVABLE,
+    )
+
+
+def validator_of(response: BaseHTTPResponse) -> str | None:
+    """Return what may stand in `If-Range`: a strong ETag, else a date that is a second older than the answer."""
+    etag = response.headers.get("ETag", "").strip()
+    if len(etag) > 2 and etag[0] == etag[-1] == '"':
+        return etag
+    changed = response.headers.get("Last-Modified", "").strip()
+    try:
+        age = parsedate_to_datetime(response.headers["Date"]) - parsedate_to_datetime(changed)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return changed if age.total_seconds() >= 1 else None
+
+
+def _length(response: BaseHTTPResponse) -> int | None:
+    """Return how many bytes the body should have; None where the server does not say, or something else tells the end."""
+    if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+        return None
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

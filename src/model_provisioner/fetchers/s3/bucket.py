@@ -1,0 +1,250 @@
+"""What an S3 storage says of a bucket: its objects, their versions, and the digests that it keeps of them.
+
+Questions go through our own connections, each held to the policy; the bytes are fetched by `fetchers/http/https.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.url import Url
+from model_provisioner.fetchers.listing import RemoteFile
+from model_provisioner.fetchers.s3.account import Account
+from model_provisioner.fetchers.s3.refusal import refusal
+from model_provisioner.fetchers.s3.xml import Listed, is_region, read_page, read_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ATTEMPTS = 4
+"""How often a question is asked that met trouble which may pass, or the wrong region."""
+PAGES = 100
+"""Answers that a listing may have, of a thousand objects each: nobody names more of them a model."""
+_ANSWER = 16 << 20
+"""Bytes that one answer may have."""
+_PATIENCE = 60.0
+"""Seconds that one answer may take."""
+_VERSION = "x-amz-version-id"
+_TELL_DIGESTS = {"x-amz-checksum-mode": "ENABLED"}
+_PASSING = {429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Bucket:
+    """A bucket of the storage that the AWS settings name, of Amazon's without any.
+
+    `check` is given each host before it is contacted, and raises where it may not be: that of the bucket already here,
+    though nobody is contacted yet. Raises `FetchError` where botocore is not installed or the settings can't be used.
+    """
+
+    def __init__(self, name: str, check: Callable[[str], None], *, pause: Callable[[float], None] = time.sleep) -> None:
+        from model_provisioner.fetchers.http.connections import Connections
+
+        self._name, self._check, self._pause = name, check, pause
+        self._account = Account(check)
+        self._region = self._account.region
+        self._connections = Connections(os.environ, connect=10.0, stall=30.0)
+        check(Url.parse(self._place("")).host)
+
+    def below(self, prefix: str) -> list[Listed]:
+        """Return all objects whose keys begin with `prefix`, but for those that stand for folders. Raises `FetchError`."""
+        found: list[Listed] = []
+        token: str | None = None
+        for _ in range(PAGES):
+            query = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
+            reply = self._ask("GET", "", query if token is None else {**query, "continuation-token": token})
+            if reply.status != 200:
+                raise self._refusal(reply, prefix)
+            try:
+                page = read_page(reply.body)
+            except ValueError as error:
+                raise self._no_storage(str(error)) from None
+            if any(not each.key.startswith(prefix) for each in page.objects):
+                raise self._no_storage("keys that were not asked for")
+            found += [each for each in page.objects if not (each.key.endswith("/") and each.size == 0)]
+            if page.after is None:
+                if not found:
+                    raise self._nothing_below(prefix)
+                return found
+            token = page.after
+        raise FetchError(
+            "more objects lie under the prefix than a model can have",
+            where=self._where(prefix),
+            expected=f"at most {PAGES} pages of a listing",
+            found=f"more, with {len(found):,} objects",
+            fix="name the folder of one model: a longer prefix",
+        )
+
+    def file(self, listed: Listed, name: str, *, ask: bool = True) -> RemoteFile:
+        """Return an object of a listing as a file; where `ask`, also with a digest that the storage keeps of it."""
+        sha256 = self.head(listed.key, name)[0].sha256 if ask and listed.has_sha256 else None
+        return self._file(listed.key, name, listed.size, listed.etag, sha256)
+
+    def head(self, key: str, name: str, revision: str | None = None) -> tuple[RemoteFile, str | None]:
+        """Return an object as it is now, or was at a revision, and what names this version of it.
+
+        Raises `FetchError`: also where the object is not that of the revision any more, and no digest could tell that its
+        bytes are.
+        """
+        kind, _, version = (revision or "").partition(":")
+        query: dict[str, str] = {}
+        reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
+        # Who may read an object may not always name a version of it, so only one that was replaced is named.
+        if kind == "version" and not (reply.status == 200 and reply.headers.get(_VERSION) == version):
+            query = {"versionId": version}
+            reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
+        if reply.status != 200:
+            why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # an answer to HEAD has no place for reasons
+            raise self._refusal(why if why.status >= 300 else reply, key)
+        etag, length = reply.headers.get("ETag", ""), reply.headers.get("Content-Length", "")
+        now = "etag:" + etag.strip('"') if etag else None
+        sha256 = _sha256_of(reply.headers)
+        if kind == "etag" and revision is not None and sha256 is None and revision != now:
+            raise self._replaced(key, revision, now)
+        if (kept := reply.headers.get(_VERSION, "null")) != "null":
+            now = f"version:{kept}"
+        size = int(length) if length.isascii() and length.isdigit() else None
+        return self._file(key, name, size, etag, sha256, query), now
+
+    def _file(
+        self,
+        key: str,
+        name: str,
+        size: int | None,
+        etag: str,
+        sha256: str | None,
+        query: Mapping[str, str] | None = None,
+    ) -> RemoteFile:
+        url = self._place(key, query)
+        same = {"if-match": etag} if etag.startswith('"') else {}  # what was listed, and not what came after
+        sign = partial(self._account.sign, "GET", url, {}, self._region)
+        return RemoteFile(name=name, url=url, size=size, sha256=sha256, headers=same, sign=sign)
+
+    def _place(self, key: str, query: Mapping[str, str] | None = None) -> str:
+        """Return the URL of an object, of the bucket where the key is empty; nothing of it is secret."""
+        account = self._account
+        if account.endpoint is None:
+            domain = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
+            scheme, host, path = "https", f"s3.{self._region}.{domain}", ""
+            in_path = "." in self._name if account.path_style is None else account.path_style  # for the certificate
+        else:
+            scheme, _, host = account.endpoint.origin.partition("://")
+            path, in_path = account.endpoint.path.rstrip("/"), account.path_style is not False
+        place = f"{scheme}://{host}{path}/{self._name}/" if in_path else f"{scheme}://{self._name}.{host}{path}/"
+        place = (place.rstrip("/") if not key and in_path else place) + quote(key, safe="/~")
+        return f"{place}?{urlencode(query, quote_via=quote, safe='~')}" if query else place
+
+    def _ask(self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> _Reply:
+        """Return the answer to a question, asked again where that may help, and in the region of the bucket."""
+        for tried in range(1, ATTEMPTS + 1):
+            try:
+                reply = self._exchange(method, self._place(key, query), headers or {})
+            except IncompleteError:
+                if tried == ATTEMPTS:
+                    raise
+            else:
+                if reply.status >= 300 and self._moves(reply):
+                    continue
+                if reply.status not in _PASSING or tried == ATTEMPTS:
+                    break
+            self._pause(0.25 * 2**tried)
+        return reply
+
+    def _moves(self, reply: _Reply) -> bool:
+        """Go over to the region that an answer names; tell whether that is another one."""
+        region = reply.headers.get("x-amz-bucket-region") or read_refusal(reply.body)[1]
+        if not is_region(region) or region == self._region:
+            return False
+        self._region = region
+        return True
+
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> _Reply:
+        from model_provisioner.fetchers.http.connections import HTTPError, let_go, trouble
+
+        to = Url.parse(url)
+        self._check(to.host)
+        signed = self._account.sign(method, url, headers, self._region)
+        sent = {"user-agent": "model-provisioner", **signed, "accept-encoding": "identity"}
+        response = self._connections.get(to, sent, method=method)
+        body, end = bytearray(), time.monotonic() + _PATIENCE
+        try:
+            while data := response.read1(1 << 20):
+                body += data
+                if len(body) > _ANSWER or time.monotonic() > end:
+                    raise self._no_storage("more than a listing can be" if len(body) > _ANSWER else "next to nothing")
+        except HTTPError as error:
+            raise trouble(to, error) from None
+        finally:
+            let_go(response)
+        return _Reply(status=response.status, headers=response.headers, body=bytes(body))
+
+    def _where(self, key: str) -> str:
+        return f"s3://{self._name}/{key} at {Url.parse(self._place('')).host}"
+
+    def _refusal(self, reply: _Reply, key: str) -> FetchError:
+        code, _ = read_refusal(reply.body)
+        account = self._account
+        return refusal(
+            reply.status,
+            code,
+            where=self._where(key),
+            anonymous=account.is_anonymous,
+            hint=account.role_hint,
+        )
+
+    def _no_storage(self, found: str) -> FetchError:
+        host = Url.parse(self._place("")).host
+        return FetchError(
+            f"{host} does not answer as an S3 storage does",
+            where=self._where(""),
+            expected="a listing of the bucket",
+            found=found,
+            fix="check that AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config, names an S3 storage",
+        )
+
+    def _nothing_below(self, prefix: str) -> FetchError:
+        return FetchError(
+            "no object lies under the prefix",
+            where=self._where(prefix),
+            expected="keys that begin with it",
+            found="none",
+            fix="check the spelling, small and capital letters too; one object is named without / at its end",
+        )
+
+    def _replaced(self, key: str, revision: str, now: str | None) -> FetchError:
+        return FetchError(
+            "the object was replaced since it was locked or first fetched, and the storage does not keep the old one",
+            where=self._where(key),
+            expected=revision,
+            found=now or "no ETag",
+            fix="if the new one is right, `doit model-lock --upgrade NAME` takes it; else put the old one back",
+        )
+
+
+def _sha256_of(headers: Mapping[str, str]) -> str | None:
+    """Return the SHA-256 of the whole object, in hexadecimal, where the storage tells it.
+
+    Of an object that was sent in pieces the storage keeps a digest of the digests of its pieces; an ETag is none at all.
+    """
+    kind = headers.get("x-amz-checksum-type", "FULL_OBJECT")
+    if kind != "FULL_OBJECT" or "-" in headers.get("ETag", ""):
+        return None
+    try:
+        raw = base64.b64decode(headers.get("x-amz-checksum-sha256", ""), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw.hex() if len(raw) == 32 else None

@@ -1,0 +1,110 @@
+"""The digests of a growing file, taken by a thread beside the one that writes it: no second read is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+
+from model_provisioner.hashing.streaming import BUFFER, Fingerprint
+
+BACKLOG = 8 << 20
+"""How many bytes a writer may be ahead before it waits."""
+
+
+class Follower:
+    """SHA-256, fingerprint and, where asked, git's id of the bytes of a file that are there and of those that are added.
+
+    What was written before lies in the file only: it is read from there, while the writer goes on without waiting, so that
+    no server gives up on a resumed transfer while tens of gigabytes are read.
+    """
+
+    def __init__(self, fd: int, size: int, git_size: int | None) -> None:
+        self._fd = fd
+        self._sha = hashlib.sha256()
+        self._marks = Fingerprint()
+        # git puts the size before the bytes, so it has to be known beforehand.
+        self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
+        self.written = size
+        """How many bytes there are."""
+        self._hashed = 0
+        self._chunks: deque[bytes] = deque()
+        """The bytes from `_hashed` to `written`, unless the thread is behind."""
+        self._behind = size > 0
+        self._error: BaseException | None = None
+        self._closed = False
+        self._turn = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """Take the bytes that were just appended to the file. Raises what kept the thread from reading those before."""
+        with self._turn:
+            self._start()
+            while not (self._behind or self._error) and self.written - self._hashed > BACKLOG:
+                self._turn.wait()
+            self._check()
+            self.written += len(chunk)
+            if not self._behind:
+                self._chunks.append(chunk)
+            self._turn.notify_all()
+
+    def finish(self) -> tuple[str, str, str | None]:
+        """Wait for the last byte; return SHA-256, fingerprint and git's id, in hexadecimal."""
+        with self._turn:
+            self._start()
+            while not self._error and self._hashed < self.written:
+                self._turn.wait()
+            self._check()
+        git = None if self._git is None else self._git.hexdigest()
+        return self._sha.hexdigest(), self._marks.hexdigest(), git
+
+    def close(self) -> None:
+        """End the thread, which must be gone before the file is closed or cut under it."""
+        with self._turn:
+            self._closed = True
+            self._chunks.clear()
+            self._turn.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, daemon=True)
+            self._thread.start()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _follow(self) -> None:
+        view = memoryview(bytearray(BUFFER if self._behind else 0))
+        try:
+            while (chunk := self._next(view)) is not None:
+                self._sha.update(chunk)
+                self._marks.update(memoryview(chunk))
+                if self._git is not None:
+                    self._git.update(chunk)
+                with self._turn:
+                    self._hashed += len(chunk)
+                    if self._hashed == self.written:
+                        self._behind = False
+                    self._turn.notify_all()
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that writes
+            with self._turn:
+                self._error = error
+                self._turn.notify_all()
+
+    def _next(self, view: memoryview) -> bytes | memoryview | None:
+        with self._turn:
+            while not self._closed and self._hashed == self.written:
+                self._turn.wait()
+            if self._closed:
+                return None
+            if not self._behind:
+                return self._chunks.popleft()
+            view = view[: self.written - self._hashed]
+        count = os.preadv(self._fd, [view], self._hashed)
+        if not count:
+            raise OSError("the file became shorter while it was read")
+        return view[:count]

@@ -1,0 +1,212 @@
+"""Bytes to digests: SHA-256 and the fingerprint in one pass, or the fingerprint alone.
+
+The fingerprint of a file is the xxh3-128 of the xxh3-128 digests of its segments of 64 MiB and of its size. It tells
+accident from change, not forgery. Fixed segments let several cores work on one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
+
+import xxhash
+
+from model_provisioner.errors import UnreadableModelError
+from model_provisioner.hashing.threads import in_threads, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SEGMENT = 64 << 20
+BUFFER = 1 << 20
+PIPELINE_BUFFER = 4 << 20
+PIPELINE_BUFFERS = 4
+
+Progress: TypeAlias = "Callable[[int], object]"
+"""Called with the number of bytes that were read since the last call; what it raises ends the reading."""
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """The two digests of one file, in hexadecimal."""
+
+    sha256: str
+    fingerprint: str
+
+
+def open_model(path: str) -> int:
+    """Open a regular file for reading, never waiting for what is not one (a FIFO, a terminal)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UnreadableModelError("not a regular file", where=path, fix="name a file that holds a model")
+    return fd
+
+
+def unreadable(path: str, error: OSError) -> UnreadableModelError:
+    """Word an operating system's refusal to read a model."""
+    return UnreadableModelError(
+        "the file can't be read",
+        where=path,
+        found=error.strerror or str(error),
+        fix="check that it is still there, that you may read it, and that its disk is sound",
+    )
+
+
+def hash_both(fd: int, progress: Progress) -> Hashes:
+    """Read the file from its start to its end once and return both digests.
+
+    While a core is left, one thread reads and takes the fingerprint, the other one SHA-256, which takes longer.
+    """
+    if (size := os.fstat(fd).st_size) <= BUFFER:
+        data = _read_small(fd, size)
+        progress(len(data))
+        marks = Fingerprint()
+        marks.update(memoryview(data))
+        return Hashes(hashlib.sha256(data).hexdigest(), marks.hexdigest())
+    with reading() as spare:
+        return _hash_in_two_threads(fd, progress) if spare else _hash_in_turn(fd, progress)
+
+
+def _read_small(fd: int, size: int) -> bytes:
+    """Read a file to its end, which lies at about `size`: a buffer that is much larger costs more than the reading."""
+    data = os.pread(fd, size + 1, 0)
+    while part := os.pread(fd, size + 1, len(data)):
+        data += part
+    return data
+
+
+def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
+    sha = hashlib.sha256()
+    marks = Fingerprint()
+    view = memoryview(bytearray(BUFFER))
+    offset = 0
+    while count := os.preadv(fd, [view], offset):
+        sha.update(view[:count])
+        marks.update(view[:count])
+        offset += count
+        progress(count)
+    return Hashes(sha.hexdigest(), marks.hexdigest())
+
+
+def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
+    sha = hashlib.sha256()
+    marks = Fingerprint()
+    empty: SimpleQueue[memoryview | None] = SimpleQueue()
+    full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
+    for _ in range(PIPELINE_BUFFERS):
+        empty.put(memoryview(bytearray(PIPELINE_BUFFER)))
+
+    def read() -> None:
+        offset = 0
+        try:
+            while (view := empty.get()) is not None:
+                count = os.preadv(fd, [view], offset)
+                marks.update(view[:count])
+                full.put((view, count))
+                if not count:
+                    return
+                offset += count
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+            full.put(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while not isinstance(found := full.get(), BaseException):
+            view, count = found
+            if not count:
+                return Hashes(sha.hexdigest(), marks.hexdigest())
+            sha.update(view[:count])
+            empty.put(view)
+            progress(count)
+        raise found
+    finally:
+        empty.put(None)  # the reader must be gone before the file is closed under it
+        reader.join()
+
+
+def fingerprint(fd: int, progress: Progress) -> str:
+    """Read the file once and return its fingerprint alone, by as many threads as there are cores left."""
+    segments = -(-os.fstat(fd).st_size // SEGMENT)
+    with reading() as spare:
+        if spare and segments > 1:
+            return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
+        marks = Fingerprint()
+        _read_segment(fd, 0, None, marks, progress)
+        return marks.hexdigest()
+
+
+def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
+    parts = [Fingerprint() for _ in range(segments)]
+
+    def read(number: int, check: Callable[[], None]) -> None:
+        def told(count: int) -> None:
+            check()
+            progress(count)
+
+        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], told)
+
+    for _ in in_threads(read, range(segments), workers):
+        pass
+    whole = Fingerprint()
+    for part in parts:
+        whole.extend(part)
+    return whole.hexdigest()
+
+
+def _read_segment(fd: int, offset: int, limit: int | None, marks: Fingerprint, progress: Progress) -> None:
+    """Read from `offset` to the end of the file, `limit` bytes at the most."""
+    view = memoryview(bytearray(BUFFER))
+    left = limit
+    while left is None or left:
+        count = os.preadv(fd, [view if left is None else view[:left]], offset)
+        if not count:
+            return
+        marks.update(view[:count])
+        offset += count
+        left = None if left is None else left - count
+        progress(count)
+
+
+class Fingerprint:
+    """The fingerprint of bytes that come in order."""
+
+    def __init__(self) -> None:
+        self._digests: list[bytes] = []
+        """Of the segments that are full."""
+        self._segment = xxhash.xxh3_128()
+        self._size = 0
+
+    def update(self, chunk: memoryview) -> None:
+        """Add bytes."""
+        while chunk:
+            room = SEGMENT - self._size % SEGMENT
+            self._segment.update(chunk[:room])
+            self._size += min(room, len(chunk))
+            chunk = chunk[room:]
+            if self._size % SEGMENT == 0:
+                self._digests.append(self._segment.digest())
+                self._segment.reset()
+
+    def extend(self, following: Fingerprint) -> None:
+        """Add the bytes of another fingerprint; those of this one must fill their segments."""
+        self._digests += following._digests
+        self._segment = following._segment
+        self._size += following._size
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint of the bytes so far, in hexadecimal."""
+        total = xxhash.xxh3_128(b"".join(self._digests))
+        if self._size % SEGMENT:
+            total.update(self._segment.digest())
+        total.update(self._size.to_bytes(8, "little"))
+        return total.hexdigest()

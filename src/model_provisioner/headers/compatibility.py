@@ -1,0 +1,122 @@
+"""Whether the files of a model are what their fields say: a model, its projector, adapters for it. From the headers alone.
+
+What llama.cpp refuses when it starts is told here, with the field that the file belongs to. A header that does not tell is
+believed: nothing is guessed from names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.config.entries import label_of
+from model_provisioner.errors import WrongKindError, concerning
+from model_provisioner.headers.reader import read_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from model_provisioner.fs.fileset import Beside, FileSet
+    from model_provisioner.headers.metadata import Facts
+
+_WORDS = {"model": "a model", "mmproj": "a projector", "adapter": "an adapter", "imatrix": "an importance matrix"}
+_WANTED = {"mmproj": "mmproj", "lora": "adapter"}
+"""The kind of file that a role takes."""
+_FIX = {
+    "model": "name it as the model_ref of an entry",
+    "mmproj": "name it under mmproj: of the model that it was made for",
+    "adapter": "name it under lora: of the model that it was made for",
+    "imatrix": "it serves to quantize a model; no engine loads it",
+}
+
+
+def read_checked(files: FileSet, engine: str) -> Facts:
+    """Read the headers of a model that `engine` is to load, and of its companions; return what the model's tell.
+
+    Raises `WrongKindError` where a file is not what its field says or was made for another model, and `UnsoundModelError`
+    as `read_facts` does.
+    """
+    model = read_facts(files.model)
+    if model.kind in _WORDS and model.kind != "model":
+        raise WrongKindError(
+            f"the model is {_WORDS[model.kind]}",
+            where=files.path,
+            expected="a model",
+            found=_told(model),
+            fix=_FIX[model.kind],
+        )
+    notes = list(model.notes)
+    for companion in files.companions:
+        label = label_of(companion.role, companion.files.path)
+        with concerning(label):
+            facts = read_facts(companion.files)
+        _check(companion, label, facts, model, engine)
+        notes += [f"{label}: {note}" for note in facts.notes]
+    return replace(model, notes=tuple(notes)) if files.companions else model
+
+
+def _check(companion: Beside, label: str, facts: Facts, model: Facts, engine: str) -> None:
+    wanted = _WANTED[companion.role]
+    if facts.kind is not None and facts.kind != wanted:
+        raise WrongKindError(
+            f"{label} is {_WORDS.get(facts.kind, facts.kind)}, not {_WORDS[wanted]}",
+            where=companion.files.path,
+            expected=_expected(wanted),
+            found=_told(facts),
+            fix=_FIX.get(facts.kind, f"name {_WORDS[wanted]}"),
+        )
+    for what, expected, found, fix in _differences(facts, model, engine):
+        raise WrongKindError(f"{label} {what}", where=companion.files.path, expected=expected, found=found, fix=fix)
+
+
+def _differences(facts: Facts, model: Facts, engine: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what keeps a companion of the right kind from serving this model: in words, expected, found, the fix."""
+    ours = f"get the {'projector' if facts.kind == 'mmproj' else 'adapter'} that was made for this model"
+    if facts.adapter not in (None, "lora"):
+        yield "is an adapter of another kind", "a LoRA", f"adapter type {facts.adapter}", "name a LoRA"
+    if facts.format == "gguf" and model.format == "safetensors":
+        fix = (
+            "remove it: a folder of safetensors has its projector inside, and its engine takes no other"
+            if facts.kind == "mmproj"
+            else "name the folder of the adapter as it was trained: adapter_config.json and adapter_model.safetensors"
+        )
+        yield "is of another format than the model", "safetensors, as the model's", "GGUF", fix
+    if facts.format == "safetensors" and model.format == "gguf" and engine == "llamacpp":
+        fix = "convert it: convert_lora_to_gguf.py of llama.cpp"
+        yield "is of another format than the model", "GGUF, which is all that llama.cpp loads", "safetensors", fix
+    if facts.format == model.format == "gguf" and facts.kind == "adapter" and facts.architecture != model.architecture:
+        yield (
+            "was made for another architecture",
+            f"general.architecture {model.architecture}, as the model's",
+            f"general.architecture {facts.architecture}",
+            ours,
+        )
+    width, theirs = model.embedding_length, facts.projects_to
+    if None not in (width, theirs) and width != theirs:
+        yield (
+            "was made for another model",
+            f"a projection to {width}, the model's {model.architecture}.embedding_length",
+            f"a projection to {theirs}",
+            ours,
+        )
+    width, theirs = model.attention_width, facts.attention_width
+    if facts.kind == "adapter" and None not in (width, theirs) and width != theirs:
+        yield (
+            "was made for a model of another size",
+            f"attention weights of width {width}, as the model's",
+            f"width {theirs}",
+            ours,
+        )
+
+
+def _expected(kind: str) -> str:
+    return (
+        "a projector: a GGUF of architecture clip" if kind == "mmproj" else "a LoRA adapter: a GGUF, or a PEFT folder"
+    )
+
+
+def _told(facts: Facts) -> str:
+    """Return what the header says of the kind of a file."""
+    words = _WORDS.get(facts.kind or "", str(facts.kind))
+    made_for = "made for architecture" if facts.kind == "adapter" else "of architecture"
+    return words if facts.architecture is None else f"{words}, {made_for} {facts.architecture}"

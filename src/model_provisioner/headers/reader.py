@@ -1,0 +1,122 @@
+"""What the headers of a model's files tell, whatever the format: the one door to the readers."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import UnsoundModelError
+from model_provisioner.hashing.streaming import open_model, unreadable
+from model_provisioner.headers.metadata import Facts, check_split, combine
+from model_provisioner.references.shards import split_names
+
+if TYPE_CHECKING:
+    from model_provisioner.fs.fileset import FileSet, Member
+
+CONFIG_LIMIT = 1 << 20
+
+
+def read_facts(files: FileSet) -> Facts:
+    """Read the headers of a model, never its tensors.
+
+    Raises `UnsoundModelError` for a `.gguf` or `.safetensors` file that is not what its name says, and for shards that do
+    not belong together. A format we don't know tells nothing.
+    """
+    if files.kind == "split":
+        shards = [(member.name, member.path, _read_file(member)) for member in files.members]
+        check_split(shards)
+        return combine([facts for _, _, facts in shards])
+    if files.kind == "folder":
+        return _telling_of_code(files, _read_folder(files))
+    facts = _read_file(files.members[0])
+    if facts.split is not None:  # a shard under another name: the rest of its model would be forgotten
+        check_split([(files.members[0].name, files.members[0].path, facts)])
+    return facts
+
+
+def _read_file(file: Member) -> Facts:
+    from model_provisioner.headers.gguf import read_gguf
+    from model_provisioner.headers.safetensors import read_safetensors
+
+    suffix = os.path.splitext(file.name)[1].lower()
+    fd = open_model(file.path)
+    try:
+        size = os.fstat(fd).st_size
+        if suffix == ".gguf":
+            return read_gguf(fd, file.path, size)
+        if suffix == ".safetensors":
+            return read_safetensors(fd, file.path, size)
+        if os.pread(fd, 4, 0) == b"GGUF":  # the blobs of other tools have no suffix
+            try:
+                return read_gguf(fd, file.path, size)
+            except UnsoundModelError:
+                return Facts()
+        return Facts()
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    finally:
+        os.close(fd)
+
+
+def _read_folder(files: FileSet) -> Facts:
+    from model_provisioner.headers.safetensors import combine_folder, read_adapter_config, read_transformers_config
+
+    weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
+    ggufs = [
+        (member.name, member.path, _read_file(member))
+        for member in files.members
+        if member.name.lower().endswith(".gguf")
+    ]
+    config = next((member for member in files.members if member.name == "config.json"), None)
+    adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
+    if (
+        adapter
+        and not ggufs
+        and (all(facts.kind == "adapter" for facts in weights.values()) if weights else not config)
+    ):
+        return combine_folder(read_adapter_config(_read_small(adapter), adapter.path), list(weights.values()))
+    if weights or config:
+        told = None if config is None else read_transformers_config(_read_small(config), config.path)
+        # Some repositories bring the same weights twice, under the names of two loaders.
+        usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
+        return combine_folder(told, usual or list(weights.values()))
+    return _the_one_model(ggufs)
+
+
+def _telling_of_code(files: FileSet, facts: Facts) -> Facts:
+    """Note the Python files of a folder: whoever lets an engine trust remote code runs them."""
+    code = [member.name for member in files.members if member.name.endswith(".py")]
+    if not code:
+        return facts
+    note = f"it holds Python code, which an engine runs only if it is told to trust it: {', '.join(code[:5])}"
+    return replace(facts, notes=(*facts.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
+
+
+def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
+    """Return what a folder's only model tells; several tell nothing of the folder."""
+    models = [each for each in ggufs if each[2].kind == "model"]
+    names = split_names(models[0][1]) if models else None
+    if names is not None and len(names) == len(models) > 1:
+        check_split(models)
+        return combine([facts for _, _, facts in models])
+    return models[0][2] if len(models) == 1 else Facts()
+
+
+def _read_small(file: Member) -> bytes:
+    fd = open_model(file.path)
+    try:
+        size = os.fstat(fd).st_size
+        if size > CONFIG_LIMIT:
+            raise UnsoundModelError(
+                f"{file.name} is too large",
+                where=file.path,
+                expected=f"at most {CONFIG_LIMIT:,} bytes",
+                found=f"{size:,} bytes",
+            )
+        return os.pread(fd, CONFIG_LIMIT, 0)
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    finally:
+        os.close(fd)

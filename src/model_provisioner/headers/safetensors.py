@@ -1,0 +1,185 @@
+"""The header of a safetensors file, and the `config.json` of a Transformers folder. No tensor is read.
+
+Format: https://github.com/huggingface/safetensors#format — 8 bytes of little-endian length, then a JSON object of that length:
+name to `dtype`, `shape` and `data_offsets`, and `__metadata__`, strings to strings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+
+from model_provisioner.errors import UnsoundModelError, printable
+from model_provisioner.headers.metadata import Facts, sum_types
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_HEADER = 100_000_000
+"""The limit of the reference implementation, in bytes."""
+MAX_SHOWN = 256
+MAX_DIMENSIONS = 64
+
+_LORA = (".lora_A.weight", ".lora_B.weight")
+
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+
+def read_safetensors(fd: int, path: str, size: int) -> Facts:
+    """Read the header of the safetensors file that is open at `fd` and `size` bytes long; `path` is for messages.
+
+    Raises `UnsoundModelError` for a broken header and for a file that ends before its tensors do.
+    """
+    length = int.from_bytes(os.pread(fd, 8, 0), "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER):
+        _fail(
+            "not a safetensors file, or one that was cut off",
+            path,
+            expected=f"a header of at most {max(0, min(size - 8, MAX_HEADER)):,} bytes",
+            found=f"a header of {length:,} bytes in a file of {size:,} bytes",
+        )
+    header = _load(os.pread(fd, length, 8), path)
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        _fail("__metadata__ is not what the format allows", path, expected="strings to strings")
+    elements: Counter[str] = Counter()
+    end = 0
+    for name, tensor in header.items():
+        if name == "__metadata__":
+            continue
+        stop, count, dtype = _tensor(name, tensor, path)
+        elements[dtype] += count
+        end = max(end, stop)
+    if 8 + length + end > size:
+        _fail(
+            "the file ends before its tensors do",
+            path,
+            expected=f"{8 + length + end:,} bytes",
+            found=f"{size:,} bytes",
+            fix="get the file again from its source: it was cut off",
+        )
+    return Facts(
+        format="safetensors",
+        kind="adapter" if any(name.endswith(_LORA) for name in header) else "model",
+        quantization=elements.most_common(1)[0][0] if elements else None,
+        tensor_types=tuple(elements.most_common()),
+        parameter_count=sum(elements.values()),
+        tensor_count=len(header) - ("__metadata__" in header),
+    )
+
+
+def read_adapter_config(data: bytes, path: str) -> Facts:
+    """Read the `adapter_config.json` of a PEFT folder, which does not tell the architecture that it was made for."""
+    kind = _text(_load(data, path).get("peft_type"))
+    return Facts(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
+
+
+def read_transformers_config(data: bytes, path: str) -> Facts:
+    """Read a folder's `config.json`; `architecture` is its `model_type`, the name that Transformers and vLLM go by."""
+    config = _load(data, path)
+    inner = config.get("text_config")
+    text = {**config, **inner} if isinstance(inner, dict) else config
+    quantization = config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    return Facts(
+        format="safetensors",
+        kind="model",
+        architecture=_text(config.get("model_type")),
+        context_length=_number(text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"),
+        embedding_length=_number(text, "hidden_size", "n_embd", "d_model"),
+        block_count=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
+        vocabulary_size=_number(text, "vocab_size"),
+        quantization=_text(method),
+    )
+
+
+def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
+    """Return the facts of a folder: what its configuration says, and the parameters of its weights."""
+    are_adapters = config is None and all(each.kind == "adapter" for each in weights)
+    told = config or Facts(format="safetensors", kind="adapter" if are_adapters else "model")
+    if not weights:
+        return told
+    types = sum_types(weights)
+    return replace(
+        told,
+        quantization=told.quantization or next((name for name, _ in types), None),
+        tensor_types=types,
+        parameter_count=sum(each.parameter_count or 0 for each in weights),
+        tensor_count=sum(each.tensor_count or 0 for each in weights),
+    )
+
+
+def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
+    """Return where a tensor ends in the data, its elements and its type."""
+    shown = printable(name)[:MAX_SHOWN]
+    if not isinstance(tensor, dict):
+        _fail(
+            f"tensor {shown} has no description",
+            path,
+            expected="dtype, shape and data_offsets",
+            found=type(tensor).__name__,
+        )
+    dtype, shape, offsets = tensor.get("dtype"), tensor.get("shape"), tensor.get("data_offsets")
+    if not isinstance(dtype, str) or not _are_lengths(shape) or not _are_lengths(offsets) or len(offsets) != 2:
+        _fail(
+            f"tensor {shown} has no description",
+            path,
+            expected="dtype, shape and data_offsets",
+            found=printable(str(tensor))[:MAX_SHOWN],
+        )
+    # Bounded before it is multiplied: the product of a long list of large numbers takes minutes.
+    count = prod(shape) if len(shape) <= MAX_DIMENSIONS else 1 << 63
+    if count >= 1 << 63:
+        _fail(f"tensor {shown} is larger than any", path, found=f"shape {shape}"[:MAX_SHOWN])
+    begin, end = offsets
+    if begin > end or end >= 1 << 63:
+        _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
+    if dtype in _BITS and count * _BITS[dtype] != 8 * (end - begin):
+        _fail(
+            f"tensor {shown} has not the size of its shape",
+            path,
+            expected=f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN],
+            found=f"{end - begin:,} bytes",
+        )
+    return end, count, printable(dtype)[:MAX_SHOWN]
+
+
+def _are_lengths(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 63 for each in value)
+
+
+def _load(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        _fail("the JSON in it can't be read", path, expected="a JSON object", found=printable(str(error))[:MAX_SHOWN])
+    if not isinstance(found, dict):
+        _fail("the JSON in it is no object", path, expected="a JSON object", found=type(found).__name__)
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _number(config: dict[str, Any], *names: str) -> int | None:
+    return next((config[name] for name in names if type(config.get(name)) is int and 0 <= config[name] < 1 << 63), None)
+
+
+def _text(value: Any) -> str | None:
+    return printable(value)[:MAX_SHOWN] if isinstance(value, str) else None
+
+
+def _fail(what: str, path: str, *, expected: str = "", found: str = "", fix: str = "") -> NoReturn:
+    fix = fix or "get the file again from its source: its header is damaged"
+    raise UnsoundModelError(what, where=path, expected=expected, found=found, fix=fix)

@@ -1,0 +1,1 @@
+"""What the commands besides `provision` do, without a word of output."""

@@ -1,0 +1,209 @@
+"""Attest: give an account of a verification that happened, and hold a statement of one against the bytes that are here."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from model_provisioner.engine.examine import digest_of, parts_of
+from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.up_to_date import stand
+from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
+from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.provenance.dsse import is_envelope, opened
+from model_provisioner.provenance.log import Torn, newest_first
+from model_provisioner.provenance.record import Account, accounts_of, of_record
+from model_provisioner.provenance.statement import parse
+from model_provisioner.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.provenance.statement import Statement
+    from model_provisioner.records.catalog import Model
+
+LIMIT = 256 << 20
+AHEAD = timedelta(minutes=5)
+"""By how much two clocks may differ before it is told."""
+
+
+def account_of(work: Workspace, entry: Entry, tell: Callable[[str], object]) -> Account:
+    """Return the account of the verification that the catalog has of an entry; `tell` is told of torn lines of the log.
+
+    It is the last one that the log holds. Where that holds none, for no byte was read (another project had the model
+    verified), or the line is gone, it is made of catalog and memo. Raises `NotVerifiedError` where there is nothing to tell.
+    """
+    row = work.catalog.get(work.config.root, entry.name)
+    if row is None or row.digest is None or row.outcome not in {"pass", "warn", "fail"} or row.id != entry.ref.id:
+        raise NotVerifiedError(
+            f"there is no verification of {entry.name} to give an account of",
+            where=work.catalog.path,
+            found=_standing(row),
+            fix=f"run `doit provision {entry.name}`",
+        )
+    for each in newest_first(work.provenance_log):
+        if isinstance(each, Torn):
+            tell(
+                f"{each.path}:{each.number} is no whole line, and is left out: the writer was killed, or the power cut"
+            )
+        elif (account := of_record(each)) is not None and _is_of(account, row):
+            return account
+    return _by_stat(work, entry, row)
+
+
+def _standing(row: Model | None) -> str:
+    if row is None:
+        return "it is not in the catalog"
+    if row.outcome == "error":
+        return "the last one ended in an error before its bytes were known"
+    return f"it is {row.lifecycle}" if row.outcome is None else "one of another model_ref"
+
+
+def _is_of(account: Account, row: Model) -> bool:
+    """Tell whether the account is one of what the catalog's row says of an entry."""
+    if account.name not in {None, row.name}:
+        return False
+    if (account.id, account.digest, account.outcome) != (row.id, row.digest, row.outcome):
+        return False
+    # A row of a failure keeps what was expected before.
+    return account.policy is None or row.outcome == "fail" or account.policy.expected == row.expected
+
+
+def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
+    standing = stand(work, entry)
+    files, digests = standing.files, standing.digests
+    if files is None or digests is None or str(digest_of(files, digests)) != row.digest:
+        raise NotVerifiedError(
+            f"what was verified of {entry.name} is in no record any more, and its files are not as they were",
+            where=row.path or entry.ref.id,
+            expected=row.digest or "",
+            found="; ".join(reason.text for reason in standing.unread) or "other bytes",
+            fix=f"run `doit provision {entry.name}`",
+        )
+    expected = entry.expected, *(each.expected for each in entry.companions)
+    return Account(
+        name=entry.name,
+        id=row.id,
+        path=files.path,
+        time=row.verified_at if row.outcome != "fail" else None,  # the catalog has the time of what succeeded
+        digest=row.digest,
+        outcome=row.outcome or "",
+        how="stat",
+        origin=None,
+        files=accounts_of(files, digests, how="stat"),
+        companions=tuple(
+            {
+                "role": each.role,
+                "id": each.id,
+                "path": part.files.path,
+                "digest": str(part.digest),
+                "outcome": part.outcome,
+            }
+            for each, part in zip(files.companions, parts_of(files, digests, expected)[1:], strict=True)
+        ),
+        policy=work.policy_of(entry),
+        version=__version__,
+        signature=None
+        if row.metadata is None or row.metadata.signature is None or row.metadata.signature.over != row.digest
+        else row.metadata.signature.told(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A statement in a file, and the id of the key by which it is known to be signed; None where it is not signed."""
+
+    path: str
+    statement: Statement
+    key: str | None
+
+
+def read_statement(path: str, public_key: str | None) -> Read:
+    """Read the statement in a file, which has to be signed where a key is named, and may not be where none is.
+
+    Raises `StatementError` for a wrong or missing signature, `InputError` for a file that is no statement.
+    """
+    data = read_if_there(path, LIMIT)
+    if data is None:
+        found = "a folder, or no file that you may read" if os.path.lexists(path) else "no such file"
+        raise InputError("the statement can't be read", where=path, found=found, fix="name another file")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not is_envelope(document):
+        statement = parse(data, path)
+        if public_key is not None:
+            raise StatementError(
+                "the statement is not signed",
+                where=path,
+                expected=f"a signature by the key in {public_key}",
+                found="a statement alone, which anybody could have written",
+                fix="ask who made it for the signed one",
+            )
+        return Read(path=path, statement=statement, key=None)
+    if public_key is None:
+        raise InputError(
+            "the statement is signed, and no key is named to check that by",
+            where=path,
+            fix="name it: --public-key FILE",
+        )
+    payload, key = opened(document, public_key, path)
+    return Read(path=path, statement=parse(payload, path), key=key)
+
+
+def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
+    """Raise `StatementError` unless the statement says that the bytes an entry has now passed; return what to tell beside.
+
+    What is not known by its stat is read; under `--full`, all.
+    """
+    statement = read.statement
+    if not statement.passed:
+        what = {"warn": "no digest was expected", "fail": "the digest was not the expected one"}
+        raise StatementError(
+            f"the statement does not say that {entry.name} was verified",
+            where=read.path,
+            expected="verificationResult PASSED",
+            found="another result" + (f": {what[statement.outcome]}" if statement.outcome in what else ""),
+            fix="give it the expected_digest, provision it, and ask for a new statement",
+        )
+    files = resolve_entry(entry, work.store)
+    paths = [member.path for member in files.members]
+    ask = work.memo.digests_in_full if work.rules.full else work.memo.digests
+    here = {}
+    for name, answer in zip(files.names(), ask(paths, work.progress.advance), strict=True):
+        if isinstance(answer, ProvisionError):
+            raise answer
+        here[name] = answer.sha256
+    said = dict(statement.subjects)
+    if files.kind == "file" and len(here) == len(statement.subjects) == 1:
+        said = dict(zip(here, said.values(), strict=True))  # one file is the same under any name
+    if said != here or len(said) != len(statement.subjects):
+        raise StatementError(
+            f"the statement is about other bytes than those of {entry.name}",
+            where=read.path,
+            expected=_listed(said),
+            found=f"{_listed(here)} at {files.path}",
+            fix="get the bytes that it is about, or a statement about these",
+        )
+    return _told(statement)
+
+
+def _told(statement: Statement) -> list[str]:
+    try:
+        ahead = datetime.fromisoformat(statement.time or "") - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return ["the statement has no time"]
+    if ahead > AHEAD:
+        return [f"the statement is of {statement.time}, which is yet to come: a clock, here or there, is wrong"]
+    return []
+
+
+def _listed(files: dict[str, str]) -> str:
+    shown = [f"{name} sha256:{sha256}" for name, sha256 in sorted(files.items())[:3]]
+    return ", ".join(shown) + (f" and {len(files) - 3} more" if len(files) > 3 else "")

@@ -1,0 +1,105 @@
+"""Audit: read again what was verified, the longest unread first, to find what changed without a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.run import hand_off
+from model_provisioner.engine.verify import size_of
+from model_provisioner.errors import ProvisionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A model whose turn it is."""
+
+    entry: Entry
+    last: str | None
+    """When it was audited last, in the catalog's form of a time."""
+    ahead: bool
+    """Whether that lies in the future: a clock went back, and the time says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an audit has to do, and what it leaves alone; each entry stands in one of the lists, the due ones in order."""
+
+    due: list[Due]
+    recent: list[str]
+    """Audited not long ago."""
+    retired: list[str]
+    new: list[str]
+    """Not provisioned yet: there is nothing to compare with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What an audit found of a model."""
+
+    due: Due
+    size: int
+    """The bytes of its files before they were read."""
+    found: Verification | ProvisionError
+
+
+def plan(work: Workspace, entries: Iterable[Entry], older_than: int | None, at: datetime | None = None) -> Plan:
+    """Say which entries are to be audited `at` a time (now): those whose last audit is `older_than` seconds ago, or more.
+
+    The order is that of their audits, those that never had one first, then those whose time lies in the future. Where a run
+    reads not in full, a model was audited when it was verified.
+    """
+    at = at or datetime.now(UTC)
+    found = Plan(due=[], recent=[], retired=[], new=[])
+    work.load(entries := list(entries))
+    for entry in entries:
+        row = work.catalog.get(work.config.root, entry.name)
+        if row is None:
+            found.new.append(entry.name)
+            continue
+        if row.lifecycle == "Retired":
+            found.retired.append(entry.name)
+            continue
+        last = row.audited_at if work.rules.full else row.verified_at
+        age = None if last is None else (at - datetime.fromisoformat(last)).total_seconds()
+        if older_than is not None and age is not None and 0 <= age < older_than:
+            found.recent.append(entry.name)
+        else:
+            found.due.append(Due(entry=entry, last=last, ahead=age is not None and age < 0))
+    found.due.sort(key=lambda due: (due.last is not None, not due.ahead, due.last or ""))
+    return found
+
+
+def audit(work: Workspace, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audited]:
+    """Audit models one after the other, until the next would make them more than `max_bytes`; yield each as it is done.
+
+    The first is audited whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff goes
+    before it is read, and comes back if it passes. What was done is in the catalog before the next begins.
+    """
+    total = 0
+    for each in due:
+        size = _size(work, each.entry)
+        if max_bytes is not None and total and total + size > max_bytes:
+            return
+        total += size
+        result = hand_off(work, [each.entry])[each.entry.name]
+        if work.rules.full:
+            work.catalog.note_audit(work.config.root, each.entry.name)
+        found = result if isinstance(result, ProvisionError) else work.verified[each.entry.name]
+        yield Audited(due=each, size=size, found=found)
+
+
+def _size(work: Workspace, entry: Entry) -> int:
+    try:
+        return sum(size_of(member.path) for member in resolve_entry(entry, work.store).members)
+    except ProvisionError:
+        return 0  # the audit says why

@@ -1,0 +1,269 @@
+"""Check: would a fresh build give exactly the artifacts that are here? Nobody is contacted, and only the memo is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from model_provisioner.config.locked import lock_path
+from model_provisioner.config.lockfile import line_of, parse_lock
+from model_provisioner.engine.examine import Asked, Verification, check_kinds, digest_of, examine, expected_beside
+from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.signatures import signed
+from model_provisioner.engine.verify import size_of
+from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
+from model_provisioner.engine.workspace import look_at_workspace
+from model_provisioner.errors import ProvisionError, StorageError, failing
+from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.hashing.memo import Memo
+from model_provisioner.headers.compatibility import read_checked
+from model_provisioner.operations.differences import (
+    BUILD,
+    Difference,
+    of_artifacts,
+    of_bytes,
+    of_error,
+    of_lock,
+    of_retired,
+    of_rot,
+    warnings,
+)
+from model_provisioner.operations.lock import disagreement
+from model_provisioner.records.handoff import is_handoff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Progress, Workspace
+    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.hashing.memo import Answer
+    from model_provisioner.records.catalog import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found of one entry."""
+
+    name: str
+    line: int
+    """Where the entry stands in the configuration."""
+    differences: tuple[Difference, ...] = ()
+    warnings: tuple[Difference, ...] = ()
+    """What is the same here and may not be elsewhere, or is let pass."""
+    retired: bool = False
+
+    @property
+    def state(self) -> Literal["same", "differs", "retired"]:
+        """`same` is: a fresh build would give what is here."""
+        return "differs" if self.differences else "retired" if self.retired else "same"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOver:
+    """What is here and belongs to no entry."""
+
+    difference: Difference
+    line: int | None = None
+    """Where it stands in the lock file, if it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found."""
+
+    models: tuple[Checked, ...]
+    """The entries, in the order of the configuration."""
+    left_over: tuple[LeftOver, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether a fresh build would give exactly what is here."""
+        return not self.left_over and all(model.state != "differs" for model in self.models)
+
+
+def open_to_check(config_path: str, state: str, progress: Progress) -> Workspace:
+    """Read the configuration and look at the records; written is only the memo, where that can be done.
+
+    Raises `ConfigError`, and `StorageError` for a state folder that can't be believed.
+    """
+    work = look_at_workspace(config_path, state)
+    work.progress = progress
+    if os.path.isdir(state):
+        ensure_state_folder(state)
+        if os.access(state, os.W_OK):
+            work.memo = Memo(state)
+    return work
+
+
+def check(work: Workspace, *, full: bool) -> Report:
+    """Compare what is here with what a fresh build would give.
+
+    What the memo knows is believed, unless `full`: then every byte and every header is read. A model that can't be used is a
+    difference. Raises `StorageError` where the records can't be read.
+    """
+    config = work.config
+    entries = list(config.entries.values())
+    work.load(entries)
+    rows = {entry.name: work.catalog.get(config.root, entry.name) for entry in entries}
+    retired = {name for name, row in rows.items() if row is not None and row.lifecycle == "Retired"}
+    found = _verifications(work, [entry for entry in entries if entry.name not in retired], rows, full=full)
+    locked = None if work.lock.data is None else parse_lock(work.lock.data, lock_path(config))
+    models = []
+    for entry in entries:
+        differences, told = list(of_lock(work, entry, locked)), []
+        if entry.name in retired:
+            differences += of_retired(entry)
+        elif isinstance(each := found[entry.name], ProvisionError):
+            differences.append(of_error(each))
+        elif wrong := list(of_bytes(entry, each)) or list(of_rot(work, each)):  # all else follows from that
+            differences += wrong
+        else:
+            differences += of_artifacts(work, entry, each, rows[entry.name])
+            told = list(warnings(work, entry, each))
+        models.append(
+            Checked(
+                name=entry.name,
+                line=entry.line,
+                differences=tuple(differences),
+                warnings=tuple(told),
+                retired=entry.name in retired,
+            )
+        )
+    left_over = (*_unclaimed_lines(work, locked or {}), *_unclaimed_artifacts(work), *_unclaimed_rows(work))
+    return Report(models=tuple(models), left_over=left_over)
+
+
+# ---- what the bytes are
+
+
+def _verifications(
+    work: Workspace, entries: Sequence[Entry], rows: Mapping[str, Model | None], *, full: bool
+) -> dict[str, Verification | ProvisionError]:
+    """Return what every entry's bytes are, by name; read is what the memo does not know, or with `full` all of it."""
+    results: dict[str, Verification | ProvisionError] = {}
+    files: dict[str, FileSet] = {}
+    for entry in entries:
+        with failing(results, [entry.name]):
+            files[entry.name] = resolve_entry(entry, work.store)
+            check_kinds(entry.expected, expected_beside(entry), files[entry.name])
+    there = [entry for entry in entries if entry.name not in results]
+    sets = [files[entry.name].members for entry in there if len(files[entry.name].members) > 1]
+    work.memo.load(member.path for members in sets for member in members)
+    unread = []
+    for entry in there:
+        with failing(results, [entry.name]):
+            known = None if full else _known(work, entry, files[entry.name], rows[entry.name])
+            if known is None:
+                unread.append(entry)
+            else:
+                results[entry.name] = known
+    for entry in unread:
+        work.progress.begin(entry.name, sum(size_of(member.path) for member in files[entry.name].members))
+    read = examine(
+        [Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in unread],
+        lambda paths: _digests(work, paths, full=full),
+    )
+    results.update(zip((entry.name for entry in unread), read, strict=True))
+    for entry in there:
+        with failing(results, [entry.name]):
+            if isinstance(each := results[entry.name], Verification):
+                results[entry.name] = signed(work, entry, each)
+    return results
+
+
+def _known(work: Workspace, entry: Entry, files: FileSet, row: Model | None) -> Verification | None:
+    """Return what an entry's bytes are by the memo's word; the header is read where the catalog has it not."""
+    digests = []
+    for member in files.members:
+        digest = work.memo.known(member.path)
+        if digest is None:
+            return None
+        digests.append(digest)
+    digest_of_all = digest_of(files, digests)
+    facts = row.metadata if row is not None and row.digest == str(digest_of_all) else None
+    return Verification(
+        ref=entry.ref,
+        files=files,
+        digests=tuple(digests),
+        digest=digest_of_all,
+        expected=entry.expected,
+        facts=read_checked(files, entry.engine) if facts is None else facts,
+        companions=expected_beside(entry),
+    )
+
+
+def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
+    if not paths:
+        return []
+    advance = work.progress.advance
+    if full:
+        # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
+        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, advance)
+    trust = work.config.recheck == "xxh3"
+    try:
+        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+    except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
+        work.memo.close()
+        work.memo = Memo(work.state, database=ReadOnlyDatabase)
+        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+
+
+# ---- what belongs to no entry
+
+
+def _unclaimed_lines(work: Workspace, locked: Iterable[str]) -> Iterator[LeftOver]:
+    path = lock_path(work.config)
+    for name in sorted(set(locked) - work.config.entries.keys()):
+        line = line_of(name, work.lock.data or b"")
+        difference = Difference(
+            kind="lock",
+            what=disagreement(name, None, ()) or "",
+            where=f"{path}:{line}",
+            fix="run `doit model-lock`, which drops it, or take models.yaml from version control",
+        )
+        yield LeftOver(difference=difference, line=line)
+
+
+def _unclaimed_artifacts(work: Workspace) -> Iterator[LeftOver]:
+    recorded = {path for path in orphaned_artifacts(work) if os.path.lexists(path)}
+    for path in sorted(recorded | _unknown_handoffs(work)):
+        target = path.endswith(".sha256")
+        difference = Difference(
+            kind="checksums" if target else "handoff",
+            what=f"no entry claims this {'checksum file' if target else 'handoff'}",
+            where=path,
+            found="" if path in recorded else "a handoff that this project has no record of",
+            fix=f"{BUILD}, which removes it" if path in recorded else "remove it, for engines start what it names",
+        )
+        yield LeftOver(difference=difference)
+
+
+def _unknown_handoffs(work: Workspace) -> set[str]:
+    """Return the handoffs beside those of the entries that neither an entry nor any record claims."""
+    claimed = set(work.config.handoffs)
+    found: set[str] = set()
+    for folder in {os.path.join(work.config.runtime_dir, "engines"), *map(os.path.dirname, claimed)}:
+        try:
+            with os.scandir(folder) as files:
+                paths = {file.path for file in files if file.name.endswith(".json")}
+        except OSError:
+            continue
+        unclaimed = paths - claimed
+        work.ledger.load(unclaimed)
+        found.update(path for path in unclaimed if path not in work.ledger and is_handoff(read_if_there(path) or b""))
+    return found
+
+
+def _unclaimed_rows(work: Workspace) -> Iterator[LeftOver]:
+    for name in sorted(orphaned_rows(work)):
+        difference = Difference(
+            kind="catalog",
+            what=f"the catalog has a row of {name}, which is not in models.yaml",
+            where=work.catalog.path,
+            fix=f"{BUILD}, which removes it",
+        )
+        yield LeftOver(difference=difference)

@@ -1,0 +1,309 @@
+"""Differences: what is here against what a fresh build would give, thing by thing, each worded as an error is.
+
+What would be written comes from the functions that the steps write by: `handoff_of`, `target_of`, `row_of`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from model_provisioner.config.locked import lock_path
+from model_provisioner.config.lockfile import locked_ref
+from model_provisioner.engine.publish import handoff_of
+from model_provisioner.engine.register import differing, row_of
+from model_provisioner.engine.verify import target_of
+from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.headers.metadata import Facts, to_json
+from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
+from model_provisioner.records.handoff import is_handoff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.config.lockfile import Locked, LockedFile
+    from model_provisioner.engine.examine import Part, Verification
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.records.catalog import Model
+
+Kind = Literal["lock", "model", "handoff", "checksums", "catalog"]
+
+BUILD = "run `doit provision`"
+BUILD_IN_FULL = "run `doit provision --full`"
+_TRUSTED = frozenset(("metadata", "reason"))
+"""The fields of a row that a run believes unless it verifies the model anew."""
+TOLD = 3
+"""How many fields or lines that differ are told of one artifact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One thing that is not as a fresh build would have it, or that a user should hear of."""
+
+    kind: Kind
+    """What differs: the lock file, the bytes of the model, or one of the artifacts."""
+    what: str
+    where: str = ""
+    expected: str = ""
+    found: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return str(ProvisionError(self.what, where=self.where, expected=self.expected, found=self.found, fix=self.fix))
+
+
+def of_error(error: ProvisionError) -> Difference:
+    """Return the difference that an error of a model is."""
+    where, expected, found, fix = error.where, error.expected, error.found, error.fix
+    return Difference(kind="model", what=error.what, where=where, expected=expected, found=found, fix=fix)
+
+
+def of_lock(work: Workspace, entry: Entry, locked: Mapping[str, Locked] | None) -> Iterator[Difference]:
+    """Compare an entry with what the lock file has, by name; None where there is no lock file."""
+    if locked is None:
+        for part in entry.parts:
+            if not part.ref.is_local and part.expected is None:
+                name = f"{part.label} of {entry.name}" if part.label else entry.name
+                yield Difference(
+                    kind="lock",
+                    what=f"nothing says which bytes {name} must have: a fresh build takes what its source has then",
+                    where=f"{work.config.path}:{entry.line}",
+                    expected="a models.lock that names it, or an expected_digest",
+                    fix="run `doit model-lock`, and keep models.lock under version control",
+                )
+        return
+    if what := disagreement(entry.name, entry, locked):
+        yield _disagreeing(work, what, locked_ref(entry.ref, work.config.root))
+    else:
+        for what in disagreements_beside(work.config, entry, locked[entry.name]):
+            yield _disagreeing(work, what, "the companions that models.yaml has")
+
+
+def _disagreeing(work: Workspace, what: str, expected: str) -> Difference:
+    return Difference(
+        kind="lock",
+        what=what,
+        where=lock_path(work.config),
+        expected=expected,
+        fix="run `doit model-lock`, or take models.yaml and models.lock from version control",
+    )
+
+
+def of_bytes(entry: Entry, found: Verification) -> Iterator[Difference]:
+    """Compare the bytes of a model and its companions with the lock file, or else with what the entry expects."""
+    unlike = [each for asked, part in zip(entry.parts, found.parts, strict=True) for each in _of_part(asked, part)]
+    if unlike:
+        yield from unlike
+    elif entry.strict and (fault := found.fault) is not None:
+        yield of_error(fault)
+
+
+def _of_part(asked: Entry, found: Part) -> Iterator[Difference]:
+    locked = asked.locked
+    here = locked_files(found.files, found.digests)
+    if locked is None or (locked.kind, locked.files) == (found.files.kind, here):
+        return
+    told = [("", f"a {locked.kind}", f"a {found.files.kind}")] if locked.kind != found.files.kind else []
+    told += [_file(there, now) for there, now in compare_files(locked.files, here)]
+    for name, expected, there in told:
+        yield Difference(
+            kind="model",
+            what=f"{name or found.label or asked.name} is not what models.lock says",
+            where=found.files.path,
+            expected=expected,
+            found=there,
+            fix="get the model again from its source, or take models.lock from version control; "
+            f"if what is here is right: doit model-lock --upgrade {asked.name}",
+        )
+
+
+def of_rot(work: Workspace, found: Verification) -> Iterator[Difference]:
+    """Tell of files that hold other bytes than the memo knows of them, while no stat call tells that they changed."""
+    for member, digest in zip(found.files.members, found.digests, strict=True):
+        known = work.memo.known(member.path)
+        if known is not None and known.sha256 != digest.sha256:
+            yield Difference(
+                kind="model",
+                what=f"{member.name} has other bytes than were verified, and neither its size nor its times moved",
+                where=member.path,
+                expected=f"sha256:{known.sha256}",
+                found=f"sha256:{digest.sha256}",
+                fix="get the model again from its source, and have its disk looked at",
+            )
+
+
+def of_artifacts(work: Workspace, entry: Entry, found: Verification, row: Model | None) -> Iterator[Difference]:
+    """Compare the handoff, the `.sha256` target and the catalog's row of an entry with what would be written."""
+    yield from _of_handoff(work, entry, handoff_of(entry, found))
+    yield from _of_target(work.sha256_target(entry), target_of(found))
+    yield from _of_row(work, row_of(entry, work.config, found), row)
+
+
+def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Difference]:
+    """Tell what a fresh build would warn of."""
+    if (fault := found.fault) is not None and not entry.strict:
+        yield Difference(
+            kind="model",
+            what=f"{fault.what}, which strict_verification: false lets pass",
+            where=fault.where,
+            expected=fault.expected,
+            found=fault.found,
+            fix=fault.fix,
+        )
+        return
+    for asked, part in zip(entry.parts, found.parts, strict=True):
+        if part.outcome == "warn" and asked.ref.is_local:
+            name = f"{part.label} of {entry.name}" if part.label else entry.name
+            yield Difference(
+                kind="lock",
+                what=f"nothing says which bytes {name} must have: a fresh build takes those that it finds",
+                where=f"{work.config.path}:{entry.line}",
+                found=str(part.digest),
+                fix="run `doit model-lock`, and keep models.lock under version control",
+            )
+
+
+def of_retired(entry: Entry) -> Iterator[Difference]:
+    """Tell of the handoff of a retired entry, which has none."""
+    if os.path.lexists(entry.handoff):
+        yield Difference(
+            kind="handoff",
+            what=f"{entry.name} is retired and has a handoff",
+            where=entry.handoff,
+            fix=f"{BUILD}, which removes it",
+        )
+
+
+def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Difference]:
+    path = entry.handoff
+    data = read_if_there(path)
+    if data == wanted:
+        if path not in work.ledger:
+            yield Difference(
+                kind="handoff",
+                what="the handoff is not in the build record, so that nothing would withdraw it",
+                where=path,
+                fix=f"{BUILD}, which records it",
+            )
+    elif not os.path.lexists(path):
+        yield Difference(kind="handoff", what="the handoff is missing", where=path, fix=f"{BUILD}, which writes it")
+    elif data is None or not is_handoff(data):
+        yield Difference(
+            kind="handoff",
+            what="the place of the handoff is taken",
+            where=path,
+            expected="a handoff",
+            found="something else",
+            fix=f"move it away and {BUILD}",
+        )
+    else:
+        yield Difference(
+            kind="handoff",
+            what="the handoff is not what would be written",
+            where=path,
+            **_in_words(_unequal(json.loads(wanted), json.loads(data))),
+            fix=f"{BUILD}, which writes it again",
+        )
+
+
+def _of_target(path: str, wanted: bytes | None) -> Iterator[Difference]:
+    data = read_if_there(path)
+    if data == wanted and (data is not None or not os.path.lexists(path)):
+        return
+    what, words = "the checksum file is not what would be written", {}
+    if wanted is None:
+        what = "there is a checksum file of bytes that are not as expected"
+    elif not os.path.lexists(path):
+        what = "the checksum file is missing"
+    else:
+        words = _in_words(_unequal_lines(wanted, data))
+    fix = f"{BUILD}, which {'removes it' if wanted is None else 'writes it'}"
+    yield Difference(kind="checksums", what=what, where=path, **words, fix=fix)
+
+
+def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Difference]:
+    if row is None:
+        yield Difference(
+            kind="catalog",
+            what=f"the catalog has no row of {wanted.name}",
+            where=work.catalog.path,
+            fix=f"{BUILD}, which registers it",
+        )
+    elif names := differing(row, wanted):
+        expected, found = ({name: _plain(getattr(each, name)) for name in names} for each in (wanted, row))
+        yield Difference(
+            kind="catalog",
+            what=f"the catalog's row of {wanted.name} is not what would be registered",
+            where=work.catalog.path,
+            **_in_words(_unequal(expected, found)),
+            fix=f"{BUILD_IN_FULL if _TRUSTED.issuperset(names) else BUILD}, which registers it again",
+        )
+
+
+# ---- in words
+
+
+def _file(locked: LockedFile | None, here: LockedFile | None) -> tuple[str, str, str]:
+    """Return the name of a file that differs, what the lock says of it, and what it is."""
+    told = ["no such file" if each is None else f"sha256:{each.sha256}, {each.size:,} bytes" for each in (locked, here)]
+    return (locked.name if locked else here.name if here else ""), told[0], told[1]
+
+
+def _plain(value: object) -> object:
+    return to_json(value) if isinstance(value, Facts) else value
+
+
+def _unequal(expected: Any, found: Any, field: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the fields in which two JSON values differ, with what each of them has there."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        inner = sorted(expected.keys() | found.keys())
+        dot = "." if field else ""
+        for key in inner:
+            if key not in expected or key not in found:
+                yield f"{field}{dot}{key}", _value(expected, key), _value(found, key)
+            elif expected[key] != found[key]:
+                yield from _unequal(expected[key], found[key], f"{field}{dot}{key}")
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for number, pair in enumerate(zip(expected, found, strict=True)):
+            if pair[0] != pair[1]:
+                yield from _unequal(*pair, f"{field}[{number}]")
+    else:
+        yield field, json.dumps(expected), json.dumps(found)
+
+
+def _value(fields: dict[str, Any], key: str) -> str:
+    return json.dumps(fields[key]) if key in fields else "none"
+
+
+def _unequal_lines(expected: bytes, found: bytes | None) -> Iterator[tuple[str, str, str]]:
+    if found is None:
+        yield "", "a file", "something else"
+        return
+    left, right = expected.splitlines(), found.splitlines()
+    for number in range(max(len(left), len(right))):
+        pair = [os.fsdecode(lines[number]) if number < len(lines) else "none" for lines in (left, right)]
+        if pair[0] != pair[1]:
+            yield f"line {number + 1}", pair[0], pair[1]
+
+
+def _in_words(fields: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Return `expected` and `found` of a difference: the first fields of those that differ."""
+    every = iter(fields)
+    told = list(islice(every, TOLD))
+    if not told:  # the same values, written in another way
+        return {"expected": "the bytes that this version writes", "found": "the same values in other bytes"}
+    more = sum(1 for _ in every)
+    rest = f" and {more} more" if more else ""
+    return {
+        "expected": ", ".join(f"{field}: {_cut(wanted)}" if field else wanted for field, wanted, _ in told) + rest,
+        "found": ", ".join(f"{field}: {_cut(there)}" if field else there for field, _, there in told) + rest,
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,0 +1,172 @@
+"""Lock: write down what every entry stands for now, so that it stands for nothing else tomorrow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from model_provisioner.config.entries import label_of
+from model_provisioner.config.locked import as_written, lock_path
+from model_provisioner.config.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
+from model_provisioner.engine.damage import put_away_damaged
+from model_provisioner.engine.examine import digest_of, matches
+from model_provisioner.engine.fetch import fetch, fetch_anew, is_present
+from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.fs.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.hashing.memo import FileDigest
+
+
+def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
+    """Return what the lock file has to hold: what it holds of entries that are as they were, the rest as it is now.
+
+    The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
+    """
+    return {
+        name: _lock_parts(
+            part.locked
+            if part.locked is not None and name not in upgrade
+            else _locked_now(work, written, name in upgrade)
+            for part, written in zip(entry.parts, as_written(work.config, name).parts, strict=True)
+        )
+        for name, entry in work.config.entries.items()
+    }
+
+
+def _lock_parts(parts: Iterable[Locked]) -> Locked:
+    model, *companions = parts
+    return replace(model, companions=tuple(companions))
+
+
+def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
+    """Write the lock file; return whether its bytes changed. Raises `StorageError`."""
+    data = render_lock(models)
+    if data == work.lock.data:
+        return False
+    write_atomically(lock_path(work.config), data)
+    return True
+
+
+def drift(work: Workspace) -> list[str]:
+    """Return, in words, where the lock file, the configuration and the files that are here do not agree."""
+    path = lock_path(work.config)
+    if work.lock.data is None:
+        return ["there is no lock file: `doit model-lock` writes it"]
+    found = []
+    locked = parse_lock(work.lock.data, path)
+    names = locked.keys()
+    for name in sorted(names | work.config.entries.keys()):
+        entry = work.config.entries.get(name)
+        if what := disagreement(name, entry, names):
+            found.append(what)
+        elif entry is not None:
+            for part in entry.parts:
+                if part.locked is not None:
+                    found += _differences(work, part, part.locked)
+            found += disagreements_beside(work.config, entry, locked[name])
+    return found
+
+
+def disagreement(name: str, entry: Entry | None, names: Collection[str]) -> str | None:
+    """Say how the configuration and a lock file of the entries `names` disagree on one name; None where they do not."""
+    if entry is None:
+        return f"{name} is in the lock file and not in models.yaml"
+    if name not in names:
+        return f"{name} is not in the lock file"
+    return f"{name} is locked by another reference than models.yaml has" if entry.locked is None else None
+
+
+def disagreements_beside(config: Config, entry: Entry, locked: Locked) -> list[str]:
+    """Say which companions of an entry are not in the lock file, and which are there and not in the configuration."""
+    asked = {(part.role, locked_ref(part.ref, config.root)) for part in entry.parts}
+    return [
+        *(f"{entry.name}: {part.label} is not in the lock file" for part in entry.parts if part.locked is None),
+        *(
+            f"{entry.name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
+            for each in locked.companions
+            if (each.role, each.ref) not in asked
+        ),
+    ]
+
+
+def locked_files(files: FileSet, digests: Sequence[FileDigest]) -> tuple[LockedFile, ...]:
+    """Return files as the lock file names them."""
+    return tuple(
+        LockedFile(name=member.name, size=digest.identity.size, sha256=digest.sha256)
+        for member, digest in zip(files.members, digests, strict=True)
+    )
+
+
+def compare_files(
+    locked: Iterable[LockedFile], here: Iterable[LockedFile]
+) -> list[tuple[LockedFile | None, LockedFile | None]]:
+    """Return the files that are not as they are locked: first those that are not locked, then those that are not here."""
+    there, now = ({file.name: file for file in files} for files in (locked, here))
+    return [
+        *((None, now[name]) for name in sorted(now.keys() - there.keys())),
+        *((there[name], None) for name in sorted(there.keys() - now.keys())),
+        *((there[name], now[name]) for name in sorted(there.keys() & now.keys()) if there[name] != now[name]),
+    ]
+
+
+def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
+    """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
+    if not entry.ref.is_local:
+        bring = fetch_anew if anew else fetch
+        bring(work, entry)
+    files, digests = _read(work, entry)
+    put_away_damaged(work.store, digests)
+    if entry.expected is not None and not matches(entry.expected, files, digests):
+        raise DigestMismatchError(
+            files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
+        )
+    return _as_locked(work, entry, files, digests)
+
+
+def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
+    """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
+    files = resolve_entry(entry, work.store)
+    digests = []
+    for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
+        if isinstance(answer, ProvisionError):
+            raise answer
+        digests.append(answer)
+    return files, digests
+
+
+def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[FileDigest]) -> Locked:
+    return Locked(
+        ref=locked_ref(entry.ref, work.config.root),
+        kind=files.kind,
+        revision=files.revision,
+        files=locked_files(files, digests),
+        include=entry.include,
+        exclude=entry.exclude,
+        role=entry.role,
+    )
+
+
+def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
+    title = f"{entry.name}: {entry.label}" if entry.label else entry.name
+    if not entry.ref.is_local and not is_present(work, entry):
+        return []  # it will be fetched as it is locked, or not at all
+    try:
+        now = _as_locked(work, entry, *_read(work, entry))
+    except ProvisionError as error:
+        return [f"{title} can't be compared: {error.what}"]
+    return [f"{title}: {_told(there, here)}" for there, here in compare_files(locked.files, now.files)]
+
+
+def _told(locked: LockedFile | None, here: LockedFile | None) -> str:
+    if locked is None or here is None:
+        return f"{here.name} is not locked" if here else f"{locked.name if locked else ''} is locked and not here"
+    if locked.sha256 == here.sha256:
+        return f"{here.name} has {here.size:,} bytes, locked are {locked.size:,}"
+    return f"{here.name} has sha256:{here.sha256}, locked is sha256:{locked.sha256}"

@@ -1,0 +1,49 @@
+"""Retire: take a model out of service by hand, and back into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from model_provisioner.engine.withdraw import set_state, withdraw, withdraw_handoffs
+from model_provisioner.errors import OccupiedError, ProvisionError
+from model_provisioner.fs.state_folder import ensure_state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+
+UNDONE = "its retirement was undone"
+
+
+def retire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
+    """Retire entries: withdraw their handoffs, and have no run write them again. Return those that were not retired before.
+
+    The catalog comes first: a run that is at work on one of them sees it there, under the lock of the handoff, and
+    publishes nothing; a kill before the withdrawal leaves that to the next run.
+    """
+    ensure_state_folder(work.state)
+    before = work.catalog.retired(work.config.root)
+    fresh = [entry for entry in entries if entry.name not in before]
+    _move(set_state(work, fresh, "Retired", by="hand"))
+    for entry in entries:
+        withdrawn = withdraw_handoffs(work, [entry])[entry.name]
+        if isinstance(withdrawn, ProvisionError) and not isinstance(withdrawn, OccupiedError):
+            raise withdrawn
+        withdraw(work, work.sha256_target(entry))
+    return {entry.name for entry in fresh}
+
+
+def undo(work: Workspace, entries: Sequence[Entry]) -> set[str]:
+    """Let the next run verify retired entries and hand them off again. Return those that were retired."""
+    ensure_state_folder(work.state)
+    before = work.catalog.retired(work.config.root)
+    back = [entry for entry in entries if entry.name in before]
+    _move(set_state(work, back, "Pending", by="hand", reason=UNDONE))
+    return {entry.name for entry in back}
+
+
+def _move(refused: dict[str, ProvisionError]) -> None:
+    for error in refused.values():
+        raise error

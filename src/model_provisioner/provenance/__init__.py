@@ -1,0 +1,1 @@
+"""Who verified what, when and how: the log, statements and signatures."""

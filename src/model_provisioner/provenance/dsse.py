@@ -1,0 +1,158 @@
+"""The envelope: a statement with a signature over it (DSSE), by a local key. Made and read by securesystemslib.
+
+Only what needs it imports that package: it comes with the extra `sign`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import InputError, MissingExtraError, StatementError
+from model_provisioner.fs.atomic import read_if_there
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, SSlibKey
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+KEYS = "a PEM file of an Ed25519 or ECDSA P-256 key"
+KEY_LIMIT = 64 << 10
+
+
+def sign(payload: bytes, key: str) -> tuple[bytes, str]:
+    """Return the envelope around `payload`, signed with the private key in the file `key`, and that key's id.
+
+    Raises `InputError` for a file that holds no such key, `MissingExtraError` without the library.
+    """
+    dsse = _library()
+    signer = _private_key(key)
+    envelope = dsse.Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    document = json.dumps(envelope.to_dict(), sort_keys=True).encode() + b"\n"
+    return document, str(signer.public_key.keyid)
+
+
+def is_envelope(document: Any) -> bool:
+    """Tell whether a JSON value is meant for an envelope."""
+    return isinstance(document, dict) and "payload" in document and "signatures" in document
+
+
+def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
+    """Return what the envelope holds, signed with the key whose public half is in the file `key`, and the key's id.
+
+    Raises `StatementError` where it is not, `InputError` for what is no envelope or no key.
+    """
+    dsse = _library()
+    public = _public_key(key)
+    try:
+        # The ids in an envelope are hints: any signature in it may be the one of this key.
+        numbered = [{"keyid": str(number), "sig": each["sig"]} for number, each in enumerate(document["signatures"])]
+        envelope = dsse.Envelope.from_dict({**document, "signatures": numbered})
+        signatures = [each.signature for each in envelope.signatures.values()]
+        payload, kind = bytes(envelope.payload), str(envelope.payload_type)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "the envelope is damaged",
+            where=where,
+            expected="a DSSE envelope: payload, payloadType and signatures, in base64",
+            found=str(error) or type(error).__name__,
+            fix="get the file again from who made it",
+        ) from None
+    if kind != PAYLOAD_TYPE:
+        raise InputError("the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind)
+    if not any(_holds(public, signature, envelope.pae()) for signature in signatures):
+        raise StatementError(
+            "the statement is not signed with that key",
+            where=where,
+            expected=f"a signature by the key in {key}",
+            found="none at all" if not signatures else "one of another key, or over another statement",
+            fix="take it for a forgery, unless another key was meant",
+        )
+    return payload, str(public.keyid)
+
+
+def _holds(public: SSlibKey, signature: str, signed: bytes) -> bool:
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Signature
+
+    try:
+        public.verify_signature(Signature(public.keyid, signature), signed)
+    except UnverifiedSignatureError:
+        return False
+    return True
+
+
+def _library() -> Any:
+    try:
+        import cryptography  # noqa: F401  securesystemslib itself goes without, and fails later
+        from securesystemslib import dsse
+    except ImportError:
+        raise MissingExtraError(
+            "signed statements need the package securesystemslib, which is not installed",
+            fix="pip install 'model-provisioner[sign]'; a statement without a signature needs nothing",
+        ) from None
+    return dsse
+
+
+def _private_key(path: str) -> CryptoSigner:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    data = _key_bytes(path)
+    try:
+        private = load_pem_private_key(data, password=None)
+    except TypeError:
+        raise _no_key(path, "private key without a password", "one that is encrypted") from None
+    except ValueError:
+        raise _no_key(path, "private key", "a public key" if b"PUBLIC KEY" in data else "something else") from None
+    _check_kind(private, path, "private key")
+    return CryptoSigner(private)
+
+
+def _public_key(path: str) -> SSlibKey:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    data = _key_bytes(path)
+    try:
+        public = load_pem_public_key(data)
+    except ValueError:
+        raise _no_key(path, "public key", "a private key" if b"PRIVATE KEY" in data else "something else") from None
+    _check_kind(public, path, "public key")
+    return SSlibKey.from_crypto(public)
+
+
+def _check_kind(key: Any, path: str, wanted: str) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+        return
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        if isinstance(key.curve, ec.SECP256R1):
+            return
+        raise _no_key(path, wanted, f"a key on the curve {key.curve.name}")
+    raise _no_key(path, wanted, "a key of another kind")
+
+
+def _key_bytes(path: str) -> bytes:
+    data = read_if_there(path, KEY_LIMIT)
+    if data is None:
+        found = "no file that you may read" if os.path.lexists(path) else "no such file"
+        raise InputError("the key can't be read", where=path, expected=KEYS, found=found, fix="name another file")
+    return data
+
+
+def _no_key(path: str, wanted: str, found: str) -> InputError:
+    fixes = {
+        "a private key": f"openssl pkey -in {shlex.quote(path)} -pubout writes its public half",
+        "one that is encrypted": f"openssl pkey -in {shlex.quote(path)} -out FILE writes it without a password",
+    }
+    return InputError(
+        f"the file holds no {wanted} that can be used",
+        where=path,
+        expected=KEYS,
+        found=found,
+        fix=fixes.get(found, "openssl genpkey -algorithm ed25519 -out FILE makes one"),
+    )

@@ -1,0 +1,287 @@
+"""Signatures of publishers: bundles of OpenSSF model signing, and of sigstore over one file, checked without a network.
+
+The libraries are asked whether the signature holds and what it is over; the digests of the model's files are handed to
+them. Only what needs them imports them: they come with the extra `sign`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import pathlib
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import InputError, MissingExtraError, SignatureError
+from model_provisioner.fs.atomic import read_if_there
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from model_provisioner.config.signature import Claim
+    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.hashing.memo import FileDigest
+
+BUNDLE_LIMIT = 64 << 20
+ITSELF = "."
+"""What model signing calls the one file of a model that is no folder."""
+
+_trusting = threading.Lock()
+
+
+def check_signature(claim: Claim, files: FileSet, digests: Sequence[FileDigest]) -> None:
+    """Raise `SignatureError` unless the bundle is signed as claimed, over the digests of the model's files.
+
+    Of a folder, the signature must be over all files but those that it says it leaves out; of a file or a split, over
+    each of its files at least. Only where the bundle has other digests than SHA-256 of whole files are the files read.
+    Raises `MissingExtraError` without the libraries.
+    """
+    document = _document(claim.bundle)
+    found = {member.name: digest.sha256 for member, digest in zip(files.members, digests, strict=True)}
+    if "dsseEnvelope" in document:
+        _check_model(claim, files, found, _predicate(claim, document))
+    elif "messageSignature" in document:
+        _check_file(claim, files, found)
+    else:
+        raise _damaged(claim, "neither a signed statement nor a signed file")
+
+
+# ---- OpenSSF model signing
+
+
+def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predicate: dict[str, Any]) -> None:
+    try:
+        from model_signing import hashing, manifest, verifying
+        from model_signing._hashing import hashing as digests
+    except ImportError as error:
+        raise _missing("model-signing", error) from None
+    reached = False
+    how = predicate["serialization"]
+    names = {str(each["name"]): str(each["digest"]) for each in predicate["resources"]}
+
+    class Known(hashing.Config):  # type: ignore[misc]  # it has no types
+        """Hashes nothing: the digests are known."""
+
+        def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
+            nonlocal reached
+            reached = True
+            if how.get("method") != "files" or how.get("hash_type") != "sha256":
+                return super().hash(model_path, files_to_hash=files_to_hash)
+            kind = manifest.SerializationType.from_args(how)
+            there = _as_signed(files, found, names, [str(path) for path in how.get("ignore_paths", ())])
+            items = (
+                kind.new_item(name, digests.Digest("sha256", bytes.fromhex(value))) for name, value in there.items()
+            )
+            return manifest.Manifest(os.path.basename(files.path), items, kind)
+
+    try:
+        known = Known()
+        if how.get("method") == "shards":
+            known.use_shard_serialization(hashing_algorithm=how["hash_type"], shard_size=int(how["shard_size"]))
+        elif how.get("hash_type") != "sha256":
+            known.use_file_serialization(hashing_algorithm=how["hash_type"])
+        known.set_allow_symlinks(bool(how.get("allow_symlinks")))
+        config = verifying.Config().set_hashing_config(known)
+        if claim.public_key is not None:
+            config.use_elliptic_key_verifier(public_key=claim.public_key)
+        else:
+            with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as trust:
+                trust.write(_trust()._inner.to_json())  # noqa: SLF001
+                trust.flush()
+                path = pathlib.Path(trust.name)
+                config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
+        config.verify(files.path, claim.bundle)
+    except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
+        if reached:
+            raise _other_bytes(claim, files, error) from None
+        raise _refused(claim, error) from None
+
+
+def _as_signed(
+    files: FileSet, found: Mapping[str, str], names: Mapping[str, str], ignored: Sequence[str]
+) -> dict[str, str]:
+    """Return the digests of the model's files by the names that the signature has for them."""
+    if files.kind == "folder":
+        left_out = {*(path.rstrip("/") for path in ignored), ".gitattributes", ".gitignore", ".github"}
+        return {name: value for name, value in found.items() if name in names or not _is_in(name, left_out)}
+    # The publisher may have signed a folder that this is a part of: of the rest we claim nothing.
+    if files.kind == "file" and ITSELF in names:
+        return {ITSELF: next(iter(found.values()))}
+    return {**names, **found}
+
+
+def _is_in(name: str, folders: set[str]) -> bool:
+    parts = name.split("/")
+    return any("/".join(parts[:count]) in folders for count in range(1, len(parts) + 1))
+
+
+# ---- sigstore, of one file
+
+
+def _check_file(claim: Claim, files: FileSet, found: Mapping[str, str]) -> None:
+    if claim.public_key is not None:
+        raise SignatureError(
+            "the bundle is sigstore's over one file, which is checked by identity and issuer",
+            where=claim.bundle,
+            expected="a bundle of OpenSSF model signing for a public_key",
+            found="messageSignature",
+            fix="name identity: and issuer: in the place of public_key:",
+        )
+    if files.kind != "file":
+        raise SignatureError(
+            "the bundle is over one file, and the model is several",
+            where=claim.bundle,
+            expected="a bundle of OpenSSF model signing",
+            found=f"a {files.kind} of {len(files.members)} files",
+            fix="get that bundle from the publisher",
+        )
+    try:
+        from sigstore.hashes import Hashed
+        from sigstore.models import Bundle
+        from sigstore.verify import Verifier
+        from sigstore.verify.policy import Identity
+        from sigstore_models.common.v1 import HashAlgorithm
+    except ImportError as error:
+        raise _missing("sigstore", error) from None
+    (value,) = found.values()
+    try:
+        with open(claim.bundle, encoding="utf-8") as file:
+            bundle = Bundle.from_json(file.read())
+        Verifier(trusted_root=_trust().trusted_root).verify_artifact(
+            Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(value)),
+            bundle,
+            Identity(identity=str(claim.identity), issuer=claim.issuer),
+        )
+    except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
+        if "digest mismatch" in str(error) or "invalid for input" in str(error):
+            raise _other_bytes(claim, files, error) from None
+        raise _refused(claim, error) from None
+
+
+def _trust() -> Any:
+    """Return sigstore's own roots of trust, as its package brings them, or a tool of sigstore updated them here."""
+    from sigstore.models import ClientTrustConfig
+
+    # It warns that it is offline, which is what we want of it.
+    logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
+    with _trusting:  # the first one copies them to its cache, and another thread would read half a file
+        return ClientTrustConfig.production(offline=True)
+
+
+# ---- what is in the file
+
+
+def _document(path: str) -> dict[str, Any]:
+    data = read_if_there(path, BUNDLE_LIMIT)
+    try:
+        document = json.loads(data or b"")
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise SignatureError(
+            "the signature's bundle is damaged",
+            where=path,
+            expected="a sigstore bundle, which is a JSON object",
+            found="no JSON object",
+            fix="get the bundle again from the publisher",
+        )
+    return document
+
+
+def _predicate(claim: Claim, document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the envelope says is signed. Nothing of it is believed before the signature holds."""
+    try:
+        payload = json.loads(base64.b64decode(document["dsseEnvelope"]["payload"]))
+        predicate = payload["predicate"]
+        if payload["predicateType"] == "https://model_signing/Digests/v0.1":  # of model signing before 1.0
+            resources = [{"name": each["name"], "digest": each["digest"]["sha256"]} for each in payload["subject"]]
+            serialization = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
+            return {"resources": resources, "serialization": serialization}
+        return {
+            "resources": [{"name": each["name"], "digest": each["digest"]} for each in predicate["resources"]],
+            "serialization": {**predicate["serialization"]},
+        }
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(claim, f"{type(error).__name__}: {error}") from None
+
+
+# ---- the words
+
+
+def _damaged(claim: Claim, found: str) -> SignatureError:
+    return SignatureError(
+        "the signature's bundle is damaged, or of a kind that is not known",
+        where=claim.bundle,
+        expected="a bundle of OpenSSF model signing, or of sigstore over one file",
+        found=found,
+        fix="get the bundle again from the publisher",
+    )
+
+
+def _refused(claim: Claim, error: Exception) -> SignatureError:
+    found = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ == "InvalidBundle" or isinstance(error, KeyError | TypeError | json.JSONDecodeError):
+        return _damaged(claim, found)
+    if isinstance(error, OSError):
+        return SignatureError(
+            "the signature can't be checked",
+            where=error.filename or claim.bundle,
+            found=error.strerror or found,
+            fix="give sigstore a folder for its roots of trust that can be written: set XDG_CACHE_HOME",
+        )
+    if claim.public_key is not None:
+        if type(error).__name__ == "InvalidSignature" or found.startswith("Key mismatch"):
+            return SignatureError(
+                "the model is not signed with that key",
+                where=claim.bundle,
+                expected=f"a signature by the key in {claim.public_key}",
+                found="one of another key, or a bundle that was changed",
+                fix="get the publisher's key from the publisher; if it is this one, do not use the model",
+            )
+        return SignatureError(
+            "the signature can't be checked with that key",
+            where=claim.bundle,
+            expected=f"an ECDSA key (P-256, P-384 or P-521, PEM) in {claim.public_key}, and a bundle signed with it",
+            found=found,
+            fix="get both again from the publisher",
+        )
+    return SignatureError(
+        "the signature is not one of that identity, or does not hold",
+        where=claim.bundle,
+        expected=f"a signature by {claim.identity}, whom {claim.issuer} vouched for when it was made",
+        found=found,
+        fix="compare identity and issuer with what the publisher says; if they are right, do not use the model",
+    )
+
+
+def _other_bytes(claim: Claim, files: FileSet, error: Exception) -> SignatureError:
+    return SignatureError(
+        "the signature is over other bytes than the model has",
+        where=claim.bundle,
+        expected=f"a signature over the files of {files.path}",
+        found=" ".join(str(error).split()),
+        fix="get model and bundle again, of one release, from the publisher",
+    )
+
+
+def _missing(package: str, error: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"the signature can't be checked without the package {package}, which is not installed, or not wholly",
+        found=str(error),
+        fix="pip install 'model-provisioner[sign]', or take signature: out of models.yaml",
+    )
+
+
+def check_readable(claim: Claim) -> None:
+    """Raise `InputError` for files of a claim that can't be read."""
+    for name, path in (("bundle", claim.bundle), ("public_key", claim.public_key)):
+        if path is not None and read_if_there(path, BUNDLE_LIMIT) is None:
+            raise InputError(
+                f"the signature's {name} can't be read",
+                where=path,
+                found="no file that you may read" if os.path.lexists(path) else "no such file",
+                fix="correct its path in models.yaml, or get it from the publisher",
+            )

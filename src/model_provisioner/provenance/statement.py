@@ -1,0 +1,151 @@
+"""The statement: what a verification found, as an in-toto Statement v1 with a SLSA Verification Summary for a predicate.
+
+The format is described in `docs/reference/statement.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from model_provisioner.errors import InputError
+
+if TYPE_CHECKING:
+    from model_provisioner.provenance.record import Account
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+SUMMARY = "https://slsa.dev/verification_summary/v1"
+VERIFIER = "pkg:pypi/model-provisioner"
+OURS = "modelprovisioner_verification"
+"""The extension field of the summary, named as SLSA wants such fields named."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What a statement says, as far as it is checked."""
+
+    subjects: tuple[tuple[str, str], ...]
+    """Names and SHA-256."""
+    passed: bool
+    outcome: str | None
+    """`pass`, `warn` or `fail`; None in a summary that another program made."""
+    time: str | None
+    name: str | None
+    """The entry that was verified."""
+
+
+def statement_of(account: Account, config: str) -> dict[str, Any]:
+    """Return the statement of a verification that was held to the configuration file at `config`."""
+    policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
+    if account.policy is not None:
+        policy["digest"] = {"sha256": account.policy.config}
+        policy["annotations"] = {
+            "expected_digest": account.policy.expected,
+            "models.lock": None if account.policy.lock is None else {"sha256": account.policy.lock},
+            "strict_verification": account.policy.strict,
+        }
+    summary = {
+        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": account.version}} if account.version else {}),
+        "timeVerified": account.time,
+        "resourceUri": _uri(account.id),
+        "policy": policy,
+        # The summary knows no third word: who reads nothing else must not take for verified what nothing was expected of.
+        "verificationResult": "PASSED" if account.outcome == "pass" else "FAILED",
+        # We check bytes, not builds.
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if account.outcome == "pass" else "FAILED"],
+        OURS: {
+            "digest": account.digest,
+            "files": [
+                {
+                    "how": file.how,
+                    "last_hashed": file.hashed,
+                    "name": file.name,
+                    "sha256": file.sha256,
+                    "size_bytes": file.size,
+                }
+                for file in account.files
+            ],
+            "how": account.how,
+            "name": account.name,
+            "origin": account.origin,
+            "outcome": account.outcome,
+            "path": account.path,
+            **({"companions": list(account.companions)} if account.companions else {}),
+            **({} if account.signature is None else {"signature": account.signature}),
+        },
+    }
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": file.name, "digest": {"sha256": file.sha256}} for file in account.files],
+        "predicateType": SUMMARY,
+        "predicate": {name: value for name, value in summary.items() if value is not None},
+    }
+
+
+def _uri(model_id: str) -> str:
+    scheme, _, rest = model_id.partition(":")
+    return model_id if scheme in {"http", "https"} else f"{scheme}:{quote(rest, safe='/@', errors='surrogateescape')}"
+
+
+def render(statement: dict[str, Any]) -> bytes:
+    """Return the bytes of a statement."""
+    return (json.dumps(statement, indent=2, sort_keys=True) + "\n").encode()
+
+
+def parse(payload: bytes, where: str) -> Statement:
+    """Read the bytes of a statement. Raises `InputError` for anything else."""
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise _no_statement(where, "a JSON object", "something that is no JSON") from None
+    if not isinstance(document, dict) or document.get("_type") != STATEMENT:
+        found = document.get("_type") if isinstance(document, dict) else None
+        raise _no_statement(where, f'"_type": "{STATEMENT}"', f"{found!r}" if found else "no such field")
+    if document.get("predicateType") != SUMMARY:
+        raise InputError(
+            "the statement is no verification summary",
+            where=where,
+            expected=f'"predicateType": "{SUMMARY}"',
+            found=repr(document.get("predicateType")),
+            fix="name a file that `doit model-attest NAME -o FILE` wrote",
+        )
+    subjects = document.get("subject")
+    predicate = document.get("predicate")
+    if not isinstance(subjects, list) or not subjects or not isinstance(predicate, dict):
+        raise _no_statement(where, "subjects and a predicate", "a statement without")
+    ours = predicate.get(OURS)
+    ours = ours if isinstance(ours, dict) else {}
+    return Statement(
+        subjects=tuple(_subject(each, where) for each in subjects),
+        passed=predicate.get("verificationResult") == "PASSED",
+        outcome=_text(ours.get("outcome")),
+        time=_text(predicate.get("timeVerified")),
+        name=_text(ours.get("name")),
+    )
+
+
+def _subject(subject: Any, where: str) -> tuple[str, str]:
+    digest = subject.get("digest") if isinstance(subject, dict) else None
+    value = digest.get("sha256") if isinstance(digest, dict) else None
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise _no_statement(where, "a sha256 of 64 hexadecimal digits for each subject", "a subject without")
+    return _text(subject.get("name")) or "", value
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _no_statement(where: str, expected: str, found: str) -> InputError:
+    return InputError(
+        "this is no in-toto statement",
+        where=where,
+        expected=expected,
+        found=found,
+        fix="name a file that `doit model-attest NAME -o FILE` wrote",
+    )

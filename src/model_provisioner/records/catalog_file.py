@@ -1,0 +1,50 @@
+"""The file of the catalog, and how a change of a project's rows is seen without reading them.
+
+This module is on the way of every no-op: it imports little.
+"""
+
+from __future__ import annotations
+
+import os
+
+from model_provisioner.fs.sqlite import Database, ReadOnlyDatabase, to_column
+
+_VERSION_1 = """
+CREATE TABLE model (
+  project NOT NULL, name NOT NULL, id NOT NULL, lifecycle TEXT NOT NULL, path, outcome TEXT, reason TEXT,
+  digest TEXT, expected TEXT, strict INTEGER NOT NULL, size INTEGER, engine TEXT, config, handoff, metadata TEXT,
+  source, revision TEXT,   registered_at TEXT, verified_at TEXT, used_at TEXT,
+  PRIMARY KEY (project, name)
+) WITHOUT ROWID;
+CREATE INDEX model_id ON model (id);
+CREATE TABLE change (project PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER model_inserted AFTER INSERT ON model BEGIN
+  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
+CREATE TRIGGER model_updated AFTER UPDATE ON model BEGIN
+  INSERT INTO change VALUES (new.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END;
+CREATE TRIGGER model_deleted AFTER DELETE ON model BEGIN
+  INSERT INTO change VALUES (old.project, random() >> 16) ON CONFLICT DO UPDATE SET number = number + 1; END
+"""
+
+_VERSION_2 = """
+ALTER TABLE model ADD COLUMN audited_at TEXT;
+ALTER TABLE model ADD COLUMN corrupt TEXT;
+ALTER TABLE model ADD COLUMN history TEXT NOT NULL DEFAULT '';
+CREATE INDEX model_retired ON model (project) WHERE lifecycle = 'Retired'
+"""
+
+
+def catalog_file(state: str, database: type[Database]) -> Database:
+    """Return the database in the state folder `state`."""
+    path = os.path.join(state, "catalog.db")
+    return database(path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2,))
+
+
+def change_of(project: str, state: str) -> int | None:
+    """Return a number that moves with every change of the project's rows; it starts at random in every file.
+
+    None where there is no row. Raises `StorageError` where that can't be told.
+    """
+    database = catalog_file(state, ReadOnlyDatabase)
+    rows = database.query("SELECT number FROM change WHERE project = ?", (to_column(project),))
+    return int(str(rows[0][0])) if rows else None

@@ -1,0 +1,117 @@
+"""The handoff: the JSON from which an engine loads a model. Same inputs, same bytes: no clock, no host name.
+
+`model.id` and `model.path` are what the original tool wrote; `metadata` is additive. The format is described in
+`docs/reference/handoff.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from model_provisioner.fs.fileset import Beside
+    from model_provisioner.hashing.memo import FileDigest
+    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.references.digest import Digest
+
+SCHEMA_VERSION = 1
+
+
+def render(
+    *,
+    id: str,  # noqa: A002  the field's name in the format
+    path: str,
+    engine: str,
+    digest: Digest,
+    files: Sequence[FileDigest],
+    facts: Facts,
+    outcome: str,
+    roles: Sequence[str] = (),
+    companions: Sequence[Beside] = (),
+) -> bytes:
+    """Return the bytes of a handoff: sorted keys, two-space indent, a newline at the end.
+
+    `roles` says of each of `files` what it is, where there are `companions`: else all of them are the model's.
+    """
+    document = {
+        "metadata": {
+            "architecture": facts.architecture,
+            "chat_template_sha256": facts.chat_template_sha256,
+            "ctx_max": facts.context_length,
+            "digest": {"algo": digest.algo, "value": digest.value},
+            "engine": engine,
+            "files": [
+                {"path": file.path, "role": role, "sha256": file.sha256, "size_bytes": file.identity.size}
+                for file, role in zip(files, roles or ["model"] * len(files), strict=True)
+            ],
+            "format": facts.format,
+            "parameter_count": facts.parameter_count,
+            "quantization": facts.quantization,
+            "size_bytes": sum(file.identity.size for file in files),
+            "tokenizer": {
+                "model": facts.tokenizer_model,
+                "pre": facts.tokenizer_pre,
+                "vocab_size": facts.vocabulary_size,
+            },
+            "verification": outcome,
+            **({} if facts.signature is None else {"signature": facts.signature.told()}),
+        },
+        "model": {"id": id, "path": path, **_beside(companions)},
+        "schema_version": SCHEMA_VERSION,
+    }
+    try:
+        return _dump(document, ensure_ascii=False)
+    except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, it survives Python's reading and writing
+        return _dump(document, ensure_ascii=True)
+
+
+def _beside(companions: Sequence[Beside]) -> dict[str, object]:
+    """Return what an engine is to load beside the model; no key where there is nothing."""
+    if not companions:
+        return {}
+    return {"companions": [{"role": each.role, "id": each.id, "path": each.files.path} for each in companions]}
+
+
+def is_handoff(data: bytes) -> bool:
+    """Tell whether a file holds a handoff: ours, of any version, or one of the original tool."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    model = document.get("model") if isinstance(document, dict) else None
+    return isinstance(model, dict) and {"id", "path"} <= model.keys()
+
+
+def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
+    return (_indented(document, ensure_ascii, "\n") + "\n").encode()
+
+
+def _indented(value: object, ensure_ascii: bool, line: str) -> str:
+    """Return what `json.dumps` makes with `sort_keys` and an indent of two, for which it has no fast way."""
+    inner = line + "  "
+    if isinstance(value, dict) and value:
+        nested = {key: each for key, each in value.items() if isinstance(each, dict | list)}
+        encode = _encoder(ensure_ascii, inner)
+        if not nested:
+            return f"{{{inner}{encode(value)[1:-1]}{line}}}"
+        parts = [
+            f"{encode(key)}: {_indented(value[key], ensure_ascii, inner)}"
+            if key in nested
+            else encode({key: value[key]})[1:-1]
+            for key in sorted(value)
+        ]
+        return f"{{{inner}{f',{inner}'.join(parts)}{line}}}"
+    if isinstance(value, list) and value:
+        parts = [_indented(each, ensure_ascii, inner) for each in value]
+        return f"[{inner}{f',{inner}'.join(parts)}{line}]"
+    return _encoder(ensure_ascii, inner)(value)
+
+
+@cache
+def _encoder(ensure_ascii: bool, line: str) -> Callable[[object], str]:
+    """Return what writes a value without others inside, its items on lines that begin with `line`."""
+    return json.JSONEncoder(ensure_ascii=ensure_ascii, sort_keys=True, separators=(f",{line}", ": ")).encode

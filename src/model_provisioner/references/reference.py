@@ -1,0 +1,308 @@
+"""References: what a model is asked for by. Values only: parsing reads no file and asks no network.
+
+The forms, their ids and the rules for paths stand in `docs/reference/references.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+from urllib.parse import unquote_to_bytes
+
+from model_provisioner.errors import InvalidReferenceError
+from model_provisioner.references.path_environment import Surroundings
+
+_ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
+_HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
+
+_REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
+# What git forbids in the name of a branch or tag, and "%", which is left for "%2F" alone.
+_NO_REVISION = re.compile(r"[ ~^:?*\[\\%]|\.\.|@\{|//|^/|/\Z|^\Z")
+# What can't be written as UTF-8, or would lead elsewhere when it is made a local path.
+_NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Host and credentials are matched narrowly, so that no other program can see another host in the same text.
+_URL = re.compile(
+    r"https://(?:[\w.~!$&'()*+,;=:%-]*@)?"
+    r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>(?::[0-9]{1,5})?)"
+    r"(?P<path>/[!-\"$->@-~]+)(?:\?(?P<query>[!-\"$-~]*))?(?:\#(?P<fragment>[!-~]*))?",
+    re.ASCII,
+)
+_NETWORK = re.compile(r"https?:/*|[^/]*://", re.IGNORECASE)
+_QUERY_MARK = re.compile(r"query-[0-9a-f]{12}")
+
+
+class ModelRef(ABC):
+    """What a model is asked for by. `str` gives a text that `parse` reads back as an equal value.
+
+    For messages and records there is `id`: the text may hold credentials.
+    """
+
+    is_local: ClassVar[bool] = False
+
+    @staticmethod
+    def parse(text: str) -> ModelRef:
+        """Read a reference of any form; raise `InvalidReferenceError`, which says what is accepted."""
+        scheme, colon, rest = text.partition(":")
+        if not colon or "/" in scheme:
+            return LocalRef(text)
+        match scheme.lower():
+            case "local":
+                return LocalRef(rest)
+            case "file":
+                return LocalRef(_decode_file_url(rest) if rest.startswith("//") else rest)
+            case "hf":
+                return _parse_hub(rest)
+            case "https":
+                return UrlRef(f"https:{rest}")
+            case "s3":
+                return _parse_object(rest)
+            case "http":
+                raise InvalidReferenceError(
+                    "models are not fetched over http:",
+                    expected="https://HOST/FILE",
+                    found=_shown(text),
+                    fix=f"write {_shown(f'https:{rest}')}",
+                )
+        raise InvalidReferenceError(
+            f"no reference starts with {_shown(scheme)}:",
+            expected=_ACCEPTED,
+            found=_shown(text),
+            fix="download the model and name the file"
+            if rest.startswith("//")
+            else f"if that is the name of a local file, write ./{_shown(text)}",
+        )
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """The name of the model in the catalog and in handoffs: no revision, no credential, no query."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class LocalRef(ModelRef):
+    """A local file or folder, by its path as written: it may be relative or start with `~`."""
+
+    is_local: ClassVar[bool] = True
+
+    path: str
+    _resolved: bool = field(default=False, repr=False, compare=False, kw_only=True)
+    """Whether this is an answer of `absolute`, whose id needs no look at the disk."""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise InvalidReferenceError("the reference is empty", expected=_ACCEPTED, fix="write the path of the model")
+        if "\0" not in self.path and (self.path.isascii() or _is_a_file_name(self.path)):
+            return
+        raise InvalidReferenceError(
+            "no file can have this name",
+            expected="a path without NUL and without lone surrogates",
+            found=_shown(self.path),
+            fix="take the bad character out; bytes that are not UTF-8 can be written as %XX after file://",
+        )
+
+    @classmethod
+    def at(cls, path: str) -> LocalRef:
+        """Return the reference of a path that `absolute` gave before: the disk is not looked at again."""
+        return cls(path, _resolved=True)
+
+    def absolute(self, base: str, surroundings: Surroundings | None = None) -> LocalRef:
+        """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
+
+        `~` is expanded, `//` collapsed, `..` and the links above the last name followed as the operating system does.
+        The last name is kept, even where it is a link, for engines look at names. Nothing needs to be there.
+        """
+        if self._resolved:
+            return self
+        surroundings = surroundings or Surroundings()
+        path = surroundings.expand(self.path)
+        if path.startswith("~"):
+            raise InvalidReferenceError(
+                "no such user",
+                expected="~/… for your own home, ~USER/… for a user of this machine",
+                found=_shown(self.path),
+                fix=f"if that is the name of a local file, write ./{_shown(self.path)}",
+            )
+        path = os.path.join(base, path)
+        folder, name = os.path.split(path.rstrip("/"))
+        named = name not in {"", ".", ".."}
+        path = os.path.join(surroundings.ask(folder), name) if named else surroundings.ask(path)
+        return self.at(path)
+
+    @property
+    def id(self) -> str:
+        """`local:` and the absolute path; a relative one is taken from the working directory."""
+        return f"local:{self.absolute(os.getcwd()).path}"
+
+    def __str__(self) -> str:
+        return f"local:{self.path}"  # the one form that takes every path as it stands
+
+
+@dataclass(frozen=True)
+class HubRef(ModelRef):
+    """A repository of the Hugging Face Hub, or one file of it (the first shard of a split)."""
+
+    repo: str
+    revision: str | None = None
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _REPO.fullmatch(self.repo):
+            raise InvalidReferenceError(
+                "a Hugging Face repository is named by its organisation or user and its name",
+                expected=_HUB_FORM,
+                found=_shown(f"hf:{self.repo.rstrip('/')}"),
+                fix="copy ORG/REPO from the top of its page: hf:gpt2 is hf:openai-community/gpt2",
+            )
+        if self.revision is not None and (not self.revision.isprintable() or _NO_REVISION.search(self.revision)):
+            raise InvalidReferenceError(
+                "not a revision of a Hugging Face repository",
+                where=_shown(f"hf:{self.repo}"),
+                expected="a branch, tag or commit after @, with %2F for a slash in it",
+                found=_shown(self.revision),
+                fix=f"write hf:{self.repo}@main, or leave @ out",
+            )
+        if self.path is not None and (_NO_KEY.search(self.path) or "" in self.path.split("/")):
+            raise InvalidReferenceError(
+                "not a file of a Hugging Face repository",
+                where=_shown(f"hf:{self.repo}"),
+                expected=_HUB_FORM,
+                found=_shown(self.path),
+                fix="write the file's path as the repository lists it, or none for the whole repository",
+            )
+
+    @property
+    def id(self) -> str:
+        """The reference without its revision."""
+        return f"hf:{self.repo}" + (f"/{self.path}" if self.path else "")
+
+    def __str__(self) -> str:
+        revision = "" if self.revision is None else "@" + self.revision.replace("/", "%2F")
+        return f"hf:{self.repo}{revision}" + (f"/{self.path}" if self.path else "")
+
+
+@dataclass(frozen=True, repr=False)
+class UrlRef(ModelRef):
+    """A file by its `https:` URL, which may hold credentials: `repr` shows the id."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        if not _URL.fullmatch(self.url):
+            raise InvalidReferenceError(
+                "not an https: URL of a file",
+                expected="https://HOST/FILE, in ASCII, with %20 for a space",
+                found=_shown(self.url),
+                fix="copy the link of the file from its page",
+            )
+
+    @property
+    def id(self) -> str:
+        """The URL without credentials, query and fragment; `#query-<hash>` tells URLs of different queries apart.
+
+        A fragment never reaches a server, so that an id is a reference again, with the same id.
+        """
+        found = _URL.fullmatch(self.url)
+        assert found is not None  # __post_init__ saw to it
+        place = f"https://{found['host'].lower()}{found['port']}{found['path']}"
+        if found["query"]:
+            return f"{place}#query-{hashlib.sha256(found['query'].encode()).hexdigest()[:12]}"
+        if _QUERY_MARK.fullmatch(found["fragment"] or ""):
+            return f"{place}#{found['fragment']}"
+        return place
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return f"UrlRef(id={self.id!r})"
+
+
+@dataclass(frozen=True)
+class ObjectRef(ModelRef):
+    """An object of S3 storage, or all objects under a prefix: a key that ends in `/`."""
+
+    bucket: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket) or _NO_KEY.search(self.key):
+            raise _not_an_object(str(self))
+
+    @property
+    def id(self) -> str:
+        """The reference itself."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def _is_a_file_name(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _decode_file_url(rest: str) -> str:
+    """Return the path of a `file:` URL, given what follows the colon: the one place where percents are decoded."""
+    host, slash, path = rest[2:].partition("/")
+    if host.lower() not in {"", "localhost"}:
+        raise InvalidReferenceError(
+            "a file: URL of another machine",
+            expected="file:///PATH or file:PATH",
+            found=_shown(f"file:{rest}"),
+            fix="three slashes start an absolute path; a relative one is written file:PATH",
+        )
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
+    except UnicodeEncodeError:
+        return slash + path  # which LocalRef refuses
+
+
+def _parse_hub(rest: str) -> HubRef:
+    org, _, rest = rest.partition("/")
+    name, slash, path = rest.partition("/")
+    name, at, revision = name.partition("@")
+    return HubRef(
+        f"{org}/{name}",
+        revision.replace("%2F", "/").replace("%2f", "/") if at else None,
+        path if slash else None,
+    )
+
+
+def _parse_object(rest: str) -> ObjectRef:
+    if not rest.startswith("//"):
+        raise _not_an_object(f"s3:{rest}")
+    bucket, _, key = rest[2:].partition("/")
+    return ObjectRef(bucket, key)
+
+
+def _not_an_object(text: str) -> InvalidReferenceError:
+    return InvalidReferenceError(
+        "not an object of S3 storage",
+        expected="s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for all under it",
+        found=_shown(text),
+        fix="write bucket and key as your storage lists them; credentials come from the environment",
+    )
+
+
+def _shown(text: str) -> str:
+    """Return what of a reference may stand in a message: no credentials, no query, not a page of it."""
+    if start := _NETWORK.match(text):
+        text = f"{start[0]}…" if "@" in text else re.split("[?#]", text, maxsplit=1)[0]
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def is_whole(ref: ModelRef) -> bool:
+    """Tell whether a reference is of a folder: of all files of a repository, or under a prefix."""
+    return (isinstance(ref, HubRef) and ref.path is None) or (isinstance(ref, ObjectRef) and ref.key.endswith("/"))

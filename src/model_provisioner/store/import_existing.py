@@ -1,0 +1,124 @@
+"""What other programs have on this disk already: their files are read, never written and never linked to.
+
+A hard link would leave another program's hand on our bytes, so a file is cloned (it shares its place on the disk until
+one of the two changes) or copied, and it is the result whose digest has to be right.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_provisioner.hashing.streaming import BUFFER
+from model_provisioner.store.partial import Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from model_provisioner.hashing.streaming import Progress
+    from model_provisioner.store.store import Store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that may hold the bytes that are wanted."""
+
+    path: str
+    source: str
+    """Whose it is, in words: `the Hugging Face cache`."""
+
+
+def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
+    """Yield the files of other programs that may have this SHA-256, the most likely first; nothing is read or raised.
+
+    Hugging Face and Ollama name files by their SHA-256; LM Studio's are candidates by their `size` in bytes alone.
+    """
+    home = environ.get("HOME") or os.path.expanduser("~")
+    hub = _hub_cache(environ, home)
+    places = [(os.path.join(hub, repo, "blobs", sha256), "the Hugging Face cache") for repo in _names(hub)]
+    ollama = (environ.get("OLLAMA_MODELS") or "~/.ollama/models", "/usr/share/ollama/.ollama/models")
+    places += [(os.path.join(_expanded(models, home), "blobs", f"sha256-{sha256}"), "Ollama") for models in ollama]
+    for path, source in places:
+        if _is_file(path, size):
+            yield Found(path, source)
+    if size is not None:
+        for models in ("~/.lmstudio/models", "~/.cache/lm-studio/models"):
+            for path in _files(_expanded(models, home)):
+                if _is_file(path, size):
+                    yield Found(path, "LM Studio")
+
+
+def adopt(store: Store, found: Found, sha256: str, progress: Progress = lambda _: None) -> bool:
+    """Take a file of another program into the store; return False where it can't be read or holds other bytes.
+
+    Raises `StorageError` where the store can't be written, and what `progress` raises.
+    """
+    try:
+        source = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(source).st_mode):
+            return False
+        # A name of its own: half a download of the same bytes may wait for somebody to go on with it.
+        with Partial.open(store, f"adopt {sha256}") as partial:
+            partial.begin(None)
+            if partial.clone(source):
+                progress(partial.size)
+            elif not _copy(source, partial, progress):
+                partial.discard()
+                return False
+            if partial.finish().sha256 != sha256:
+                partial.discard()
+                return False
+            store.publish(partial, sha256)
+            return True
+    finally:
+        os.close(source)
+
+
+def _copy(source: int, partial: Partial, progress: Progress) -> bool:
+    """Copy to the end; return whether it could be read. The bytes are hashed as they are written."""
+    while True:
+        try:
+            chunk = os.read(source, BUFFER)
+        except OSError:
+            return False
+        if not chunk:
+            return True
+        partial.write(chunk)
+        progress(len(chunk))
+
+
+def _hub_cache(environ: Mapping[str, str], home: str) -> str:
+    if named := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _expanded(named, home)
+    base = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return os.path.join(_expanded(base, home), "hub")
+
+
+def _expanded(path: str, home: str) -> str:
+    return os.path.join(home, path[2:]) if path.startswith("~/") else os.path.expanduser(path)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _files(folder: str) -> Iterator[str]:
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (os.path.join(where, name) for name in sorted(names))
+
+
+def _is_file(path: str, size: int | None) -> bool:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)

@@ -1,0 +1,132 @@
+"""Who used what of a store, and when: one record a project, in the store itself, so that other machines see it too.
+
+The record's time of modification is when the project was last used with all that it names; so a run that finds all
+current moves that, by one call, through a link in the project's part of the state folder. The format stands in
+`docs/reference/store.md`. This module is on the way of every no-op: it imports little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_provisioner.fs.state_folder import project_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from model_provisioner.store.store import Store
+
+FOLDER = "uses"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """What one configuration of one owner uses, or once used."""
+
+    owner: str
+    """The machine and the state folder: what can be looked at from there."""
+    config: str
+    handoffs: tuple[str, ...]
+    trees: Mapping[str, int | None]
+    """Trees of the store (`<key>/<version>`), and when the project last used them, in seconds since the epoch: None for
+    those that it has now."""
+    time: int
+    """When the project was last used, in seconds since the epoch."""
+
+    def last(self, tree: str) -> int:
+        """Return when the project last used a tree; 0 for never."""
+        if tree not in self.trees:
+            return 0
+        found = self.trees[tree]
+        return self.time if found is None else found
+
+
+def owner_of(state: str) -> str:
+    """Return who keeps the state folder `state`, as no other machine or container says it."""
+    try:
+        number = os.stat(state).st_ino
+    except OSError:
+        number = 0
+    return f"{os.uname().nodename} {os.path.realpath(state)} {number}"
+
+
+def touch(state: str, config: str) -> bool:
+    """Note that a project is used now, with all that its record names; return whether it has one."""
+    try:
+        os.utime(_link(state, config))
+    except OSError:
+        return False
+    return True
+
+
+def has_record(state: str, config: str) -> bool:
+    """Tell whether a configuration ever used anything of a store."""
+    return os.path.islink(_link(state, config))
+
+
+def note(store: Store, state: str, config: str, trees: Iterable[str], handoffs: Iterable[str]) -> None:
+    """Note that a project is used now, and what it uses: what it used before keeps the time of its last use.
+
+    Raises `StorageError`.
+    """
+    path = _path(store, state, config)
+    last = _read(path)
+    now: dict[str, int | None] = dict.fromkeys(sorted(trees))
+    before = {} if last is None else {tree: last.last(tree) for tree in last.trees if tree not in now}
+    kept = {tree: time for tree, time in before.items() if os.path.isdir(os.path.join(store.root, "trees", tree))}
+    wanted = now | kept
+    handoffs = tuple(sorted(handoffs))
+    link = _link(state, config)
+    if last is not None and (dict(last.trees), last.handoffs) == (wanted, handoffs) and touch(state, config):
+        return
+    body = {"config": config, "handoffs": handoffs, "owner": owner_of(state), "trees": wanted}
+    store.folder(FOLDER)
+    store.write(path, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
+    with contextlib.suppress(OSError):
+        if os.path.realpath(link) != os.path.realpath(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+            os.makedirs(os.path.dirname(link), mode=0o700, exist_ok=True)
+            os.symlink(path, link)
+
+
+def uses(store: Store) -> list[Use]:
+    """Return the records of a store; what is none is left out."""
+    folder = os.path.join(store.root, FOLDER)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [use for name in names if (use := _read(os.path.join(folder, name))) is not None]
+
+
+def _path(store: Store, state: str, config: str) -> str:
+    text = f"{owner_of(state)}\0{config}"
+    return os.path.join(store.root, FOLDER, f"{hashlib.sha256(os.fsencode(text)).hexdigest()}.json")
+
+
+def _link(state: str, config: str) -> str:
+    folder, name = os.path.split(config)
+    return os.path.join(project_folder(state, folder), f"uses-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}")
+
+
+def _read(path: str) -> Use | None:
+    try:
+        with open(path, "rb") as file:
+            body = json.load(file)
+            time = int(os.fstat(file.fileno()).st_mtime)
+        trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
+        return Use(
+            owner=str(body["owner"]),
+            config=str(body["config"]),
+            handoffs=tuple(map(str, body["handoffs"])),
+            trees=trees,
+            time=time,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None

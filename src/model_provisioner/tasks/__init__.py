@@ -1,1 +1,0 @@
-"""What is done: resolve, fetch, verify, register, hand off. One module a step."""

@@ -1,0 +1,48 @@
+"""Sizes and ages as people read and write them: `105.2 KB`, `1.5 GiB`, `30d`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B$"
+SIZES = "a whole number of bytes, or a text as 200GB or 1.5 GiB"
+AGES = "a whole number and s, m, h, d or w, as 30d"
+
+_PREFIXES = " KMGT"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_size(value: Any) -> int | None:
+    """Return a size in bytes: KB and its kin are powers of 1000, KiB and its kin of 1024; None for what is no size."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value >= 0 else None
+    if not isinstance(value, str) or re.match(SIZE_PATTERN, value, re.ASCII) is None or value.endswith("\n"):
+        return None
+    number, _, unit = re.sub(r" ?([KMGT]?i?B)", r" \1", value).partition(" ")
+    base = 1024 if "i" in unit else 1000
+    power = _PREFIXES.index(unit[0]) if len(unit) > 1 else 0
+    whole, _, rest = number.partition(".")
+    exact: int = int(whole + rest) * base**power // 10 ** len(rest)  # which a float would not be
+    return exact
+
+
+def parse_age(text: str) -> int | None:
+    """Return an age in seconds; None for what is none."""
+    if (match := re.fullmatch(r"([0-9]+)([smhdw])", text, re.ASCII)) is None:
+        return None
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def human(size: int, other: int = 0) -> str:
+    """Return a size in bytes in words, exact where the rounding would hide the difference to `other`."""
+    rounded = _rounded(size)
+    return f"{size:,} bytes" if other and rounded == _rounded(other) else rounded
+
+
+def _rounded(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,809 @@
+"""The https fetcher against real servers that cut, lie, stall, redirect and refuse."""
+
+import base64
+import logging
+import os
+import random
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
+from model_provisioner.fetchers.http.https import Https, fetch
+from model_provisioner.config.network_policy import NetworkPolicy
+from model_provisioner.fetchers.listing import RemoteFile
+from tests.support.files_server import FilesServer
+
+DATA = random.Random(4).randbytes(3_000_000)
+SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
+
+
+class Sink:
+    """The bytes of one file in memory, by the rules of a partial file."""
+
+    def __init__(self, data=b"", validator=None):
+        self.data, self.validator, self.begun = bytearray(data), validator, []
+
+    @property
+    def size(self):
+        return len(self.data)
+
+    def expect(self, total):
+        self.expected = total
+
+    def begin(self, validator):
+        if validator is None or validator != self.validator:
+            self.data.clear()
+        self.validator = validator
+        self.begun.append(validator)
+
+    def write(self, chunk):
+        assert isinstance(chunk, bytes)
+        self.data += chunk
+
+
+class Naps(list):
+    """Waits that are noted and not waited."""
+
+    def __call__(self, seconds):
+        self.append(seconds)
+
+
+@pytest.fixture
+def environ(authority, tmp_path):
+    return {"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def https(environ):
+    return Https(lambda host: None, environ=environ, connect=2, stall=2)
+
+
+@pytest.fixture
+def server(serve):
+    return serve({"/x.gguf": DATA, "/empty": b""})
+
+
+def remote(server, path="/x.gguf", **values):
+    return RemoteFile(name="x.gguf", **{"url": server.url(path), **values})
+
+
+def bring(https, file, sink=None, **options):
+    sink = sink or Sink()
+    naps = Naps()
+    fetch(https, file, sink, sleep=naps, **options)
+    return sink, naps
+
+
+def refused(https, file, sink=None, **options):
+    with pytest.raises(FetchError) as caught:
+        bring(https, file, sink, **options)
+    assert not any(secret in f"{caught.value!s}{caught.value!r}" for secret in SECRETS)
+    return caught.value
+
+
+# ---- the plain way
+
+
+def test_a_file_is_brought_whole(https, server):
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert sink.validator.startswith('"')
+    assert naps == []
+    (asked,) = server.asked
+    assert asked.headers["accept-encoding"] == "identity"
+    assert "range" not in asked.headers
+    assert "authorization" not in asked.headers
+
+
+def test_what_an_answer_tells(https, server):
+    with https.open(server.url("/x.gguf")) as answer:
+        assert (answer.offset, answer.total, answer.url_host) == (0, len(DATA), "localhost")
+        chunks = list(answer.chunks())
+    assert b"".join(chunks) == DATA
+    assert len(chunks) <= 20
+    with https.open(server.url("/x.gguf"), offset=1000, validator=answer.validator) as rest:
+        assert (rest.offset, rest.total, rest.validator) == (1000, len(DATA), answer.validator)
+        assert b"".join(rest.chunks()) == DATA[1000:]
+
+
+def test_an_empty_file(https, server):
+    assert bring(https, remote(server, "/empty"))[0].begun != []
+
+
+def test_many_files_need_one_connection(https, serve):
+    server = serve({f"/{number}": b"%d" % number for number in range(20)})
+    for number in range(20):
+        assert bring(https, remote(server, f"/{number}"))[0].data == b"%d" % number
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("manner", ["chunked", "no_length"])
+def test_a_file_of_untold_length(https, server, manner):
+    setattr(server.manners, manner, True)
+    assert bring(https, remote(server, sha256="0" * 64))[0].data == DATA
+
+
+def test_without_length_and_digest_a_cut_could_not_be_told(https, server):
+    server.manners.no_length = True
+    error = refused(https, remote(server))
+    assert error.what == "localhost does not say how long x.gguf is, so that half of it would look like all of it"
+    server.manners.no_length, server.manners.chunked = False, True
+    assert bring(https, remote(server))[0].data == DATA
+
+
+# ---- going on
+
+
+def test_it_goes_on_where_a_dead_owner_stopped(https, server):
+    first, _ = bring(https, remote(server))
+    sink, _ = bring(https, remote(server), Sink(DATA[:1_000_000], first.validator))
+    assert sink.data == DATA
+    assert sink.begun == []
+    assert server.asked[-1].headers["range"] == "bytes=999999-"
+    assert server.asked[-1].headers["if-range"] == first.validator
+
+
+def test_a_file_that_is_here_whole_is_asked_for_its_last_byte_or_not_at_all(https, server):
+    validator = bring(https, remote(server))[0].validator
+    sink, _ = bring(https, remote(server), Sink(DATA, validator))
+    assert sink.data == DATA
+    assert server.asked[-1].headers["range"] == f"bytes={len(DATA) - 1}-"
+    server.asked.clear()
+    sink, _ = bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    assert server.asked == []
+
+
+def test_a_cut_is_gone_on_from(https, server):
+    server.manners.drop_at, server.manners.drop_times = 1_234_567, 1
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert [asked.headers.get("range") for asked in server.asked] == [None, "bytes=1234566-"]
+    assert len(naps) == 1
+    assert 0.5 <= naps[0] <= 1
+
+
+def test_a_reset_is_gone_on_from(https, server):
+    server.manners.drop_at, server.manners.drop_times, server.manners.reset = 1_234_567, 1, True
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+
+
+def test_a_date_serves_where_there_is_no_etag(https, server):
+    server.manners.etag, server.manners.last_modified = None, time.time() - 100
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    assert bring(https, remote(server))[0].data == DATA
+    assert server.asked[-1].headers["range"] == "bytes=999999-"
+    assert server.asked[-1].headers["if-range"].endswith("GMT")
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"', '"', "bare"])
+def test_without_a_strong_validator_it_begins_anew(https, server, etag):
+    server.manners.etag, server.manners.last_modified = etag, time.time() + 5
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    assert bring(https, remote(server))[0].data == DATA
+    assert "range" not in server.asked[-1].headers
+
+
+def test_a_server_without_ranges_sends_it_all_and_only_the_rest_is_written(https, server):
+    server.manners.ignore_range = True
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    written = []
+
+    class Counting(Sink):
+        def write(self, chunk):
+            written.append(len(chunk))
+            super().write(chunk)
+
+    sink, _ = bring(https, remote(server), Counting())
+    assert sink.data == DATA
+    assert sum(written) == len(DATA)
+
+
+def test_a_changed_file_is_begun_anew(https, server):
+    server.manners.etags.extend(['"a"', '"b"'])
+    server.manners.etag = '"b"'
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+    assert sink.begun == ['"a"', '"b"']
+
+
+@pytest.mark.parametrize("etag", ['"b"', None])
+def test_a_part_of_another_file_is_not_taken(https, server, etag):
+    server.manners.etags.append('"a"')
+    server.manners.etag, server.manners.ignore_if_range = etag, True
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+    assert [asked.headers.get("range") for asked in server.asked] == [None, "bytes=999999-", None]
+
+
+def test_a_file_that_shrank_is_begun_anew(https, server):
+    server.manners.ignore_if_range = True
+    sink, _ = bring(https, remote(server), Sink(bytes(len(DATA) + 7), '"old"'))
+    assert sink.data == DATA
+    assert len(server.asked) == 2
+
+
+def test_a_partial_that_is_too_long_is_dropped(https, server):
+    validator = bring(https, remote(server))[0].validator
+    sink, _ = bring(https, remote(server, size=len(DATA)), Sink(DATA + b"x", validator))
+    assert sink.data == DATA
+
+
+def test_a_server_that_sends_less_than_the_range_is_asked_again(https, server):
+    validator = bring(https, remote(server))[0].validator
+    server.manners.part = 1_000_000
+    sink, _ = bring(https, remote(server), Sink(DATA[:1000], validator))
+    assert sink.data == DATA
+
+
+# ---- servers that lie
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("bytes 5-9/10", "localhost sends another part of the file than was asked for"),
+        ("bytes 999-99/100", "localhost sends a part of the file without a sound word about which"),
+        ("bytes 999-2999999/5", "localhost sends a part of the file without a sound word about which"),
+        ("items", "localhost sends a part of the file without a sound word about which"),
+        ("bytes 999-1999/3000000", "localhost does not send what it says"),
+    ],
+)
+def test_a_lying_content_range(https, server, text, what):
+    validator = bring(https, remote(server))[0].validator
+    server.manners.content_range = text
+    sink = Sink(DATA[:1000], validator)
+    assert refused(https, remote(server), sink).what == what
+    assert sink.data == DATA[:1000]
+
+
+def test_a_part_that_nobody_asked_for(https, server):
+    server.manners.statuses.append((206, {}))
+    assert refused(https, remote(server)).found == "206 Partial Content"
+
+
+def test_a_length_that_is_too_long_is_tried_again_and_told(https, server):
+    server.manners.length_lie, server.manners.ignore_range = 100, True
+    error = refused(https, remote(server))
+    assert str(error) == (
+        "x.gguf could not be fetched: localhost broke the connection off, 5 times in a row\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  found     3,000,000 of 3,000,100 bytes\n"
+        "  fix       try again later: what is here already is kept, and gone on from"
+    )
+    assert not isinstance(error, IncompleteError)
+
+
+def test_a_length_that_is_too_short_is_told_where_the_size_is_known(https, server):
+    server.manners.length_lie = -100
+    error = refused(https, remote(server, size=len(DATA)))
+    assert str(error) == (
+        "the file at localhost has another size than its source says\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  expected  3,000,000 bytes\n"
+        "  found     2,999,900 bytes\n"
+        "  fix       it may have just been changed there: try again; else tell who runs the server"
+    )
+
+
+def test_bytes_behind_the_end_do_not_become_the_next_answer(https, serve):
+    server = serve({"/x": b"right"})
+    server.manners.extra = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    for _ in range(5):
+        assert bring(https, remote(server, "/x"))[0].data == b"right"
+        time.sleep(0.02)
+
+
+def test_more_bytes_than_the_known_size(https, server):
+    server.manners.chunked = True
+    sink = Sink()
+    error = refused(https, remote(server, size=1_500_000), sink)
+    assert error.what == "localhost does not send what it says"
+    assert len(sink.data) <= 1_500_000
+
+
+@pytest.mark.parametrize("manner", ["chunked", None])
+def test_a_limit_ends_it_before_the_disk_is_full(https, server, manner):
+    if manner:
+        server.manners.chunked = True
+    sink = Sink()
+    error = refused(https, remote(server), sink, limit=2_000_000)
+    assert error.what == "the file at localhost is larger than it may be"
+    assert error.expected == "at most 2,000,000 bytes"
+    assert len(sink.data) <= (2_000_000 if manner else 0)
+    assert bring(https, remote(server), limit=len(DATA))[0].data == DATA
+
+
+def test_bytes_in_another_encoding_are_refused(https, server):
+    server.manners.content_encoding = "gzip"
+    assert refused(https, remote(server)).found == "Content-Encoding: gzip"
+    server.manners.content_encoding = "identity"
+    bring(https, remote(server))
+
+
+# ---- patience and its end
+
+
+def test_a_stall_is_gone_on_from(environ, server):
+    https = Https(lambda host: None, environ=environ, stall=0.3)
+    server.manners.stall_at, server.manners.stall_times = 1_500_000, 1
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert len(naps) == 1
+    assert server.asked[-1].headers["range"] == "bytes=1499999-"
+
+
+def test_a_trickle_is_a_stall(environ, serve):
+    https = Https(lambda host: None, environ=environ, stall=0.3)
+    server = serve({"/x": bytes(500)})
+    server.manners.trickle = 0.05
+    sink = Sink()
+    error = refused(https, remote(server, "/x"), sink, attempts=2)
+    assert "localhost sends next to nothing, 2 times in a row" in error.what
+    assert 0 < sink.size < 100
+
+
+def test_a_slow_sink_is_no_stall(environ, server):
+    https = Https(lambda host: None, environ=environ, stall=0.3)
+
+    class Slow(Sink):
+        def write(self, chunk):
+            super().write(chunk)
+            time.sleep(0.5 if len(self.data) == len(chunk) else 0)
+
+    assert bring(https, remote(server), Slow())[1] == []
+
+
+def test_a_server_that_never_comes_back_is_given_up(https, serve):
+    server = serve({})
+    server.close()
+    naps = Naps()
+    with pytest.raises(FetchError) as caught:
+        fetch(https, remote(server), Sink(), sleep=naps)
+    assert str(caught.value) == (
+        "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  found     Connection refused\n"
+        "  fix       try again later: what is here already is kept, and gone on from"
+    )
+    assert len(naps) == 4
+    assert all(2**n / 2 <= nap <= 2**n for n, nap in enumerate(naps))
+
+
+def test_progress_gives_the_tries_back(https, server):
+    """A connection that breaks every 100,000 bytes brings the file all the same."""
+    server.manners.part = 100_000
+    server.manners.drop_at, server.manners.drop_times = 100_000, 1
+    sink, naps = bring(https, remote(server), attempts=2)
+    assert sink.data == DATA
+    assert len(naps) > 20
+    assert max(naps) <= 1
+
+
+def test_a_file_that_always_changes_is_given_up(https, server):
+    server.manners.etags.extend(f'"{number}"' for number in range(100))
+    drops = iter([1_000_000, 100_000] * 20)
+
+    def drop():
+        server.manners.drop_at = next(drops)
+
+    server.before_each = drop
+    refused(https, remote(server), attempts=3)
+    assert len(server.asked) == 3
+
+
+def test_a_name_that_is_not_known(https):
+    error = refused(https, RemoteFile(name="x.gguf", url="https://nowhere.invalid/x.gguf"), attempts=1)
+    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found"
+
+
+def test_what_the_sink_raises_ends_it_at_once(https, server):
+    class Stopped(Sink):
+        def write(self, chunk):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring(https, remote(server), Stopped())
+    assert len(server.asked) == 1
+
+
+# ---- statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "what", "fix"),
+    [
+        (401, "localhost wants credentials", "give credentials for localhost in {home}/.netrc"),
+        (
+            403,
+            "localhost does not let us have the file",
+            "ask its owner for access; credentials are read from {home}/.netrc",
+        ),
+        (404, "localhost has no such file", "check the reference"),
+        (410, "localhost has no such file", "check the reference"),
+        (418, "localhost does not serve the file", "download the model and point model_ref at the file"),
+        (204, "localhost does not serve the file", "download the model and point model_ref at the file"),
+        (416, "localhost does not serve the file", "download the model and point model_ref at the file"),
+    ],
+)
+def test_statuses_that_will_not_pass(https, server, environ, status, what, fix):
+    server.manners.statuses.append((status, {}))
+    error = refused(https, remote(server, "/x.gguf?token=tok3n"))
+    assert (error.what, error.status, error.fix) == (what, status, fix.format(home=environ["HOME"]))
+    assert error.found.startswith(str(status))
+    assert error.where == f"https://localhost:{server.port}/x.gguf"
+    assert not isinstance(error, IncompleteError)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_statuses_that_may_pass(https, server, status):
+    server.manners.statuses.append((status, {"Retry-After": "7"}))
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert naps == [7.0]
+
+
+def test_a_server_may_make_us_wait_a_minute_and_no_more(https, server):
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    server.manners.statuses.extend(
+        [(429, {"Retry-After": "86400"}), (429, {"Retry-After": later}), (503, {"Retry-After": "soon"})]
+    )
+    _, naps = bring(https, remote(server))
+    assert naps[0] == 60
+    assert 15 < naps[1] <= 20
+    assert 2 <= naps[2] <= 4
+
+
+def test_a_busy_server_is_given_up(https, server):
+    server.manners.statuses.extend([(503, {})] * 5)
+    error = refused(https, remote(server))
+    assert error.what == "x.gguf could not be fetched: localhost can't serve the file now, 5 times in a row"
+    assert (error.status, error.found) == (503, "503 Service Unavailable")
+    assert len(server.asked) == 5
+
+
+# ---- redirects and the policy
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_host_is_asked_of_the_policy_first(environ, serve, status):
+    there = serve({"/blob": DATA})
+    here = serve({})
+    here.manners.redirects["/x.gguf"] = (status, there.url("/blob?signature=1", host="127.0.0.1"))
+    contacted = []
+    https = Https(contacted.append, environ=environ)
+    sink, _ = bring(https, remote(here, headers={"Authorization": "Bearer tok3n", "X-Token": "tok3n"}))
+    assert sink.data == DATA
+    assert contacted == ["localhost", "127.0.0.1"]
+    assert here.asked[0].headers["authorization"] == "Bearer tok3n"
+    assert there.asked[0].path == "/blob?signature=1"
+    assert "authorization" not in there.asked[0].headers
+    assert "x-token" not in there.asked[0].headers
+
+
+def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
+    there, here = serve({"/blob": DATA}), serve({})
+    here.manners.redirects["/x.gguf"] = (302, there.url("/blob", host="127.0.0.1"))
+    policy = NetworkPolicy(("localhost",), None, "models.yaml", 2)
+    https = Https(lambda host: policy.check(host, "tiny"), environ=environ)
+    with pytest.raises(NotAllowedError) as caught:
+        bring(https, remote(here))
+    assert str(caught.value) == (
+        "tiny would have to be fetched, and the network is not allowed\n"
+        "  where     models.yaml:2\n"
+        "  expected  127.0.0.1 among the hosts of network.allow\n"
+        "  found     allow: [localhost]; localhost redirects to 127.0.0.1\n"
+        '  fix       add "127.0.0.1" to network.allow, or download the model and point model_ref at the file'
+    )
+    assert there.connections == 0
+    here.connections_before = here.connections
+    policy = NetworkPolicy((), None, "models.yaml", 2)
+    with pytest.raises(NotAllowedError):
+        bring(https, remote(here))
+    assert here.connections == here.connections_before
+
+
+def test_another_port_is_another_server_and_gets_no_credentials(environ, serve):
+    there, here = serve({"/blob": DATA}), serve({})
+    here.manners.redirects["/x.gguf"] = (302, there.url("/blob"))
+    https = Https(lambda host: None, environ=environ)
+    bring(https, remote(here, url=here.url("/x.gguf").replace("//", "//u:s3cret@"), headers={"X-Token": "tok3n"}))
+    assert "authorization" in here.asked[0].headers
+    assert {"authorization", "x-token"}.isdisjoint(there.asked[0].headers)
+
+
+def test_credentials_do_not_come_back_by_a_detour(https, serve):
+    here, there = serve({"/private": DATA}), serve({})
+    here.manners.redirects["/x.gguf"] = (302, there.url("/detour"))
+    there.manners.redirects["/detour"] = (302, here.url("/private"))
+    bring(https, remote(here, headers={"Authorization": "Bearer tok3n"}))
+    assert here.asked[-1].path == "/private"
+    assert "authorization" not in here.asked[-1].headers
+
+
+@pytest.mark.parametrize("location", ["/a/b%20c?d=1#e", "b%20c?d=1", "//localhost:{port}/a/b%20c?d=1", "/a/b c?d=1"])
+def test_relative_redirects_keep_the_credentials(https, serve, location):
+    server = serve({"/a/b%20c": DATA})
+    server.manners.redirects["/a/x"] = (302, location.format(port=server.port))
+    sink, _ = bring(https, remote(server, "/a/x", headers={"Authorization": "Bearer tok3n"}))
+    assert sink.data == DATA
+    assert server.asked[-1].path == "/a/b%20c?d=1"
+    assert server.asked[-1].headers["authorization"] == "Bearer tok3n"
+
+
+def test_a_redirect_in_utf8(https, serve):
+    server = serve({"/%C3%A9": DATA})
+    server.manners.redirects["/x.gguf"] = (302, "/é".encode().decode("latin-1"))
+    assert bring(https, remote(server))[0].data == DATA
+
+
+def test_redirects_without_end(https, server):
+    server.manners.redirects["/loop"] = (302, "/loop")
+    error = refused(https, remote(server, "/loop"))
+    assert (error.what, error.expected) == ("localhost redirects without end", "at most 10 redirects")
+    assert len(server.asked) == 11
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://localhost/x", "https://[::1/x", "https://a b/x", "https://a:99999/x"]
+)
+def test_redirects_to_nowhere(https, server, location):
+    server.manners.redirects["/x"] = (302, location)
+    error = refused(https, remote(server, "/x"))
+    assert error.what == "the address of the file is no URL that it can be fetched from"
+    assert len(server.asked) == 1
+
+
+def test_a_redirect_that_does_not_say_where_to(https, server):
+    server.manners.statuses.append((302, {}))
+    assert refused(https, remote(server)).found == "302 Found"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://a\\@b/x", "b"),
+        ("https://a/@b/x", "a"),
+        ("https://a?@b/x", "a"),
+        ("https://a#@b/x", "a"),
+        ("https://A:B@[::1]/", "::1"),
+    ],
+)
+def test_the_host_that_is_checked_is_the_host_that_is_contacted(environ, url, host):
+    """Readers of URLs differ about what a host is; ours is asked of the policy, and handed on taken apart."""
+
+    def check(host):
+        raise NotAllowedError(host)
+
+    with pytest.raises(NotAllowedError, match=f"^{host}$"):
+        bring(Https(check, environ=environ), RemoteFile(name="x", url=url))
+
+
+def test_from_https_to_http_is_refused(https, serve):
+    there, here = serve({"/blob": DATA}, tls=False), serve({})
+    here.manners.redirects["/x.gguf"] = (302, there.url("/blob"))
+    error = refused(https, remote(here))
+    assert error.what == "localhost would have the model sent over http:, where anybody can read and change it"
+    assert there.connections == 0
+
+
+def test_http_is_for_a_hub_on_this_machine_alone(https, serve):
+    there, here = serve({"/blob": DATA}, tls=False), serve({}, tls=False)
+    here.manners.redirects["/x.gguf"] = (302, there.url("/blob", host="127.0.0.1"))
+    assert bring(https, remote(here))[0].data == DATA
+    assert "over http:" in refused(https, RemoteFile(name="x", url="http://192.0.2.1/x")).what
+    here.manners.redirects["/x.gguf"] = (302, "http://192.0.2.1/x")
+    assert "over http:" in refused(https, remote(here)).what
+
+
+# ---- credentials, certificates, proxies
+
+
+def basic(text):
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+def test_credentials_of_the_url(https, server):
+    server.manners.users["/x.gguf"] = basic("me:s3cret:ü")
+    url = server.url("/x.gguf?token=tok3n").replace("//", "//me:s3cret%3A%C3%BC@")
+    file = remote(server, url=url)
+    assert bring(https, file)[0].data == DATA
+    assert not any(secret in repr(file) for secret in SECRETS)
+    server.manners.users["/x.gguf"] = "other"
+    error = refused(https, file)
+    assert (error.what, error.fix) == (
+        "localhost does not take our credentials",
+        "correct the credentials for localhost",
+    )
+
+
+@pytest.mark.parametrize("place", ["HOME", "NETRC"])
+def test_credentials_of_netrc(environ, server, tmp_path, place):
+    path = tmp_path / (".netrc" if place == "HOME" else "elsewhere")
+    path.write_text("machine localhost login me password s3cret\nmachine other login you password no\n")
+    if place == "NETRC":
+        environ["NETRC"] = str(path)
+    https = Https(lambda host: None, environ=environ)
+    server.manners.users["/x.gguf"] = basic("me:s3cret")
+    assert bring(https, remote(server))[0].data == DATA
+    bring(https, remote(server, "/empty", headers={"authorization": "Bearer tok3n"}))
+    assert server.asked[-1].headers["authorization"] == "Bearer tok3n"
+
+
+def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password s3cret\ndefault login any password s3cret\n")
+    there, here = serve({"/blob": DATA}), serve({})
+    here.manners.redirects["/x"] = (302, there.url("/blob"))
+    here.manners.redirects["/y"] = (302, there.url("/blob", host="127.0.0.1").replace("//", "//evil:evil@"))
+    https = Https(lambda host: None, environ=environ)
+    bring(https, remote(here, "/x"))
+    assert here.asked[-1].headers["authorization"] == basic("any:s3cret")
+    assert "authorization" not in there.asked[-1].headers
+    bring(https, remote(here, "/y"))
+    assert there.asked[-1].headers["authorization"] == basic("me:s3cret")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"machine localhost login me pass s3cret", "line 1 can't be understood"), (b"machine \xff", "it is not UTF-8")],
+)
+def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tmp_path, content, fault):
+    (tmp_path / ".netrc").write_bytes(content)
+    https = Https(lambda host: None, environ=environ)
+    assert bring(https, remote(server))[0].data == DATA
+    server.manners.users["/x.gguf"] = "other"
+    assert refused(https, remote(server)).fix == f"give credentials for localhost in {tmp_path}/.netrc ({fault})"
+
+
+def test_a_certificate_that_nobody_vouches_for(environ, server):
+    del environ["SSL_CERT_FILE"]
+    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    assert error.what == "the certificate of localhost can't be trusted"
+    assert error.fix == "if your network has an authority of its own, name its certificates in SSL_CERT_FILE"
+    assert server.asked == []
+    assert server.connections == 1
+
+
+def test_a_certificate_of_another_host(https, authority):
+    with FilesServer({"/x.gguf": DATA}, context=authority.stranger) as server:
+        error = refused(https, remote(server))
+    assert error.what == "the certificate of localhost can't be trusted"
+    assert server.asked == []
+
+
+def test_certificates_that_can_not_be_read(environ, server):
+    environ["SSL_CERT_FILE"] = "/nowhere.pem"
+    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    assert error.what == "the certificates that are to be trusted can't be read"
+    assert error.where == "/nowhere.pem"
+
+
+def test_a_server_that_speaks_no_tls(https, serve):
+    server = serve({"/x": DATA}, tls=False)
+    error = refused(https, remote(server, url=server.url("/x").replace("http:", "https:")), attempts=1)
+    assert "no secure connection to localhost could be made or kept" in error.what
+
+
+@pytest.fixture
+def proxy():
+    """A proxy that passes bytes on; yields its port and the heads of the requests it got."""
+    import socket
+
+    heads = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def handle(client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        heads.append(head.decode())
+        if (
+            "let-me"
+            not in base64.b64decode(
+                head.decode().partition("proxy-authorization: Basic ")[2].partition("\r\n")[0] + "=="
+            ).decode()
+        ):
+            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            client.close()
+            return
+        host, _, port = head.decode().split()[1].rpartition(":")
+        with socket.create_connection(("127.0.0.1", int(port))) as target, client:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(target, client))
+            back.start()
+            pump(client, target)
+            back.join()
+
+    def accept():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=handle, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield listener.getsockname()[1], heads
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.parametrize("form", ["http://let-me:s3cret@127.0.0.1:{}", "let-me:s3cret@127.0.0.1:{}"])
+def test_a_proxy_of_the_environment(environ, server, proxy, form):
+    port, heads = proxy
+    contacted = []
+    environ["HTTPS_PROXY"] = form.format(port)
+    https = Https(contacted.append, environ=environ)
+    assert bring(https, remote(server, headers={"Authorization": "Bearer tok3n"}))[0].data == DATA
+    assert heads[0].startswith(f"CONNECT localhost:{server.port} ")
+    assert "tok3n" not in heads[0]
+    assert contacted == ["localhost"]
+    environ["no_proxy"] = "example.org,localhost"
+    assert bring(Https(contacted.append, environ=environ), remote(server))[0].data == DATA
+    assert len(heads) == 1
+
+
+def test_a_proxy_that_refuses(environ, server, proxy):
+    environ["https_proxy"] = f"http://other:s3cret@127.0.0.1:{proxy[0]}"
+    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    assert error.what == "the proxy does not let localhost be reached"
+    assert error.found == "407 Proxy Authentication Required"
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("url", ["socks5://u:s3cret@127.0.0.1:1", "http://[u:s3cret", "http://u:s3cret@127.0.0.1:bad"])
+def test_a_proxy_that_can_not_be_used(environ, server, url):
+    environ["HTTPS_PROXY"] = url
+    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    assert error.what == "the proxy of the environment can't be used"
+
+
+def test_a_proxy_that_is_not_there(environ, server):
+    environ["ALL_PROXY"] = "http://u:s3cret@127.0.0.1:1"
+    error = refused(Https(lambda host: None, environ=environ), remote(server), attempts=1)
+    assert "the proxy could not be reached for localhost" in error.what
+
+
+def test_no_secret_reaches_a_log(https, server, caplog):
+    caplog.set_level(logging.DEBUG)
+    server.manners.redirects["/r"] = (302, "/x.gguf?signature=2")
+    url = server.url("/r?token=tok3n").replace("//", "//me:s3cret@")
+    bring(https, remote(server, url=url, headers={"X-Token": "tok3n"}))
+    assert "GET /x.gguf" in caplog.text
+    assert not any(secret in caplog.text for secret in SECRETS)
+
+
+def test_urllib3_is_imported_where_something_is_fetched(run_python):
+    program = "import sys, model_provisioner.fetchers.http.https, model_provisioner.config.network_policy; print('urllib3' in sys.modules)"
+    assert run_python(program) == "False\n"
+
+
+def test_threads_share_one(https, serve):
+    files = {f"/{number}": os.urandom(200_000) for number in range(8)}
+    server = serve(files)
+    results = {}
+
+    def work(path):
+        results[path] = bytes(bring(https, remote(server, path))[0].data)
+
+    threads = [threading.Thread(target=work, args=(path,)) for path in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == files

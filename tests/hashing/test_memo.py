@@ -1,0 +1,351 @@
+"""The digest memo: what is read, what is not, and that no state of its file ever changes a truth."""
+
+import hashlib
+import mmap
+import os
+import sqlite3
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from model_provisioner.hashing import memo as memo_module
+from model_provisioner.fs.identity import identity
+from model_provisioner.hashing.memo import Memo
+from model_provisioner.hashing.memo_rows import Row
+from model_provisioner.errors import ChangingModelError, UnreadableModelError
+
+OLD = time.time_ns() - 3600 * 10**9
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def age(path, seconds=3600):
+    """Make the file's times old enough to be trusted. (ctime can't be set: wait for it with `settle`.)"""
+    then = time.time_ns() - seconds * 10**9
+    os.utime(path, ns=(then, then))
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Let every file count as at rest for long, so that a test need not wait two seconds for its ctime."""
+    monkeypatch.setattr("model_provisioner.hashing.memo.at_rest", lambda *_: True)
+
+
+@pytest.fixture
+def memo(tmp_path):
+    return Memo(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "a model.gguf"
+    path.write_bytes(b"weights" * 1000)
+    return path
+
+
+class Reads:
+    def __init__(self):
+        self.bytes = 0
+
+    def __call__(self, count):
+        self.bytes += count
+
+
+def ask(memo, path, **options):
+    reads = Reads()
+    digest = memo.digest(str(path), reads, **options)
+    return digest.sha256, digest.how, reads.bytes
+
+
+def ask_in_a_process_of_its_own(state, path):
+    """Leave the memo's file whole and closed, as a run does."""
+    if (child := os.fork()) == 0:
+        memo = Memo(str(state))
+        memo.digest(str(path))
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    with closing(sqlite3.connect(state / "memo.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_first_time_a_file_is_hashed_and_then_known_by_its_stat(memo, model, settled):
+    data = model.read_bytes()
+    assert memo.known(str(model)) is None
+    assert ask(memo, model) == (sha256(data), "hashed", len(data))
+    assert ask(memo, model) == (sha256(data), "stat", 0)
+
+
+def test_a_touched_file_is_read_once_and_not_on_the_run_after(memo, model, settled):
+    data = model.read_bytes()
+    ask(memo, model)
+    age(model)
+    assert ask(memo, model) == (sha256(data), "xxh3", len(data))
+    assert ask(memo, model) == (sha256(data), "stat", 0)
+
+
+def test_other_bytes_of_the_same_size_and_mtime_are_hashed(memo, model, settled):
+    age(model)
+    ask(memo, model)
+    before = os.stat(model)
+    data = b"WEIGHTS" * 1000
+    model.write_bytes(data)
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ask(memo, model) == (sha256(data), "hashed", 2 * len(data))
+
+
+def test_another_size_is_hashed_at_once(memo, model, settled):
+    ask(memo, model)
+    model.write_bytes(b"short")
+    assert ask(memo, model) == (sha256(b"short"), "hashed", 5)
+
+
+def test_without_trust_in_the_fingerprint_a_touch_means_sha256(memo, model, settled):
+    ask(memo, model)
+    age(model)
+    assert ask(memo, model, trust_fingerprint=False)[1] == "hashed"
+
+
+def test_a_file_that_changed_less_than_two_seconds_ago_is_read_again_next_time(memo, model):
+    data = model.read_bytes()
+    assert ask(memo, model)[1] == "hashed"
+    assert ask(memo, model) == (sha256(data), "xxh3", len(data))
+
+
+@pytest.mark.slow
+def test_a_file_at_rest_for_two_seconds_is_trusted(memo, model):
+    time.sleep(2.1)
+    ask(memo, model)
+    assert ask(memo, model)[1:] == ("stat", 0)
+
+
+def test_a_full_digest_asks_no_memo(memo, model, settled):
+    ask(memo, model)
+    reads = Reads()
+    assert memo.digests_in_full([str(model)], reads)[0].how == "hashed"
+    assert reads.bytes == model.stat().st_size
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_to_a_known_file_is_not_hashed_again(memo, model, settled, tmp_path, link):
+    other = tmp_path / "other name.gguf"
+    if link is os.link:
+        link(model, other)
+    ask(memo, model)
+    if link is os.symlink:
+        link(model, other)
+    assert ask(memo, other) == (sha256(model.read_bytes()), "stat", 0)
+
+
+def test_a_name_that_is_not_utf8(memo, tmp_path, settled):
+    path = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff\n.gguf"))
+    with open(path, "wb") as file:
+        file.write(b"x")
+    ask(memo, path)
+    assert ask(memo, path) == (sha256(b"x"), "stat", 0)
+
+
+def test_an_empty_file_has_a_digest(memo, tmp_path, settled):
+    path = tmp_path / "empty"
+    path.touch()
+    assert ask(memo, path) == (sha256(b""), "hashed", 0)
+    age(path)
+    assert ask(memo, path)[1] == "xxh3"
+
+
+def test_the_memo_is_shared_by_processes(memo, model, settled, tmp_path):
+    ask(memo, model)
+    assert ask(Memo(str(tmp_path / "state")), model)[1] == "stat"
+    if (child := os.fork()) == 0:
+        os._exit(memo.known(str(model)) is None)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_that_ask_for_one_file_hash_it_once(memo, model, settled):
+    ways = []
+    threads = [threading.Thread(target=lambda: ways.append(ask(memo, model)[1])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ways) == ["hashed"] + ["stat"] * 7
+
+
+# ---- a file that changes while it is read
+
+
+def test_a_file_that_changes_once_while_it_is_read_is_read_again(memo, model):
+    changes = [b"new bytes"]
+
+    def progress(_):
+        if changes:
+            model.write_bytes(changes.pop())
+
+    assert memo.digest(str(model), progress).sha256 == sha256(b"new bytes")
+
+
+def test_a_file_that_keeps_changing_is_an_error(memo, model):
+    with pytest.raises(ChangingModelError) as caught:
+        memo.digest(str(model), lambda _: model.write_bytes(os.urandom(10)))
+    assert str(caught.value) == (
+        "the file keeps changing while it is read\n"
+        f"  where     {model}\n"
+        "  expected  a file at rest\n"
+        "  found     other bytes or times after each of 3 readings\n"
+        "  fix       wait until what writes it has ended, then run again"
+    )
+    assert memo.last(str(model)) is None
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp_path):
+    new = tmp_path / "new"
+    new.write_bytes(b"other")
+
+    def progress(_):
+        if new.exists():
+            new.rename(model)
+
+    assert memo.digest(str(model), progress).sha256 == sha256(b"other")
+
+
+def test_a_store_through_a_shared_mapping_of_a_dirty_page_is_seen(memo, model, settled):
+    with open(model, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[0:1] = b"1"  # the page is dirty from here on
+        ask(memo, model)
+        time.sleep(0.05)
+        mapping[0:1] = b"2"
+        mapping.flush()
+    assert ask(memo, model)[0] == sha256(model.read_bytes())
+
+
+# ---- what can't be read
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "missing", "device"])
+def test_what_is_no_file_is_told_and_never_waited_for(memo, tmp_path, kind):
+    path = tmp_path / "x.gguf"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path = "/dev/null"
+    with pytest.raises(UnreadableModelError):
+        memo.digest(str(path))
+
+
+# ---- the memo's own file: it costs time, never truth
+
+
+def spoil_delete(path):
+    path.unlink()
+
+
+def spoil_truncate(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_garbage(path):
+    path.write_bytes(b"no database" * 1000)
+
+
+def spoil_version(path):
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+def spoil_foreign(path):
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+
+
+def spoil_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_delete, spoil_truncate, spoil_garbage, spoil_version, spoil_foreign, spoil_folder]
+)
+def test_a_spoiled_memo_costs_time_never_truth(model, settled, tmp_path, spoil):
+    ask_in_a_process_of_its_own(tmp_path / "state", model)
+    spoil(tmp_path / "state" / "memo.db")
+    fresh = Memo(str(tmp_path / "state"))
+    assert ask(fresh, model)[:2] == (sha256(model.read_bytes()), "hashed")
+    if spoil is not spoil_folder:
+        assert ask(Memo(str(tmp_path / "state")), model)[1] == "stat"
+
+
+@pytest.mark.slow
+def test_a_locked_memo_costs_time_never_truth(model, settled, tmp_path):
+    ask_in_a_process_of_its_own(tmp_path / "state", model)
+    holder = sqlite3.connect(tmp_path / "state" / "memo.db", isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    other = model.with_name("other")
+    other.write_bytes(b"other")
+    assert ask(Memo(str(tmp_path / "state")), other)[:2] == (sha256(b"other"), "hashed")
+    holder.close()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["touch", "rewrite", "same", "grow", "replace", "forget"]), max_size=12))
+def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):
+    """Whatever happens to a file, the memo says what a plain SHA-256 says."""
+    path = tmp_path / "model"
+    path.write_bytes(b"0" * 100)
+    memo = Memo(str(tmp_path / "state"))
+    for number, change in enumerate(changes):
+        if change == "touch":
+            os.utime(path, ns=(number, number))
+        elif change == "rewrite":
+            path.write_bytes(bytes([number]) * 100)
+        elif change == "same":
+            path.write_bytes(path.read_bytes())
+        elif change == "grow":
+            path.write_bytes(path.read_bytes() + b"x")
+        elif change == "replace":
+            (tmp_path / "new").write_bytes(bytes([number]) * 100)
+            (tmp_path / "new").rename(path)
+        else:
+            (tmp_path / "state" / "memo.db").unlink(missing_ok=True)
+            memo = Memo(str(tmp_path / "state"))
+        assert memo.digest(str(path)).sha256 == sha256(path.read_bytes())
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp_path, monkeypatch):
+    """The open file is as it was; the path is another's."""
+    other = tmp_path / "other"
+    other.write_bytes(b"other bytes")
+
+    def replacing(path, real=memo_module.open_model):
+        fd = real(path)
+        if other.exists():
+            os.replace(other, path)
+        return fd
+
+    monkeypatch.setattr(memo_module, "open_model", replacing)
+    assert memo.digest(str(model)).sha256 == sha256(b"other bytes")
+
+
+def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path):
+    """As bytes that a disk changed: a row has all that a stat call tells, and another digest."""
+    (tmp_path / "one").write_bytes(b"x")
+    os.link(tmp_path / "one", tmp_path / "two")
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    memo = Memo(str(tmp_path / "state"))
+    wrong = Row(identity(os.stat(one)), "0" * 32, "0" * 64, settled=True)
+    memo.keep({one: wrong, two: wrong})
+    memo.load([one, two])
+    assert memo.known(two).sha256 == "0" * 64
+    (found,) = memo.digests_in_full([one])
+    assert memo.last(two) is None
+    assert memo.last(one).sha256 == found.sha256

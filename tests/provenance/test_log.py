@@ -1,0 +1,183 @@
+"""The log of verifications: what is read of it, and how a full one is put away."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from model_provisioner.provenance import log as provenance
+from model_provisioner.provenance.record import of_record
+from model_provisioner.provenance.log import Torn, append, newest_first
+from model_provisioner.errors import StorageError
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "provenance" / "models.jsonl"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Logs are full at 200 bytes."""
+    monkeypatch.setattr(provenance, "LIMIT", 200)
+
+
+def numbers(log):
+    return [each["n"] for each in newest_first(str(log))]
+
+
+def test_the_last_record_comes_first(log):
+    assert list(newest_first(str(log))) == []
+    append(str(log), [{"n": 1}, {"n": 2}])
+    append(str(log), [{"n": 3}])
+    assert numbers(log) == [3, 2, 1]
+
+
+@pytest.mark.parametrize("torn", [b'{"n', b"\x00\x00\x00", b"[" * 100_000, b"7", b"null"])
+def test_a_torn_line_is_told_and_spoils_no_other(log, torn):
+    append(str(log), [{"n": 1}])
+    with log.open("ab") as file:
+        file.write(torn)
+    assert list(newest_first(str(log))) == [Torn(str(log), 2), {"n": 1}]
+    append(str(log), [{"n": 2}])
+    assert list(newest_first(str(log))) == [{"n": 2}, Torn(str(log), 2), {"n": 1}]
+
+
+def test_a_full_log_is_put_away(log, small):
+    for number in range(6):
+        append(str(log), [{"n": number, "x": "y" * 100}])
+    assert sorted(os.listdir(log.parent)) == ["models.jsonl", *(f"models.jsonl.{n}" for n in range(1, 6))]
+    assert numbers(log) == [5, 4, 3, 2, 1, 0]
+    assert json.loads((log.parent / "models.jsonl.5").read_bytes())["n"] == 0
+
+
+def test_so_many_are_kept_and_no_more(log, small):
+    for number in range(30):
+        append(str(log), [{"n": number, "x": "y" * 150}])
+    assert len(os.listdir(log.parent)) == provenance.KEPT + 1
+    assert numbers(log) == list(range(29, 19, -1))
+
+
+def test_records_that_come_together_stay_together(log, small):
+    append(str(log), [{"n": number, "x": "y" * 50} for number in range(50)])
+    append(str(log), [{"n": 50}])
+    assert len((log.parent / "models.jsonl.1").read_bytes().splitlines()) == 50
+    assert numbers(log) == list(range(50, -1, -1))
+
+
+def test_the_torn_line_of_a_log_that_is_put_away_is_closed(log, small):
+    append(str(log), [{"n": 1, "x": "y" * 180}])
+    with log.open("ab") as file:
+        file.write(b'{"n')
+    append(str(log), [{"n": 2}])
+    assert (log.parent / "models.jsonl.1").read_bytes().endswith(b'{"n\n')
+
+
+@pytest.mark.parametrize("gap", [1, 2, 5])
+def test_a_gap_that_a_kill_left_is_filled_and_nothing_is_lost(log, small, gap):
+    """Putting away goes from the last to the first: killed between two steps, one name is free."""
+    for number in range(9):
+        append(str(log), [{"n": number, "x": "y" * 150}])
+    before = numbers(log)
+    for number in range(8, gap - 1, -1):
+        os.rename(f"{log}.{number}", f"{log}.{number + 1}")
+    assert numbers(log) == before
+    append(str(log), [{"n": 9, "x": "y" * 150}])
+    assert numbers(log) == [9, *before]
+
+
+def test_the_log_grows_on_where_it_can_not_be_put_away(log, small):
+    append(str(log), [{"n": 1, "x": "y" * 150}])
+    (log.parent / "models.jsonl.1").mkdir()
+    for number in range(1, provenance.KEPT + 1):
+        (log.parent / f"models.jsonl.{number}").mkdir(exist_ok=True)
+        (log.parent / f"models.jsonl.{number}" / "x").touch()
+    append(str(log), [{"n": 2, "x": "y" * 150}])
+    assert len(log.read_bytes().splitlines()) == 2
+
+
+def test_a_log_that_can_not_be_read_is_told(log):
+    log.mkdir(parents=True)
+    with pytest.raises(StorageError, match="the provenance log can't be read"):
+        list(newest_first(str(log)))
+
+
+def test_many_writers_and_readers_lose_no_line_while_logs_are_put_away(log, monkeypatch):
+    monkeypatch.setattr(provenance, "LIMIT", 5000)
+    monkeypatch.setattr(provenance, "KEPT", 1000)
+
+    def write(writer):
+        for number in range(100):
+            append(str(log), [{"w": writer, "n": number, "x": "y" * 100}])
+
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=write, args=(writer,)) for writer in range(3)]
+    writers += [threading.Thread(target=write, args=(3,))]
+    for writer in writers:
+        writer.start()
+    seen = 0
+    while any(writer.is_alive() for writer in writers):
+        found = list(newest_first(str(log)))
+        assert not [each for each in found if isinstance(each, Torn)]
+        assert len(found) >= seen
+        seen = len(found)
+    for writer in writers:
+        writer.join()
+    found = [(each["w"], each["n"]) for each in newest_first(str(log))]
+    assert sorted(found) == [(writer, number) for writer in range(4) for number in range(100)]
+    assert len(os.listdir(log.parent)) > 5
+
+
+WRITER = """
+import sys
+from model_provisioner.provenance import log as provenance
+provenance.LIMIT, provenance.KEPT = 500, 100_000
+n = int(sys.argv[2])
+while True:
+    provenance.append(sys.argv[1], [{"n": n, "x": "y" * 100}])
+    print(n, flush=True)
+    n += 1
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_loses_nothing_that_it_had_written(log, monkeypatch):
+    monkeypatch.setattr(provenance, "KEPT", 100_000)
+    written, begin = [], 0
+    for round in range(12):
+        command = [sys.executable, "-c", WRITER, str(log), str(begin)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            time.sleep(0.01 + 0.003 * round)
+            process.send_signal(signal.SIGKILL)
+            rest = process.stdout.read().splitlines()
+        written += range(begin, int(rest[-1]) + 1 if rest else begin + 1)
+        begin = written[-1] + 100
+    # The last line of a round may be there without having been told.
+    told = [each for each in newest_first(str(log)) if isinstance(each, dict)]
+    assert [n for n in reversed([each["n"] for each in told]) if n in set(written)] == written
+
+
+def test_a_line_of_an_older_version_tells_of_one_file_and_not_of_a_set():
+    line = {
+        "time": "2026-01-01T00:00:00Z",
+        "id": "local:/m/x.gguf",
+        "path": "/m/x.gguf",
+        "size": 7,
+        "digest": "sha256:" + "a" * 64,
+        "outcome": "pass",
+        "how": "xxh3",
+    }
+    (file,) = of_record(line).files
+    assert (file.name, file.sha256, file.size, file.hashed) == ("x.gguf", "a" * 64, 7, None)
+    assert of_record({**line, "how": "hashed"}).files[0].hashed == "2026-01-01T00:00:00Z"
+    assert of_record({**line, "digest": "dirhash:" + "a" * 64}) is None
+    assert of_record({}) is None
+    assert of_record({**line, "files": [{"no": "file"}]}) is None
+    assert of_record({**line, "digest": 7}) is None

@@ -1,0 +1,95 @@
+"""The bytes of a handoff: the contract with every engine that reads one."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_provisioner.headers.metadata import Facts
+from model_provisioner.records.handoff import is_handoff, render
+from model_provisioner.fs.identity import Identity
+from model_provisioner.hashing.memo import FileDigest
+from model_provisioner.references.digest import Digest
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "handoff.md"
+SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
+LLAMA = Facts(
+    format="gguf",
+    architecture="llama",
+    context_length=256,
+    vocabulary_size=259,
+    tokenizer_model="llama",
+    quantization="Q8_0",
+    parameter_count=90_624,
+)
+
+
+def file(path, size=105_248, inode=1, how="hashed"):
+    return FileDigest(path, Identity(1, inode, size, inode, inode), SHA, how)
+
+
+def handoff(path="/srv/models/tiny-llama.gguf", facts=LLAMA, files=None, **fields):
+    given = {
+        "id": f"local:{path}",
+        "path": path,
+        "engine": "llamacpp",
+        "digest": Digest("sha256", SHA),
+        "files": [file(path)] if files is None else files,
+        "facts": facts,
+        "outcome": "pass",
+    }
+    return render(**{**given, **fields})
+
+
+def test_the_bytes_are_those_of_the_reference_page():
+    assert f"```json\n{handoff().decode()}```\n" in PAGE.read_text(encoding="utf-8")
+
+
+def test_only_what_is_told_of_the_bytes_counts():
+    """Not when, how or on which inode they were verified."""
+    assert handoff(files=[file("/x", inode=1, how="hashed")]) == handoff(files=[file("/x", inode=2, how="xxh3")])
+
+
+def test_a_set_has_all_its_files():
+    data = json.loads(handoff("/m", files=[file("/m/a", 1), file("/m/b", 2)], digest=Digest("dirhash", SHA)))
+    assert [each["path"] for each in data["metadata"]["files"]] == ["/m/a", "/m/b"]
+    assert data["metadata"]["size_bytes"] == 3
+    assert data["metadata"]["digest"] == {"algo": "dirhash", "value": SHA}
+
+
+def test_what_a_format_does_not_tell_is_null():
+    data = json.loads(handoff(facts=Facts()))["metadata"]
+    untold = ("architecture", "chat_template_sha256", "ctx_max", "format", "parameter_count", "quantization")
+    assert [data[name] for name in untold] == [None] * 6
+    assert data["tokenizer"] == {"model": None, "pre": None, "vocab_size": None}
+
+
+@given(st.binary(min_size=1, max_size=20).filter(lambda raw: b"\0" not in raw))
+def test_any_path_survives_writing_and_reading(raw):
+    path = "/" + os.fsdecode(raw)
+    data = handoff(path)
+    assert json.loads(data)["model"]["path"] == path
+    assert data == handoff(path)
+    assert data.endswith(b"}\n")
+    assert is_handoff(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b'{"model": {"id": "local:/x", "path": "/x"}}', True),
+        (b'{"model": {"id": "local:/x", "path": "/x"}, "schema_version": 99, "more": 1}', True),
+        (b'{"model": "x"}', False),
+        (b'{"name": "package", "version": "1.0"}', False),
+        (b"[]", False),
+        (b"", False),
+        (b"models: {}", False),
+        (b"GGUF\xff\xff", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_a_handoff_is_told_from_other_files(data, told):
+    assert is_handoff(data) is told
