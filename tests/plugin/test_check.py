@@ -15,7 +15,7 @@ import pytest
 
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.operations.check import check, open_to_check
-from model_provisioner.engine.workspace import Silent
+from model_provisioner.engine.events import silent
 from tests.support.hub import Hub
 from tests.support.project import TINY, Project, read_only, settle
 
@@ -731,7 +731,7 @@ def test_no_model_costs_a_query_of_its_own(project, monkeypatch, full):
         settle()
         project.provision()
         queries.clear()
-        work = open_to_check(str(project.root / "models.yaml"), str(project.state), Silent())
+        work = open_to_check(str(project.root / "models.yaml"), str(project.state), silent)
         assert check(work, full=full).same
         work.close()
         asked.append(len(queries))

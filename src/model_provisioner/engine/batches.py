@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve_entry
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.workspace import Progress, Transfer, Workspace
+    from model_provisioner.engine.events import Event
+    from model_provisioner.engine.workspace import Workspace
     from model_provisioner.store.store import Store
 
 MODELS = 128
@@ -44,7 +45,11 @@ def provision_in_batches(
     """
 
     def run(batch: tuple[Entry, ...], check: Callable[[], None]) -> dict[str, bool | ProvisionError | None]:
-        mine = replace(work, progress=_Checking(work.progress, check))
+        def progress(event: Event) -> None:
+            work.progress(event)
+            check()  # ends a reading whose result nobody waits for any more
+
+        mine = replace(work, progress=progress)
         mine.load(batch)
         left = [entry for entry in batch if not _is_done(mine, entry)]
         return dict.fromkeys((entry.name for entry in batch), None) | hand_off(mine, left)
@@ -117,21 +122,3 @@ def _is_done(work: Workspace, entry: Entry) -> bool:
     if isinstance(ref, LocalRef) and work.memo.known(ref.path) is None and not os.path.isdir(ref.path):
         return False
     return not reasons(work, entry)
-
-
-@dataclass(frozen=True)
-class _Checking:
-    """Progress that also ends a reading whose result nobody waits for any more."""
-
-    inner: Progress
-    check: Callable[[], None]
-
-    def begin(self, name: str, size: int) -> None:
-        self.inner.begin(name, size)
-
-    def advance(self, count: int) -> None:
-        self.check()
-        self.inner.advance(count)
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        return self.inner.fetching(name, size, source)

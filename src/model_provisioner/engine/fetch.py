@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
 from model_provisioner.engine.download import AT_ONCE, Download, Wanted, mismatch
-from model_provisioner.engine.fetch_progress import Arrivals
+from model_provisioner.engine.fetch_progress import fetching
 from model_provisioner.engine.resolve import record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import NotLockedError, ProvisionError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.fetch_progress import FetchProgress
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
@@ -118,7 +119,6 @@ class _Fetch:
         """What this fetch received."""
         self._expected: set[str] = set()
         """The files, by key, for which room was made."""
-        self._arrivals = Arrivals(work.progress, entry.name)
 
     def run(self) -> None:
         """Bring every file, give them their names, and keep what the reference stood for."""
@@ -137,7 +137,6 @@ class _Fetch:
                 revision = listing.revision
         finally:
             work.lease.expect_no_more(self._expected)
-            self._arrivals.close()
         tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
         self._note_digests()
         files = tuple(
@@ -158,10 +157,9 @@ class _Fetch:
         for found in find(sha256, size):
             key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
             self._make_room({key: bytes_there})
-            self._arrivals.begin(bytes_there, found.source)
-            taken = adopt(self._store, found, sha256, partial(self._arrivals.add, key))
+            with fetching(self._work.progress, self._entry.name, bytes_there, found.source) as progress:
+                taken = adopt(self._store, found, sha256, partial(progress.add, key))
             self._work.lease.expect_no_more([key])
-            self._arrivals.close()
             if taken:
                 self._from(f"taken from {found.source}")
                 return True
@@ -188,14 +186,16 @@ class _Fetch:
         sizes = {each.key(entry): each.size for each in left}
         known = {key: size for key, size in sizes.items() if size is not None}
         self._make_room(known)
-        if left:
-            self._arrivals.begin(sum(known.values()) if len(known) == len(sizes) else None, left[0].host)
-        for each, sha256 in self._brought(left):
-            digests[each.file.name] = sha256
-            self._from(f"fetched from {each.host}")
+        if not left:
+            return digests
+        size = sum(known.values()) if len(known) == len(sizes) else None
+        with fetching(work.progress, entry.name, size, left[0].host) as progress:
+            for each, sha256 in self._brought(left, progress):
+                digests[each.file.name] = sha256
+                self._from(f"fetched from {each.host}")
         return digests
 
-    def _brought(self, left: Sequence[Wanted]) -> Iterator[tuple[Wanted, str]]:
+    def _brought(self, left: Sequence[Wanted], progress: FetchProgress) -> Iterator[tuple[Wanted, str]]:
         """Bring files, several at a time; yield each with its SHA-256 as it is here."""
         from model_provisioner.fetchers.http.https import Https
 
@@ -204,7 +204,7 @@ class _Fetch:
             entry=self._entry,
             store=self._store,
             https=https,
-            arrivals=self._arrivals,
+            progress=progress,
             heard=self._heard,
             came=self._came,
         )
@@ -245,7 +245,6 @@ class _Fetch:
         """Take note of the size of a file that its source did not list."""
         if key not in self._expected:
             self._make_room({key: total})
-        self._arrivals.expect(key, total)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""

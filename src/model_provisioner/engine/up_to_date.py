@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import Verification, check_kinds, digest_of, expected_beside, parts_of
 from model_provisioner.engine.publish import render_handoff
 from model_provisioner.engine.register import row_of
@@ -102,7 +103,7 @@ def explain(work: Workspace, entry: Entry) -> list[Reason]:
             found.append(reason)
             continue
         try:
-            same = work.memo.same_content(reason.touched, work.progress.advance)
+            same = work.memo.same_content(reason.touched, counting(work.progress))
         except ProvisionError as error:
             found.append(Reason("verify", error.what))
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.corruption import corruption
 from model_provisioner.engine.damage import put_away_damaged
+from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.examine import Asked, Verification, examine, expected_beside
 from model_provisioner.engine.fetch import not_locked
 from model_provisioner.engine.resolve import resolve_entry
@@ -160,7 +161,7 @@ class _Reader:
             return {}
         errors = pend(self._work, list(pending.values()))
         for name in pending.keys() - errors.keys() - self._pending:
-            self._work.progress.begin(name, sizes[name])
+            self._work.progress(ReadingBegins(name, sizes[name]))
         self._pending.update(pending)
         return errors
 
@@ -169,7 +170,7 @@ class _Reader:
         return self._entries.get(path) or [each for some in self._entries.values() for each in some]
 
     def _read(self, paths: Sequence[str]) -> list[Answer]:
-        memo, progress = self._work.memo, self._work.progress.advance
+        memo, progress = self._work.memo, counting(self._work.progress)
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
         answers = memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")

@@ -6,12 +6,13 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from model_provisioner.config.cache_file import Kept
 from model_provisioner.config.entries import Config, parse_config, read_config
 from model_provisioner.config.locked import held, lock_path, read_lock
 from model_provisioner.config.source_file import Source
+from model_provisioner.engine.events import silent
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
@@ -28,68 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.examine import Verification
     from model_provisioner.fs.identity import Identity
-
-
-class Progress(Protocol):
-    """Is told of long readings, from any thread."""
-
-    def begin(self, name: str, size: int) -> None:
-        """`size` bytes of the model `name` are about to be read."""
-
-    def advance(self, count: int) -> None:
-        """`count` bytes more were read."""
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """`size` bytes of the model `name` are about to be brought from `source`; None where nobody knows how many."""
-        ...
-
-
-class Transfer(Protocol):
-    """Is told how one model comes, by one thread."""
-
-    def expect(self, size: int) -> None:
-        """All in all it is `size` bytes."""
-
-    def reach(self, size: int) -> None:
-        """So many bytes are here by now; it may be fewer than before."""
-
-    def follow(self, size: int) -> None:
-        """Another run brings it; so many bytes are here by now."""
-
-    def close(self) -> None:
-        """No more will come."""
-
-
-class Silent:
-    """Progress that is shown nowhere."""
-
-    def begin(self, name: str, size: int) -> None:
-        """Show nothing."""
-
-    def advance(self, count: int) -> None:
-        """Show nothing."""
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """Show nothing."""
-        return SilentTransfer()
-
-
-class SilentTransfer:
-    """A transfer that is shown nowhere."""
-
-    def expect(self, size: int) -> None:
-        """Show nothing."""
-
-    def reach(self, size: int) -> None:
-        """Show nothing."""
-
-    def follow(self, size: int) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
 
 
 @dataclass(kw_only=True)
@@ -106,7 +48,7 @@ class Workspace:
     catalog: Catalog
     ledger: Ledger
     rules: Rules = field(default_factory=Rules)
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = silent
     verified: dict[str, Verification] = field(default_factory=dict)
     """What this run verified, by entry."""
     origins: dict[str, str] = field(default_factory=dict)
@@ -196,7 +138,7 @@ def open_workspace(
     cache_dir: str | None = None,
     state: str | None = None,
     rules: Rules | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
@@ -221,7 +163,7 @@ def open_workspace(
         catalog=Catalog(state),
         ledger=Ledger(project_folder(state, config.root), config.path),
         rules=rules or Rules(),
-        progress=progress or Silent(),
+        progress=progress,
     )
 
 

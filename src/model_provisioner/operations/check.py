@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.locked import lock_path
 from model_provisioner.config.lockfile import line_of, parse_lock
+from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.examine import Asked, Verification, check_kinds, digest_of, examine, expected_beside
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.signatures import signed
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.workspace import Progress, Workspace
+    from model_provisioner.engine.events import Progress
+    from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import Answer
     from model_provisioner.records.catalog import Model
@@ -162,7 +164,8 @@ def _verifications(
             else:
                 results[entry.name] = known
     for entry in unread:
-        work.progress.begin(entry.name, sum(size_of(member.path) for member in files[entry.name].members))
+        size = sum(size_of(member.path) for member in files[entry.name].members)
+        work.progress(ReadingBegins(entry.name, size))
     read = examine(
         [Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in unread],
         lambda paths: _digests(work, paths, full=full),
@@ -199,17 +202,17 @@ def _known(work: Workspace, entry: Entry, files: FileSet, row: Model | None) -> 
 def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
     if not paths:
         return []
-    advance = work.progress.advance
+    progress = counting(work.progress)
     if full:
         # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
-        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, advance)
+        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, progress)
     trust = work.config.recheck == "xxh3"
     try:
-        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+        return work.memo.digests(paths, progress, trust_fingerprint=trust)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
         work.memo.close()
         work.memo = Memo(work.state, database=ReadOnlyDatabase)
-        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+        return work.memo.digests(paths, progress, trust_fingerprint=trust)
 
 
 # ---- what belongs to no entry

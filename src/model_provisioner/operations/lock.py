@@ -9,6 +9,7 @@ from model_provisioner.config.entries import label_of
 from model_provisioner.config.locked import as_written, lock_path
 from model_provisioner.config.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.damage import put_away_damaged
+from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import digest_of, matches
 from model_provisioner.engine.fetch import fetch, fetch_anew, is_present
 from model_provisioner.engine.resolve import resolve_entry
@@ -134,7 +135,7 @@ def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
     files = resolve_entry(entry, work.store)
     digests = []
-    for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
+    for answer in work.memo.digests([member.path for member in files.members], counting(work.progress)):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)

@@ -20,8 +20,8 @@ from model_provisioner.plugin.shortcut import doit_state, look
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
-    from model_provisioner.engine.workspace import Progress
     from model_provisioner.plugin.session import Session
     from model_provisioner.plugin.shortcut import Shortcut
 

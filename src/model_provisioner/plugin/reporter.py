@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
-    from model_provisioner.cli.progress import Bar, Lines
+    from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.plugin.session import Session
 
 
@@ -55,7 +55,7 @@ def tallying(reporter: type) -> type:
 class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """Reports models, not tasks; the tasks of the project itself as doit does."""
 
-    def __init__(self, outstream: Any, session: Session, progress: Bar | Lines, named: Iterable[str]) -> None:
+    def __init__(self, outstream: Any, session: Session, progress: Bars | Lines, named: Iterable[str]) -> None:
         super().__init__(outstream, {})
         self._session, self._progress, self._named = session, progress, set(named)
         self._started = time.monotonic()

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.up_to_date import Reason, Step
-    from model_provisioner.engine.workspace import Progress
     from model_provisioner.errors import ProvisionError
 
 
