@@ -13,6 +13,7 @@ import pytest
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.errors import CorruptModelError
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.run import hand_off
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.withdraw import pend
@@ -200,10 +201,11 @@ def test_a_kill_in_the_middle_of_a_folder_loses_no_finding(project):
 
     killed = workspace(full=True)
     entry = killed.config.entries["set"]
-    pend(killed, [entry])
+    pend(killed, [EntryRun(entry)])
     killed.memo.digests_in_full([str(project.root / "set/a")])
     after = workspace()
-    assert isinstance(hand_off(after, [entry])["set"], CorruptModelError)
+    hand_off(after, [record := EntryRun(entry)])
+    assert isinstance(record.error, CorruptModelError)
     assert handed_off(project) == []
     assert after.catalog.get(after.config.root, "set").lifecycle == "Failed"
 
