@@ -5,6 +5,7 @@ A test that needs a real process (crashes, signals, imports, locales, terminals)
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
@@ -22,6 +23,7 @@ import doit.cmd_run
 import doit.doit_cmd
 import doit.globals
 import doit.loader
+import pytest
 from doit.action import CmdAction, PythonAction
 from doit.doit_cmd import DoitMain
 
@@ -44,7 +46,13 @@ def run_doit(arguments: tuple[str, ...], folder: str | Path, environ: Mapping[st
     """Run `doit ARGUMENTS` in a folder under an environment; return its exit code, what it printed, and its errors."""
     with ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        with _leaving_nothing_open(), _surroundings(folder, environ), _modules(), _globals(), _streams(out, err):
+        with (
+            _leaving_nothing_open((*arguments, "run")[0]),
+            _surroundings(folder, environ),
+            _modules(),
+            _globals(),
+            _streams(out, err),
+        ):
             sys.argv = [doit.__main__.__file__, *arguments]
             try:
                 code = Doit().run(list(arguments))
@@ -169,25 +177,36 @@ def _streams(out, err) -> Iterator[None]:
         default["default"] = sys.stdout
 
 
+CLOSED_BY_THE_COLLECTOR = {"model-check", "model-lock", "model-retire", "model-verify", "provision"}
+"""The commands that leave databases to Python's garbage collector. To become empty."""
+
+
 @contextmanager
-def _leaving_nothing_open() -> Iterator[None]:
+def _leaving_nothing_open(command: str) -> Iterator[None]:
     """Fail where a call leaves a file open, or a thread running, that it did not find so."""
-    files, threads = _open_files(), set(threading.enumerate())
+    files, threads, at_exit = _open_files(), set(threading.enumerate()), []
     gc.freeze()
-    try:
-        yield
-    finally:
-        left = {name: file for name, file in _open_files().items() if files.get(name) != file}
-        gc.collect()
-        gc.unfreeze()
-    kept = {name: file for name, file in _open_files().items() if files.get(name) != file}
-    if left:
-        with open("/tmp/leaks.txt", "a") as f:
-            f.write(f"{os.environ.get('PYTEST_CURRENT_TEST')} {left} kept {kept}\n")
-    threads = {each for each in set(threading.enumerate()) - threads if each.is_alive()}
-    if threads:
-        with open("/tmp/leaks.txt", "a") as f:
-            f.write(f"{os.environ.get('PYTEST_CURRENT_TEST')} threads {threads}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atexit, "register", lambda call, *values: at_exit.append((call, values)))
+        patch.setattr(atexit, "unregister", lambda call: at_exit.remove((call, ())))
+        try:
+            yield
+        finally:
+            for call, values in reversed(at_exit):
+                call(*values)
+            left = _open_files().items() - files.items()
+            gc.collect()
+            gc.unfreeze()
+            if command not in CLOSED_BY_THE_COLLECTOR:
+                assert not left, f"`doit {command}` leaves open until the collector comes: {left}"
+    left = _open_files().items() - files.items()
+    assert not left, f"`doit {command}` leaves open: {left}"
+    left = {each for each in set(threading.enumerate()) - threads if SERVER not in each.name}
+    assert not left, f"`doit {command}` leaves running: {left}"
+
+
+SERVER = "process_request_thread"
+"""What is in the name of a thread that answers a request: the servers of a test begin and end them as they like."""
 
 
 def _open_files() -> dict[str, str]:
