@@ -171,14 +171,17 @@ def retargeted(link: Path, target: str):
 @undone
 def catalog(project: Project, name: str, change: str):
     """Change the row of an entry; `change` is a statement without its WHERE."""
-    with contextlib.closing(sqlite3.connect(project.state / "catalog.db")) as database:
-        where = f"WHERE name = '{name}'"
+
+    def opened():
+        return contextlib.closing(sqlite3.connect(project.state / "catalog.db"))
+
+    where = f"WHERE name = '{name}'"
+    with opened() as database, database:
         (row,) = database.execute(f"SELECT * FROM model {where}").fetchall()
-        with database:
-            assert database.execute(f"{change} {where}").rowcount == 1
-        yield
-        with database:
-            database.execute(f"REPLACE INTO model VALUES ({', '.join('?' * len(row))})", row)
+        assert database.execute(f"{change} {where}").rowcount == 1
+    yield
+    with opened() as database, database:
+        database.execute(f"REPLACE INTO model VALUES ({', '.join('?' * len(row))})", row)
 
 
 def lock_without(name: str):

@@ -225,7 +225,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     @contextmanager
     def _output(self, outfile: Any) -> Iterator[Any]:
         if not isinstance(outfile, str):
-            yield Patient(outfile)
+            yield Patient(sys.stdout)  # and not what it was when doit was imported
             return
         stream = _opened(outfile)
         try:
