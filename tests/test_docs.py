@@ -227,6 +227,18 @@ def test_every_message_of_the_faq_is_one_that_the_program_prints():
     assert [message for message in told if message not in program] == []
 
 
+OF_TODAY = [page for page in PAGES if page.parent.name != "adr"]
+"""The pages that follow the program; a decision keeps the names that it was written with."""
+
+
+@pytest.mark.parametrize("page", OF_TODAY, ids=name_of)
+def test_modules_that_a_page_names_exist(page):
+    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts"]
+    named = re.findall(r"`([\w./]+\.py|[a-z_]+/)`", page.read_text(encoding="utf-8"))
+    made = {"dodo.py", "partial/", "quarantine/", "refs/", "locks/", "leases/", "x/"}  # of a project, of a store
+    assert [each for each in named if each not in made and not any((place / each).exists() for place in places)] == []
+
+
 def test_every_page_is_in_the_site():
     """What `mkdocs build --strict` checks in CI, for who has not installed it."""
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
