@@ -119,6 +119,11 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self.cmd_options = inner.cmd_options
         self.config, self.cmd_names = inner.config, inner.cmd_names
 
+    def close(self) -> None:
+        """Close what the run opened."""
+        if hasattr(self, "models"):
+            self.models.run.close()
+
     def setup(self, opt_values: Any) -> None:
         """Take back what is not confirmed, then let the project's loader set up; without a `dodo.py` ours takes its place.
 
@@ -202,10 +207,10 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             asked = [name for name in pos_args if name in entries]
             rest = [name for name in pos_args if name not in entries]
             self._provision(self.models, tasks, self._before_the_graph(asked if asked or rest else list(entries)))
-            done = self.models.omitted | run.unchanged
+            done = self.models.omitted
+            done |= run.unchanged
             if whole or BASENAME not in names:
                 tasks = [task for task in tasks if not is_ours(task.name)]
-                self.models.omitted = done
                 tasks += generate_tasks(BASENAME, tasks_here(), None)
             else:
                 tasks = _without(tasks, done)
