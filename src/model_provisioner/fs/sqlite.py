@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.locks import locked_folder
+from model_provisioner.fs.root import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -101,8 +102,8 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        with alone_in(os.path.dirname(self.path)):  # SQLite's change to WAL waits for nobody
+        folder = Folder.made(os.path.dirname(self.path), 0o700)
+        with locked_folder(folder):  # SQLite's change to WAL waits for nobody
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
@@ -266,17 +267,6 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-@contextmanager
-def alone_in(folder: str) -> Iterator[None]:
-    """Hold the lock of a folder."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
