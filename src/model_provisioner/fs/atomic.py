@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.locks import open_locked
-from model_provisioner.fs.read import read_if_there as read_if_there
+from model_provisioner.fs.read import read_if_there as read_if_there  # noqa: PLC0414  others import it from here
 from model_provisioner.fs.root import Folder, write_all
-from model_provisioner.fs.unreachable import storage_error as storage_error
+from model_provisioner.fs.unreachable import storage_error as storage_error  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

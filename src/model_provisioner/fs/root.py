@@ -80,15 +80,15 @@ class Folder:
         except OSError:
             return None
 
-    def write(self, name: str, data: bytes) -> int:
-        """Write a new file; return its descriptor, which has to be closed. Raises `OSError`."""
+    def write(self, name: str, data: bytes, *, sync: bool) -> None:
+        """Write a new file; with `sync`, wait until its bytes are safely on the disk. Raises `OSError`."""
         fd = self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             write_all(fd, data)
-        except BaseException:
+            if sync:
+                os.fsync(fd)
+        finally:
             os.close(fd)
-            raise
-        return fd
 
     def stat(self, name: str) -> os.stat_result:
         """Return the stat of a name; of a link its own. Raises `OSError`."""
@@ -128,17 +128,22 @@ class Folder:
 
     def rename(self, name: str, folder: Folder, new: str) -> None:
         """Move a name into a folder, in the place of what has the new name there. Raises `OSError`."""
-        os.rename(name, new, src_dir_fd=self._fd, dst_dir_fd=folder._fd)  # noqa: SLF001  a folder, too
+        os.rename(name, new, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
 
     def unlink(self, name: str) -> None:
         """Remove a file or link. Raises `OSError`."""
         os.unlink(name, dir_fd=self._fd)
 
-    def remove_tree(self, name: str) -> None:
-        """Remove a folder with all that is in it, as far as that can be done; no link is followed."""
-        import shutil
+    def remove_all(self, name: str) -> None:
+        """Remove a file, a link or a folder with all that is in it, as far as that can be done."""
+        try:
+            self.unlink(name)
+        except (IsADirectoryError, PermissionError):  # macOS says the second of a folder
+            import shutil  # it brings the compressors along, which a run with nothing to do has no use for
 
-        shutil.rmtree(name, ignore_errors=True, dir_fd=self._fd)
+            shutil.rmtree(name, ignore_errors=True, dir_fd=self._fd)
+        except OSError:
+            pass
 
     def mkdir(self, name: str, mode: int = 0o775) -> None:
         """Make a folder, as the umask has it, but not for everybody to write. Raises `OSError`."""
@@ -231,6 +236,21 @@ def is_there(path: str) -> bool:
     except OSError as error:
         raise storage_error("it can't be told whether a file is there", path, error) from None
     return True
+
+
+def names_in(path: str) -> list[str]:
+    """Return the names in the folder at `path`, sorted; none where it can't be listed."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def files_below(path: str) -> Iterator[str]:
+    """Yield the paths of all that lies below the folder at `path` and is no folder, sorted folder by folder."""
+    for where, folders, names in os.walk(path):
+        folders.sort()
+        yield from (os.path.join(where, name) for name in sorted(names))
 
 
 def write_all(fd: int, data: bytes) -> None:
