@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 from model_provisioner.errors import ConfigError, InputError, StorageError, printable
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.read import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,14 +46,8 @@ def check_place(path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return
-    if stat.S_ISREG(mode):
-        try:
-            with open(path, "rb") as file:
-                begin = file.read(len(_BEGINS))
-        except OSError:
-            begin = b"?"
-        if begin in (b"", _BEGINS):
-            return
+    if stat.S_ISREG(mode) and read_start(path, len(_BEGINS)) in (b"", _BEGINS):
+        return
     raise InputError(
         "the place of the JUnit report is taken",
         where=path,

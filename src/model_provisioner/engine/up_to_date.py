@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.entry_run import Reason
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import check_kinds, digest_of, expected_beside, parts_of, verification_of
@@ -123,7 +124,7 @@ def explain(work: Workspace, record: EntryRun) -> list[Reason]:
 def confirmed(work: Workspace, record: EntryRun) -> bool:
     """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
     entry = record.entry
-    if not os.path.lexists(entry.handoff):
+    if not may_be_there(entry.handoff):
         return False
     standing = stand(work, record)
     data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.corruption import corruption
 from model_provisioner.engine.damage import put_away_damaged
 from model_provisioner.engine.entry_run import failing
@@ -151,7 +152,7 @@ class _Reader:
             if mine := [member.path for member in record.files.members if member.path in unknown]:
                 for path in mine:
                     owners.setdefault(path, []).append(record)
-                if record not in self._pending or os.path.lexists(record.entry.handoff):
+                if record not in self._pending or may_be_there(record.entry.handoff):
                     sizes[record] = sum(map(size_of, mine))
         if sizes:
             pend(self._work, list(sizes))

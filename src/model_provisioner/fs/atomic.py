@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from typing import TYPE_CHECKING, TextIO
 
-from model_provisioner.errors import StorageError
 from model_provisioner.fs.locks import open_locked
 from model_provisioner.fs.read import read_if_there as read_if_there  # noqa: PLC0414  others import it from here
 from model_provisioner.fs.root import Folder, write_all
@@ -16,6 +16,8 @@ from model_provisioner.fs.unreachable import storage_error as storage_error  # n
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from model_provisioner.errors import StorageError
 
 
 def write_atomically(path: str, data: bytes) -> None:
@@ -107,6 +109,20 @@ def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str,
 
 def _not_written(path: str, error: OSError) -> StorageError:
     return storage_error("a file could not be written", path, error)
+
+
+def open_output(path: str) -> TextIO:
+    """Open what a user named for output: it may be a device or a pipe, and is written as the text comes. Raises `OSError`."""
+    return open(path, "w", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def temporary_file(data: bytes, suffix: str) -> Iterator[str]:
+    """Write a file for a library that takes a path only, and yield its path. Raises `OSError`."""
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        yield file.name
 
 
 def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:

@@ -34,6 +34,11 @@ def stat_or_none(path: str) -> os.stat_result | None:
         return None
 
 
+def identity_or_none(path: str) -> Identity | None:
+    """Return the identity of the file at `path`; links are followed. None where there is none, or it can't be told."""
+    return None if (status := stat_or_none(path)) is None else identity(status)
+
+
 def size_or_zero(path: str) -> int:
     """Return the bytes of the file at `path`, 0 where there is none: whoever reads it says so."""
     return 0 if (status := stat_or_none(path)) is None else status.st_size

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.read import LIMIT, open_regular, read_file
-from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,32 +224,6 @@ class Root:
         with suppress(OSError):
             folder.sync()
         return self.folder(name)
-
-
-def is_there(path: str) -> bool:
-    """Tell whether anything is at a path, a broken link too. Raises `StorageError` where that can't be told."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    except OSError as error:
-        raise storage_error("it can't be told whether a file is there", path, error) from None
-    return True
-
-
-def names_in(path: str) -> list[str]:
-    """Return the names in the folder at `path`, sorted; none where it can't be listed."""
-    try:
-        return sorted(os.listdir(path))
-    except OSError:
-        return []
-
-
-def files_below(path: str) -> Iterator[str]:
-    """Yield the paths of all that lies below the folder at `path` and is no folder, sorted folder by folder."""
-    for where, folders, names in os.walk(path):
-        folders.sort()
-        yield from (os.path.join(where, name) for name in sorted(names))
 
 
 def write_all(fd: int, data: bytes) -> None:

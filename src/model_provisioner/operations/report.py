@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
@@ -221,7 +222,7 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
 
 
 def _handoff_state(entry: Entry, why: tuple[Reason, ...]) -> HandoffState:
-    if not os.path.lexists(entry.handoff):
+    if not may_be_there(entry.handoff):
         return "none"
     return "unconfirmed" if any(reason.step == "handoff" for reason in why) else "confirmed"
 

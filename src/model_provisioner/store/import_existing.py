@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.identity import stat_or_none
+from model_provisioner.fs.paths import files_below, names_in
 from model_provisioner.fs.read import open_regular
-from model_provisioner.fs.root import files_below, names_in
 from model_provisioner.hashing.streaming import BUFFER
 from model_provisioner.store.partial import Partial
 
