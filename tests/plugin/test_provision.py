@@ -154,7 +154,15 @@ def test_a_no_op_reads_no_byte_of_a_model(tiny):
     trace = tiny.root.parent / "trace"
     command = [sys.executable, "-m", "doit", "provision"]
     subprocess.run(
-        ["strace", "-f", "-e", "trace=open,openat,openat2,creat,rename,renameat,renameat2,unlink,unlinkat", "-o", trace, *command],
+        [
+            "strace",
+            "-f",
+            "-e",
+            "trace=open,openat,openat2,creat,rename,renameat,renameat2,unlink,unlinkat",
+            "-o",
+            trace,
+            *command,
+        ],
         cwd=tiny.root,
         env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(tiny.state)},
         check=True,

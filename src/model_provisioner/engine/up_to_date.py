@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.entry_run import Reason
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import check_kinds, digest_of, expected_beside, parts_of, verification_of
@@ -21,6 +20,7 @@ from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.atomic import read_if_there
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.units import human
 

@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.corruption import corruption
 from model_provisioner.engine.damage import put_away_damaged
 from model_provisioner.engine.entry_run import failing
@@ -19,6 +18,7 @@ from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
 from model_provisioner.fs.atomic import drafted, read_if_there
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import Account, accounts_of

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.config.locked import lock_path
 from model_provisioner.config.lockfile import line_of, parse_lock
 from model_provisioner.engine.entry_run import EntryRun, failing
@@ -19,6 +18,7 @@ from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.hashing.memo import Memo

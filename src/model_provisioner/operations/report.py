@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.fs.paths import may_be_there
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.errors import DigestMismatchError
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance.verifications import read_verifications
 from model_provisioner.version import __version__
 
