@@ -295,6 +295,9 @@ def test_a_tree_is_made_once_and_mended(store):
         pass
     assert store.make_tree("id", files) == path
     assert os.listdir(f"{path}/a") == ["x"]
+    os.symlink("/etc", f"{path}/a/a folder")
+    assert store.make_tree("id", files) == path
+    assert os.listdir(f"{path}/a") == ["x"]
     os.unlink(f"{path}/a/x")
     os.symlink("/etc/passwd", f"{path}/a/x")
     assert store.make_tree("id", files) == path

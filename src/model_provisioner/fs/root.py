@@ -118,12 +118,13 @@ class Folder:
 
     def walk(self) -> Iterator[tuple[str, str | os.stat_result]]:
         """Yield all that lies below and is no folder, as path from here; of a link its target, of anything else its stat."""
-        for below, _, names, fd in os.fwalk(".", dir_fd=self._fd):
-            for name in names:
+        for below, folders, names, fd in os.fwalk(".", dir_fd=self._fd):
+            for name in (*names, *folders):  # a link to a folder is among the folders
                 with suppress(OSError):  # gone meanwhile
                     found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    path = name if below == "." else f"{below[2:]}/{name}"
-                    yield path, os.readlink(name, dir_fd=fd) if stat.S_ISLNK(found.st_mode) else found
+                    if not stat.S_ISDIR(found.st_mode):
+                        path = name if below == "." else f"{below[2:]}/{name}"
+                        yield path, os.readlink(name, dir_fd=fd) if stat.S_ISLNK(found.st_mode) else found
 
     def rename(self, name: str, folder: Folder, new: str) -> None:
         """Move a name into a folder, in the place of what has the new name there. Raises `OSError`."""

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.locks import locked_folder
-from model_provisioner.fs.root import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,8 +100,10 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        folder = Folder.made(os.path.dirname(self.path), 0o700)
-        with locked_folder(folder):  # SQLite's change to WAL waits for nobody
+        from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
+        from model_provisioner.fs.root import Folder
+
+        with locked_folder(Folder.made(os.path.dirname(self.path), 0o700)):  # SQLite's change to WAL waits for nobody
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )

@@ -14,7 +14,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import project_folder
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
 
     Raises `StorageError`.
     """
+    from model_provisioner.fs.root import Folder
+
     owner = owner_of(state)
     name = hashlib.sha256(os.fsencode(f"{owner}\0{config}")).hexdigest() + ".json"
     last = _read(store, name)
