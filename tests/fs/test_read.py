@@ -4,14 +4,12 @@ import os
 
 import pytest
 
-from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file, read_if_there, read_start
+from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file, read_if_there
 
 
 def test_a_file_within_the_limit_is_read_whole(tmp_path):
     (tmp_path / "x").write_bytes(b"123")
     assert read_file(str(tmp_path / "x"), 3) == b"123"
-    assert read_start(str(tmp_path / "x"), 2) == b"12"
-    assert read_start(str(tmp_path / "x"), 9) == b"123"
 
 
 def test_a_larger_one_is_not_read(tmp_path):
@@ -28,7 +26,6 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path, make):
     with pytest.raises(NotAFileError):
         read_file(path)
     assert read_if_there(path) is None
-    assert read_start(path, 1) is None
 
 
 def test_a_link_to_a_file_is_read(tmp_path):

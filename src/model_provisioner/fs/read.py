@@ -54,20 +54,6 @@ def read_file(path: str, limit: int = LIMIT, *, flags: int = os.O_RDONLY, folder
         os.close(fd)
 
 
-def read_start(path: str, count: int) -> bytes | None:
-    """Return the first bytes of a regular file, None where it can't be read."""
-    try:
-        fd = open_regular(path)
-    except OSError:
-        return None
-    try:
-        return os.pread(fd, count, 0)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-
-
 def read_if_there(path: str, limit: int = LIMIT) -> bytes | None:
     """Return the bytes of a file of ours, None where there is none, or what is there can't be one."""
     try:

@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.fs.locks import try_lock
 from model_provisioner.store.layout import BLOBS, PARTIAL, QUARANTINE, SHA256, TREES, blob_place, store_error
@@ -110,15 +110,8 @@ def remove(store: Layout, item: Item, blobs: Collection[str]) -> bool:
     return True
 
 
-def _item(
-    kind: Literal["file", "download", "damaged"],
-    place: str,
-    found: os.stat_result,
-    *,
-    blobs: frozenset[str] = frozenset(),
-    owned: bool = False,
-) -> Item:
-    return Item(kind=kind, place=place, size=found.st_size, made=int(found.st_mtime), blobs=blobs, owned=owned)
+def _item(kind: Literal["file", "download", "damaged"], place: str, found: os.stat_result, **more: Any) -> Item:
+    return Item(kind=kind, place=place, size=found.st_size, made=int(found.st_mtime), **more)
 
 
 def _is_owned(folder: Folder, name: str) -> bool:
