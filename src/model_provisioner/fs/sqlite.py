@@ -109,9 +109,9 @@ class Database:
             )
             try:
                 if (version := self._read_version(connection)) is None:
-                    self._create(connection)
-                elif version != self._version:
-                    self._upgrade(connection, version)
+                    connection.execute("PRAGMA journal_mode=WAL")
+                if version != self._version:
+                    self._migrate(connection, version)
                 # Safe against the death of the process; a power cut may lose the last commits, never the file.
                 connection.execute("PRAGMA synchronous=NORMAL")
             except BaseException:
@@ -148,25 +148,14 @@ class Database:
             )
         return int(version)
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+    def _migrate(self, connection: sqlite3.Connection, version: int | None) -> None:
+        """Make the tables of this version, of those of `version` or none, in one transaction: a kill leaves either."""
+        scripts = (self._schema, *self._upgrades) if version is None else self._upgrades[version - self._first :]
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for script in (self._schema, *self._upgrades):
-                _run(script, connection)
+            for statement in (statement for script in scripts for statement in _statements(script)):
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id={self._application_id}")
-            connection.execute(f"PRAGMA user_version={self._version}")
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
-
-    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
-        """Make the tables of an older version those of this one, in one transaction: a kill leaves either."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for script in self._upgrades[version - self._first :]:
-                _run(script, connection)
             connection.execute(f"PRAGMA user_version={self._version}")
         except BaseException:
             connection.rollback()
@@ -234,15 +223,14 @@ class ReadOnlyDatabase(Database):
                 return connection
             if version is not None:  # who only looks leaves the file as it is
                 connection = _in_memory(connection)
-                self._upgrade(connection, version)
+                self._migrate(connection, version)
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for script in (self._schema, *self._upgrades):  # another process is just making the file
-            _run(script, empty)
+        self._migrate(empty, None)  # another process is just making the file
         return empty
 
 
@@ -252,11 +240,6 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     with closing(connection):
         connection.backup(memory)
     return memory
-
-
-def _run(script: str, connection: sqlite3.Connection) -> None:
-    for statement in _statements(script):
-        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -143,15 +143,8 @@ def _links(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _opened(path: str, files: Mapping[str, str], *, folder: bool) -> str:
-    name = None if folder else _to_open(list(files))
-    return path if name is None else os.path.join(path, name)
-
-
-def _to_open(names: list[str]) -> str | None:
-    """Return the file that stands for all of them: the only one, or the first shard of the split that they are."""
-    first = min(names)
-    shards = split_names(first)
-    folder = os.path.dirname(first)
-    if shards is not None and len(shards) > 1:
-        return first if {os.path.join(folder, shard) for shard in shards} == set(names) else None
-    return first if len(names) == 1 else None
+    """Return what stands for all files of a tree: the only one, the first shard of the split that they are, or the folder."""
+    first = min(files)
+    above, name = os.path.split(first)
+    whole = {os.path.join(above, each) for each in split_names(first) or [name]}
+    return path if folder or files.keys() != whole else os.path.join(path, first)
