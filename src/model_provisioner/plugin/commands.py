@@ -290,9 +290,10 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
 
 def _opened(path: str) -> TextIO:
     from model_provisioner.errors import InputError
+    from model_provisioner.fs.atomic import open_output
 
     try:
-        return open(path, "w", encoding="utf-8")
+        return open_output(path)
     except OSError as error:
         raise InputError(
             "the output file can't be written",

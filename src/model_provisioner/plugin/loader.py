@@ -11,8 +11,9 @@ from doit.loader import generate_tasks
 from doit.task import Task
 
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.atomic import storage_error
+from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
+from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
@@ -58,7 +59,7 @@ def doit_config_here() -> dict[str, Any]:
     try:
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        Folder.made(folder, 0o700)
     except OSError as error:
         told = storage_error("the state folder can't be used", state, error)
         raise InvalidDodoFile(str(told)) from told
