@@ -21,6 +21,8 @@ from model_provisioner.store.single_flight import flight
 from model_provisioner.hashing.streaming import fingerprint, open_model
 from model_provisioner.store.partial import Partial, arrived
 from model_provisioner.store.store import Store
+
+from tests.support.examples import examples
 from model_provisioner.errors import StorageError
 
 
@@ -244,7 +246,7 @@ def test_without_locks_everybody_begins_anew(store, monkeypatch):
     st.lists(st.binary(min_size=1, max_size=50), max_size=20),
     st.sampled_from([1, 40, 10_000]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_the_follower_reads_what_was_there_and_what_comes(tmp_path_factory, before, after, backlog):
     path = tmp_path_factory.mktemp("follow") / "x"
     path.write_bytes(b"".join(before))
