@@ -47,14 +47,21 @@ def examples(kind: str) -> list:
     ]
 
 
+@pytest.fixture(scope="session")
+def clones(tmp_path_factory):
+    """Folders with what a fresh clone holds of the shipped model, at rest, as it is by the time anybody has installed this."""
+    folders = [tmp_path_factory.mktemp("clone") for _ in PAGES]
+    for folder in folders:
+        for name in ("models.yaml", "dodo.py", "models"):
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+        os.utime(folder / "models/tiny-llama.gguf", (1e9, 1e9))
+    subprocess.run(["sleep", "2.1"], check=True)
+    return iter(folders)
+
+
 @pytest.fixture
-def copy(tmp_path):
-    """What a fresh clone holds of the shipped model."""
-    for name in ("models.yaml", "dodo.py", "models"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
-    os.utime(tmp_path / "models/tiny-llama.gguf", (1e9, 1e9))
-    subprocess.run(["sleep", "2.1"], check=True)  # the file is at rest, as it is by the time anybody has installed this
-    return tmp_path
+def copy(clones):
+    return next(clones)
 
 
 def run(command: str, folder: Path, state: Path, **more: str) -> str:
@@ -257,7 +264,7 @@ def recipe() -> list[dict]:
 def test_the_recipe_for_ci_works_as_written(copy, tmp_path_factory):
     """Two jobs in clean clones at one path; the second has what the first one's cache step kept, and nothing else."""
     home, kept = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("kept")
-    clone = tmp_path_factory.mktemp("clone")
+    clone = tmp_path_factory.mktemp("job")
     run("doit model-lock", copy, clone.parent / "another state")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MODEL_PROVISIONER", "XDG"))}
     environ |= {"HOME": str(home), "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(clone)}
