@@ -35,7 +35,13 @@ WORK = SimpleNamespace(store=Store("/nothing/was/fetched"))
 def entry_of(name: str, ref: str) -> EntryRun:
     return EntryRun(
         Entry(
-            name=name, ref=ModelRef.parse(ref), expected=None, strict=True, engine="llamacpp", handoff=f"/{name}", line=1
+            name=name,
+            ref=ModelRef.parse(ref),
+            expected=None,
+            strict=True,
+            engine="llamacpp",
+            handoff=f"/{name}",
+            line=1,
         )
     )
 

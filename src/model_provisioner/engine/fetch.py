@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from model_provisioner.engine.fetch_progress import fetching
 from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fetchers.sources import name_of, source_of
+from model_provisioner.fetchers.listing import name_of
+from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.identity import identity
 from model_provisioner.hashing.memo_rows import Row
@@ -30,10 +31,9 @@ from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.fetch_progress import FetchProgress
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
@@ -76,7 +76,7 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
             raise record.error
         for part in missing:
             last = work.store.recorded(_key(part))
-            _Fetch(work, record, part, last, known_files(part, last), check).run()
+            _Fetch(work, record, part, last, _known_files(part, last), check).run()
         record.changed_outside()
     except ProvisionError as error:
         fail(work, record, error)
@@ -98,7 +98,7 @@ class _Known:
     size: int | None
 
 
-def known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
+def _known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     """Return the files of an entry as far as the lock, the expected digest or the last fetch name them, by name."""
     if entry.locked is not None:
         return {file.name: _Known(file.sha256, file.size) for file in entry.locked.files}
@@ -113,79 +113,77 @@ def _key(entry: Entry) -> str:
     return record_key(entry.ref, entry.include, entry.exclude)
 
 
+@dataclass
 class _Fetch:
-    """One fetch of one entry."""
+    """One fetch of the model or of a companion of an entry."""
 
-    def __init__(
-        self,
-        work: Workspace,
-        record: EntryRun,
-        part: Entry,
-        last: Record | None,
-        known: dict[str, _Known],
-        check: Callable[[], None],
-    ) -> None:
-        self._check_wanted = check
-        self._work, self._record, self._entry, self._store = work, record, part, work.store
-        self._last, self._known = last, known
-        self._new: list[Received] = []
-        """What this fetch received."""
-        self._expected: set[str] = set()
-        """The files, by key, for which room was made."""
+    work: Workspace
+    record: EntryRun
+    part: Entry
+    last: Record | None
+    """What the reference resolved to when it was last fetched."""
+    known: dict[str, _Known]
+    check: Callable[[], None]
+    """Is called now and then, and raises to give up."""
+    received: list[Received] = field(default_factory=list)
+    expected: set[str] = field(default_factory=set)
+    """The files, by key, for which room is kept."""
 
     def run(self) -> None:
-        """Bring every file, give them their names, and keep what the reference stood for."""
-        work, entry, store = self._work, self._entry, self._store
-        if work.rules.locked and entry.locked is None:
-            raise not_locked(work, entry)
-        revision = entry.locked.revision if entry.locked else self._last.revision if self._last else None
-        work.lease.use(file.sha256 for file in self._known.values())
+        """Fetch every file, give them their names, and record what the reference resolved to."""
+        work, part, store = self.work, self.part, self.work.store
+        if work.rules.locked and part.locked is None:
+            raise not_locked(work, part)
+        revision = part.locked.revision if part.locked else self.last.revision if self.last else None
+        work.lease.use(file.sha256 for file in self.known.values())
         try:
-            digests = {name: file.sha256 for name, file in self._known.items() if self._is_here(file.sha256, file.size)}
-            if not digests or digests.keys() != self._known.keys():
-                source = source_of(entry, self._check)
-                listing = source.at(revision, sorted(self._known)) if self._is_pinned(revision) else source.listing()
-                check_names((file.name for file in listing.files), entry.ref.id)  # before the long work
+            digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
+            if not digests or digests.keys() != self.known.keys():
+                source = source_of(part, self._check_host)
+                listing = source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
+                check_names((file.name for file in listing.files), part.ref.id)  # before the long work
                 digests = self._bring_all(listing.files)
                 revision = listing.revision
         finally:
-            work.lease.expect_no_more(self._expected)
-        tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
+            self._release_room(set(self.expected))
+        tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
         self._note_digests()
         files = tuple(
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(Record(ref=_key(entry), revision=revision, files=files, tree=tree))
+        store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
-        by_record = self._entry.locked is not None or self._last is not None
-        return bool(self._known) and by_record and (revision is not None or not isinstance(self._entry.ref, HubRef))
+        by_record = self.part.locked is not None or self.last is not None
+        return bool(self.known) and by_record and (revision is not None or not isinstance(self.part.ref, HubRef))
 
     def _is_here(self, sha256: str, size: int | None) -> bool:
         """Tell whether a file is in the store, or could be taken from another program."""
-        if self._store.has(sha256, size):
+        if self.work.store.has(sha256, size):
             return True
         for found in find(sha256, size):
             key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
             self._make_room({key: bytes_there})
-            with fetching(self._work.progress, self._entry.name, bytes_there, found.source) as progress:
-                taken = adopt(self._store, found, sha256, partial(progress.add, key))
-            self._work.lease.expect_no_more([key])
+            with fetching(self.work.progress, self.part.name, bytes_there, found.source) as progress:
+                taken = adopt(self.work.store, found, sha256, partial(progress.add, key))
+            self._release_room([key])
             if taken:
                 self._from(f"taken from {found.source}")
                 return True
         return False
 
-    def _check(self, host: str) -> None:
-        config, rules = self._work.config, self._work.rules
+    def _check_host(self, host: str) -> None:
+        config, rules = self.work.config, self.work.rules
         offline = "--offline" if rules.offline else offline_reason()
-        NetworkPolicy(config.allow, offline, config.path).check(host, self._entry.name, self._entry.line)
+        NetworkPolicy(config.allow, offline, config.path).check(host, self.part.name, self.part.line)
 
     def _bring_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Return the SHA-256 of each file in the store, where all are now."""
-        work, entry = self._work, self._entry
+        from model_provisioner.fetchers.http.client import HttpClient
+
+        work, part = self.work, self.part
         wanted = [self._wanted(file) for file in files]
         work.lease.use(each.sha256 for each in wanted if each.sha256 is not None)
         digests = {
@@ -195,75 +193,53 @@ class _Fetch:
         }
         left = [each for each in wanted if each.file.name not in digests]
         for each in left:
-            self._check(each.host)
-        sizes = {each.key(entry): each.size for each in left}
-        known = {key: size for key, size in sizes.items() if size is not None}
-        self._make_room(known)
+            self._check_host(each.host)
         if not left:
             return digests
+        sizes = {each.key: each.size for each in left}
+        known = {key: size for key, size in sizes.items() if size is not None}
+        self._make_room(known)
         size = sum(known.values()) if len(known) == len(sizes) else None
-        with fetching(work.progress, entry.name, size, left[0].host) as progress:
-            for each, sha256 in self._brought(left, progress):
-                digests[each.file.name] = sha256
+        with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
+            download = Download(work=work, entry=part, client=client, progress=progress, make_room=self._make_room)
+            for each, received in in_pools([(download.bring, left, AT_ONCE)], client.close, self.check):
+                if received is not None:
+                    self.received.append(received)
+                digests[each.file.name] = str(each.sha256) if received is None else received.sha256
+                self._release_room([each.key])
                 self._from(f"fetched from {each.host}")
         return digests
 
-    def _brought(self, left: Sequence[Wanted], progress: FetchProgress) -> Iterator[tuple[Wanted, str]]:
-        """Bring files, several at a time; yield each with its SHA-256 as it is here."""
-        from model_provisioner.fetchers.http.https import Https
-
-        https = Https(self._check)
-        download = Download(
-            entry=self._entry,
-            store=self._store,
-            https=https,
-            progress=progress,
-            heard=self._heard,
-            came=self._came,
-        )
-
-        def bring(wanted: Wanted, check: Callable[[], None]) -> str:
-            received = download.bring(wanted, check)
-            self._work.lease.expect_no_more([wanted.key(self._entry)])
-            return str(wanted.sha256) if received is None else received.sha256
-
-        with https:
-            yield from in_pools([(bring, left, AT_ONCE)], https.close, self._check_wanted)
-
-    def _came(self, received: Received) -> None:
-        self._work.lease.use([received.sha256])
-        self._new.append(received)
-
     def _wanted(self, file: RemoteFile) -> Wanted:
         """Return what a file must be, by what was known of it beforehand and by what its source says."""
-        known = self._known.get(file.name)
+        known = self.known.get(file.name)
         if known is not None and file.sha256 not in (None, known.sha256):
-            if self._entry.strict:  # the source says beforehand that its bytes are others
-                raise mismatch(self._entry, file, known.sha256, str(file.sha256))
+            if self.part.strict:  # the source says beforehand that its bytes are others
+                raise mismatch(self.part, file, known.sha256, str(file.sha256))
             known = None
-        if known is None:
-            return Wanted(file=file, sha256=file.sha256, size=file.size, is_held=False)
-        return Wanted(
-            file=file, sha256=known.sha256, size=file.size if known.size is None else known.size, is_held=True
-        )
+        sha256 = file.sha256 if known is None else known.sha256
+        size = file.size if known is None or known.size is None else known.size
+        key = sha256 or f"{self.part.ref.id} {file.name} {file.git_blob}"
+        return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None)
 
     def _make_room(self, sizes: dict[str, int]) -> None:
-        if self._work.config.max_size is not None:
+        """Keep room in the store for files, by the key of their download, unless that is kept already."""
+        new = {key: size for key, size in sizes.items() if key not in self.expected}
+        if new and self.work.config.max_size is not None:
             from model_provisioner.engine.eviction import make_room
 
-            self._record.evicted += make_room(self._work, self._entry.name, sizes)
-            self._expected.update(sizes)
+            self.record.evicted += make_room(self.work, self.part.name, new)
+            self.expected.update(new)
 
-    def _heard(self, key: str, total: int) -> None:
-        """Take note of the size of a file that its source did not list."""
-        if key not in self._expected:
-            self._make_room({key: total})
+    def _release_room(self, keys: Iterable[str]) -> None:
+        self.work.lease.expect_no_more(keys)
+        self.expected.difference_update(keys)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""
-        told = self._record.origin
+        told = self.record.origin
         if origin not in told.split(", "):
-            self._record.origin = f"{told}, {origin}" if told else origin
+            self.record.origin = f"{told}, {origin}" if told else origin
 
     def _note_digests(self) -> None:
         """Let the memo know what was hashed while it came, so that it is not read again.
@@ -271,7 +247,7 @@ class _Fetch:
         Nobody but us could write these files before they had their names, and they are read-only since; a write after the
         tick that ends here would move their times.
         """
-        before = {self._store.blob_path(each.sha256): each for each in self._new}
+        before = {self.work.store.blob_path(each.sha256): each for each in self.received}
         looks = {path: identity(os.stat(path)) for path in before}
         if looks:
             time.sleep(TICK_NS / 1e9)
@@ -280,5 +256,5 @@ class _Fetch:
             for path, each in before.items()
             if identity(os.stat(path)) == looks[path]
         }
-        self._work.memo.keep(rows)
-        self._work.received.update(row.identity for row in rows.values())
+        self.work.memo.keep(rows)
+        self.work.received.update(row.identity for row in rows.values())

@@ -5,20 +5,20 @@ import logging
 import pytest
 
 from model_provisioner.errors import FetchError, NotAllowedError
-from model_provisioner.fetchers.s3.account import Account
+from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.config.network_policy import NetworkPolicy
 from tests.support.s3 import KEYS, SECRETS, Front
 
 
 @pytest.fixture
 def aws(s3, tmp_path, monkeypatch):
-    """Set variables and the file ~/.aws/config; return the account."""
+    """Set variables and the file ~/.aws/config; return the session."""
 
     def make(config="", check=lambda host: None, **environ):
         (tmp_path / "home/.aws/config").write_text(config)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
-        return Account(check)
+        return AwsSession(check)
 
     return make
 
@@ -35,8 +35,8 @@ def refused(call, *arguments, **options):
     return caught.value
 
 
-def sign(account):
-    return account.sign("GET", "https://a.example/b/k", {"x-amz-checksum-mode": "ENABLED"}, "eu-west-1")
+def sign(session):
+    return session.sign("GET", "https://a.example/b/k", {"x-amz-checksum-mode": "ENABLED"}, "eu-west-1")
 
 
 # ---- settings
@@ -72,9 +72,9 @@ endpoint_url = https://global.example
     ],
 )  # fmt: skip
 def test_settings(aws, environ, region, endpoint):
-    account = aws(PROFILES, **environ)
-    assert account.region == region
-    assert (account.endpoint and str(account.endpoint).rstrip("/")) == endpoint
+    session = aws(PROFILES, **environ)
+    assert session.region == region
+    assert (session.endpoint and str(session.endpoint).rstrip("/")) == endpoint
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ def test_no_log_tells_it(aws, run_python):
     aws()
     found = run_python(
         "import logging, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)\n"
-        "from model_provisioner.fetchers.s3.account import Account\n"
+        "from model_provisioner.fetchers.s3.session import AwsSession\n"
         "import os; os.environ.update(AWS_ACCESS_KEY_ID='AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY='s3cret')\n"
-        "assert Account(print).sign('GET', 'https://a.example/k', {}, 'r-1')['Authorization']"
+        "assert AwsSession(print).sign('GET', 'https://a.example/k', {}, 'r-1')['Authorization']"
     )
     assert "Found credentials in environment variables." in found
     assert not any(secret in found for secret in (*SECRETS, "Signature"))
 
 
 def test_nobody_in_particular(aws):
-    account = aws(check=only())
-    assert account.is_anonymous
-    assert sign(account) == {"x-amz-checksum-mode": "ENABLED"}
+    session = aws(check=only())
+    assert session.is_anonymous
+    assert sign(session) == {"x-amz-checksum-mode": "ENABLED"}
 
 
 @pytest.mark.parametrize("given", sorted(KEYS))
@@ -149,9 +149,9 @@ def test_half_of_the_credentials_in_the_environment(aws, given):
 
 
 def test_half_of_the_credentials_in_a_file(aws, tmp_path):
-    account = aws()
+    session = aws()
     (tmp_path / "home/.aws/credentials").write_text("[default]\naws_access_key_id = s3cret\n")
-    error = refused(sign, account)
+    error = refused(sign, session)
     assert error.what == "only half of the AWS credentials is set"
     assert error.found == "no aws_secret_access_key, where shared-credentials-file is read"
 
@@ -178,15 +178,15 @@ def giver(moto):
 
 
 def test_the_role_of_this_machine_is_asked_for_where_that_is_allowed(aws, giver):
-    account = aws(check=only("localhost"), AWS_EC2_METADATA_SERVICE_ENDPOINT=giver.url)
-    assert "Credential=AKIAROLE/" in sign(account)["Authorization"]
-    assert account.role_hint == ""
+    session = aws(check=only("localhost"), AWS_EC2_METADATA_SERVICE_ENDPOINT=giver.url)
+    assert "Credential=AKIAROLE/" in sign(session)["Authorization"]
+    assert session.role_hint == ""
 
 
 def test_and_not_where_it_is_not(aws, giver):
-    account = aws(check=only("127.0.0.1"), AWS_EC2_METADATA_SERVICE_ENDPOINT=giver.url)
-    assert account.is_anonymous
-    assert account.role_hint == "; the role of this machine is asked for where network.allow has localhost"
+    session = aws(check=only("127.0.0.1"), AWS_EC2_METADATA_SERVICE_ENDPOINT=giver.url)
+    assert session.is_anonymous
+    assert session.role_hint == "; the role of this machine is asked for where network.allow has localhost"
     assert giver.asked == []
 
 
@@ -209,15 +209,15 @@ def test_whose_role_it_would_be_without_another_setting(aws):
     ],
 )
 def test_a_container_is_asked_only_where_that_is_allowed(aws, environ, host):
-    account = aws(check=only("elsewhere.example"), **environ)
+    session = aws(check=only("elsewhere.example"), **environ)
     with pytest.raises(NotAllowedError) as caught:
-        sign(account)
+        sign(session)
     assert caught.value.expected == f"{host} among the hosts of network.allow"
 
 
 def test_a_container(aws, giver):
-    account = aws(check=only("localhost"), AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{giver.url}/credentials")
-    assert "Credential=AKIAROLE/" in sign(account)["Authorization"]
+    session = aws(check=only("localhost"), AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{giver.url}/credentials")
+    assert "Credential=AKIAROLE/" in sign(session)["Authorization"]
 
 
 ROLE = """
@@ -231,23 +231,23 @@ aws_secret_access_key = s3cret
 
 
 def test_a_role_is_taken_on_where_its_giver_may_be_asked(aws, giver):
-    account = aws(ROLE, only("localhost"), AWS_PROFILE="role", AWS_ENDPOINT_URL_STS=giver.url)
-    assert "Credential=AKIAEXAMPLE/" not in sign(account)["Authorization"]
+    session = aws(ROLE, only("localhost"), AWS_PROFILE="role", AWS_ENDPOINT_URL_STS=giver.url)
+    assert "Credential=AKIAEXAMPLE/" not in sign(session)["Authorization"]
     assert [each.method for each in giver.asked] == ["POST"]
 
 
 def test_and_is_not_where_it_may_not(aws, giver, caplog, capfd):
-    account = aws(ROLE, only("127.0.0.1"), AWS_PROFILE="role", AWS_ENDPOINT_URL_STS=giver.url)
+    session = aws(ROLE, only("127.0.0.1"), AWS_PROFILE="role", AWS_ENDPOINT_URL_STS=giver.url)
     with caplog.at_level(logging.WARNING), pytest.raises(NotAllowedError) as caught:
-        sign(account)
+        sign(session)
     assert caught.value.expected == "localhost among the hosts of network.allow"
     assert giver.asked == []
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_giver_over_http_on_another_machine(aws):
-    account = aws(ROLE, AWS_PROFILE="role", AWS_ENDPOINT_URL_STS="http://sts.example")
-    assert refused(sign, account).what == (
+    session = aws(ROLE, AWS_PROFILE="role", AWS_ENDPOINT_URL_STS="http://sts.example")
+    assert refused(sign, session).what == (
         "sts.example would be asked for credentials over http:, where anybody can read them"
     )
 
@@ -270,8 +270,8 @@ def test_a_role_that_wants_a_code_where_nobody_can_type_one(aws, run_python):
     found = run_python(
         "import os, sys; os.setsid(); sys.stdin = open(os.devnull)\n"
         "from model_provisioner.errors import FetchError\n"
-        "from model_provisioner.fetchers.s3.account import Account\n"
-        "try: Account(print).sign('GET', 'https://a.example/k', {}, 'r-1')\n"
+        "from model_provisioner.fetchers.s3.session import AwsSession\n"
+        "try: AwsSession(print).sign('GET', 'https://a.example/k', {}, 'r-1')\n"
         "except FetchError as error: print(error)"
     )
     assert found.startswith("the AWS profile wants a code to be typed, and there is no terminal\n")

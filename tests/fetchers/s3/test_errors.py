@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_provisioner.fetchers.s3.refusal import CREDENTIALS, refusal
+from model_provisioner.fetchers.s3.errors import CREDENTIALS, storage_error
 
 GRANTS = (
     "ask for s3:GetObject on it (s3:GetObjectVersion where it was replaced), and for s3:ListBucket on the bucket; "
@@ -37,7 +37,7 @@ BUCKET = "check the spelling; the buckets of a storage of your own are found whe
         (799, "", {}, "the storage can't answer now", "799", "try again later"),
     ],
 )  # fmt: skip
-def test_refusals(status, code, options, what, found, fix):
-    error = refusal(status, code, where="s3://b/k at h", **{"anonymous": False, "hint": "", **options})
+def test_errors(status, code, options, what, found, fix):
+    error = storage_error(status, code, where="s3://b/k at h", **{"anonymous": False, "hint": "", **options})
     assert str(error) == f"{what}\n  where     s3://b/k at h\n  found     {found}\n  fix       {fix}"
     assert error.status == status

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,18 @@ from urllib.parse import urlsplit
 
 from model_provisioner.errors import FetchError, NotAllowedError
 from model_provisioner.fetchers.http.url import Url
+from model_provisioner.fetchers.s3.errors import aws_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 _BOTH = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _CONTAINER_HOST = "169.254.170.2"
 _ROLE_HOSTS = {"ipv4": "169.254.169.254", "ipv6": "fd00:ec2::254"}
-_SAME = "`aws s3 ls` reads the same ones"
 
 
-class Account:
+class AwsSession:
     """The settings that the variables `AWS_…` and the files in `~/.aws` hold.
 
     `check` is given each host before it is contacted, and raises where it may not be. Nobody is contacted by making one.
@@ -57,9 +56,9 @@ class Account:
         logger = logging.getLogger("botocore")
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)  # below that it tells signatures, and credentials that it was given
-        with _worded():
+        with aws_errors():
             self._session = botocore.session.Session()
-            self._session.register("before-send", self._admit)
+            self._session.register("before-send", self._check_request)
             self._scoped: Mapping[str, Any] = self._session.get_scoped_config()
             region = os.environ.get("AWS_REGION") or self._session.get_config_variable("region") or "us-east-1"
             self.region = str(region)
@@ -80,7 +79,7 @@ class Account:
         from botocore.awsrequest import AWSRequest
 
         request = AWSRequest(method, url, headers=dict(headers))
-        with _worded():
+        with aws_errors():
             S3SigV4Auth(found, "s3", region).add_auth(request)
         return dict(request.headers.items())
 
@@ -93,22 +92,23 @@ class Account:
         """Return the address of the storage as the settings have it, the first that says so; empty where none does."""
         if self._session.get_config_variable("ignore_configured_endpoint_urls"):
             return ""
-        services = self._session.full_config.get("services", {}).get(self._scoped.get("services"), {})
-        of_s3 = services.get("s3", {})
-        found = (
-            os.environ.get("AWS_ENDPOINT_URL_S3")
-            or os.environ.get("AWS_ENDPOINT_URL")
-            or (of_s3.get("endpoint_url") if isinstance(of_s3, dict) else "")
-            or self._scoped.get("endpoint_url")
-        )
+        from botocore.configprovider import ConfiguredEndpointProvider
+
+        found = ConfiguredEndpointProvider(self._session.full_config, self._scoped, "s3", os.environ).provide()
         return str(found or "")
 
     def _credentials(self) -> Any:
         given = [name for name in _BOTH if os.environ.get(name)]
         if len(given) == 1:
-            raise _half(given[0])
+            (missing,) = {*_BOTH} - {*given}
+            raise FetchError(
+                "only half of the AWS credentials is set",
+                expected=" and ".join(_BOTH),
+                found=f"{given[0]}, and no {missing}",
+                fix=f"set {missing} too; or take {given[0]} away, and the files in ~/.aws are read",
+            )
         try:
-            with self._lock, _worded():
+            with self._lock, aws_errors():
                 if self._found is None:
                     self._hold()
                     self._found = (self._session.get_credentials(),)
@@ -119,7 +119,7 @@ class Account:
             raise
 
     def _hold(self) -> None:
-        """Put the policy before those ways to credentials that send requests of which `_admit` is not told."""
+        """Put the policy before those ways to credentials that send requests of which `_check_request` is not told."""
         for provider in self._session.get_component("credential_provider").providers:
             if provider.METHOD == "container-role":
                 provider.load = partial(self._of_container, provider.load)
@@ -144,7 +144,7 @@ class Account:
             return None
         return load()
 
-    def _admit(self, request: Any, **_: object) -> None:
+    def _check_request(self, request: Any, **_: object) -> None:
         """Hold a request of botocore's own to the policy."""
         url = Url.parse(request.url)
         self._check(url.host)
@@ -180,55 +180,3 @@ def _endpoint(text: str) -> Url | None:
             fix="let AWS_ENDPOINT_URL name the storage with https:",
         )
     return url
-
-
-def _half(given: str) -> FetchError:
-    missing = _BOTH[1] if given == _BOTH[0] else _BOTH[0]
-    return FetchError(
-        "only half of the AWS credentials is set",
-        expected=" and ".join(_BOTH),
-        found=f"{given}, and no {missing}",
-        fix=f"set {missing} too; or take {given} away, and the files in ~/.aws are read",
-    )
-
-
-@contextmanager
-def _worded() -> Iterator[None]:
-    """Word what botocore raises. Its own texts are not used: they may hold what is secret."""
-    from botocore import exceptions
-
-    try:
-        yield
-    except exceptions.ProfileNotFound as error:
-        raise FetchError(
-            "there is no AWS profile of this name",
-            expected="a profile of ~/.aws/config or ~/.aws/credentials",
-            found=str(error.kwargs.get("profile", "")),
-            fix="correct AWS_PROFILE; `aws configure list-profiles` lists them",
-        ) from None
-    except exceptions.PartialCredentialsError as error:
-        raise FetchError(
-            "only half of the AWS credentials is set",
-            expected="aws_access_key_id and aws_secret_access_key, both of them",
-            found=f"no {error.kwargs.get('cred_var', '')}, where {error.kwargs.get('provider', '')} is read",
-            fix=f"complete the profile in ~/.aws/credentials; {_SAME}",
-        ) from None
-    except exceptions.ConfigParseError as error:
-        raise FetchError(
-            "a file of AWS settings can't be read",
-            where=str(error.kwargs.get("path", "")),
-            expected="sections and lines of NAME = VALUE",
-            fix=f"mend it; {_SAME}",
-        ) from None
-    except EOFError:
-        raise FetchError(
-            "the AWS profile wants a code to be typed, and there is no terminal",
-            expected="a profile without mfa_serial, or credentials that were got before",
-            fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
-        ) from None
-    except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
-        raise FetchError(
-            "the AWS settings or credentials can't be used",
-            found=type(error).__name__,
-            fix=f"mend the AWS_… variables or the files in ~/.aws, or log in again (`aws sso login`); {_SAME}",
-        ) from None
