@@ -36,7 +36,7 @@ def retire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     return {entry.name for entry in fresh}
 
 
-def undo(work: Workspace, entries: Sequence[Entry]) -> set[str]:
+def unretire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     """Let the next run verify retired entries and hand them off again. Return those that were retired."""
     ensure_state_folder(work.state)
     before = work.catalog.retired(work.config.root)
