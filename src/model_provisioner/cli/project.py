@@ -7,14 +7,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.find import CONFIG_NAME, find_config
+from model_provisioner.engine.events import silent
 from model_provisioner.errors import InputError, UnknownModelError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
-    from model_provisioner.engine.workspace import Progress, Workspace
+    from model_provisioner.engine.workspace import Workspace
 
 
 def project_config() -> str:
@@ -44,7 +46,7 @@ def view_project() -> Workspace:
     return look_at_workspace(enter_project(), state_folder())
 
 
-def open_project(*, rules: Rules | None = None, progress: Progress | None = None) -> Workspace:
+def open_project(*, rules: Rules | None = None, progress: Progress = silent) -> Workspace:
     """Enter the project and open it for a change of its records."""
     from model_provisioner.engine.workspace import open_workspace
 

@@ -1,4 +1,4 @@
-"""Retire: take a model out of service by hand, and back into it."""
+"""Retire: take a model out of service by hand, and put it back."""
 
 from __future__ import annotations
 
