@@ -103,14 +103,14 @@ PROVISION = Command(
 LIST = Command(
     name="list",
     purpose="list the models of this project, or of the machine, with their states",
-    options=(_JSON, Option("all", "all models of the machine")),
+    options=(Option("all", "all models of the machine"), _JSON),
     example="doit model-list --all",
 )
 SHOW = Command(
     name="show",
     purpose="show all that the catalog knows of a model",
     names="NAME|ID",
-    options=(_JSON, Option("provenance", "print the in-toto statement of the model's last verification")),
+    options=(Option("provenance", "print the in-toto statement of the model's last verification"), _JSON),
     example="doit model-show tiny-llama",
 )
 WHY = Command(
@@ -130,16 +130,16 @@ LOCK = Command(
     name="lock",
     purpose="write models.lock: what each model of models.yaml is, file by file",
     options=(
-        _JSON,
         Option("check", "write nothing; exit with 1 where models.lock, models.yaml and the files here disagree"),
         Option("upgrade", "lock NAME again, to what its source has now", "values", "NAME"),
+        _JSON,
     ),
     example="doit model-lock --upgrade tiny-llama",
 )
 CHECK = Command(
     name="check",
     purpose="tell whether a fresh build would give exactly the artifacts that are here",
-    options=(_JSON, _FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE")),
+    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), _JSON),
     description="Contacts nobody and changes nothing. Compares the lock file with models.yaml, the files with their digests, "
     "and the handoffs, checksum files and catalog rows with what would be written.\n\n"
     "Exit codes: 0 all is the same, 1 something differs, 2 something broke, 3 bad input, 130 interrupted.",
@@ -150,15 +150,10 @@ VERIFY = Command(
     purpose="verify again what was verified, the longest unread first; --full finds silent corruption",
     names="[NAME...]",
     options=(
-        _JSON,
         _FULL,
         Option("older_than", "skip what was audited less than AGE ago: 30d, 12h or 45m", "value", "AGE"),
-        Option(
-            "max_bytes",
-            "stop before SIZE is exceeded: 50GB; the first model is audited whatever its size",
-            "value",
-            "SIZE",
-        ),
+        Option("max_bytes", "stop before SIZE is exceeded: 50GB; audits one model in any case", "value", "SIZE"),
+        _JSON,
     ),
     description="A model loses its handoff while it is read, and gets it back if it passes. What was audited is kept, however "
     "the command ends: the next one continues after it.\n\n"
@@ -171,9 +166,9 @@ PRUNE = Command(
     name="prune",
     purpose="evict what was not used for longest, until the store is within cache.max_size",
     options=(
-        _JSON,
         Option("dry_run", "print what would be evicted, and evict nothing"),
         Option("older_than", "evict all that was not used for AGE: 30d (s, m, h, d, w)", "value", "AGE"),
+        _JSON,
     ),
     description="Never evicts what a handoff names, what a project of yours keeps (`keep: true`) or has locked, or what a run "
     "uses or fetches. Local files are never touched.\n\n"
@@ -185,8 +180,8 @@ RETIRE = Command(
     purpose="take models out of service: withdraw their handoffs, and have provision skip them",
     names="NAME...",
     options=(
-        _JSON,
         Option("undo", "put them back into service: the next `doit provision` verifies them and hands them off"),
+        _JSON,
     ),
     example="doit model-retire tiny-llama",
 )
@@ -195,12 +190,12 @@ ATTEST = Command(
     purpose="write a statement of what was verified of a model, signed on request; or check one",
     names="[NAME]",
     options=(
-        _JSON,
         Option("output", "write to this file", "value", "FILE", short="o"),
         Option("key", "sign with the private key (Ed25519 or ECDSA P-256, PEM) in this file", "value", "FILE"),
         Option("verify", "check the statement in this file against the bytes that are here", "value", "FILE"),
         Option("public_key", "with --verify: the key that must have signed the statement, PEM", "value", "FILE"),
         Option("full", f"with --verify: {_FULL.help}"),
+        _JSON,
     ),
     description="The statement is an in-toto Statement with a SLSA Verification Summary, in a DSSE envelope if signed.\n\n"
     "--verify: exit code 0 where the statement is signed with that key and says that the bytes which are here passed; "
@@ -211,14 +206,8 @@ REPORT = Command(
     name="report",
     purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
     options=(
+        Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
         _JSON,
-        Option(
-            "output",
-            "the file to write, - for standard output; with --json, standard output where it is left out",
-            "value",
-            "FILE",
-            short="o",
-        ),
     ),
     description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "
     "but FILE is written and no model is read.\n\n"

@@ -43,7 +43,7 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
 
 def documented(declared: Command) -> tuple[str, str, str]:
     """Return what doit's help shows of a command: purpose, usage, description."""
-    return declared.purpose, declared.usage, f"{declared.description}\n\nExample: {declared.example}".lstrip()
+    return declared.purpose, declared.usage, f"{declared.description}\n\nExample:\n{declared.example}".lstrip()
 
 
 def doit_option(option: Option) -> dict[str, Any]:
