@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from model_provisioner.engine.events import silent
 from model_provisioner.errors import InputError, UnknownModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.events import Progress
@@ -38,19 +39,23 @@ def enter_project() -> str:
     return path
 
 
-def view_project() -> Workspace:
+@contextmanager
+def view_project() -> Iterator[Workspace]:
     """Enter the project and open it for reading: nothing is made or changed."""
     from model_provisioner.engine.workspace import look_at_workspace
     from model_provisioner.fs.state_folder import state_folder
 
-    return look_at_workspace(enter_project(), state_folder())
+    with closing(look_at_workspace(enter_project(), state_folder())) as work:
+        yield work
 
 
-def open_project(*, rules: Rules | None = None, progress: Progress = silent) -> Workspace:
+@contextmanager
+def open_project(*, rules: Rules | None = None, progress: Progress = silent) -> Iterator[Workspace]:
     """Enter the project and open it for a change of its records."""
     from model_provisioner.engine.workspace import open_workspace
 
-    return open_workspace(enter_project(), rules=rules, progress=progress)
+    with closing(open_workspace(enter_project(), rules=rules, progress=progress)) as work, closing(work.lease):
+        yield work
 
 
 def entries_named(work: Workspace, names: Collection[str]) -> list[Entry]:

@@ -50,9 +50,9 @@ def run(
 
 
 def _write(names: Sequence[str], output: str | None, key: str | None, *, json: bool) -> int:
-    work = view_project()
-    (entry,) = entries_named(work, names)
-    data, key_id = render(statement_for(work, entry)), None
+    with view_project() as work:
+        (entry,) = entries_named(work, names)
+        data, key_id = render(statement_for(work, entry)), None
     if key:
         from model_provisioner.provenance.dsse import sign
 
@@ -77,8 +77,7 @@ def _check(path: str, public_key: str | None, names: Sequence[str], *, full: boo
             where=path,
             fix="name the model: doit model-attest NAME --verify FILE",
         )
-    with closing(progress_for_stderr()) as progress:
-        work = open_project(rules=Rules(full=full), progress=progress)
+    with closing(progress_for_stderr()) as progress, open_project(rules=Rules(full=full), progress=progress) as work:
         (entry,) = entries_named(work, [name])
         ensure_state_folder(work.state)
         notes = check(work, entry, read)

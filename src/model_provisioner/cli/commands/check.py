@@ -66,8 +66,12 @@ def _checked(config: str, junit: str | None, *, full: bool) -> Report:
 
 
 def _check(config: str, *, full: bool) -> Report:
-    with closing(progress_for_stderr()) as progress, collector_paused():
-        return check(open_to_check(config, state_folder(), progress), full=full)
+    with (
+        closing(progress_for_stderr()) as progress,
+        collector_paused(),
+        closing(open_to_check(config, state_folder(), progress)) as work,
+    ):
+        return check(work, full=full)
 
 
 def _as_json(report: Report, *, full: bool) -> dict[str, Any]:

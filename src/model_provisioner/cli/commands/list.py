@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json, print_lines
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  the option's name
     """Print a table, or a JSON list of rows."""
-    catalog = Catalog.reader(state_folder())
-    rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
+    with closing(Catalog.reader(state_folder())) as catalog:
+        rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
     view = None if all else _store_view(rows)
     if json:
         return print_json([row.as_json() for row in rows] if view is None else view.as_json())
@@ -43,7 +44,8 @@ def _store_view(rows: Sequence[Model]) -> StoreView | None:
     from model_provisioner.cli.store_view import StoreView
 
     try:
-        return StoreView.of(view_project(), rows)
+        with view_project() as work:
+            return StoreView.of(work, rows)
     except ProvisionError:  # the list is of the catalog: it is shown in spite of a fault in models.yaml
         return None
 

@@ -19,8 +19,7 @@ def run(names: Sequence[str], *, json: bool, check: bool, upgrade: list[str]) ->
     """Write the file, or compare."""
     found: list[str] = []
     written = False
-    with closing(progress_for_stderr()) as progress:
-        work = open_project(progress=progress)
+    with closing(progress_for_stderr()) as progress, open_project(progress=progress) as work:
         entries_named(work, upgrade)
         if check:
             found = drift(work)

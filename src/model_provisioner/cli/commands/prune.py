@@ -20,16 +20,16 @@ def run(names: Sequence[str], *, json: bool, dry_run: bool, older_than: str | No
     age = parse_age(older_than) if older_than else None
     if older_than and age is None:
         raise InputError("--older-than takes an age", expected=AGES, found=older_than, fix="write --older-than 30d")
-    work = view_project()
-    if age is None and work.config.max_size is None:
-        raise InputError(
-            "nothing says what is to go",
-            where=work.config.path,
-            expected="cache: {max_size: 200GB} in the file, or --older-than 30d",
-            found="neither",
-            fix="add one of them",
-        )
-    found = (plan_prune if dry_run else prune)(work, age)
+    with view_project() as work:
+        if age is None and work.config.max_size is None:
+            raise InputError(
+                "nothing says what is to go",
+                where=work.config.path,
+                expected="cache: {max_size: 200GB} in the file, or --older-than 30d",
+                found="neither",
+                fix="add one of them",
+            )
+        found = (plan_prune if dry_run else prune)(work, age)
     if json:
         print_json(
             {

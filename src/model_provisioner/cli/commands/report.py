@@ -25,7 +25,8 @@ def run(names: Sequence[str], *, json: bool, output: str | None) -> int:
     """Write the page, or print it."""
     here = os.getcwd()
     target = _target(output or (STDOUT if json else ""))
-    found = report(view_project(), _made_at())
+    with view_project() as work:
+        found = report(work, _made_at())
     if json:
         text = f"{to_json(found.as_json())}\n"
     else:

@@ -25,9 +25,9 @@ def run(names: Sequence[str], *, json: bool, undo: bool) -> int:
     """Retire each model or put it back, or do nothing where a name is not known."""
     if not names:
         raise InputError("model-retire takes a NAME, or several", fix="see `doit model-list`")
-    work = open_project()
-    entries = entries_named(work, names)
-    changed = (unretire if undo else retire)(work, entries)
+    with open_project() as work:
+        entries = entries_named(work, names)
+        changed = (unretire if undo else retire)(work, entries)
     if json:
         return print_json(
             [{"name": entry.name, "retired": not undo, "changed": entry.name in changed} for entry in entries]

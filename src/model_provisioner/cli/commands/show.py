@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +27,19 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
     if provenance:
         from model_provisioner.cli.commands.attest import statement_for
 
-        work = view_project()
-        return print_json(statement_for(work, *entries_named(work, names)))
-    catalog = Catalog.reader(state_folder())
+        with view_project() as work:
+            return print_json(statement_for(work, *entries_named(work, names)))
     config = find_config(os.getcwd())
-    row = None if config is None else catalog.get(os.path.dirname(config), names[0])
-    rows = [row] if row is not None else catalog.by_id(names[0])
-    if not rows:
+    with closing(Catalog.reader(state_folder())) as catalog:
+        row = None if config is None else catalog.get(os.path.dirname(config), names[0])
+        rows = [row] if row is not None else catalog.by_id(names[0])
+        found = [(row, catalog.history(row.project, row.name)) for row in rows]
+    if not found:
         raise UnknownModelError(
             f"no model has the name or id {names[0]!r}",
             where=catalog.path,
             fix="see `doit model-list`, or `doit model-list --all`",
         )
-    found = [(row, catalog.history(row.project, row.name)) for row in rows]
     if json:
         return print_json([row.as_json() | {"history": [asdict(moved) for moved in moves]} for row, moves in found])
     print("\n".join(_in_lines(row.as_json(), moves) for row, moves in found), end="")

@@ -30,8 +30,7 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
     size = _amount(max_bytes, _size, "--max-bytes", SIZES)
     rules = Rules(full=full, locked=is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")))
     done: list[Audited] = []
-    with closing(progress_for_stderr()) as progress:
-        work = open_project(rules=rules, progress=progress)
+    with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
         ensure_state_folder(work.state)
         entries = entries_named(work, names or work.config.entries)
         began = time.monotonic()

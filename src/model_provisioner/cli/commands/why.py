@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def run(names: Sequence[str], *, json: bool) -> int:
     """Print the reasons of each model, by step."""
-    work = view_project()
-    entries = entries_named(work, names or work.config.entries)
-    retired = work.catalog.retired(work.config.root)
-    found = {entry.name: [] if entry.name in retired else explain(work, EntryRun(entry)) for entry in entries}
+    with view_project() as work:
+        entries = entries_named(work, names or work.config.entries)
+        retired = work.catalog.retired(work.config.root)
+        found = {entry.name: [] if entry.name in retired else explain(work, EntryRun(entry)) for entry in entries}
     if json:
         return print_json(
             [
