@@ -1,4 +1,4 @@
-"""How answers are printed: JSON, counts, paths."""
+"""How answers are printed: JSON, counts, paths, and the last line of a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from typing import TextIO
+
+RETIRED_SHOWN = 5
+"""How many retired models the summary of a run names."""
 
 
 def print_json(value: object) -> int:
@@ -39,3 +42,20 @@ def relative(path: str, folder: str | None = None) -> str:
     """Return a path as it is written in a folder, by default the working directory: relative where it lies below."""
     folder = os.getcwd() if folder is None else folder
     return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path
+
+
+def summary(*, done: int, current: int, failed: int, retired: Collection[str] = (), seconds: float) -> str:
+    """Return how many models were done, current, failed and retired, as a line; before it, which were retired, as one more."""
+    counts = ((done, "done"), (current, "current"), (failed, "failed"), (len(retired), "retired"))
+    total = sum(count for count, _ in counts)
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
+    return f"{_skipped(sorted(retired))}{total} {models(total)}: {parts} ({seconds:.2f} s)\n"
+
+
+def _skipped(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - RETIRED_SHOWN} more" if len(names) > RETIRED_SHOWN else ""
+    one = names[0] if len(names) == 1 else "NAME"
+    shown = ", ".join(names[:RETIRED_SHOWN])
+    return f"skip  {shown}{more}  retired: no handoff; `doit model-retire --undo {one}` takes it back\n"

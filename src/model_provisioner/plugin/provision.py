@@ -102,7 +102,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
-                from model_provisioner.cli.summary import summary
+                from model_provisioner.cli.output import summary
                 from model_provisioner.fs.state_folder import state_folder
                 from model_provisioner.store.usage import touch
 

@@ -10,7 +10,7 @@ from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from model_provisioner.cli.output import relative as shown
-from model_provisioner.cli.summary import summary
+from model_provisioner.cli.output import summary
 from model_provisioner.errors import printable
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import values_of
