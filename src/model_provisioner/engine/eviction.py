@@ -1,4 +1,4 @@
-"""Prune: let what was not used for longest go from the store, so that it keeps to its bound; and room before a fetch."""
+"""Eviction: what was not used for longest leaves the store, so that it stays within its limit or a fetch fits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.retention import Holding, tree_of
+from model_provisioner.engine.retention import RetentionRoots, tree_of
 from model_provisioner.errors import FetchError
 from model_provisioner.store.inventory import remove, stock
 from model_provisioner.store.lease import alone, leased
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.store.inventory import Item, Stock
     from model_provisioner.store.lease import Leased
-    from model_provisioner.store.store import Store
 
 SHOWN = 5
-"""How many of those that may not go are named."""
+"""How many of those that can't be evicted are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How one part of a store stands."""
+class Candidate:
+    """An item of the store, and whether it may be evicted."""
 
     item: Item
     name: str
@@ -38,19 +37,19 @@ class Standing:
     used: int
     """When it was last used, in seconds since the epoch."""
     frees: int
-    """How many bytes are free when it is gone; 0 of what may not go."""
+    """How many bytes its eviction frees; 0 of what can't be evicted."""
     held: str
-    """What keeps it here, in words; an empty text where it may go."""
+    """What keeps it in the store, in words; an empty text where nothing does."""
     blobs: tuple[str, ...] = ()
-    """Those that go with it."""
+    """Those that are removed with it, by SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What went, or would go, and what stays."""
+class Eviction:
+    """What was evicted, or would be, and what stays."""
 
-    gone: tuple[Standing, ...]
-    stay: tuple[Standing, ...]
+    gone: tuple[Candidate, ...]
+    kept: tuple[Candidate, ...]
     """The last used first."""
     size: int
     """Bytes of the store afterwards."""
@@ -62,36 +61,33 @@ class Pruned:
         return self.limit is not None and self.size > self.limit
 
 
-def look(work: Workspace) -> Pruned:
-    """Say how the store stands; nothing is changed. Raises `StorageError` where the records can't be read."""
-    found = leased(work.store)
-    here = stock(work.store)
-    standing = _standing(work, here, found)
-    return Pruned(gone=(), stay=tuple(reversed(standing)), size=here.size, limit=work.config.max_size)
+def survey(work: Workspace) -> Eviction:
+    """Return what is in the store; nothing is evicted. Raises `StorageError` where the records can't be read."""
+    return _evict(work, leased(work.store), None, remove=lambda _: False)
 
 
-def would_prune(work: Workspace, unused_for: int | None = None) -> Pruned:
-    """Say what `prune` would do now; nothing is changed. Raises `StorageError`."""
-    return _pruned(work, leased(work.store), unused_for, act=lambda _: True)
+def plan_prune(work: Workspace, unused_for: int | None = None) -> Eviction:
+    """Return what `prune` would do now; nothing is evicted. Raises `StorageError`."""
+    return _evict(work, leased(work.store), unused_for, remove=lambda _: True)
 
 
-def prune(work: Workspace, unused_for: int | None = None) -> Pruned:
-    """Let go what was not used for so many seconds, then what was not used for longest, until the store keeps its bound.
+def prune(work: Workspace, unused_for: int | None = None) -> Eviction:
+    """Evict what was not used for `unused_for` seconds, then what was not used for longest, until the store is in its limit.
 
-    Nothing goes that a handoff names, `keep` or a lock of the user's projects holds, a living run uses or a project of
-    another machine used of late. Raises `StorageError` where what holds it can't be told; then nothing goes.
+    What a retention root needs stays: see `RetentionRoots`. Raises `StorageError` where the roots can't be read; then
+    nothing is evicted.
     """
     if not os.path.isdir(work.store.root):
-        return Pruned(gone=(), stay=(), size=0, limit=work.config.max_size)
+        return Eviction(gone=(), kept=(), size=0, limit=work.config.max_size)
     with alone(work.store) as found:
-        return _pruned(work, found, unused_for, act=lambda each: remove(work.store, each.item, each.blobs))
+        return _evict(work, found, unused_for, remove=lambda each: remove(work.store, each.item, each.blobs))
 
 
 def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]:
-    """Evict so much that a fetch of the entry `name` fits, whose files have these keys and sizes in bytes.
+    """Evict as much as a fetch of the entry `name` needs, whose files have these keys and sizes in bytes.
 
-    Return what was evicted, in words. The room is kept for it until its lease says that no more is expected. Raises
-    `FetchError` if it can't fit; then nothing goes.
+    Return what was evicted, in words. The room is kept for the fetch until its lease says that no more is expected.
+    Raises `FetchError` if it can't fit; then nothing is evicted.
     """
     limit = work.config.max_size
     if limit is None or not sizes:
@@ -99,22 +95,18 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]
     with alone(work.store) as found:
         work.lease.expect(sizes)
         here = stock(work.store)
-        expected = {**found.expected, **{stem_of(key): size for key, size in sizes.items()}}
-        coming = sum(max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items())
-        disk = os.statvfs(work.store.root)
-        over = max(here.size + coming - limit, coming - disk.f_bavail * disk.f_frsize)
+        mine = {stem_of(key): size for key, size in sizes.items()}
+        others = {stem: size for stem, size in found.expected.items() if stem not in mine}
+        coming = _to_come(mine, here) + _to_come(others, here)
+        over = max(here.size + coming - limit, coming - _free_on_disk(work))
         if over <= 0:
             return []
-        mine = {stem_of(key) for key in sizes}
-        standing = _standing(work, here, found, mine)
-        chosen, freed = _choose(standing, over, before=None)
+        candidates = _candidates(work, here, found, mine)
+        chosen, freed = _choose(candidates, over, before=None)
         if freed < over:
             work.lease.expect_no_more(sizes)
             stays = here.size - sum(each.frees for each in chosen)
-            others = sum(
-                max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items() if stem not in mine
-            )
-            raise _no_room(work, name, sum(sizes.values()), stays, others, standing)
+            raise _no_room(work, name, sum(sizes.values()), stays, _to_come(others, here), candidates)
         return [
             f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
             for each in chosen
@@ -127,63 +119,65 @@ def day(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
-def _pruned(work: Workspace, found: Leased, unused_for: int | None, *, act: Callable[[Standing], bool]) -> Pruned:
+def describe_held(candidates: Iterable[Candidate]) -> list[str]:
+    """Return, in words, what can't be evicted: the largest first."""
+    held = sorted((each for each in candidates if each.held), key=lambda each: (-each.item.size, each.name))
+    named = [f"{human(each.item.size)} {each.name}: {each.held}" for each in held[:SHOWN]]
+    more = held[SHOWN:]
+    return named + ([f"{human(sum(each.item.size for each in more))} in {len(more)} more"] if more else [])
+
+
+def _evict(work: Workspace, found: Leased, unused_for: int | None, *, remove: Callable[[Candidate], bool]) -> Eviction:
+    """Call `remove` for each item that is to be evicted; it returns whether the item is gone."""
     here = stock(work.store)
-    standing = _standing(work, here, found)
+    candidates = _candidates(work, here, found)
     limit = work.config.max_size
     over = 0 if limit is None else here.size - limit
-    chosen, _ = _choose(standing, over, before=None if unused_for is None else time.time() - unused_for)
-    gone = tuple(each for each in chosen if act(each))
+    chosen, _ = _choose(candidates, over, before=None if unused_for is None else time.time() - unused_for)
+    gone = tuple(each for each in chosen if remove(each))
     places = {each.item.place for each in gone}
-    stay = tuple(each for each in reversed(standing) if each.item.place not in places)
-    return Pruned(gone=gone, stay=stay, size=here.size - sum(each.frees for each in gone), limit=limit)
+    kept = tuple(each for each in reversed(candidates) if each.item.place not in places)
+    return Eviction(gone=gone, kept=kept, size=here.size - sum(each.frees for each in gone), limit=limit)
 
 
-def _standing(work: Workspace, here: Stock, found: Leased, mine: Iterable[str] = ()) -> list[Standing]:
-    """Return how the parts of the store stand, the longest unused first; `mine` are the stems of what is to come.
+def _candidates(work: Workspace, here: Stock, found: Leased, mine: Iterable[str] = ()) -> list[Candidate]:
+    """Return the items of the store, the longest unused first; `mine` are the stems of what is about to be fetched.
 
-    What a part frees is what is left of it when all before it that may go are gone.
+    What an item frees is what is left of it when all before it that may be evicted are gone.
     """
-    holding = Holding(work, here, found)
-    used = holding.last_use()
-    names = _names(work.store)
+    roots = RetentionRoots(work, here, found)
+    used = roots.last_use()
+    names = {tree_of(work.store, record.tree): record.ref for record in work.store.records()}
+    expected = {*found.expected, *mine}
     left = Counter(blob for item in here.items for blob in item.blobs)
-    standing = []
+    candidates = []
     for item in sorted(here.items, key=lambda each: (used[each.place], each.place)):
-        held = _held(item, holding.why, {*found.expected, *mine})
+        held = _held(item, roots.reasons, expected)
         blobs: list[str] = []
         if not held:
             left.subtract(item.blobs)
-            blobs = sorted(blob for blob in item.blobs if not left[blob] and blob not in holding.why)
+            blobs = sorted(blob for blob in item.blobs if not left[blob] and blob not in roots.reasons)
         frees = sum(here.blobs[blob] for blob in blobs) if item.blobs else 0 if held else item.size
-        standing.append(
-            Standing(
-                item=item,
-                name=names.get(item.place, item.place),
-                used=used[item.place],
-                frees=frees,
-                held=held,
-                blobs=tuple(blobs),
-            )
+        name = names.get(item.place, item.place)
+        candidates.append(
+            Candidate(item=item, name=name, used=used[item.place], frees=frees, held=held, blobs=tuple(blobs))
         )
-    return standing
+    return candidates
 
 
-def _held(item: Item, why: Mapping[str, str], expected: Collection[str]) -> str:
-    """Return what keeps an item where it is; an empty text where nothing does."""
+def _held(item: Item, reasons: Mapping[str, str], expected: Collection[str]) -> str:
+    """Return what keeps an item in the store; an empty text where nothing does."""
     if item.kind == "download":
         is_expected = os.path.basename(item.place).partition(".")[0] in expected
         return "being fetched" if item.owned or is_expected else ""
-    if not item.blobs or not item.blobs <= why.keys():
-        return ""
-    return why[min(item.blobs)]
+    return reasons[min(item.blobs)] if item.blobs and item.blobs <= reasons.keys() else ""
 
 
-def _choose(standing: Sequence[Standing], over: int, before: float | None) -> tuple[list[Standing], int]:
-    """Return what goes so that `over` bytes are free and nothing stays that was last used `before`; and what that frees."""
-    chosen: list[Standing] = []
+def _choose(candidates: Sequence[Candidate], over: int, before: float | None) -> tuple[list[Candidate], int]:
+    """Return what to evict so that `over` bytes are free and nothing stays that was last used `before`; and what that frees."""
+    chosen: list[Candidate] = []
     freed = 0
-    for each in standing:
+    for each in candidates:
         if freed >= over and (before is None or each.used >= before):
             break
         if not each.held:
@@ -194,30 +188,28 @@ def _choose(standing: Sequence[Standing], over: int, before: float | None) -> tu
     return [each for each in chosen if each.frees or gone & each.item.blobs], freed
 
 
-def _names(store: Store) -> dict[str, str]:
-    """Return what trees are of, as a person knows it, by place."""
-    return {tree_of(store, record.tree): record.ref for record in store.records()}
+def _to_come(expected: Mapping[str, int], here: Stock) -> int:
+    """Return how many bytes of what is expected, by stem, are not here yet."""
+    return sum(max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items())
 
 
-def holders(standing: Iterable[Standing]) -> list[str]:
-    """Return, in words, what may not go: the largest first."""
-    held = sorted((each for each in standing if each.held), key=lambda each: (-each.item.size, each.name))
-    told = [f"{human(each.item.size)} {each.name}: {each.held}" for each in held[:SHOWN]]
-    more = held[SHOWN:]
-    return told + ([f"{human(sum(each.item.size for each in more))} in {len(more)} more"] if more else [])
+def _free_on_disk(work: Workspace) -> int:
+    disk = os.statvfs(work.store.root)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _no_room(
-    work: Workspace, name: str, need: int, stays: int, others: int, standing: Sequence[Standing]
+    work: Workspace, name: str, need: int, stays: int, others: int, candidates: Sequence[Candidate]
 ) -> FetchError:
     limit = work.config.max_size or 0
-    disk = os.statvfs(work.store.root)
-    full = "" if stays + others + need > limit else f" ({human(disk.f_bavail * disk.f_frsize)} are free on its disk)"
-    held = "; ".join(holders(standing) + ([f"{human(others)} that other fetches are about to need"] if others else []))
+    full = "" if stays + others + need > limit else f" ({human(_free_on_disk(work))} are free on its disk)"
+    held = describe_held(candidates)
+    if others:
+        held.append(f"{human(others)} that other fetches are about to need")
     return FetchError(
         f"{name} does not fit into the store",
         where=f"{work.store.root} (cache.max_size: {human(limit)})",
         expected=f"room for {human(need)}",
-        found=f"{human(stays + others)} that can't go{full}" + (f": {held}" if held else ""),
+        found=f"{human(stays + others)} that can't go{full}" + (f": {'; '.join(held)}" if held else ""),
         fix="raise cache.max_size in models.yaml, or let something go: what no handoff, lock, run or `keep: true` holds",
     )

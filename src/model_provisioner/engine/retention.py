@@ -1,4 +1,4 @@
-"""Holding: what of the store may not go, and for whose sake."""
+"""Retention roots: what keeps the blobs of a store from eviction."""
 
 from __future__ import annotations
 
@@ -29,32 +29,36 @@ if TYPE_CHECKING:
     from model_provisioner.store.store import Store
     from model_provisioner.store.usage import Use
 
-STRANGERS_DAYS = 30
-"""For how many days what a project that can't be looked at from here used last is held for it."""
+FOREIGN_DAYS = 30
+"""For how many days after its last use a project that can't be looked at from here keeps what it used."""
 
 
-class Holding:
-    """What of a store is held, and when it was last used, as it was when this was made. Raises `StorageError`.
+class RetentionRoots:
+    """What of a store must stay and why, and when it was last used, as of the moment when this is made.
 
-    `leased` was read before: a model that is handed off meanwhile is in use there, and has its handoff by now.
+    The roots are handoffs, what this user's projects keep (`keep: true`) or have locked, what projects of others used in
+    the last 30 days, and the leases of living runs. The leases were read before: a model that is handed off meanwhile is
+    in a lease there, and has its handoff by now. Raises `StorageError` where a record can't be read.
     """
+
+    reasons: dict[str, str]
+    """Why a blob must stay, in words, by SHA-256."""
 
     def __init__(self, work: Workspace, stock: Stock, leased: Leased) -> None:
         self._store, self._stock = work.store, stock
         self._uses = uses(work.store)
         self._places = Catalog.reader(work.state).places()
         self._trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
-        self.why: dict[str, str] = {}
-        """What keeps a blob here, in words, by SHA-256."""
-        self._hold_handed_off(work)
-        self._hold_for(work.config)
+        self.reasons = {}
+        self._add_handoffs(work)
+        self._add_config(work.config)
         owner = owner_of(work.state)
-        for config in sorted(self._configs(work, owner)):
-            self._hold_asked(work, config)
+        for path in sorted(self._other_configs(work, owner)):
+            self._add_project(work, path)
         for use in self._uses:
-            if use.owner != owner and time.time() - use.time < STRANGERS_DAYS * 86400:
-                self._hold_trees(use, f"used by {use.owner.partition(' ')[0]}, {use.config}")
-        self._hold(leased.blobs, "in use by a run")
+            if use.owner != owner and time.time() - use.time < FOREIGN_DAYS * 86400:
+                self._add_trees(use, f"used by {use.owner.partition(' ')[0]}, {use.config}")
+        self._add(leased.blobs, "in use by a run")
 
     def last_use(self) -> dict[str, int]:
         """Return when each item was last used, by its place, in seconds since the epoch."""
@@ -71,17 +75,17 @@ class Holding:
         now = int(time.time())  # a clock that went back, or a record that somebody else wrote
         return {place: min(max(0, used), now) for place, used in found.items()}
 
-    def _hold(self, blobs: Iterable[str], reason: str) -> None:
+    def _add(self, blobs: Iterable[str], reason: str) -> None:
         for blob in blobs:
             if blob in self._stock.blobs:
-                self.why.setdefault(blob, reason)
+                self.reasons.setdefault(blob, reason)
 
-    def _hold_trees(self, use: Use, reason: str) -> None:
+    def _add_trees(self, use: Use, reason: str) -> None:
         for tree, left in use.trees.items():
             if left is None:
-                self._hold(self._trees.get(tree, ()), reason)
+                self._add(self._trees.get(tree, ()), reason)
 
-    def _hold_handed_off(self, work: Workspace) -> None:
+    def _add_handoffs(self, work: Workspace) -> None:
         paths = {place.handoff for place in self._places if place.handoff is not None}
         paths |= artifacts_of_all(work.state, database=ReadOnlyDatabase)
         paths.update(work.config.handoffs)
@@ -94,16 +98,16 @@ class Holding:
                     with contextlib.suppress(ValueError):  # a text that no path can be
                         real = os.path.realpath(file)
                         if real.startswith(f"{blobs}/"):
-                            self._hold([os.path.basename(real)], f"handed off in {path}")
+                            self._add([os.path.basename(real)], f"handed off in {path}")
 
-    def _configs(self, work: Workspace, owner: str) -> set[str]:
-        """Return the configurations of this user that may ask for anything here."""
+    def _other_configs(self, work: Workspace, owner: str) -> set[str]:
+        """Return the configurations of this user's other projects."""
         found = {use.config for use in self._uses if use.owner == owner}
         found |= {place.config for place in self._places if place.config is not None}
         return found - {work.config.path}
 
-    def _hold_asked(self, work: Workspace, path: str) -> None:
-        """Hold what another project of this user keeps or has locked, and all that it used if that can't be told."""
+    def _add_project(self, work: Workspace, path: str) -> None:
+        """Add what another project of this user keeps or has locked; all that it used where its configuration has faults."""
         if not os.path.exists(path):
             return  # the project is gone; a handoff that is left of it counts all the same
         try:
@@ -111,19 +115,19 @@ class Holding:
         except ProvisionError:
             for use in self._uses:
                 if use.config == path:
-                    self._hold_trees(use, f"used by {path}, which has faults")
+                    self._add_trees(use, f"used by {path}, which has faults")
             return
-        self._hold_for(config)
+        self._add_config(config)
 
-    def _hold_for(self, config: Config) -> None:
-        """Hold what a configuration keeps, or has locked."""
+    def _add_config(self, config: Config) -> None:
+        """Add what a configuration keeps, or has locked."""
         if os.path.realpath(config.cache_dir) != os.path.realpath(self._store.root):
             return
         for name in config.remote:
             for part in config.entries[name].parts:
                 if not part.ref.is_local and (part.keep or part.locked is not None):
                     reason = "keep: true" if part.keep else "locked"
-                    self._hold(stored_files(part, self._store).values(), f"{reason} ({name} of {config.path})")
+                    self._add(stored_files(part, self._store).values(), f"{reason} ({name} of {config.path})")
 
 
 def tree_of(store: Store, path: str) -> str:

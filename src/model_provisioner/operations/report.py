@@ -32,6 +32,8 @@ Stands = Literal["failed", "tolerated", "stale", "pending", "new", "retired", "c
 STANDS: tuple[Stands, ...] = ("failed", "tolerated", "stale", "pending", "new", "retired", "current")
 
 HandoffState = Literal["confirmed", "unconfirmed", "none"]
+_PLAIN = ("engine", "error", "expected", "handoff", "handoff_state", "name", "path", "reference", "size", "stands")
+"""The fields of a `ModelReport` that JSON has as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,22 +104,13 @@ class ModelReport:
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
+            **{name: getattr(self, name) for name in _PLAIN},
             "catalog": None if self.row is None else self.row.as_json(),
             "current": not self.reasons,
-            "engine": self.engine,
-            "error": self.error,
-            "expected": self.expected,
             "file_count": len(self.files),
-            "handoff": self.handoff,
-            "handoff_state": self.handoff_state,
             "last_hashed": None if self.hashed is None else self.hashed.time,
-            "last_read": None if self.last is None else {"time": self.last.time, "how": self.last.how},
-            "name": self.name,
-            "path": self.path,
+            "last_read": None if self.last is None else vars(self.last),
             "reasons": [{"step": reason.step, "text": reason.text} for reason in self.reasons if not reason.follows],
-            "reference": self.reference,
-            "size": self.size,
-            "stands": self.stands,
         }
 
 

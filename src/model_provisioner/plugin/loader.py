@@ -10,12 +10,13 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
+from model_provisioner.config.find import CONFIG_NAME, find_config
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.plugin.checker import MD5Checker
-from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours, model_of
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from model_provisioner.cli.summary import summary
+from model_provisioner.cli.output import relative as shown
+from model_provisioner.cli.output import summary
 from model_provisioner.errors import printable
-from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of, shown
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import values_of
 from model_provisioner.units import human
 

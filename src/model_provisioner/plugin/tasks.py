@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
+from model_provisioner.cli.output import relative as shown
 from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
-from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
+from model_provisioner.plugin.names import BASENAME, WITHDRAW
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:

@@ -1,55 +1,46 @@
-"""How a command of ours ends: one exit code for each kind of end, one paragraph on stderr, no traceback for a user's mistake.
+"""How a command ends: one exit code for each kind of end, one paragraph on stderr, no traceback for a user's mistake.
 
-Every doit command in the environment imports this module: only doit and the standard library stand at its top.
+doit imports this module for its help: only the standard library stands at its top.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from doit.cmdparse import CmdParseError
-from doit.dependency import DatabaseException
-from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-INTERRUPTED = 130
 BROKEN = 2
+INTERRUPTED = 130
 
 
-def ended(command: Callable[[], int], *, interrupted: str) -> int:
-    """Return the exit code of `command`, however it ends; `interrupted` is said where it was.
+def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple[type[Exception], ...] = ()) -> int:
+    """Run a command; return its exit code, however it ends.
 
-    What doit itself words, a mistake on the command line or in `dodo.py`, is raised for it to word.
+    `interrupted` is said where Ctrl-C, SIGTERM or SIGHUP ended it. Errors of the types `passing` are raised: the caller
+    words them.
     """
     from model_provisioner.errors import ProvisionError
 
     _prepare_streams()
     try:
-        code = command()
-        sys.stdout.flush()
+        with _signals_interrupt():
+            code = command()
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _say(interrupted)
         code = INTERRUPTED
     except ProvisionError as error:
         _say(f"ERROR: {error}")
         code = error.exit_code
-    except (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask) as error:
-        if not isinstance(error.__cause__, ProvisionError):
-            raise
-        _say(f"ERROR: {error}")
-        code = error.__cause__.exit_code
-    except DatabaseException as error:
-        _say(
-            f"ERROR: the file in which doit keeps its state can't be used: {error}\n"
-            "  fix       free some space if its disk is full, wait if another run holds it; it may be deleted at any time"
-        )
-        code = BROKEN
+    except passing:
+        raise
     except BrokenPipeError:
         code = 0  # who reads our output has seen enough
     except OSError as error:
@@ -62,8 +53,27 @@ def ended(command: Callable[[], int], *, interrupted: str) -> int:
     return code
 
 
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _say(text: str) -> None:
-    """Say it on stderr, if anybody can hear it."""
+    """Write it to stderr, if anybody can read that."""
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -80,7 +90,7 @@ def _prepare_streams() -> None:
 
 
 def _give_up_output() -> None:
-    """Let what nobody can read go, so that Python does not complain of it when it ends."""
+    """Discard what nobody can read, so that Python does not complain of it when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -306,7 +306,7 @@ def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_pa
         "ERROR: the report could not be written\n"
         f"  where     {out}/report.html\n"
         "  found     Read-only file system\n"
-        "  fix       mend that, or name another file after -o; a report that was there is as it was\n",
+        "  fix       fix that, or name another file after -o; a report that was there is as it was\n",
     )
     mount = f"mount -t tmpfs -o size=16k none {shlex.quote(str(out))}"
     code, said = models.mounted(mount, "model-report", "-o", str(out / "report.html"))
