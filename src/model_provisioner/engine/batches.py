@@ -8,8 +8,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.verify import size_of
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.hashing.streaming import BUFFER
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.references.shards import split_names
@@ -78,6 +78,6 @@ def _size(work: Workspace, record: EntryRun, path: str) -> int:
     try:
         if path and stat.S_ISREG((status := os.stat(path)).st_mode) and split_names(path) is None:
             return status.st_size
-        return sum(size_of(member.path) for member in resolve(work, record).members)
+        return sum(size_or_zero(member.path) for member in resolve(work, record).members)
     except (OSError, ProvisionError):
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -18,7 +17,7 @@ from model_provisioner.errors import (
     SignatureError,
     concerning,
 )
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity_of
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.headers.reader import read_facts
 from model_provisioner.references.digest import Digest, SetDigest, dirhash
@@ -93,7 +92,7 @@ class Verification:
             # Of a single file its identity says it all.
             if (self.files.kind != "file" or self.companions) and self.files.again() != self.files:
                 return False
-            return all(identity(os.stat(digest.path)) == digest.identity for digest in self.digests)
+            return all(identity_of(digest.path) == digest.identity for digest in self.digests)
         except (ProvisionError, OSError):
             return False
 
@@ -240,7 +239,7 @@ def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequ
                 try:
                     check_kinds(record.entry, record.files)
                     # Headers first: a broken file is reported before an hour of hashing.
-                    before = [identity(os.stat(member.path)) for member in record.files.members]
+                    before = [identity_of(member.path) for member in record.files.members]
                     engine = record.entry.engine
                     metadata = read_checked(record.files, engine) if engine else read_facts(record.files)
                     looked.append((record, before, metadata))

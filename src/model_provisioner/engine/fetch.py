@@ -21,7 +21,7 @@ from model_provisioner.errors import ProvisionError
 from model_provisioner.fetchers.listing import name_of
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity_of
 from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.hashing.threads import in_pools
 from model_provisioner.references.digest import Digest, SetDigest
@@ -248,13 +248,13 @@ class _Fetch:
         tick that ends here would move their times.
         """
         before = {self.work.store.blob_path(each.sha256): each for each in self.received}
-        looks = {path: identity(os.stat(path)) for path in before}
+        looks = {path: identity_of(path) for path in before}
         if looks:
             time.sleep(TICK_NS / 1e9)
         rows = {
             path: Row(looks[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
             for path, each in before.items()
-            if identity(os.stat(path)) == looks[path]
+            if identity_of(path) == looks[path]
         }
         self.work.memo.keep(rows)
         self.work.received.update(row.identity for row in rows.values())

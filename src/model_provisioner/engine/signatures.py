@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ChangingModelError, ProvisionError, SignatureError
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity_of
 from model_provisioner.headers.metadata import Signed
 from model_provisioner.provenance.publisher_signature import check_readable, check_signature
 
@@ -77,7 +76,7 @@ def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
         check_signature(claim, model.files, model.digests)
     except SignatureError as error:
         result = replace(result, fault=(error.what, error.where, error.expected, error.found, error.fix))
-    if any(identity(os.stat(digest.path)) != digest.identity for digest in digests):
+    if any(identity_of(digest.path) != digest.identity for digest in digests):
         raise ChangingModelError(
             "the signature changes while it is checked",
             where=claim.bundle,

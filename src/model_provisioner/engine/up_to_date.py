@@ -5,7 +5,6 @@ doit's tasks, the withdrawal at the start of a run and `model-why` all ask here.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from model_provisioner.engine.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.atomic import read_if_there
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.units import human
@@ -232,7 +231,7 @@ def _change(memo: Memo, path: str) -> str:
     if row is None:
         return "not verified before"
     try:
-        new = identity(os.stat(path))
+        new = identity_of(path)
     except OSError as error:
         return error.strerror or str(error)
     if new.size != row.identity.size:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from model_provisioner.engine.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
 from model_provisioner.fs.atomic import drafted, read_if_there
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
@@ -153,7 +152,7 @@ class _Reader:
                 for path in mine:
                     owners.setdefault(path, []).append(record)
                 if record not in self._pending or may_be_there(record.entry.handoff):
-                    sizes[record] = sum(map(size_of, mine))
+                    sizes[record] = sum(map(size_or_zero, mine))
         if sizes:
             pend(self._work, list(sizes))
         for record in sizes.keys() - self._pending:
@@ -186,14 +185,6 @@ def target_of(found: Verification) -> bytes | None:
     return None if found.outcome == "fail" else render_target(found.digests)
 
 
-def size_of(path: str) -> int:
-    """Return the bytes of a file, 0 where it is gone: the step that reads it says so."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
 def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
     """Write the `.sha256` targets of what was verified, and remove those of what is not as it should be."""
     changed: dict[str, bytes] = {}
@@ -210,7 +201,7 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
             changed[target] = wanted
         else:
             with contextlib.suppress(OSError):
-                record.artifacts[target] = identity(os.stat(target))
+                record.artifacts[target] = identity_of(target)
     if not changed:
         return
     with failing(*(by_path[target] for target in changed)):

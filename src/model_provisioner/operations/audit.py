@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.run import hand_off
-from model_provisioner.engine.verify import size_of
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.identity import size_or_zero
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,6 +104,6 @@ def audit(run: Run, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audit
 
 def _size(work: Workspace, record: EntryRun) -> int:
     try:
-        return sum(size_of(member.path) for member in resolve(work, record).members)
+        return sum(size_or_zero(member.path) for member in resolve(work, record).members)
     except ProvisionError:
         return 0  # the audit says why

@@ -13,11 +13,12 @@ from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.signatures import signed
 from model_provisioner.engine.up_to_date import known
-from model_provisioner.engine.verify import find_out, size_of
+from model_provisioner.engine.verify import find_out
 from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -153,7 +154,7 @@ def _verifications(work: Workspace, records: Sequence[EntryRun], *, full: bool) 
                 record.verification = signed(work, record.entry, record.verification)
     unread = [record for record in records if record.verification is None and record.error is None]
     for record in unread:
-        size = sum(size_of(member.path) for member in resolve(work, record).members)
+        size = sum(size_or_zero(member.path) for member in resolve(work, record).members)
         work.progress(ReadingBegins(record.name, size))
     find_out(work, unread, lambda paths: _digests(work, paths, full=full))
 

@@ -11,7 +11,7 @@ from model_provisioner.engine.resolve import resolve
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there, write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
-from model_provisioner.fs.identity import identity
+from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
@@ -89,7 +89,7 @@ def _retired(run: Run) -> dict[str, Sequence[Seen]]:
         folder = os.path.dirname(path)
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        now = identity(os.stat(folder))
+        now = identity_of(folder)
         if ticked(folder, now) and not may_be_there(path):
             found[name] = [(folder, *now)]
     return found
@@ -107,7 +107,7 @@ def _seen(run: Run, record: EntryRun) -> list[Seen] | None:
         seen.append((path, *known.identity))
     artifacts = (entry.handoff, work.sha256_target(entry))
     for path in (*files.folders, *artifacts):
-        now = identity(os.stat(path))
+        now = identity_of(path)
         if not ticked(path, now):
             return None
         if path in artifacts and path not in record.artifacts and now.ctime_ns > run.began:
