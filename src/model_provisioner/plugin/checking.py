@@ -73,7 +73,7 @@ class ModelCheck(Query):
 def _checked(root: str, junit: str | None, *, full: bool) -> Report:
     """Check the project at `root`, and write the report to `junit`, also where there is no answer."""
     from model_provisioner.cli.progress import progress_for_stderr
-    from model_provisioner.config.gc_pause import collector_paused
+    from model_provisioner.config.load import gc_paused
     from model_provisioner.errors import ProvisionError
     from model_provisioner.fs.state_folder import state_folder
     from model_provisioner.operations.check import check, open_to_check
@@ -84,7 +84,7 @@ def _checked(root: str, junit: str | None, *, full: bool) -> Report:
         check_place(junit)
     progress = progress_for_stderr()
     try:
-        with collector_paused():
+        with gc_paused():
             report = check(open_to_check(_config(root), state_folder(), progress), full=full)
     except ProvisionError as error:
         if junit is not None:
