@@ -16,7 +16,7 @@ import pytest
 import yaml
 from doit.cmd_run import Run
 
-from model_provisioner.config.entries import parse_config
+from model_provisioner.config.load import parse_config
 from tests.support.hub import Hub
 from tests.support.project import DODO
 

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import DEFAULT_CACHE_DIR, Entry, asked_cache_dir
+from model_provisioner.config.entries import Entry
+from model_provisioner.config.paths import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.register import describe, put_verified
 from model_provisioner.engine.resolve import resolve_reference

@@ -11,8 +11,7 @@ from model_provisioner.headers.metadata import Signed
 from model_provisioner.provenance.publisher_signature import check_readable, check_signature
 
 if TYPE_CHECKING:
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.config.signature import Claim
+    from model_provisioner.config.entries import Claim, Entry
     from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.memo import FileDigest

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.cache_file import Kept
-from model_provisioner.config.entries import Config, parse_config, read_config
-from model_provisioner.config.locked import held, lock_path, read_lock
+from model_provisioner.config.cache import ConfigCache
+from model_provisioner.config.entries import Config
+from model_provisioner.config.load import parse_config, read_config
+from model_provisioner.config.locked import with_lock
+from model_provisioner.config.lockfile import lock_path, read_lock
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
 from model_provisioner.engine.rules import Rules
@@ -96,7 +98,7 @@ class Workspace:
             data, lock = self.source.again(), self.lock.again()
             if data == self.source.data and lock == self.lock.data:
                 return
-            new = held(parse_config(data or b"", self.config.path), lock).entries.get(entry.name)
+            new = with_lock(parse_config(data or b"", self.config.path), lock).entries.get(entry.name)
         except ConfigError:
             new = None
         if new is None or _policy(new) != _policy(entry):
@@ -129,14 +131,14 @@ def open_workspace(
     state = state_folder() if state is None else state
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
-    kept = Kept.of(data, config_path, cache_dir, state)
-    config = kept.read()
+    cache = ConfigCache.of(data, config_path, cache_dir, state)
+    config = cache.read()
     if config is None:
         config = parse_config(data, config_path, cache_dir=cache_dir)
-        kept.write(config)
+        cache.write(config)
     lock = Source.of(lock_path(config), read_lock)
     return Workspace(
-        config=held(config, lock.data),
+        config=with_lock(config, lock.data),
         source=source,
         lock=lock,
         state=state,
@@ -154,10 +156,10 @@ def look_at_workspace(config_path: str, state: str) -> Workspace:
     """Read the configuration and look at the records of its project; nothing is made or changed."""
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
-    config = Kept.of(data, config_path, None, state).read() or parse_config(data, config_path)
+    config = ConfigCache.of(data, config_path, None, state).read() or parse_config(data, config_path)
     lock = Source.of(lock_path(config), read_lock)
     return Workspace(
-        config=held(config, lock.data),
+        config=with_lock(config, lock.data),
         source=source,
         lock=lock,
         state=state,

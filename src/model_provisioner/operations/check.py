@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from model_provisioner.config.locked import lock_path
-from model_provisioner.config.lockfile import line_of, parse_lock
+from model_provisioner.config.lockfile import line_of, lock_path, parse_lock
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import resolve

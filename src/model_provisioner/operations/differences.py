@@ -10,8 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.config.locked import lock_path
-from model_provisioner.config.lockfile import locked_ref
+from model_provisioner.config.lockfile import lock_path, locked_ref
 from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
@@ -25,8 +24,7 @@ from model_provisioner.records.handoff import is_handoff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.config.lockfile import Locked, LockedFile
+    from model_provisioner.config.entries import Entry, Locked, LockedFile
     from model_provisioner.engine.examine import Part, Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Model

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import label_of
-from model_provisioner.config.locked import as_written, lock_path
-from model_provisioner.config.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
+from model_provisioner.config.entries import Locked, LockedFile, label_of
+from model_provisioner.config.locked import as_written
+from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.damage import put_away_damaged
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting

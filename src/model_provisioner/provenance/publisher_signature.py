@@ -22,7 +22,7 @@ from model_provisioner.fs.read import read_file, read_if_there
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from model_provisioner.config.signature import Claim
+    from model_provisioner.config.entries import Claim
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest
 

@@ -10,7 +10,7 @@ _SHARED = 255
 """Longer paths have no use for what is known of the folders above them, and could be of a hostile length."""
 
 
-class Surroundings:
+class PathEnvironment:
     """Asks the machine, and each thing once: ten thousand models lie in a few folders."""
 
     def __init__(self) -> None:
