@@ -19,9 +19,9 @@ METHODS = {"read_bytes", "read_text", "write_bytes", "write_text"}
 
 EXCEPTIONS = {
     ("cli/report_page/document.py", "read_text"): "the style sheet, which comes with the package",
-    ("plugin/ending.py", "open"): "a closed stdout or stderr becomes /dev/null",
-    ("plugin/ending.py", "os.open"): "a stdout that nobody reads any more becomes /dev/null",
-    ("plugin/names.py", "os.path.lexists"): "a folder above that can't be searched has no models.yaml for us",
+    ("cli/exit_codes.py", "open"): "a closed stdout or stderr becomes /dev/null",
+    ("cli/exit_codes.py", "os.open"): "a stdout that nobody reads any more becomes /dev/null",
+    ("cli/project.py", "os.path.lexists"): "a folder above that can't be searched has no models.yaml for us",
     ("records/stat_snapshot.py", "open"): "the two ends of a pipe to a forked process, by their descriptors",
 }
 

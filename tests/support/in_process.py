@@ -173,10 +173,6 @@ def _streams(out, err) -> Iterator[None]:
         default["default"] = sys.stdout
 
 
-CLOSED_BY_THE_COLLECTOR = {"model-check", "model-lock", "model-retire", "model-verify"}
-"""The commands that leave databases to Python's garbage collector. To become empty."""
-
-
 @contextmanager
 def _leaving_nothing_open(command: str) -> Iterator[None]:
     """Fail where a call leaves a file open, or a thread running, that it did not find so."""
@@ -193,8 +189,7 @@ def _leaving_nothing_open(command: str) -> Iterator[None]:
             left = _open_files().items() - files.items()
             gc.collect()
             gc.unfreeze()
-            if command not in CLOSED_BY_THE_COLLECTOR:
-                assert not left, f"`doit {command}` leaves open until the collector comes: {left}"
+            assert not left, f"`doit {command}` leaves open until the collector comes: {left}"
     left = _open_files().items() - files.items()
     assert not left, f"`doit {command}` leaves open: {left}"
     left = {each for each in set(threading.enumerate()) - threads if SERVER not in each.name}

@@ -1,13 +1,14 @@
-"""What every command begins with: the project's folder, its configuration and records, its models by name."""
+"""What every command begins with: the project's folder, its configuration and records, its models by name.
+
+On the way of every no-op, so it imports next to nothing.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.find import CONFIG_NAME, find_config
 from model_provisioner.engine.events import silent
 from model_provisioner.errors import InputError, UnknownModelError
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.workspace import Workspace
+
+CONFIG_NAME = "models.yaml"
+
+
+def find_config(start: str) -> str | None:
+    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
+    folder = os.path.realpath(start)
+    while True:
+        path = os.path.join(folder, CONFIG_NAME)
+        if os.path.lexists(path):
+            return path
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
 
 
 def project_config() -> str:
@@ -69,6 +85,8 @@ def entries_named(work: Workspace, names: Collection[str]) -> list[Entry]:
 
 def unknown_name(name: str, config: Config) -> UnknownModelError:
     """Return the error for a name that is no model, task or target."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, list(config.entries))
     return UnknownModelError(
         f"there is no model {name!r}",

@@ -10,7 +10,7 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
-from model_provisioner.config.find import CONFIG_NAME, find_config
+from model_provisioner.cli.project import CONFIG_NAME, find_config
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder

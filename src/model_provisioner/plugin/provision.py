@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.tasks import ModelTasks
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
@@ -201,7 +202,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
         Who names a `dodo.py` or a folder knows where to go.
         """
-        from model_provisioner.config.find import find_config
+        from model_provisioner.cli.project import find_config
 
         path = find_config(os.getcwd())
         named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}

@@ -11,7 +11,7 @@ from model_provisioner.cli import github_annotations
 from model_provisioner.cli.output import models, print_json, print_lines, relative
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
-from model_provisioner.config.gc_pause import collector_paused
+from model_provisioner.config.load import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
 from model_provisioner.errors import ProvisionError, printable
 from model_provisioner.fs.state_folder import state_folder
@@ -68,7 +68,7 @@ def _checked(config: str, junit: str | None, *, full: bool) -> Report:
 def _check(config: str, *, full: bool) -> Report:
     with (
         closing(progress_for_stderr()) as progress,
-        collector_paused(),
+        gc_paused(),
         closing(open_to_check(config, state_folder(), progress)) as work,
     ):
         return check(work, full=full)

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli.output import print_json
-from model_provisioner.cli.project import entries_named, view_project
-from model_provisioner.config.find import find_config
+from model_provisioner.cli.project import entries_named, find_config, view_project
 from model_provisioner.errors import InputError, UnknownModelError, printable
 from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.records.catalog import Catalog

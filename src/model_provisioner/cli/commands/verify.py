@@ -14,6 +14,7 @@ from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.engine.rules import Rules, is_true
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.operations.audit import audit, plan
 from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
@@ -77,7 +78,7 @@ def _line(each: Audited, verified: str) -> str:
     name, found = each.due.entry.name, each.found
     if isinstance(found, ProvisionError):
         first, *rest = str(found).splitlines()
-        gone = [] if os.path.lexists(each.due.entry.handoff) else ["its handoff was withdrawn"]
+        gone = [] if may_be_there(each.due.entry.handoff) else ["its handoff was withdrawn"]
         return "\n      ".join([f"FAIL  {name}  {first}", *rest, *gone])
     if found.outcome == "fail":
         return f"FAIL! {name}  the digest differs, and strict_verification is false: it was handed off all the same"
