@@ -9,7 +9,7 @@ import pytest
 
 from model_provisioner.hashing import memo
 from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
-from model_provisioner.engine import examine
+from model_provisioner.engine.verification import examine
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import Rules, open_workspace
 

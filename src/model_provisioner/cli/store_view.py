@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.engine.eviction import day, survey
-from model_provisioner.engine.retention import tree_of
+from model_provisioner.engine.retention.eviction import day, survey
+from model_provisioner.engine.retention.roots import tree_of
 from model_provisioner.errors import printable
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from model_provisioner.engine.eviction import Candidate, Eviction
+    from model_provisioner.engine.retention.eviction import Candidate, Eviction
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Model
 

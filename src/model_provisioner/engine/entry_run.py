@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.fs.identity import Identity
 

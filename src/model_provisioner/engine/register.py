@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.entry_run import EntryRun
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.errors import InvalidMoveError
     from model_provisioner.records.catalog import Catalog

@@ -17,9 +17,9 @@ from model_provisioner.engine.batches import cut
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
+from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.engine.sweep import sweep
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.usage import note_usage
 from model_provisioner.engine.verify import verify
 from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_orphans
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import Step
     from model_provisioner.engine.events import Event
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
 
 TRIES = 3
@@ -113,12 +113,12 @@ class Run:
     def _is_here(self, record: EntryRun) -> bool:
         if record.entry.is_local:
             return True
-        from model_provisioner.engine.fetch import is_present
+        from model_provisioner.engine.fetching.fetch import is_present
 
         return is_present(self.work, record)
 
     def _fetch_and_hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
-        from model_provisioner.engine.fetch import fetch
+        from model_provisioner.engine.fetching.fetch import fetch
 
         for record in batch:
             fetch(self.work, record, check)
@@ -154,7 +154,7 @@ class Run:
             record.advanced = True
             record.reasons = None
             if step == "fetch":
-                from model_provisioner.engine.fetch import fetch
+                from model_provisioner.engine.fetching.fetch import fetch
 
                 fetch(self.work, record)
             elif step == "handoff":

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import Reason
 from model_provisioner.engine.events import counting
-from model_provisioner.engine.examine import check_kinds, digest_of, expected_beside, parts_of, verification_of
 from model_provisioner.engine.publish import render_handoff
 from model_provisioner.engine.register import row_of
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.signatures import reason_to_check, recorded
+from model_provisioner.engine.verification.outcome import (
+    check_kinds,
+    digest_of,
+    expected_beside,
+    parts_of,
+    verification_of,
+)
+from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.atomic import read_if_there
@@ -26,7 +32,7 @@ from model_provisioner.units import human
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest, Memo

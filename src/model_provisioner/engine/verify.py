@@ -6,13 +6,13 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.corruption import corruption
-from model_provisioner.engine.damage import put_away_damaged
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.events import ReadingBegins, counting
-from model_provisioner.engine.examine import examine
 from model_provisioner.engine.resolve import not_locked, resolve
-from model_provisioner.engine.signatures import signed
+from model_provisioner.engine.verification.corruption import corruption
+from model_provisioner.engine.verification.damage import put_away_damaged
+from model_provisioner.engine.verification.examine import examine
+from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
 from model_provisioner.fs.atomic import drafted, read_if_there
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from model_provisioner.engine.entry_run import EntryRun
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.memo import Answer, FileDigest
     from model_provisioner.hashing.memo_rows import Row

@@ -7,8 +7,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.corruption import IN_FULL, is_in_full
 from model_provisioner.engine.entry_run import failing
+from model_provisioner.engine.verification.corruption import IN_FULL, is_in_full
 from model_provisioner.errors import (
     CorruptModelError,
     DigestMismatchError,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
-from model_provisioner.engine.examine import digest_of, parts_of
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
+from model_provisioner.engine.verification.outcome import digest_of, parts_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
-    from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.run import Run
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
 
 

@@ -10,8 +10,8 @@ from model_provisioner.config.lockfile import line_of, lock_path, parse_lock
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.signatures import signed
 from model_provisioner.engine.up_to_date import known
+from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verify import find_out
 from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace

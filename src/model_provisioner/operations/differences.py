@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from model_provisioner.config.entries import Entry, Locked, LockedFile
-    from model_provisioner.engine.examine import Part, Verification
+    from model_provisioner.engine.verification.outcome import Part, Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Model
 

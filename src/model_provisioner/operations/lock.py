@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.entries import Locked, LockedFile, label_of
 from model_provisioner.config.locked import as_written
 from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
-from model_provisioner.engine.damage import put_away_damaged
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
-from model_provisioner.engine.examine import digest_of, matches
-from model_provisioner.engine.fetch import fetch, fetch_anew, is_present
+from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present
 from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.verification.damage import put_away_damaged
+from model_provisioner.engine.verification.outcome import digest_of, matches
 from model_provisioner.errors import DigestMismatchError, ProvisionError
 from model_provisioner.fs.atomic import write_atomically
 

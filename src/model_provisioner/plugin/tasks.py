@@ -144,7 +144,7 @@ class ModelTasks:
         return None
 
     def _is_fetched(self, record: EntryRun) -> bool:
-        from model_provisioner.engine.fetch import is_present
+        from model_provisioner.engine.fetching.fetch import is_present
 
         return record.error is None and is_present(self.run.work, record)
 

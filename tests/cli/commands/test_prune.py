@@ -413,7 +413,7 @@ def test_a_url_whose_size_is_told_by_its_answer_only(shop, tmp_path):
 
 PRUNE = """
 import os, signal, sys
-from model_provisioner.engine.eviction import prune
+from model_provisioner.engine.retention.eviction import prune
 from model_provisioner.engine.workspace import look_at_workspace
 work = look_at_workspace(sys.argv[1], os.environ["MODEL_PROVISIONER_STATE_DIR"])
 left = [int(sys.argv[2])]
@@ -456,7 +456,7 @@ def test_a_prune_that_is_killed_before_any_of_its_steps_leaves_a_store_that_the_
 PROVISION = """
 import sys, os, time
 from model_provisioner.engine.run import provision
-from model_provisioner.engine.usage import end_of_use
+from model_provisioner.engine.retention.usage import end_of_use
 from model_provisioner.engine.workspace import open_workspace
 end = time.monotonic() + float(sys.argv[2])
 count = 0
@@ -473,7 +473,7 @@ print(count)
 """
 PRUNING = """
 import os, sys, time
-from model_provisioner.engine.eviction import prune
+from model_provisioner.engine.retention.eviction import prune
 from model_provisioner.engine.workspace import look_at_workspace
 end = time.monotonic() + float(sys.argv[2])
 gone = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.output import print_json
 from model_provisioner.cli.project import view_project
 from model_provisioner.cli.store_view import as_json, fill_level
-from model_provisioner.engine.eviction import day, describe_held, plan_prune, prune
+from model_provisioner.engine.retention.eviction import day, describe_held, plan_prune, prune
 from model_provisioner.errors import InputError, printable
 from model_provisioner.units import AGES, human, parse_age
 

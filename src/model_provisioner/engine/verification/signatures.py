@@ -12,7 +12,7 @@ from model_provisioner.provenance.publisher_signature import check_readable, che
 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Claim, Entry
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.memo import FileDigest
     from model_provisioner.records.catalog import Model

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
-from model_provisioner.engine.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.fetch_progress import fetching
+from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
+from model_provisioner.engine.fetching.progress import fetching
 from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import ProvisionError
@@ -226,7 +226,7 @@ class _Fetch:
         """Keep room in the store for files, by the key of their download, unless that is kept already."""
         new = {key: size for key, size in sizes.items() if key not in self.expected}
         if new and self.work.config.max_size is not None:
-            from model_provisioner.engine.eviction import make_room
+            from model_provisioner.engine.retention.eviction import make_room
 
             self.record.evicted += make_room(self.work, self.part.name, new)
             self.expected.update(new)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.retention import RetentionRoots, tree_of
+from model_provisioner.engine.retention.roots import RetentionRoots, tree_of
 from model_provisioner.errors import FetchError
 from model_provisioner.store.inventory import remove, stock
 from model_provisioner.store.lease import alone, leased

@@ -26,7 +26,7 @@ def note_usage(work: Workspace, records: Mapping[str, EntryRun]) -> None:
     config = work.config
     try:
         if config.remote or has_record(work.state, config.path):
-            from model_provisioner.engine.retention import tree_of
+            from model_provisioner.engine.retention.roots import tree_of
 
             entries = [config.entries[name] for name in config.remote]
             trees = {tree_of(work.store, path) for entry in entries for path in _paths(work, entry, records)}

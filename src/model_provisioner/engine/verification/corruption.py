@@ -16,7 +16,7 @@ from model_provisioner.records.catalog import now
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.hashing.memo_rows import Row
     from model_provisioner.records.catalog import Model
 
