@@ -73,17 +73,12 @@ def _command(declared: Command) -> type[ModelCommand]:
     return type(f"Model{declared.name.title()}", (ModelCommand,), attributes)
 
 
-ModelList = _command(declarations.LIST)
-ModelShow = _command(declarations.SHOW)
-ModelWhy = _command(declarations.WHY)
-ModelSchema = _command(declarations.SCHEMA)
-ModelLock = _command(declarations.LOCK)
-ModelCheck = _command(declarations.CHECK)
-ModelVerify = _command(declarations.VERIFY)
-ModelPrune = _command(declarations.PRUNE)
-ModelRetire = _command(declarations.RETIRE)
-ModelAttest = _command(declarations.ATTEST)
-ModelReport = _command(declarations.REPORT)
+def __getattr__(name: str) -> type[ModelCommand]:
+    # doit asks for one of them when it runs it, and for all when it shows its help.
+    declared = getattr(declarations, name.removeprefix("Model").upper(), None)
+    if not name.startswith("Model") or not isinstance(declared, declarations.Command):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _command(declared)
 
 
 def ended(command: Callable[[], int], *, interrupted: str) -> int:
