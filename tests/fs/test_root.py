@@ -180,11 +180,22 @@ def test_folders_are_opened_once_and_kept_in_a_bounded_number(root):
     assert root.folder("3").names() == []
 
 
-def test_a_folder_in_use_outlives_the_root(root):
+def test_a_folder_that_was_closed_is_not_another_one(root):
+    """Its descriptor may be that of something else by now."""
     folder = root.make("a")
     root.close()
-    folder.write("x", b"1", sync=False)
-    assert folder.read("x") == b"1"
+    folder.close()
+    with open(root.path + "/a/x", "wb"), pytest.raises(OSError):
+        folder.unlink("x")
+    assert root.folder("a").names() == ["x"]
+
+
+def test_a_folder_that_is_no_longer_kept_can_be_used_by_who_has_it(tmp_path):
+    with Root(str(tmp_path), kept=1) as root:
+        first = root.make("first")
+        root.make("second")
+        first.write("x", b"1", sync=False)
+    assert first.read("x") == b"1"
 
 
 @pytest.mark.parametrize("name", ["", "a", "a/b"])

@@ -105,6 +105,8 @@ def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str,
     finally:
         for draft in drafts:
             draft.close()
+        for folder in folders.values():
+            folder.close()
 
 
 def _not_written(path: str, error: OSError) -> StorageError:
@@ -133,7 +135,8 @@ def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:
         by_folder.setdefault(os.path.dirname(path), []).append(path)
     for above, some in by_folder.items():
         try:
-            _remove_in(Folder.at(above), some, removed)
+            with Folder.at(above) as folder:
+                _remove_in(folder, some, removed)
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:

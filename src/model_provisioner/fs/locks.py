@@ -98,11 +98,11 @@ def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
     held: list[int] = []
     try:
         try:
-            folder = Folder.made(path, 0o700)
-            for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
-                path = folder.path_of(stripe)
-                held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT, 0o600))
-                lock(held[-1])
+            with Folder.made(path, 0o700) as folder:
+                for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
+                    path = folder.path_of(stripe)
+                    held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT, 0o600))
+                    lock(held[-1])
         except OSError as error:
             raise storage_error("a lock can't be made in the state folder", path, error) from None
         yield

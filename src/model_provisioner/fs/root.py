@@ -25,7 +25,7 @@ KEPT = 64
 
 
 class Folder:
-    """An open folder; it is closed when nothing refers to it any more. Names are single names in it."""
+    """An open folder, also as a context manager; one that nothing refers to is closed, too. Names are single names in it."""
 
     __slots__ = ("_fd", "path")
 
@@ -46,8 +46,19 @@ class Folder:
             os.makedirs(path, mode, exist_ok=True)
             return cls.at(path)
 
-    def __del__(self) -> None:
-        os.close(self._fd)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the folder: whoever uses it after that gets an `OSError`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
 
     def path_of(self, name: str) -> str:
         """Return the path of a name, for messages and for those who take paths only."""
@@ -190,9 +201,10 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Close all folders that nobody is just using; the next use opens them again."""
+        """Close the folders; their next use opens them again."""
         with self._lock:
-            self._open.clear()
+            while self._open:
+                self._open.popitem()[1].close()
 
     def folder(self, name: str = "") -> Folder:
         """Return a folder that is there. Raises `OSError`."""
@@ -214,17 +226,22 @@ class Root:
         except (FileNotFoundError, NotADirectoryError):
             pass
         above, last = os.path.split(name or self.path)
-        folder = self.make(above) if name else Root(above).make()
-        try:
-            folder.mkdir(last)
-        except FileExistsError as error:
-            try:
-                return self.folder(name)
-            except NotADirectoryError:
-                raise error from None
-        with suppress(OSError):
-            folder.sync()
+        if name:
+            _make_in(self.make(above), last)
+        else:
+            with Root(above) as parent:
+                _make_in(parent.make(), last)
         return self.folder(name)
+
+
+def _make_in(folder: Folder, name: str) -> None:
+    try:
+        folder.mkdir(name)
+    except FileExistsError:
+        if not stat.S_ISDIR(folder.stat(name).st_mode):
+            raise
+    with suppress(OSError):
+        folder.sync()
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -60,7 +60,7 @@ def doit_config_here() -> dict[str, Any]:
     try:
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
-        Folder.made(folder, 0o700)
+        Folder.made(folder, 0o700).close()
     except OSError as error:
         told = storage_error("the state folder can't be used", state, error)
         raise InvalidDodoFile(str(told)) from told

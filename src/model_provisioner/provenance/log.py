@@ -39,7 +39,7 @@ def append(path: str, records: Iterable[dict[str, object]]) -> None:
         return
     above, name = os.path.split(path)
     try:
-        with _growing(Folder.made(above), name, len(lines)) as fd:
+        with Folder.made(above) as folder, _growing(folder, name, len(lines)) as fd:
             size = os.fstat(fd).st_size
             if _is_torn(fd, size):
                 lines = b"\n" + lines
@@ -126,7 +126,7 @@ def _logs(path: str) -> Iterator[tuple[str, bytes]]:
     with ExitStack() as stack:
         try:
             with suppress(FileNotFoundError):
-                folder = Folder.at(above)
+                folder = stack.enter_context(Folder.at(above))
                 with ExitStack() as locked:
                     # Under the lock of the growing one, so that none is put away meanwhile, and none has half a line.
                     with suppress(FileNotFoundError):
