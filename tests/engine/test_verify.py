@@ -3,15 +3,15 @@
 import hashlib
 import os
 import shutil
-import time
 
 import pytest
 
-from model_provisioner.hashing import memo
-from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
 from model_provisioner.engine import examine
 from model_provisioner.engine.run import provision
 from model_provisioner.engine.workspace import Rules, open_workspace
+from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
+from model_provisioner.hashing import memo
+from tests.support.project import settle
 
 
 def sha(data):
@@ -129,7 +129,7 @@ def test_recheck_sha256_trusts_no_fingerprint(folder):
 def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is_read(folder, monkeypatch):
     run(folder, one("set/b"))
     os.utime(folder / "set/b", (1e9, 1e9))
-    time.sleep(2.1)
+    settle()
     run(folder, one("set/b"))
     handoff = folder / ".runtime/engines/llamacpp.json"
     assert handoff.exists()

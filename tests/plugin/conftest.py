@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
+from model_provisioner.fetchers.http import https
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub
 from tests.support.remote import ONE, REPO, Remote
@@ -21,6 +22,15 @@ def remote(project, tmp_path, hub):
     (tmp_path / "home").mkdir()
     project.environ.update(hub.environ(tmp_path / "hf"), HOME=str(tmp_path / "home"))
     return Remote(project, tmp_path / "cache", tmp_path / "home")
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Ask again after a hundredth of the time, and take a server for silent after one second, not thirty."""
+    backoff = https._backoff
+    monkeypatch.setattr(https, "_backoff", lambda tried: backoff(tried) / 100)
+    assert https.Https.__init__.__kwdefaults__["stall"] == 30
+    monkeypatch.setitem(https.Https.__init__.__kwdefaults__, "stall", 1.0)
 
 
 @pytest.fixture
