@@ -19,7 +19,8 @@ from peers import CURL, NGINX
 from process import Sample, run
 from projects import AT_REST
 
-from model_provisioner.config.lockfile import Locked, LockedFile, render_lock
+from model_provisioner.config.entries import Locked, LockedFile
+from model_provisioner.config.lockfile import render_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

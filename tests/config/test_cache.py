@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.config.entries import ROLES, Companion, Config, Entry, parse_config
+from model_provisioner.config.entries import ROLES, Claim, Companion, Config, Entry
+from model_provisioner.config.load import parse_config
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.config.cache import MAGIC, parse, render, still_holds
 from model_provisioner.references.reference import HubRef, LocalRef, ObjectRef, UrlRef
-from model_provisioner.config.signature import Claim
 
 KEY = "0123456789abcdef" * 4
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)

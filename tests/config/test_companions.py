@@ -3,7 +3,8 @@
 import pytest
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.entries import Companion, parse_config
+from model_provisioner.config.entries import Companion
+from model_provisioner.config.load import parse_config
 from model_provisioner.references.digest import Digest
 from model_provisioner.references.reference import HubRef, LocalRef
 
@@ -100,7 +101,7 @@ def test_a_document_of_one_model_may_name_them(tmp_path, monkeypatch):
             "  where     /p/models.yaml:1, models → a → mmproj → model_ref\n"
             "  expected  a text\n"
             "  found     5\n"
-            "  fix       put it in quotes",
+            "  fix       put it in quotes: without, YAML takes it for a number",
         ),
         (
             "mmproj: {model_ref: p.gguf, expected_digest: 'md5:0'}",

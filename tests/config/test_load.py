@@ -11,14 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.entries import (
-    MAX_BYTES,
-    Config,
-    Entry,
-    parse_config,
-    read_config,
-)
-from model_provisioner.config.faults import MAX_FAULTS
+from model_provisioner.config.document import MAX_FAULTS
+from model_provisioner.config.entries import Config, Entry
+from model_provisioner.config.load import MAX_BYTES, parse_config, read_config
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.reference import HubRef, LocalRef, ObjectRef, UrlRef
 
@@ -1026,16 +1021,16 @@ def test_a_fault_of_the_defaults_is_told_once():
     entries = "".join(f"  m{n}: {{model_ref: x}}\n" for n in range(3))
     told = faults(f"defaults: {{handoff: '{{name}}', engine: 5, foo: 1, expected_digest: 5}}\nmodels:\n{entries}")
     assert [each.split("\n")[1] for each in told] == [
+        "  where     models.yaml:1, defaults → expected_digest",
         "  where     models.yaml:1, defaults → engine",
         "  where     models.yaml:1, defaults → foo",
-        "  where     models.yaml:1, defaults → expected_digest",
     ]
 
 
 def test_of_very_many_faults_a_thousand_are_told():
     told = faults("models:\n" + "".join(f"  m{n}: {{modle: 1}}\n" for n in range(5000)))
     assert len(told) == MAX_FAULTS + 1
-    assert told[-1] == said("there are more faults than are told at once", "models.yaml", fix="mend the others first")
+    assert told[-1] == said("there are more faults than are told at once", "models.yaml", fix="fix the others first")
 
 
 # ---- messages: short, and without secrets
@@ -1185,7 +1180,7 @@ def test_no_permission(root):
         file.write("models: {}")
     os.chmod("models.yaml", 0)
     script = (
-        "from model_provisioner.config.entries import read_config\n"
+        "from model_provisioner.config.load import read_config\n"
         "try: read_config('models.yaml')\n"
         "except Exception as error: print(type(error).__name__, error, sep='\\n')"
     )
@@ -1212,7 +1207,7 @@ def test_a_file_of_another_folder_is_named_in_full(tmp_path):
 
 def test_to_import_it_needs_neither_pydantic_nor_yaml():
     script = (
-        "import sys, model_provisioner.config.entries\n"
+        "import sys, model_provisioner.config.entries, model_provisioner.config.load\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('pydantic', 'pydantic_core', 'yaml', '_yaml')])"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.lockfile import Locked, LockedFile, parse_lock, render_lock
+from model_provisioner.config.entries import Locked, LockedFile
+from model_provisioner.config.lockfile import parse_lock, render_lock
 
 SHA = "0123456789abcdef" * 4
 FILE = LockedFile(name="x.gguf", size=3, sha256=SHA)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
 from model_provisioner.references.digest import Digest, SetDigest
-from model_provisioner.config.lockfile import Locked, LockedFile, parse_lock, render_lock
+from model_provisioner.config.entries import Locked, LockedFile
+from model_provisioner.config.lockfile import parse_lock, render_lock
 
 HEX = "ab" * 32
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

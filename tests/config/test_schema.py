@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.entries import parse_config
+from model_provisioner.config.load import parse_config
 from model_provisioner.config.document import read_document
 from model_provisioner.config.schema import Cache, DEFAULT_HANDOFF, Entry, Network, Project, Single, json_schema
 

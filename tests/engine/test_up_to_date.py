@@ -26,10 +26,11 @@ from model_signing import signing
 from model_provisioner.fs import clock
 from model_provisioner.records import handoff
 from model_provisioner.records.catalog import Catalog
-from model_provisioner.config import entry_reader
 from model_provisioner.plugin import shortcut
 from model_provisioner.units import human
-from model_provisioner.config import cache_file as configuration
+from model_provisioner.config import cache as configuration
+from model_provisioner.config.schema import Defaults, Entry
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.examples import examples
@@ -55,11 +56,27 @@ MAKER = (
     "    return {{'actions': [(make, ['source', Path({0!r})])], 'targets': [{0!r}], 'uptodate': [False]}}\n"
 )
 """A task of the project that makes a model from the file `source`."""
+
+
+class DefaultHandoff:
+    """The template of an entry without `handoff`, which pydantic compiles into what it validates by."""
+
+    @property
+    def template(self) -> str:
+        return Entry.model_fields["handoff"].default
+
+    @template.setter
+    def template(self, value: str) -> None:
+        for model in (Defaults, Entry):
+            model.model_fields["handoff"].default = value
+            model.model_rebuild(force=True)
+
+
 VERSIONED = (
     (shortcut, "__version__", "{}"),
     (configuration, "__version__", "{}"),
     (handoff, "SCHEMA_VERSION", "{}"),
-    (entry_reader, "DEFAULT_HANDOFF", "{{runtime_dir}}/engines/{{name}}-{}.json"),
+    (DefaultHandoff(), "template", "{{runtime_dir}}/engines/{{name}}-{}.json"),
 )
 """What an upgrade changes: the version, how a handoff is written, and what a configuration means."""
 
@@ -381,7 +398,7 @@ class ProjectMachine(RuleBasedStateMachine):
         for name, entry in self.entries.items():
             digest = self.digest(entry["model_ref"])
             wanted = entry.get("expected_digest")
-            handoff = entry.get("handoff", entry_reader.DEFAULT_HANDOFF).format(runtime_dir=".runtime", name=name)
+            handoff = entry.get("handoff", DefaultHandoff().template).format(runtime_dir=".runtime", name=name)
             if digest is None or self.is_unsound(entry["model_ref"]) or name in self.retired():
                 continue
             signature = entry.get("signature")
@@ -426,7 +443,7 @@ class ProjectMachine(RuleBasedStateMachine):
             row = work.catalog.get(work.config.root, entry.name)
             if row.lifecycle == "Retired":
                 continue
-            found = reasons(work, entry)
+            found = reasons(work, EntryRun(entry))
             assert bool(found) == (row.lifecycle == "Failed"), (entry, found)
         before = {path: os.stat(path).st_ino for path in self.artifacts()}
         self.doit("state", "provision")

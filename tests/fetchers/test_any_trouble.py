@@ -1,19 +1,21 @@
 """Whatever a server does in whatever order: in the end the bytes are those of one version of the file, never of two."""
 
 import random
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.http.https import Https, fetch
+from model_provisioner.fetchers.http import receive as module
+from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
-from tests.fetchers.http.test_https import Sink
 from tests.support.examples import examples
 from tests.support.files_server import FilesServer, Manners
+from tests.support.sink import Sink, fetch
 
 VERSIONS = tuple(random.Random(seed).randbytes(size) for seed, size in ((1, 150_000), (2, 150_000), (3, 90_000)))
-HTTPS = Https(lambda host: None, environ={})  # one for all: reading the certificates of a machine takes longest
+CLIENT = HttpClient(lambda host: None, environ={})  # one for all: reading the certificates of a machine takes longest
 
 TROUBLE = st.fixed_dictionaries(
     {"version": st.sampled_from(range(3))},
@@ -54,7 +56,8 @@ def test_the_bytes_are_of_one_version(troubles, last):
         sink = Sink()
         file = RemoteFile(name="x", url=server.url("/x"))
         try:
-            fetch(HTTPS, file, sink, attempts=len(troubles) + 2, sleep=lambda _: None)
+            with patch.object(module, "ATTEMPTS", len(troubles) + 2):
+                fetch(CLIENT, file, sink, sleep=lambda _: None)
         except FetchError as error:
             assert "does not send what it says" in error.what
             assert any(trouble.get("length_lie") for trouble in troubles)

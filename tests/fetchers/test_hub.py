@@ -12,6 +12,7 @@ from huggingface_hub.utils import _http
 
 from model_provisioner.errors import FetchError, NotAllowedError
 from model_provisioner.fetchers import hub as ours
+from model_provisioner.fetchers.listing import Patterns
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.references.reference import HubRef
 from tests.support import hub as faults
@@ -50,13 +51,13 @@ def other():
         yield other
 
 
-def asking(*allow):
+def asking(ref, *allow):
     policy = NetworkPolicy(allow or ("127.0.0.1", "localhost"), None, "/p/models.yaml", 3)
-    return ours.Hub(lambda host: policy.check(host, "tiny"))
+    return ours.Hub(ref, lambda host: policy.check(host, "tiny"), Patterns())
 
 
 def test_a_listing_has_every_page_and_what_the_hub_knows_of_each_file(hub):
-    listing = asking().listing(NAMED)
+    listing = asking(NAMED).listing()
     assert listing.revision == COMMIT
     assert [(file.name, file.size, file.sha256, file.git_blob) for file in listing.files] == [
         ("a b#c.txt", 0, None, git_blob_id(b"")),
@@ -69,14 +70,14 @@ def test_a_listing_has_every_page_and_what_the_hub_knows_of_each_file(hub):
 
 
 def test_a_commit_is_not_asked_about(hub):
-    asking().listing(PINNED)
+    asking(PINNED).listing()
     assert hub.asked(on="*/revision/*") == []
 
 
 def test_the_token_is_sent_with_questions_and_for_bytes(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     hub.private.add("org/tiny")
-    listing = asking().listing(NAMED)
+    listing = asking(NAMED).listing()
     assert {request.headers["authorization"] for request in hub.requests} == {"Bearer hf_good"}
     assert listing.files[0].headers == {"authorization": "Bearer hf_good"}
     assert "hf_good" not in repr(listing)
@@ -94,7 +95,7 @@ def test_a_next_page_elsewhere_is_not_asked_for_without_leave(hub, other, monkey
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     hub.fault(next_page(f"{other.url}/api/models/org/tiny/tree/{COMMIT}"), on="*/tree/*")
     with pytest.raises(NotAllowedError, match="network is not allowed") as raised:
-        asking("127.0.0.1").listing(PINNED)
+        asking(PINNED, "127.0.0.1").listing()
     assert raised.value.expected == "localhost among the hosts of network.allow"
     assert other.requests == []
 
@@ -105,7 +106,7 @@ def test_a_next_page_elsewhere_gets_no_token(hub, monkeypatch, same_host):
     # Another port of the same host is another server.
     with Hub({"org/tiny": {COMMIT: FILES}}, host="127.0.0.1" if same_host else "localhost") as other:
         hub.fault(next_page(f"{other.url}/api/models/org/tiny/tree/{COMMIT}"), on="*/tree/*")
-        asking().listing(PINNED)
+        asking(PINNED).listing()
         assert ["authorization" in request.headers for request in hub.requests] == [True]
         assert ["authorization" in request.headers for request in other.requests] == [False]
 
@@ -114,9 +115,9 @@ def test_a_redirect_elsewhere_needs_leave_and_gets_no_token(hub, other, monkeypa
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     hub.fault(faults.redirect(f"{other.url}/api/models/org/tiny/tree/{COMMIT}?recursive=true"), on="*/tree/*")
     with pytest.raises(NotAllowedError):
-        asking("127.0.0.1").listing(PINNED)
+        asking(PINNED, "127.0.0.1").listing()
     assert other.requests == []
-    assert len(asking().listing(PINNED).files) == len(FILES)
+    assert len(asking(PINNED).listing().files) == len(FILES)
     assert "authorization" not in other.requests[0].headers
 
 
@@ -137,7 +138,7 @@ def test_the_client_that_is_made_anew_is_held_too(monkeypatch, other):
     timer.start()
     try:
         with pytest.raises(NotAllowedError):
-            asking("127.0.0.1").listing(PINNED)
+            asking(PINNED, "127.0.0.1").listing()
     finally:
         timer.join()
         late[0].__exit__(None, None, None)
@@ -148,7 +149,7 @@ def test_the_client_that_is_made_anew_is_held_too(monkeypatch, other):
 def test_http_is_for_this_machine(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://192.0.2.1")
     with pytest.raises(FetchError) as raised:
-        asking("192.0.2.1").listing(PINNED)
+        asking(PINNED, "192.0.2.1").listing()
     assert str(raised.value) == (
         "192.0.2.1 would have the model sent over http:, where anybody can read and change it\n"
         "  where     http://192.0.2.1\n"
@@ -158,9 +159,9 @@ def test_http_is_for_this_machine(monkeypatch):
 
 
 def test_what_else_the_process_asks_is_not_held(hub):
-    asking().listing(PINNED)
+    asking(PINNED).listing()
     with pytest.raises(NotAllowedError):
-        asking("nobody.example").listing(PINNED)
+        asking(PINNED, "nobody.example").listing()
     assert huggingface_hub.HfApi(endpoint=hub.url).model_info("org/tiny").sha == COMMIT
 
 
@@ -174,8 +175,8 @@ def test_a_client_that_the_program_chose_is_kept(hub):
 
     huggingface_hub.set_client_factory(make)
     with pytest.raises(NotAllowedError):
-        asking("nobody.example").listing(PINNED)
-    asking().listing(PINNED)
+        asking(PINNED, "nobody.example").listing()
+    asking(PINNED).listing()
     assert {request.headers["x-of-the-program"] for request in hub.requests} == {"yes"}
     assert len(made) == 2  # the one that was there, and one with our hooks
 
@@ -190,7 +191,7 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     hub.fault(faults.stall(0.5))
     began = time.monotonic()
     with pytest.raises(FetchError) as raised:
-        asking().listing(ref)
+        asking(ref).listing()
     assert str(raised.value) == (
         "the Hub can't be reached\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
@@ -205,7 +206,7 @@ def test_a_hub_may_not_make_us_wait_for_an_hour(hub):
     hub.fault(faults.busy(3600), on="*/tree/*", times=1)
     hub.fault(Fault(status=429, headers={"RateLimit": '"api";r=0;t=3600'}), on="*/tree/*", times=1)
     began = time.monotonic()
-    assert len(asking().listing(PINNED).files) == len(FILES)
+    assert len(asking(PINNED).listing().files) == len(FILES)
     assert time.monotonic() - began < 20
 
 
@@ -213,7 +214,7 @@ def test_a_hub_may_not_make_us_wait_for_an_hour(hub):
 def test_a_wait_that_is_short_is_kept_to(hub):
     hub.fault(faults.busy(2), on="*/tree/*", times=1)
     began = time.monotonic()
-    asking().listing(PINNED)
+    asking(PINNED).listing()
     assert time.monotonic() - began >= 2
 
 
@@ -224,7 +225,7 @@ def test_the_log_of_huggingface_hub_shows_no_url_of_ours(hub, caplog):
     hub.fault(Fault(status=200, headers={"X-HF-Warning": "buy!", "Link": f'<{hub.url}/x?signed>; rel="next"'}), times=1)
     try:
         with pytest.raises(FetchError):
-            asking().listing(PINNED)
+            asking(PINNED).listing()
         assert caplog.records == []
         with pytest.raises(huggingface_hub.errors.HfHubHTTPError):
             _http.http_backoff("GET", f"{hub.url}/x", max_retries=0, retry_on_status_codes=404)
@@ -253,7 +254,7 @@ def test_an_answer_that_is_none(hub, ref, answer, found):
     with FilesServer({"/x": answer}) as page:
         hub.fault(faults.redirect(page.url("/x")), on="/api/*")
         with pytest.raises(FetchError) as raised:
-            asking().listing(ref)
+            asking(ref).listing()
     assert str(raised.value) == (
         "what the Hub answered can't be understood\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
@@ -265,14 +266,14 @@ def test_an_answer_that_is_none(hub, ref, answer, found):
 def test_redirects_without_end(hub):
     hub.fault(faults.redirect("/api/models/org/tiny/revision/main"), on="/api/*")
     with pytest.raises(FetchError, match="the Hub can't be reached") as raised:
-        asking().listing(NAMED)
+        asking(NAMED).listing()
     assert raised.value.found == "TooManyRedirects"
 
 
 def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
     monkeypatch.setenv("HF_OIDC_RESOURCE", "org/tiny")
     with pytest.raises(FetchError) as raised:
-        asking()
+        asking(NAMED)
     assert str(raised.value) == (
         "the token for the Hub can't be had\n"
         "  found     OIDCError\n"

@@ -196,7 +196,7 @@ def test_ctrl_c_is_answered_at_once_while_a_large_file_is_hashed(project):
     assert median(answers) < 0.5, answers  # of a processor: how long that takes is also for others to say
 
 
-CALLS = "unlink,rename,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"
+CALLS = "unlink,unlinkat,renameat,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_a_server_that_stays_busy_is_given_up(tiny, hub, hurried):
         in answer.out
     )
     assert "        found     429 Too Many Requests\n" in answer.out
-    assert "        fix       try again later: what is here already is kept, and gone on from\n" in answer.out
+    assert "        fix       try again later: what is here already is kept and resumed\n" in answer.out
     assert len(resolved(hub)) == 5
 
 
@@ -253,7 +253,7 @@ def test_a_certificate_that_nobody_vouches_for(remote, web):
     assert web.asked == []
 
 
-# ---- what breaks off is gone on with
+# ---- what breaks off is resumed
 
 
 @pytest.mark.parametrize("reset", [False, True])

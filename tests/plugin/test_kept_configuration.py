@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.project import settle
 
-PARSERS = {"yaml", "pydantic", "model_provisioner.config.load", "model_provisioner.config.document"}
+PARSERS = {"yaml", "pydantic", "model_provisioner.config.reader", "model_provisioner.config.document"}
 
 
 @pytest.fixture

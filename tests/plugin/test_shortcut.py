@@ -57,6 +57,7 @@ def test_a_run_with_nothing_to_do_imports_little(current):
         "tqdm",
         "rich",
         "model_provisioner.config.load",
+        "model_provisioner.config.reader",
         "model_provisioner.headers.gguf",
     }
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model_provisioner.references.path_environment import HERE, Surroundings, is_any_folder
+from model_provisioner.fs.paths import is_any_folder
+from model_provisioner.references.path_environment import HERE, PathEnvironment
 
 STEPS = st.lists(st.sampled_from(["a", "b", "link", "up", "gone", "file", "no such", "..", ".", "", "é"]), max_size=8)
 
@@ -31,36 +32,36 @@ def tree(tmp_path_factory):
 @example([["a"], ["..", "..", "..", "..", "..", "..", ".."]])
 @example([["a"] * 4000])
 def test_folders_lead_where_the_system_says(tree, paths):
-    surroundings = Surroundings()
+    environment = PathEnvironment()
     for steps in paths:
         folder = os.path.join(tree, *steps[:1], "/".join(steps[1:]))
-        assert surroundings.ask(folder) == os.path.realpath(folder)
-    assert all(os.path.realpath(folder) == real for folder, real in surroundings.answers.items())
+        assert environment.ask(folder) == os.path.realpath(folder)
+    assert all(os.path.realpath(folder) == real for folder, real in environment.answers.items())
 
 
 @pytest.mark.parametrize("folder", ["/", "//", "///", "//tmp", "/..", "/./"])
 def test_the_top_of_the_disk(folder):
-    assert Surroundings().ask(folder) == os.path.realpath(folder)
+    assert PathEnvironment().ask(folder) == os.path.realpath(folder)
 
 
 def test_each_question_is_asked_once(tree, monkeypatch):
-    surroundings = Surroundings()
+    environment = PathEnvironment()
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.chdir(tree)
-    assert surroundings.expand("~/x") == "/home/me/x"
-    assert surroundings.expand("x~/x") == "x~/x"
-    assert surroundings.ask(HERE) == tree
-    assert surroundings.ask(f"{tree}/link") == f"{tree}/a/b"
+    assert environment.expand("~/x") == "/home/me/x"
+    assert environment.expand("x~/x") == "x~/x"
+    assert environment.ask(HERE) == tree
+    assert environment.ask(f"{tree}/link") == f"{tree}/a/b"
     monkeypatch.setenv("HOME", "/home/other")
     monkeypatch.chdir("/")
-    assert surroundings.ask(HERE) == tree
-    assert surroundings.answers == {"~": "/home/me", ".": tree, f"{tree}/link": f"{tree}/a/b"}
+    assert environment.ask(HERE) == tree
+    assert environment.answers == {"~": "/home/me", ".": tree, f"{tree}/link": f"{tree}/a/b"}
 
 
 def test_a_user_that_is_not_there_is_no_home():
-    surroundings = Surroundings()
-    assert surroundings.absolute("~no such user/x", "/base") == "/base/~no such user/x"
-    assert surroundings.answers == {"~no such user": "~no such user"}
+    environment = PathEnvironment()
+    assert environment.absolute("~no such user/x", "/base") == "/base/~no such user/x"
+    assert environment.answers == {"~no such user": "~no such user"}
 
 
 @pytest.mark.parametrize("many", [0, 30])

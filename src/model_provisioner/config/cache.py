@@ -1,37 +1,92 @@
-"""A configuration as it was parsed, as bytes: to read them takes neither YAML nor pydantic.
+"""The parsed configuration, kept in the state folder: to read it takes neither YAML nor pydantic.
 
-They claim nothing of their own and may be deleted at any time. The format is described in `docs/reference/state-folder.md`.
-This module is on the way of every run that has something to do: it imports little.
+It claims nothing of its own and may be deleted at any time. The format is described in `docs/reference/state-folder.md`.
+Every run that has something to do imports this module: it imports little.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import zlib
-from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.config.entries import Companion, Config, Entry
-from model_provisioner.config.signature import Claim
+from model_provisioner.config.entries import Claim, Companion, Config, Entry, LazyEntries
+from model_provisioner.config.paths import asked_cache_dir, real_path
+from model_provisioner.errors import StorageError
+from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.paths import is_any_folder
+from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.references.digest import Digest, SetDigest
-from model_provisioner.references.path_environment import Surroundings, is_any_folder
+from model_provisioner.references.path_environment import PathEnvironment
 from model_provisioner.references.reference import LocalRef, ModelRef, UrlRef
+from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, KeysView
-
     from model_provisioner.references.digest import Expected
 
+NAME = "config"
+LIMIT = 256 << 20
 MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
+
+
+@dataclass(frozen=True)
+class ConfigCache:
+    """Where the parsed form of one configuration file is kept, and the key that it must have."""
+
+    state: str
+    folder: str
+    """The project's part of the state folder."""
+    key: str
+    """A hash of all that the meaning of the file depends on, but for what is asked of the machine (`still_holds`)."""
+
+    @staticmethod
+    def of(source: bytes, path: str, cache_dir: str | None, state: str) -> ConfigCache:
+        """Return the cache of the configuration file at `path`, whose bytes are `source`."""
+        real = real_path(path)
+        user, digest = str(os.geteuid()), hashlib.sha256(source).hexdigest()
+        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest))
+        key = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+        return ConfigCache(state, project_folder(state, os.path.dirname(real)), key)
+
+    def read(self) -> Config | None:
+        """Return the configuration; None where there is none that can be believed and still holds."""
+        path = os.path.join(self.folder, NAME)
+        if not is_private(self.state) or not is_private(path):
+            return None  # what needs the state folder raises the error
+        data = read_if_there(path, LIMIT)
+        config = None if data is None else parse(data, self.key)
+        return config if config is not None and still_holds(config) else None
+
+    def write(self, config: Config) -> None:
+        """Keep a configuration. It only saves time: where it can't be written, the next run parses the file again."""
+        if (data := render(config, self.key)) is None:
+            return
+        with suppress(StorageError):
+            ensure_state_folder(self.state)
+            write_atomically(os.path.join(self.folder, NAME), data)
+
+
+def still_holds(config: Config) -> bool:
+    """Tell whether all that was asked of the machine for a configuration has the same answers now."""
+    environment = PathEnvironment()
+    try:
+        same = all(environment.ask(asked) == answer for asked, answer in config.answers)
+    except OSError:  # the working directory is gone
+        return False
+    return same and not is_any_folder(config.handoffs)
 
 
 def render(config: Config, key: str) -> bytes | None:
     """Return the bytes of a configuration under a key, a text of one line; None where it may hold a secret."""
     entries = config.entries.values()
-    if any(
-        _is_secret(ref) for entry in entries for ref in (entry.ref, *(each.ref for each in entry.companions))
-    ) or any("@" in host for host in config.allow):
+    refs = (ref for entry in entries for ref in (entry.ref, *(each.ref for each in entry.companions)))
+    if any(_is_secret(ref) for ref in refs) or any("@" in host for host in config.allow):
         return None
     body = {
         "path": config.path,
@@ -70,6 +125,7 @@ def parse(data: bytes, key: str) -> Config | None:
     if not data.startswith(head) or data[len(head) : begin] != b"%08x\n" % zlib.crc32(memoryview(data)[begin:]):
         return None
     body = json.loads(data[begin:])
+    numbers = {name: number for number, name in enumerate(body["names"])}
     return Config(
         path=body["path"],
         root=body["root"],
@@ -78,76 +134,37 @@ def parse(data: bytes, key: str) -> Config | None:
         allow=tuple(body["allow"]),
         recheck=body["recheck"],
         answers=tuple((asked, answer) for asked, answer in body["answers"]),
-        entries=_Entries(body),
+        entries=LazyEntries(numbers, lambda name: _entry(body, name, numbers[name])),
         handoffs=tuple(body["handoffs"]),
         max_size=body["max_size"],
         remote=tuple(body["remote"]),
     )
 
 
-def still_holds(config: Config) -> bool:
-    """Tell whether all that was asked of the machine for a configuration is so still."""
-    surroundings = Surroundings()
-    try:
-        return all(surroundings.ask(asked) == answer for asked, answer in config.answers) and not is_any_folder(
-            config.handoffs
-        )
-    except OSError:  # the working directory is gone
-        return False
-
-
-class _Entries(Mapping[str, Entry]):
-    """The entries by name, each of them made when it is asked for: a run that finds one model changed needs one."""
-
-    def __init__(self, columns: dict[str, Any]) -> None:
-        self._columns = columns
-        self._numbers = {name: number for number, name in enumerate(columns["names"])}
-        self._made: dict[str, Entry] = {}
-
-    def __getitem__(self, name: str) -> Entry:
-        entry = self._made.get(name)
-        if entry is None:
-            entry = self._made[name] = self._make(name, self._numbers[name])
-        return entry
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._numbers
-
-    def keys(self) -> KeysView[str]:
-        """Return the names; those of a dictionary are several times faster than those of `Mapping`."""
-        return self._numbers.keys()
-
-    def _make(self, name: str, number: int) -> Entry:
-        columns = self._columns
-        include, exclude = columns["patterns"].get(name, ((), ()))
-        signature = columns["signatures"].get(name)
-        return Entry(
-            name=name,
-            ref=_reference(columns["refs"][number]),
-            expected=_expected(columns["expected"][number]),
-            strict=columns["strict"][number],
-            engine=columns["engines"][number],
-            handoff=columns["handoffs"][number],
-            line=columns["lines"][number],
-            include=tuple(include),
-            exclude=tuple(exclude),
-            companions=tuple(
-                Companion(role=role, ref=_reference(ref), expected=_expected(expected))
-                for role, ref, expected in columns["companions"].get(name, ())
-            ),
-            keep=name in columns["keep"],
-            signature=None if signature is None else Claim(**signature),
-        )
+def _entry(columns: dict[str, Any], name: str, number: int) -> Entry:
+    include, exclude = columns["patterns"].get(name, ((), ()))
+    signature = columns["signatures"].get(name)
+    return Entry(
+        name=name,
+        ref=_reference(columns["refs"][number]),
+        expected=_expected(columns["expected"][number]),
+        strict=columns["strict"][number],
+        engine=columns["engines"][number],
+        handoff=columns["handoffs"][number],
+        line=columns["lines"][number],
+        include=tuple(include),
+        exclude=tuple(exclude),
+        companions=tuple(
+            Companion(role=role, ref=_reference(ref), expected=_expected(expected))
+            for role, ref, expected in columns["companions"].get(name, ())
+        ),
+        keep=name in columns["keep"],
+        signature=None if signature is None else Claim(**signature),
+    )
 
 
 def _is_secret(ref: ModelRef) -> bool:
-    """Tell whether a reference has more than its id tells, which is what may be written down: credentials or a query."""
+    """Tell whether a reference has more than its id, which is what may be written down: credentials or a query."""
     return isinstance(ref, UrlRef) and str(ref) != ref.id
 
 

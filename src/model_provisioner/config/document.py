@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import reprlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.config.source_map import Lines, line_of
+from model_provisioner.config.source_map import SourceMap, line_of
 from model_provisioner.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from model_provisioner.config.source_map import Path, Places
 
 MAX_DEPTH = 64
@@ -36,20 +35,21 @@ _ESCAPE = re.compile(r"\\(?:(?:u(d[89ab]..))\\(?:u(d[c-f]..))|.)", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Document:
-    """The data of a file, the lines of its values by path, and the faults that did not keep it from being read."""
+    """The data of a file, where its values stand, and the faults that did not keep it from being read."""
 
     name: str
     data: Any
-    lines: Lines
+    source_map: SourceMap
     faults: tuple[InputError, ...] = ()
-
-    def line(self, path: Path) -> int:
-        """Return the line of a value, or of the nearest one around it that stands in the file."""
-        return self.lines.nearest(path)
 
     def where(self, path: Path) -> str:
         """Return the place of a value in words: file, line and the way to it."""
-        return _place(self.name, self.line(path), path)
+        return _where(self.name, self.source_map.line(path), path)
+
+
+def _where(name: str, line: int, path: Path) -> str:
+    way = " → ".join(shown(str(step)) for step in path)
+    return f"{name}:{line}" + (f", {way}" if way else "")
 
 
 def cut(text: str) -> str:
@@ -64,50 +64,29 @@ def shown(text: str) -> str:
     return printable(cut(text))
 
 
-def _place(name: str, line: int, path: Path) -> str:
-    way = " → ".join(shown(str(step)) for step in path)
-    return f"{name}:{line}" + (f", {way}" if way else "")
+class _Repr(reprlib.Repr):
+    """A `repr` that stays short, whatever aliases make of the value, and tells nothing of a URL but its scheme."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(cut(x))
+
+
+def short(value: Any) -> str:
+    """Return what a message may tell of a value: a line at the most."""
+    text = printable(_Repr().repr(value))
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "…"
 
 
 def read_document(data: bytes, name: str) -> Document:
     """Read the bytes of a YAML or JSON file that is called `name` in messages. Raises `ConfigError` for what can't be read."""
-    text = _decode(data, name)
-    if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
-        # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            text = _ESCAPE.sub(_joined, text.replace("\t", " "))
-    return _Builder(name).build(text)
+    return _Builder(name).build(data)
 
 
 def _joined(escape: re.Match[str]) -> str:
-    """Return the character that a pair of escaped surrogates stands for; any other escape as it is."""
+    """Return the character of a pair of escaped surrogates; any other escape as it is."""
     if escape[1] is None:
         return escape[0]
     return f"\\U{0x10000 + ((int(escape[1], 16) & 0x3FF) << 10) + (int(escape[2], 16) & 0x3FF):08x}"
-
-
-def _decode(data: bytes, name: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _fatal("the file is not UTF-8", f"{name}:1", expected="UTF-8", found="UTF-16", fix="save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _fatal(
-            "the file is not UTF-8",
-            f"{name}:{line}",
-            expected="UTF-8",
-            found=f"byte 0x{data[error.start]:02x} at offset {error.start}",
-            fix="save it as UTF-8",
-        ) from None
-    if (at := text.find("\0")) >= 0:
-        line = text.count("\n", 0, at) + 1
-        raise _fatal("the file holds a NUL character", f"{name}:{line}", fix="remove it: the file may be damaged")
-    return text
 
 
 @dataclass(slots=True)
@@ -141,9 +120,15 @@ class _Builder:
         self._faults: list[InputError] = []
         self._size = 0
 
-    def build(self, text: str) -> Document:
+        from yaml.resolver import Resolver
+
+        self._resolvers = Resolver.yaml_implicit_resolvers
+        """By the first character of a plain scalar, the tags that YAML 1.1 may give it, each with its pattern."""
+
+    def build(self, data: bytes) -> Document:
         import yaml
 
+        text = self._text(data)
         documents = 0
         try:
             for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -168,14 +153,35 @@ class _Builder:
             raise self._syntax(error, text) from None
         except yaml.reader.ReaderError as error:
             line = text.encode().count(b"\n", 0, error.position) + 1  # libyaml counts bytes
-            shown = (
-                f"the character {error.character!r}" if isinstance(error.character, str) else f"U+{error.character:04X}"
+            is_text = isinstance(error.character, str)
+            found = f"the character {error.character!r}" if is_text else f"U+{error.character:04X}"
+            what = "the file holds a character that YAML does not allow"
+            raise self._fatal(what, line, found=found, fix="remove it") from None
+        root = next(iter(self._file.values), None)
+        return Document(self._name, root, SourceMap(self._file.places.get(0)), tuple(self._faults))
+
+    def _text(self, data: bytes) -> str:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise self._fatal("the file is not UTF-8", 1, expected="UTF-8", found="UTF-16", fix="save it as UTF-8")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line, found = (
+                data.count(b"\n", 0, error.start) + 1,
+                f"byte 0x{data[error.start]:02x} at offset {error.start}",
             )
             raise self._fatal(
-                "the file holds a character that YAML does not allow", line, found=shown, fix="remove it"
+                "the file is not UTF-8", line, expected="UTF-8", found=found, fix="save it as UTF-8"
             ) from None
-        root = next(iter(self._file.values), None)
-        return Document(self._name, root, Lines(self._file.places.get(0)), tuple(self._faults))
+        if (at := text.find("\0")) >= 0:
+            line = text.count("\n", 0, at) + 1
+            raise self._fatal("the file holds a NUL character", line, fix="remove it: the file may be damaged")
+        if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
+            # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
+            with contextlib.suppress(ValueError, RecursionError):
+                json.loads(text)
+                return _ESCAPE.sub(_joined, text.replace("\t", " "))
+        return text
 
     # ---- events
 
@@ -184,7 +190,7 @@ class _Builder:
         if event.tag is None and event.implicit[0]:
             value = self._plain.get(text, event)
             if value is event:
-                value = self._plain[text] = self._value(_resolve(text), event)
+                value = self._plain[text] = self._value(self._tag_of(text), event)
         else:
             value = self._value(event.tag, event)
         if frame.step is None:
@@ -288,6 +294,13 @@ class _Builder:
             )
         frame.merges += merged
 
+    def _tag_of(self, text: str) -> str:
+        """Return the tag that YAML 1.1 gives to a plain scalar."""
+        for tag, pattern in self._resolvers.get(text[:1], ()):
+            if pattern.match(text):
+                return str(tag)
+        return f"{_CORE}str"
+
     def _value(self, tag: str | None, event: Any) -> Any:
         """Return what a scalar of a tag means: text, number, boolean or nothing. A date is text."""
         text = event.value
@@ -313,8 +326,8 @@ class _Builder:
 
     def _fault(self, what: str, event: Any, path: Path = (), **fields: str) -> None:
         if len(self._faults) == MAX_FAULTS:
-            raise self._fatal("there are more faults than are told at once", event, fix="mend the others first")
-        self._faults.append(InputError(what, where=_place(self._name, _line(event), path), **fields))
+            raise self._fatal("there are more faults than are told at once", event, fix="fix the others first")
+        self._faults.append(InputError(what, where=_where(self._name, _line(event), path), **fields))
 
     def _no_text(self, name: Any, event: Any) -> str:
         """Note that a name is a number or the like; return it as it is written."""
@@ -359,32 +372,6 @@ class _Builder:
 def _line(event: Any) -> int:
     """Return the line of an event: asked for only where it is told or kept, for that takes as long as all else."""
     return int(event.start_mark.line) + 1
-
-
-def _fatal(what: str, where: str, **fields: str) -> ConfigError:
-    return ConfigError(where.rpartition(":")[0], [InputError(what, where=where, **fields)])
-
-
-def _resolvers() -> Iterator[tuple[str, str, re.Pattern[str]]]:
-    from yaml.resolver import Resolver
-
-    for first, rules in Resolver.yaml_implicit_resolvers.items():
-        for tag, pattern in rules:
-            yield first, tag, pattern
-
-
-_rules: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
-
-def _resolve(value: str) -> str:
-    """Return the tag that YAML 1.1 gives to a plain scalar."""
-    if not _rules:
-        for first, tag, pattern in _resolvers():
-            _rules.setdefault(first, []).append((tag, pattern))
-    for tag, pattern in _rules.get(value[:1], ()):
-        if pattern.match(value):
-            return tag
-    return f"{_CORE}str"
 
 
 def _type_name(value: Any) -> str:

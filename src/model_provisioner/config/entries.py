@@ -1,32 +1,80 @@
-"""The configuration as the rest of the program sees it: values without faults."""
+"""The configuration as the rest of the program sees it: frozen values without faults."""
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from model_provisioner.config.gc_pause import collector_paused
-from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.references.digest import Digest, SetDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, KeysView
 
-    from model_provisioner.config.lockfile import Locked
-    from model_provisioner.config.signature import Claim
     from model_provisioner.references.digest import Expected
     from model_provisioner.references.reference import ModelRef
 
-MAX_BYTES = 64 << 20
-DEFAULT_CACHE_DIR = "~/.cache/models"
 ROLES = ("mmproj", "lora")
 """What a file beside a model may be, by the field that names it: a projector, an adapter."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Who is to have signed a model, and the bundle that proves it: a key, or an identity with its issuer.
+
+    Paths are absolute.
+    """
+
+    bundle: str
+    public_key: str | None = None
+    identity: str | None = None
+    issuer: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files on disk that it needs."""
+        return (self.bundle,) if self.public_key is None else (self.bundle, self.public_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedFile:
+    """One file of a model: its name in the set, its size in bytes and its SHA-256 (in hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What an entry resolved to when it was locked."""
+
+    ref: str
+    """The reference, as `locked_ref` writes it."""
+    kind: str
+    """`file`, `split` or `folder`."""
+    revision: str | None
+    """The commit of a Hub repository, the ETag of a file; None where the source has no such thing."""
+    files: tuple[LockedFile, ...]
+    """Sorted by the bytes of their names."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    role: str = "model"
+    """Of a companion, what it is loaded as."""
+    companions: tuple[Locked, ...] = ()
+    """What its companions resolved to, each of another role or reference."""
+
+    @property
+    def expected(self) -> Expected:
+        """The digest that the model must have."""
+        if self.kind == "file":
+            return Digest("sha256", self.files[0].sha256)
+        return SetDigest(tuple((file.name, Digest("sha256", file.sha256)) for file in self.files))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Companion:
-    """A file that an engine loads beside a model: it is part of what the entry stands for."""
+    """A file that an engine loads beside a model: it is part of what the entry asks for."""
 
     role: str
     """One of `ROLES`."""
@@ -52,13 +100,12 @@ class Entry:
     line: int
     """Where the entry stands in the file."""
     include: tuple[str, ...] = ()
-    """Of a whole repository or prefix, the patterns of the files to take; all of them where there is none."""
+    """Of a whole repository or prefix, the patterns of the files to take; empty for all of them."""
     exclude: tuple[str, ...] = ()
     """Of these, the patterns of the files to leave out."""
     keep: bool = False
     """Whether what was fetched for it stays in the store, however long nobody uses it."""
     signature: Claim | None = None
-    """Who is to have signed it."""
     locked: Locked | None = None
     """What the lock file says of this reference."""
     companions: tuple[Companion, ...] = ()
@@ -71,10 +118,9 @@ class Entry:
         if not self.companions:
             return (self,)
         alone = replace(self, companions=())
+        beside = replace(alone, include=(), exclude=())
         return alone, *(
-            replace(
-                alone, role=each.role, ref=each.ref, expected=each.expected, locked=each.locked, include=(), exclude=()
-            )
+            replace(beside, role=each.role, ref=each.ref, expected=each.expected, locked=each.locked)
             for each in self.companions
         )
 
@@ -111,14 +157,14 @@ class Config:
     allow: tuple[str, ...]
     recheck: Literal["xxh3", "sha256"]
     answers: tuple[tuple[str, str], ...]
-    """What was asked of the machine, and the answers (see `Surroundings`): with another answer, another file is meant."""
+    """What was asked of the machine, and the answers (see `PathEnvironment`): another answer means another file."""
     entries: Mapping[str, Entry]
     handoffs: tuple[str, ...]
-    """Where they are handed off, in their order: for all of them at once, and no `Entry` is made."""
+    """Where they are handed off, in their order: to read all of these makes no `Entry`."""
     max_size: int | None = None
     """How many bytes the store may hold; None where it has no bound."""
     remote: tuple[str, ...] = ()
-    """The names of the entries that are fetched, in their order: a project without any asks nothing of the store."""
+    """The names of the entries that are fetched, in their order: a project without any never opens the store."""
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:
@@ -126,59 +172,29 @@ class Config:
         return tuple(sorted((asked, real) for asked, real in self.answers if asked.startswith("/") and asked != real))
 
 
-def read_config(path: str) -> bytes:
-    """Return the bytes of a configuration file. Raises `ConfigError` for what is no file of a sensible size."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error), "check its name and its permissions") from None
-    with open(fd, "rb", closefd=True) if stat.S_ISREG(os.fstat(fd).st_mode) else _closing(fd, path) as file:
-        if (size := os.fstat(fd).st_size) > MAX_BYTES:
-            raise _unreadable(path, f"{size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read")
-        try:
-            return file.read()
-        except OSError as error:
-            raise _unreadable(path, error.strerror or str(error), "check the disk it lies on") from None
+class LazyEntries(Mapping[str, Entry]):
+    """The entries by name, each made when it is first asked for: a run that finds one model changed needs one."""
 
+    def __init__(self, names: Mapping[str, object], make: Callable[[str], Entry]) -> None:
+        """Take the names in their order (a mapping, for its fast `in` and `keys`), and what makes the entry of one."""
+        self._names, self._make = names, make
+        self._made: dict[str, Entry] = {}
 
-def _closing(fd: int, path: str) -> Any:
-    os.close(fd)
-    raise _unreadable(path, "a folder, a FIFO or a device", "name a file")
+    def __getitem__(self, name: str) -> Entry:
+        entry = self._made.get(name)
+        if entry is None:
+            entry = self._made[name] = self._make(name)
+        return entry
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
-def _unreadable(path: str, found: str, fix: str) -> ConfigError:
-    return ConfigError(
-        shown_path(path), [InputError("the configuration can't be read", where=shown_path(path), found=found, fix=fix)]
-    )
+    def __len__(self) -> int:
+        return len(self._names)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
-def parse_config(
-    data: bytes, path: str, *, cache_dir: str | None = None, environ: Mapping[str, str] = os.environ
-) -> Config:
-    """Read the bytes of the configuration file at `path`.
-
-    An explicit `cache_dir` wins over the environment, that over the file. Raises `ConfigError` with every fault.
-    """
-    from model_provisioner.config.document import read_document
-    from model_provisioner.config.load import ConfigReader
-
-    with collector_paused():
-        document = read_document(data, shown_path(path))
-        return ConfigReader(document, real_path(path), asked_cache_dir(cache_dir, environ)).read()
-
-
-def asked_cache_dir(cache_dir: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the cache folder that wins over the one in the file."""
-    return cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")
-
-
-def real_path(path: str) -> str:
-    """Return a configuration's path as the records name it, however it is reached: without links but for its last name."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
-
-
-def shown_path(path: str) -> str:
-    """Return a path as short as it can be said from here."""
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(path) and not relative.startswith("..") else path
+    def keys(self) -> KeysView[str]:
+        """Return the names; those of a dictionary are several times faster than those of `Mapping`."""
+        return self._names.keys()

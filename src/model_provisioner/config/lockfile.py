@@ -1,4 +1,4 @@
-"""The lock file: what each reference of `models.yaml` stood for when it was locked, file by file.
+"""The lock file: what each reference of `models.yaml` resolved to when it was locked, file by file.
 
 The format is described in `docs/reference/models-lock.md`.
 """
@@ -7,73 +7,46 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.config.entries import ROLES
+from model_provisioner.config.entries import ROLES, Locked, LockedFile
 from model_provisioner.errors import ConfigError, InputError
-from model_provisioner.references.digest import Digest, SetDigest
-from model_provisioner.references.reference import LocalRef, UrlRef
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
+from model_provisioner.references.digest import SHA256_HEX
+from model_provisioner.references.reference import LocalRef, UrlRef, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.references.digest import Expected
+    from model_provisioner.config.entries import Config
     from model_provisioner.references.reference import ModelRef
 
 LOCK_NAME = "models.lock"
 VERSION = 1
 KINDS = ("file", "split", "folder")
-_HEX = re.compile(r"[0-9a-f]{64}")
+LIMIT = 256 << 20
 _AGAIN = "take the file from version control, or make it anew: doit model-lock"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockedFile:
-    """One file of a model: its name in the set, its bytes by number and SHA-256 (in hex)."""
-
-    name: str
-    size: int
-    sha256: str
+def lock_path(config: Config) -> str:
+    """Return where the lock file of a configuration lies: beside it."""
+    return os.path.join(os.path.dirname(config.path), LOCK_NAME)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Locked:
-    """What one entry stood for."""
-
-    ref: str
-    """The reference, as `locked_ref` writes it."""
-    kind: str
-    """`file`, `split` or `folder`."""
-    revision: str | None
-    """The commit of a Hub repository, the ETag of a file; None where the source has no such thing."""
-    files: tuple[LockedFile, ...]
-    """Sorted by the bytes of their names."""
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    role: str = "model"
-    """Of a companion, what it is loaded as."""
-    companions: tuple[Locked, ...] = ()
-    """What its companions stood for, each of another role or reference."""
-
-    @property
-    def expected(self) -> Expected:
-        """The digest that the model must have."""
-        if self.kind == "file":
-            return Digest("sha256", self.files[0].sha256)
-        return SetDigest(tuple((file.name, Digest("sha256", file.sha256)) for file in self.files))
-
-    def is_of(self, entry: Entry, root: str) -> bool:
-        """Tell whether the entry, or part of one, still asks for what was locked; its companions are no matter."""
-        asked = locked_ref(entry.ref, root), entry.role, entry.include, entry.exclude
-        return asked == (self.ref, self.role, self.include, self.exclude)
-
-    def of_part(self, part: Entry, root: str) -> Locked | None:
-        """Return what one of an entry's parts, the model or a companion, stood for; None where that was not locked."""
-        candidates = (self,) if part.role == "model" else self.companions
-        return next((each for each in candidates if each.is_of(part, root)), None)
+def read_lock(path: str) -> bytes | None:
+    """Return the bytes of the lock file, None where there is none. Raises `ConfigError` for what is no file."""
+    if not may_be_there(path):
+        return None
+    if (data := read_if_there(path, LIMIT)) is not None:
+        return data
+    fault = InputError(
+        "the lock file can't be read",
+        where=path,
+        expected=f"a file of at most {LIMIT:,} bytes that you may read",
+        fix="make it readable, or remove it: then nothing is locked",
+    )
+    raise ConfigError(path, [fault])
 
 
 def locked_ref(ref: ModelRef, root: str) -> str:
@@ -163,8 +136,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
 
 def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputError]:
     """Return all faults of the entries, with the lines that they stand in: only for them is the file read once more."""
-    from model_provisioner.config.document import read_document
-    from model_provisioner.config.expected import short
+    from model_provisioner.config.document import read_document, short
 
     def word(place: tuple[str | int, ...], where: str, expected: str, found: object) -> InputError:
         return InputError(
@@ -236,21 +208,14 @@ def _part_faults(base: tuple[str | int, ...], entry: Any) -> Iterator[tuple[tupl
             yield place, "path, size and sha256", file
             continue
         path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
-        if not isinstance(path, str) or not _is_name(path) or path in names:
+        if not isinstance(path, str) or not is_file_name(path) or path in names:
             yield (*place, "path"), "path: a name that no other file has", path
         else:
             names.add(path)
         if type(size) is not int or size < 0:
             yield (*place, "size"), "size: a number of bytes", size
-        if not isinstance(sha256, str) or not _HEX.fullmatch(sha256):
+        if not isinstance(sha256, str) or not SHA256_HEX.fullmatch(sha256):
             yield (*place, "sha256"), "sha256: 64 hexadecimal digits in lower case", sha256
-
-
-def _is_name(path: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(path) and bool(path)
-    except UnicodeEncodeError:
-        return False
 
 
 def _locked(entry: dict[str, Any], role: str = "model") -> Locked:

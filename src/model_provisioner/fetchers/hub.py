@@ -1,7 +1,7 @@
 """What a Hugging Face Hub says of a repository: its commit, its files, and the digests that it keeps of them.
 
 `huggingface_hub` knows the Hub: it is asked for listings, and for the user's token. The bytes are fetched by
-`fetchers/http/https.py`, which holds every redirect to the policy and hashes what comes.
+`fetchers/http`, which holds every redirect to the policy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.url import Url, check_scheme
-from model_provisioner.fetchers.listing import Listing, RemoteFile
+from model_provisioner.fetchers.listing import Listing, Patterns, RemoteFile, name_of
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
 
 
 class Hub:
-    """The Hub that `HF_ENDPOINT` names, huggingface.co without it.
+    """What a reference names on the Hub of `HF_ENDPOINT`, huggingface.co without it.
 
     `check` is given the host of every request before it is made, and raises where the policy has something against it.
     Raises `FetchError` where huggingface_hub is not installed.
     """
 
-    def __init__(self, check: Callable[[str], None]) -> None:
+    def __init__(self, ref: HubRef, check: Callable[[str], None], patterns: Patterns) -> None:
         try:
             import huggingface_hub
             from huggingface_hub import constants
@@ -66,6 +66,7 @@ class Hub:
                 "hf: references need the package huggingface_hub, which is not installed",
                 fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
+        self._ref, self._patterns = ref, patterns
         self._endpoint = endpoint()
         self._question = _Question(check, Url.parse(self._endpoint))
         # Else a list of programs is asked for before the first question, for the user agent.
@@ -75,38 +76,53 @@ class Hub:
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._api = huggingface_hub.HfApi(endpoint=self._endpoint, token=token or False)
 
-    def listing(self, ref: HubRef) -> Listing:
-        """Return what a reference stands for now: the commit, and every file. Raises `FetchError`."""
-        revision = ref.revision or "main"
-        commit = revision if _COMMIT.fullmatch(revision) else self._commit(ref, revision)
-        files = self._asked(ref, lambda: list(self._api.list_repo_tree(ref.repo, recursive=True, revision=commit)))
+    def listing(self) -> Listing:
+        """Return what the reference resolves to now: the commit, and its files. Raises `FetchError`."""
+        repo, revision = self._ref.repo, self._ref.revision or "main"
+        commit = revision
+        if not _COMMIT.fullmatch(revision):
+            commit = str(self._ask(lambda: self._api.model_info(repo, revision=revision)).sha)
+            if not _COMMIT.fullmatch(commit):  # it becomes a part of paths
+                raise self._error(NONSENSE, OTHER_HUB, f"a commit {commit[:80]!r}")
         found = {}
-        for file in files:
+        for file in self._ask(lambda: list(self._api.list_repo_tree(repo, recursive=True, revision=commit))):
             if hasattr(file, "blob_id"):  # else it is a folder
                 known = {"sha256": file.lfs.sha256} if file.lfs is not None else {"git_blob": file.blob_id}
-                found[file.path] = replace(self._file(ref, commit, file.path), size=file.size, **known)
-        return Listing(revision=commit, files=_chosen(ref, found))
+                found[file.path] = replace(self._file(commit, file.path, file.path), size=file.size, **known)
+        return Listing(revision=commit, files=self._chosen(found))
 
-    def at(self, ref: HubRef, commit: str, names: Sequence[str]) -> Listing:
-        """Return where the files `names` of a reference are at a commit that is known. Nothing is asked."""
-        folder = "" if ref.path is None else ref.path.rpartition("/")[0]
-        paths = [f"{folder}/{name}" if folder else name for name in names]
-        files = (replace(self._file(ref, commit, path), name=name) for path, name in zip(paths, names, strict=True))
-        return Listing(revision=commit, files=tuple(files))
+    def at(self, revision: str | None, names: Sequence[str]) -> Listing:
+        """Return where the files `names` are at a commit that is known. Nothing is asked."""
+        commit = revision or "main"
+        return Listing(revision=commit, files=tuple(self._file(commit, self._path(name), name) for name in names))
 
-    def _file(self, ref: HubRef, commit: str, path: str) -> RemoteFile:
+    def _path(self, name: str) -> str:
+        """Return the path in the repository of a file of the reference."""
+        folder = (self._ref.path or "").rpartition("/")[0]
+        return f"{folder}/{name}" if folder else name
+
+    def _file(self, commit: str, path: str, name: str) -> RemoteFile:
         from huggingface_hub import hf_hub_url
 
-        url = hf_hub_url(ref.repo, path, revision=commit, endpoint=self._endpoint)
-        return RemoteFile(name=path, url=url, headers=self._headers)
+        url = hf_hub_url(self._ref.repo, path, revision=commit, endpoint=self._endpoint)
+        return RemoteFile(name=name, url=url, headers=self._headers)
 
-    def _commit(self, ref: HubRef, revision: str) -> str:
-        commit = str(self._asked(ref, lambda: self._api.model_info(ref.repo, revision=revision)).sha)
-        if not _COMMIT.fullmatch(commit):  # it becomes a part of paths
-            raise self._refused(ref, NONSENSE, OTHER_HUB, f"a commit {commit[:80]!r}")
-        return commit
+    def _chosen(self, found: Mapping[str, RemoteFile]) -> tuple[RemoteFile, ...]:
+        """Return those of the repository's files that the reference names, by the names that they have in its set."""
+        if self._ref.path is None:
+            fix = "compare the patterns with the list of files on the repository's page"
+            where = self._ref.id
+            names = self._patterns.select(found, kind="file", place="of the repository", where=where, fix=fix)
+            return tuple(found[path] for path in sorted(names, key=os.fsencode))
+        name = name_of(self._ref)
+        chosen = []
+        for each in split_names(name) or [name]:
+            if (path := self._path(each)) not in found:
+                raise _no_such_file(self._ref, path, found)
+            chosen.append(replace(found[path], name=each))
+        return tuple(chosen)
 
-    def _asked(self, ref: HubRef, ask: Callable[[], Any]) -> Any:
+    def _ask(self, ask: Callable[[], Any]) -> Any:
         import httpx2
         from huggingface_hub import errors
 
@@ -114,18 +130,18 @@ class Hub:
             with self._asking():
                 return ask()
         except errors.GatedRepoError:
-            raise self._refused(ref, "the repository is gated: its owner lets in who asked", GATED) from None
+            raise self._error("the repository is gated: its owner lets in who asked", GATED) from None
         except errors.RepositoryNotFoundError:
-            raise self._refused(ref, "the Hub has no such repository, or shows it to others only", PRIVATE) from None
+            raise self._error("the Hub has no such repository, or shows it to others only", PRIVATE) from None
         except errors.RevisionNotFoundError:
-            what = f"the repository has no revision {ref.revision or 'main'}"
-            raise self._refused(ref, what, "copy the name of a branch, a tag or a commit from its page") from None
+            what = f"the repository has no revision {self._ref.revision or 'main'}"
+            raise self._error(what, "copy the name of a branch, a tag or a commit from its page") from None
         except errors.HfHubHTTPError as error:
-            raise self._not_answered(ref, error.response.status_code, error.response.reason_phrase) from None
+            raise self._status_error(error.response.status_code, error.response.reason_phrase) from None
         except (httpx2.RequestError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
-            raise self._refused(ref, "the Hub can't be reached", "check the network", type(error).__name__) from None
+            raise self._error("the Hub can't be reached", "check the network", type(error).__name__) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._refused(ref, NONSENSE, OTHER_HUB, type(error).__name__) from None
+            raise self._error(NONSENSE, OTHER_HUB, type(error).__name__) from None
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -137,17 +153,17 @@ class Hub:
         finally:
             _question.reset(token)
 
-    def _not_answered(self, ref: HubRef, status: int, phrase: str) -> FetchError:
+    def _status_error(self, status: int, phrase: str) -> FetchError:
         found = f"{status} {phrase}"
         if status == 401:
             what = "the Hub does not take our token" if self._headers else "the Hub wants a token"
-            return self._refused(ref, what, LOGIN, found)
+            return self._error(what, LOGIN, found)
         if status == 403:
-            return self._refused(ref, "the Hub does not let us see the repository", GATED, found)
-        return self._refused(ref, f"the Hub answered with {found}", "try again later")
+            return self._error("the Hub does not let us see the repository", GATED, found)
+        return self._error(f"the Hub answered with {found}", "try again later")
 
-    def _refused(self, ref: HubRef, what: str, fix: str, found: str = "") -> FetchError:
-        return FetchError(what, where=f"{ref.id} at {self._question.hub.host}", found=found, fix=fix)
+    def _error(self, what: str, fix: str, found: str = "") -> FetchError:
+        return FetchError(what, where=f"{self._ref.id} at {self._question.hub.host}", found=found, fix=fix)
 
 
 LOGIN = "`hf auth login`, or set HF_TOKEN to a token that may read it"
@@ -224,21 +240,6 @@ def _after(response: Any) -> None:
 def _is_not_ours(record: logging.LogRecord) -> bool:
     """Tell whether a line of huggingface_hub's log is about somebody else's question: its lines hold whole URLs."""
     return _question.get() is None
-
-
-def _chosen(ref: HubRef, found: Mapping[str, RemoteFile]) -> tuple[RemoteFile, ...]:
-    """Return the files that a reference stands for, by the names that they have in its set."""
-    if ref.path is None:
-        return tuple(found[path] for path in sorted(found, key=os.fsencode))
-    folder, _, name = ref.path.rpartition("/")
-    names = split_names(name) or [name]
-    chosen = []
-    for each in names:
-        path = f"{folder}/{each}" if folder else each
-        if path not in found:
-            raise _no_such_file(ref, path, found)
-        chosen.append(replace(found[path], name=each))
-    return tuple(chosen)
 
 
 def _no_such_file(ref: HubRef, path: str, found: Mapping[str, RemoteFile]) -> FetchError:

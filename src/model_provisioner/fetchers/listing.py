@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from model_provisioner.errors import FetchError
+from model_provisioner.references.reference import HubRef, ObjectRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+
+    from model_provisioner.references.reference import ModelRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +44,39 @@ class Listing:
     """The commit of a Hub repository, the version or ETag of a single object of S3 storage, else None."""
     files: tuple[RemoteFile, ...]
     """Sorted by name."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Which files of a whole repository or prefix an entry takes: all, where no pattern includes any, but the excluded."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def select(self, names: Collection[str], *, kind: str, place: str, where: str, fix: str) -> set[str]:
+        """Return those of the names that match. Raises `FetchError` for none: "no `kind` `place` matches"."""
+        found = {
+            name for name in names if (not self.include or _any(name, self.include)) and not _any(name, self.exclude)
+        }
+        if not found:
+            raise FetchError(
+                f"no {kind} {place} matches include and exclude",
+                where=where,
+                expected=f"one of {len(names):,} {kind}s",
+                found=f"include: {list(self.include)}, exclude: {list(self.exclude)}",
+                fix=fix,
+            )
+        return found
+
+
+def name_of(ref: ModelRef) -> str:
+    """Return the name of the file that a remote reference of one file, or of a split, names."""
+    if isinstance(ref, HubRef):
+        return (ref.path or "").rpartition("/")[2]
+    if isinstance(ref, ObjectRef):
+        return ref.key.rpartition("/")[2]
+    return unquote(urlsplit(ref.id).path.rpartition("/")[2])
+
+
+def _any(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

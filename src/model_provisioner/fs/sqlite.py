@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -101,16 +100,18 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        with alone_in(os.path.dirname(self.path)):  # SQLite's change to WAL waits for nobody
+        from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
+        from model_provisioner.fs.root import Folder
+
+        with locked_folder(Folder.made(os.path.dirname(self.path), 0o700)):  # SQLite's change to WAL waits for nobody
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
                 if (version := self._read_version(connection)) is None:
-                    self._create(connection)
-                elif version != self._version:
-                    self._upgrade(connection, version)
+                    connection.execute("PRAGMA journal_mode=WAL")
+                if version != self._version:
+                    self._migrate(connection, version)
                 # Safe against the death of the process; a power cut may lose the last commits, never the file.
                 connection.execute("PRAGMA synchronous=NORMAL")
             except BaseException:
@@ -147,25 +148,14 @@ class Database:
             )
         return int(version)
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+    def _migrate(self, connection: sqlite3.Connection, version: int | None) -> None:
+        """Make the tables of this version, of those of `version` or none, in one transaction: a kill leaves either."""
+        scripts = (self._schema, *self._upgrades) if version is None else self._upgrades[version - self._first :]
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for script in (self._schema, *self._upgrades):
-                _run(script, connection)
+            for statement in (statement for script in scripts for statement in _statements(script)):
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id={self._application_id}")
-            connection.execute(f"PRAGMA user_version={self._version}")
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
-
-    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
-        """Make the tables of an older version those of this one, in one transaction: a kill leaves either."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for script in self._upgrades[version - self._first :]:
-                _run(script, connection)
             connection.execute(f"PRAGMA user_version={self._version}")
         except BaseException:
             connection.rollback()
@@ -233,15 +223,14 @@ class ReadOnlyDatabase(Database):
                 return connection
             if version is not None:  # who only looks leaves the file as it is
                 connection = _in_memory(connection)
-                self._upgrade(connection, version)
+                self._migrate(connection, version)
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for script in (self._schema, *self._upgrades):  # another process is just making the file
-            _run(script, empty)
+        self._migrate(empty, None)  # another process is just making the file
         return empty
 
 
@@ -253,11 +242,6 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     return memory
 
 
-def _run(script: str, connection: sqlite3.Connection) -> None:
-    for statement in _statements(script):
-        connection.execute(statement)
-
-
 def _statements(script: str) -> Iterator[str]:
     """Yield the statements of a script, those with a semicolon inside (triggers) whole."""
     statement = ""
@@ -266,17 +250,6 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-@contextmanager
-def alone_in(folder: str) -> Iterator[None]:
-    """Hold the lock of a folder."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:

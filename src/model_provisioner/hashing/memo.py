@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
 from model_provisioner.fs.clock import at_rest
-from model_provisioner.fs.identity import Identity, identity
+from model_provisioner.fs.identity import Identity, identity, identity_of, identity_or_none, size_or_zero
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.sqlite import Database, ReadOnlyDatabase
-from model_provisioner.hashing.memo_rows import MemoRows, Row, stat_of
+from model_provisioner.hashing.memo_rows import MemoRows, Row
 from model_provisioner.hashing.streaming import BUFFER, fingerprint, hash_both, open_model, unreadable
 from model_provisioner.hashing.threads import available, in_threads
 
@@ -71,9 +71,8 @@ class Memo(MemoRows):
 
     def known(self, path: str) -> FileDigest | None:
         """Return the digest of the file at `path` if it is known without reading it (step 1)."""
-        if (status := stat_of(path)) is None:
+        if (now := identity_or_none(path)) is None:
             return None
-        now = identity(status)
         row = self.last(path)
         if row is not None and row.settled and row.identity == now:
             return FileDigest(path, now, row.sha256, "stat", row.hashed_at)
@@ -122,8 +121,7 @@ class Memo(MemoRows):
 
         def answer(path: str, progress: Callable[[int], object]) -> Reading:
             found = self._full.get(reals[path])
-            status = stat_of(path)
-            if found is not None and status is not None and found.identity == identity(status):
+            if found is not None and found.identity == identity_or_none(path):
                 return Reading(replace(found, path=path), None)
             read = self._read(path, progress, None)
             self._full[reals[path]] = read.digest
@@ -158,7 +156,7 @@ class Memo(MemoRows):
             except ProvisionError as error:
                 return error
 
-        sizes = {path: _size(path) for path in paths}
+        sizes = {path: size_or_zero(path) for path in paths}
         large = sorted((path for path in paths if sizes[path] > BUFFER), key=sizes.__getitem__, reverse=True)
         answers: dict[str, Answer] = {}
         for path, found in in_threads(attempt, large, available()):
@@ -190,7 +188,7 @@ class Memo(MemoRows):
                 settled = at_rest(path, before)
                 confirmed = _confirm(fd, before, last, progress)
                 row = confirmed or _hash(fd, before, progress)
-                unmoved = before == identity(os.fstat(fd)) == identity(os.stat(path))
+                unmoved = before == identity(os.fstat(fd)) == identity_of(path)
             except OSError as error:
                 raise unreadable(path, error) from None
             finally:
@@ -251,11 +249,7 @@ def _lock_keys(paths: Sequence[str]) -> set[str]:
 
     Many small files then cost few locks. Where two readers take one file for different kinds, both read it.
     """
-    return {real if _size(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
-
-
-def _size(path: str) -> int:
-    return 0 if (status := stat_of(path)) is None else status.st_size
+    return {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
 
 
 def _settle_pages(fd: int) -> None:

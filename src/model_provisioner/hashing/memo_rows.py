@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.identity import Identity, identity
+from model_provisioner.fs.identity import Identity, identity_or_none
 from model_provisioner.fs.sqlite import (
     Database,
     ForeignDatabaseError,
@@ -86,7 +86,7 @@ class MemoRows:
             self._load_links(path for path in some if self._rows[path] is None)
 
     def _load_links(self, paths: Iterable[str]) -> None:
-        inodes = [str(status.st_ino) for path in paths if (status := stat_of(path)) is not None]
+        inodes = [str(now.inode) for path in paths if (now := identity_or_none(path)) is not None]
         self._links.update((inode, []) for inode in inodes)
         for some, marks in in_chunks(inodes):
             for values in self._query(_LINKS.format(f"IN ({marks})"), tuple(some)):
@@ -111,7 +111,7 @@ class MemoRows:
             rows = self._query(_LINKS.format("= ?"), (str(now.inode),))
             links = [(_row(values[:-1]), from_column(values[-1])) for values in rows]
         for row, path in links:
-            if row.identity == now and (status := stat_of(path)) is not None and identity(status) == now:
+            if row.identity == now == identity_or_none(path):
                 return row
         return None
 
@@ -161,14 +161,6 @@ class MemoRows:
         except (StorageError, OSError):
             self._database = None
             return without
-
-
-def stat_of(path: str) -> os.stat_result | None:
-    """Return what a stat call tells of a file, None where there is none."""
-    try:
-        return os.stat(path)
-    except (OSError, ValueError):
-        return None
 
 
 def _values(path: str, row: Row) -> tuple[object, ...]:

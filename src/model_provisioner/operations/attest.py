@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.examine import digest_of, parts_of
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.events import counting
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
+from model_provisioner.engine.verification.outcome import digest_of, parts_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance.dsse import is_envelope, opened
 from model_provisioner.provenance.log import Torn, newest_first
 from model_provisioner.provenance.record import Account, accounts_of, of_record
@@ -75,7 +77,7 @@ def _is_of(account: Account, row: Model) -> bool:
 
 
 def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
-    standing = stand(work, entry)
+    standing = stand(work, EntryRun(entry))
     files, digests = standing.files, standing.digests
     if files is None or digests is None or str(digest_of(files, digests)) != row.digest:
         raise NotVerifiedError(
@@ -130,7 +132,7 @@ def read_statement(path: str, public_key: str | None) -> Read:
     """
     data = read_if_there(path, LIMIT)
     if data is None:
-        found = "a folder, or no file that you may read" if os.path.lexists(path) else "no such file"
+        found = "a folder, or no file that you may read" if may_be_there(path) else "no such file"
         raise InputError("the statement can't be read", where=path, found=found, fix="name another file")
     try:
         document = json.loads(data)
@@ -176,7 +178,7 @@ def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
     paths = [member.path for member in files.members]
     ask = work.memo.digests_in_full if work.rules.full else work.memo.digests
     here = {}
-    for name, answer in zip(files.names(), ask(paths, work.progress.advance), strict=True):
+    for name, answer in zip(files.names(), ask(paths, counting(work.progress)), strict=True):
         if isinstance(answer, ProvisionError):
             raise answer
         here[name] = answer.sha256

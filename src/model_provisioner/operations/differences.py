@@ -1,4 +1,4 @@
-"""Differences: what is here against what a fresh build would give, thing by thing, each worded as an error is.
+"""Differences between what is here and what a fresh build would give, each worded as an error is.
 
 What would be written comes from the functions that the steps write by: `handoff_of`, `target_of`, `row_of`.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.config.locked import lock_path
-from model_provisioner.config.lockfile import locked_ref
+from model_provisioner.config.lockfile import lock_path, locked_ref
 from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.metadata import Facts, to_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
@@ -25,9 +24,8 @@ from model_provisioner.records.handoff import is_handoff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.config.lockfile import Locked, LockedFile
-    from model_provisioner.engine.examine import Part, Verification
+    from model_provisioner.config.entries import Entry, Locked, LockedFile
+    from model_provisioner.engine.verification.outcome import Part, Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Model
 
@@ -36,14 +34,14 @@ Kind = Literal["lock", "model", "handoff", "checksums", "catalog"]
 BUILD = "run `doit provision`"
 BUILD_IN_FULL = "run `doit provision --full`"
 _TRUSTED = frozenset(("metadata", "reason"))
-"""The fields of a row that a run believes unless it verifies the model anew."""
-TOLD = 3
-"""How many fields or lines that differ are told of one artifact."""
+"""The fields of a row that a run believes unless it verifies the model again."""
+SHOWN = 3
+"""How many fields or lines that differ are shown of one artifact."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing that is not as a fresh build would have it, or that a user should hear of."""
+    """One thing that is not as a fresh build would have it, or that a fresh build would warn of."""
 
     kind: Kind
     """What differs: the lock file, the bytes of the model, or one of the artifacts."""
@@ -59,8 +57,9 @@ class Difference:
 
 def of_error(error: ProvisionError) -> Difference:
     """Return the difference that an error of a model is."""
-    where, expected, found, fix = error.where, error.expected, error.found, error.fix
-    return Difference(kind="model", what=error.what, where=where, expected=expected, found=found, fix=fix)
+    return Difference(
+        kind="model", what=error.what, where=error.where, expected=error.expected, found=error.found, fix=error.fix
+    )
 
 
 def of_lock(work: Workspace, entry: Entry, locked: Mapping[str, Locked] | None) -> Iterator[Difference]:
@@ -68,16 +67,14 @@ def of_lock(work: Workspace, entry: Entry, locked: Mapping[str, Locked] | None) 
     if locked is None:
         for part in entry.parts:
             if not part.ref.is_local and part.expected is None:
-                name = f"{part.label} of {entry.name}" if part.label else entry.name
                 yield Difference(
                     kind="lock",
-                    what=f"nothing says which bytes {name} must have: a fresh build takes what its source has then",
+                    what=f"nothing says which bytes {_name(part)} must have: a fresh build takes what its source has then",
                     where=f"{work.config.path}:{entry.line}",
                     expected="a models.lock that names it, or an expected_digest",
                     fix="run `doit model-lock`, and keep models.lock under version control",
                 )
-        return
-    if what := disagreement(entry.name, entry, locked):
+    elif what := disagreement(entry.name, entry, locked):
         yield _disagreeing(work, what, locked_ref(entry.ref, work.config.root))
     else:
         for what in disagreements_beside(work.config, entry, locked[entry.name]):
@@ -108,9 +105,9 @@ def _of_part(asked: Entry, found: Part) -> Iterator[Difference]:
     here = locked_files(found.files, found.digests)
     if locked is None or (locked.kind, locked.files) == (found.files.kind, here):
         return
-    told = [("", f"a {locked.kind}", f"a {found.files.kind}")] if locked.kind != found.files.kind else []
-    told += [_file(there, now) for there, now in compare_files(locked.files, here)]
-    for name, expected, there in told:
+    unlike = [("", f"a {locked.kind}", f"a {found.files.kind}")] if locked.kind != found.files.kind else []
+    unlike += [_file(there, now) for there, now in compare_files(locked.files, here)]
+    for name, expected, there in unlike:
         yield Difference(
             kind="model",
             what=f"{name or found.label or asked.name} is not what models.lock says",
@@ -158,10 +155,9 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
         return
     for asked, part in zip(entry.parts, found.parts, strict=True):
         if part.outcome == "warn" and asked.ref.is_local:
-            name = f"{part.label} of {entry.name}" if part.label else entry.name
             yield Difference(
                 kind="lock",
-                what=f"nothing says which bytes {name} must have: a fresh build takes those that it finds",
+                what=f"nothing says which bytes {_name(asked)} must have: a fresh build takes those that it finds",
                 where=f"{work.config.path}:{entry.line}",
                 found=str(part.digest),
                 fix="run `doit model-lock`, and keep models.lock under version control",
@@ -170,7 +166,7 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
 
 def of_retired(entry: Entry) -> Iterator[Difference]:
     """Tell of the handoff of a retired entry, which has none."""
-    if os.path.lexists(entry.handoff):
+    if may_be_there(entry.handoff):
         yield Difference(
             kind="handoff",
             what=f"{entry.name} is retired and has a handoff",
@@ -190,7 +186,7 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
                 where=path,
                 fix=f"{BUILD}, which records it",
             )
-    elif not os.path.lexists(path):
+    elif not may_be_there(path):
         yield Difference(kind="handoff", what="the handoff is missing", where=path, fix=f"{BUILD}, which writes it")
     elif data is None or not is_handoff(data):
         yield Difference(
@@ -213,12 +209,12 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
 
 def _of_target(path: str, wanted: bytes | None) -> Iterator[Difference]:
     data = read_if_there(path)
-    if data == wanted and (data is not None or not os.path.lexists(path)):
+    if data == wanted and (data is not None or not may_be_there(path)):
         return
     what, words = "the checksum file is not what would be written", {}
     if wanted is None:
         what = "there is a checksum file of bytes that are not as expected"
-    elif not os.path.lexists(path):
+    elif not may_be_there(path):
         what = "the checksum file is missing"
     else:
         words = _in_words(_unequal_lines(wanted, data))
@@ -248,10 +244,17 @@ def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Diffe
 # ---- in words
 
 
+def _name(part: Entry) -> str:
+    """Return what a part of an entry is called: the model, or a companion of it."""
+    return f"{part.label} of {part.name}" if part.label else part.name
+
+
 def _file(locked: LockedFile | None, here: LockedFile | None) -> tuple[str, str, str]:
     """Return the name of a file that differs, what the lock says of it, and what it is."""
-    told = ["no such file" if each is None else f"sha256:{each.sha256}, {each.size:,} bytes" for each in (locked, here)]
-    return (locked.name if locked else here.name if here else ""), told[0], told[1]
+    then, now = (
+        "no such file" if each is None else f"sha256:{each.sha256}, {each.size:,} bytes" for each in (locked, here)
+    )
+    return next(each.name for each in (locked, here) if each is not None), then, now
 
 
 def _plain(value: object) -> object:
@@ -261,13 +264,12 @@ def _plain(value: object) -> object:
 def _unequal(expected: Any, found: Any, field: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield the fields in which two JSON values differ, with what each of them has there."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        inner = sorted(expected.keys() | found.keys())
-        dot = "." if field else ""
-        for key in inner:
+        for key in sorted(expected.keys() | found.keys()):
+            name = f"{field}.{key}" if field else key
             if key not in expected or key not in found:
-                yield f"{field}{dot}{key}", _value(expected, key), _value(found, key)
+                yield name, _value(expected, key), _value(found, key)
             elif expected[key] != found[key]:
-                yield from _unequal(expected[key], found[key], f"{field}{dot}{key}")
+                yield from _unequal(expected[key], found[key], name)
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
         for number, pair in enumerate(zip(expected, found, strict=True)):
             if pair[0] != pair[1]:
@@ -293,16 +295,15 @@ def _unequal_lines(expected: bytes, found: bytes | None) -> Iterator[tuple[str, 
 
 def _in_words(fields: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Return `expected` and `found` of a difference: the first fields of those that differ."""
-    every = iter(fields)
-    told = list(islice(every, TOLD))
-    if not told:  # the same values, written in another way
+    every = list(fields)
+    if not every:  # the same values, written in another way
         return {"expected": "the bytes that this version writes", "found": "the same values in other bytes"}
-    more = sum(1 for _ in every)
-    rest = f" and {more} more" if more else ""
-    return {
-        "expected": ", ".join(f"{field}: {_cut(wanted)}" if field else wanted for field, wanted, _ in told) + rest,
-        "found": ", ".join(f"{field}: {_cut(there)}" if field else there for field, _, there in told) + rest,
-    }
+    rest = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    expected, found = (
+        ", ".join(f"{each[0]}: {_cut(each[side])}" if each[0] else each[side] for each in every[:SHOWN]) + rest
+        for side in (1, 2)
+    )
+    return {"expected": expected, "found": found}
 
 
 def _cut(text: str) -> str:

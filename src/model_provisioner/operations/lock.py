@@ -1,17 +1,19 @@
-"""Lock: write down what every entry stands for now, so that it stands for nothing else tomorrow."""
+"""Lock: write down what every entry resolves to now, so that it resolves to nothing else tomorrow."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import label_of
-from model_provisioner.config.locked import as_written, lock_path
-from model_provisioner.config.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
-from model_provisioner.engine.damage import put_away_damaged
-from model_provisioner.engine.examine import digest_of, matches
-from model_provisioner.engine.fetch import fetch, fetch_anew, is_present
+from model_provisioner.config.entries import Locked, LockedFile, label_of
+from model_provisioner.config.locked import as_written
+from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.events import counting
+from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present
 from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.verification.damage import put_away_damaged
+from model_provisioner.engine.verification.outcome import digest_of, matches
 from model_provisioner.errors import DigestMismatchError, ProvisionError
 from model_provisioner.fs.atomic import write_atomically
 
@@ -25,24 +27,19 @@ if TYPE_CHECKING:
 
 
 def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
-    """Return what the lock file has to hold: what it holds of entries that are as they were, the rest as it is now.
+    """Return what to write to the lock file, by entry: what it has where that still applies, the rest as it is now.
 
-    The entries `upgrade` are locked anew, remote ones to what their source has now. Raises what fetching and reading raise.
+    The entries `upgrade` are locked again, remote ones to what their source has now. Raises what fetching and reading raise.
     """
-    return {
-        name: _lock_parts(
-            part.locked
-            if part.locked is not None and name not in upgrade
-            else _locked_now(work, written, name in upgrade)
+    models = {}
+    for name, entry in work.config.entries.items():
+        again = name in upgrade
+        model, *companions = (
+            part.locked if part.locked is not None and not again else _locked_now(work, written, again)
             for part, written in zip(entry.parts, as_written(work.config, name).parts, strict=True)
         )
-        for name, entry in work.config.entries.items()
-    }
-
-
-def _lock_parts(parts: Iterable[Locked]) -> Locked:
-    model, *companions = parts
-    return replace(model, companions=tuple(companions))
+        models[name] = replace(model, companions=tuple(companions))
+    return models
 
 
 def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
@@ -116,11 +113,14 @@ def compare_files(
     ]
 
 
-def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
-    """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
-    if not entry.ref.is_local:
-        bring = fetch_anew if anew else fetch
-        bring(work, entry)
+def _locked_now(work: Workspace, entry: Entry, again: bool) -> Locked:
+    """Return what an entry, or a part of one, resolves to now; `entry` is as it is written, without its lock."""
+    if again and not entry.ref.is_local:
+        fetch_anew(work, entry)
+    elif not entry.ref.is_local:
+        fetch(work, record := EntryRun(entry))
+        if record.error is not None:
+            raise record.error
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
@@ -131,10 +131,10 @@ def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
 
 
 def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
-    """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
+    """Return the files of an entry, and the digest of each. Raises `ProvisionError` where one can't be read."""
     files = resolve_entry(entry, work.store)
     digests = []
-    for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
+    for answer in work.memo.digests([member.path for member in files.members], counting(work.progress)):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
@@ -155,16 +155,16 @@ def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[File
 
 def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
     title = f"{entry.name}: {entry.label}" if entry.label else entry.name
-    if not entry.ref.is_local and not is_present(work, entry):
+    if not entry.ref.is_local and not is_present(work, EntryRun(entry)):
         return []  # it will be fetched as it is locked, or not at all
     try:
         now = _as_locked(work, entry, *_read(work, entry))
     except ProvisionError as error:
         return [f"{title} can't be compared: {error.what}"]
-    return [f"{title}: {_told(there, here)}" for there, here in compare_files(locked.files, now.files)]
+    return [f"{title}: {_in_words(there, here)}" for there, here in compare_files(locked.files, now.files)]
 
 
-def _told(locked: LockedFile | None, here: LockedFile | None) -> str:
+def _in_words(locked: LockedFile | None, here: LockedFile | None) -> str:
     if locked is None or here is None:
         return f"{here.name} is not locked" if here else f"{locked.name if locked else ''} is locked and not here"
     if locked.sha256 == here.sha256:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.entry_run import EntryRun, failing
+from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.errors import DigestMismatchError
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance.verifications import read_verifications
 from model_provisioner.version import __version__
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.up_to_date import Reason
+    from model_provisioner.engine.entry_run import Reason
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.provenance.verifications import Seen, Verifications
@@ -30,6 +32,8 @@ Stands = Literal["failed", "tolerated", "stale", "pending", "new", "retired", "c
 STANDS: tuple[Stands, ...] = ("failed", "tolerated", "stale", "pending", "new", "retired", "current")
 
 HandoffState = Literal["confirmed", "unconfirmed", "none"]
+_PLAIN = ("engine", "error", "expected", "handoff", "handoff_state", "name", "path", "reference", "size", "stands")
+"""The fields of a `ModelReport` that JSON has as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,22 +104,13 @@ class ModelReport:
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
+            **{name: getattr(self, name) for name in _PLAIN},
             "catalog": None if self.row is None else self.row.as_json(),
             "current": not self.reasons,
-            "engine": self.engine,
-            "error": self.error,
-            "expected": self.expected,
             "file_count": len(self.files),
-            "handoff": self.handoff,
-            "handoff_state": self.handoff_state,
             "last_hashed": None if self.hashed is None else self.hashed.time,
-            "last_read": None if self.last is None else {"time": self.last.time, "how": self.last.how},
-            "name": self.name,
-            "path": self.path,
+            "last_read": None if self.last is None else vars(self.last),
             "reasons": [{"step": reason.step, "text": reason.text} for reason in self.reasons if not reason.follows],
-            "reference": self.reference,
-            "size": self.size,
-            "stands": self.stands,
         }
 
 
@@ -195,12 +190,11 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
     row = work.catalog.get(work.config.root, entry.name)
     if row is not None and row.id != entry.ref.id:
         row = None  # of what the entry named before
-    files, trouble = None, None
-    try:
-        files = resolve_entry(entry, work.store)
-    except ProvisionError as error:
-        trouble = str(error)
-    why = tuple(reasons(work, entry))
+    record = EntryRun(entry)
+    with failing(record):
+        resolve(work, record)
+    files, trouble = record.files, None if record.error is None else str(record.error)
+    why = tuple(reasons(work, record))
     key = ("", "") if row is None or row.digest is None else (row.id, row.digest)
     return ModelReport(
         name=entry.name,
@@ -221,7 +215,7 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
 
 
 def _handoff_state(entry: Entry, why: tuple[Reason, ...]) -> HandoffState:
-    if not os.path.lexists(entry.handoff):
+    if not may_be_there(entry.handoff):
         return "none"
     return "unconfirmed" if any(reason.step == "handoff" for reason in why) else "confirmed"
 

@@ -1,9 +1,10 @@
-"""Retire: take a model out of service by hand, and back into it."""
+"""Retire: take a model out of service by hand, and put it back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.withdraw import set_state, withdraw, withdraw_handoffs
 from model_provisioner.errors import OccupiedError, ProvisionError
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -26,24 +27,24 @@ def retire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     ensure_state_folder(work.state)
     before = work.catalog.retired(work.config.root)
     fresh = [entry for entry in entries if entry.name not in before]
-    _move(set_state(work, fresh, "Retired", by="hand"))
+    _raise_first(set_state(work, fresh, "Retired", by="hand"))
     for entry in entries:
-        withdrawn = withdraw_handoffs(work, [entry])[entry.name]
-        if isinstance(withdrawn, ProvisionError) and not isinstance(withdrawn, OccupiedError):
-            raise withdrawn
+        withdraw_handoffs(work, [record := EntryRun(entry)])
+        if record.error is not None and not isinstance(record.error, OccupiedError):
+            raise record.error
         withdraw(work, work.sha256_target(entry))
     return {entry.name for entry in fresh}
 
 
-def undo(work: Workspace, entries: Sequence[Entry]) -> set[str]:
+def unretire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     """Let the next run verify retired entries and hand them off again. Return those that were retired."""
     ensure_state_folder(work.state)
     before = work.catalog.retired(work.config.root)
     back = [entry for entry in entries if entry.name in before]
-    _move(set_state(work, back, "Pending", by="hand", reason=UNDONE))
+    _raise_first(set_state(work, back, "Pending", by="hand", reason=UNDONE))
     return {entry.name for entry in back}
 
 
-def _move(refused: dict[str, ProvisionError]) -> None:
+def _raise_first(refused: dict[str, ProvisionError]) -> None:
     for error in refused.values():
         raise error

@@ -1,231 +1,111 @@
-"""The command `doit provision`.
+"""doit's `model-…` commands, made from their declarations in `cli/declarations.py`.
 
-Every doit command in the environment imports this module: only doit and the standard library stand at its top.
+doit imports this module for its help: only doit and what imports nothing stand at its top.
 """
 
 from __future__ import annotations
 
 import getopt
-import os
-import signal
-import sys
-import threading
-import time
-from contextlib import contextmanager, suppress
-from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from doit.cmd_base import get_loader
-from doit.cmd_run import Run
-from doit.doit_cmd import DoitConfig
-from doit.exceptions import InvalidCommand
+from doit.cmd_base import Command as DoitCommand
+from doit.cmdparse import CmdParseError
+from doit.dependency import DatabaseException
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
-from model_provisioner.plugin.ending import Patient, ended
+from model_provisioner.cli import declarations
+from model_provisioner.cli.exit_codes import exit_code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO
+    from collections.abc import Callable
 
-    from doit.task import Task
+    from model_provisioner.cli.declarations import Command, Option
 
-    from model_provisioner.config.entries import Config
-    from model_provisioner.errors import UnknownModelError
-    from model_provisioner.plugin.session import Session
-
-_DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
-
-_OPT_FULL = {
-    "name": "full",
-    "long": "full",
-    "type": bool,
-    "default": False,
-    "help": "answer from no memo: SHA-256 of every byte [default: %(default)s]",
-}
-_OPT_REQUIRE_DIGEST = {
-    "name": "require_digest",
-    "long": "require-digest",
-    "type": bool,
-    "default": False,
-    "help": "a model without an expected digest fails [default: %(default)s]",
-}
+_DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
+"""Mistakes on the command line or in `dodo.py`, which doit words."""
+_TYPES = {"flag": bool, "value": str, "values": list}
 
 
-_OPT_OFFLINE = {
-    "name": "offline",
-    "long": "offline",
-    "type": bool,
-    "default": False,
-    "help": "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same [default: %(default)s]",
-}
-_OPT_LOCKED = {
-    "name": "locked",
-    "long": "locked",
-    "type": bool,
-    "default": False,
-    "help": "a model that models.lock does not name fails; MODEL_PROVISIONER_LOCKED=1 does the same [default: %(default)s]",
-}
+class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
+    """A command of ours in doit: its errors are one paragraph on stderr and an exit code."""
 
-
-class Provision(Run):  # type: ignore[misc]  # doit has no types
-    """`doit provision`: doit's `run`, for the models of the nearest `models.yaml` and what they need."""
-
-    name = "provision"
-    doc_purpose = "make the models of models.yaml present, verified and handed off"
-    doc_usage = "[NAME...]"
-    doc_description = (
-        "NAME is a model, a task or a target; without one, all models. models.yaml is looked for here and in the folders "
-        "above; its folder becomes the working directory.\n\n"
-        "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted."
-    )
-    cmd_options: ClassVar[tuple[Any, ...]] = (
-        *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
-        _OPT_FULL,
-        _OPT_REQUIRE_DIGEST,
-        _OPT_OFFLINE,
-        _OPT_LOCKED,
-    )
-
-    loader: Any
-
-    def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
-        self._cmds = cmds
-        super().__init__(cmds=cmds, **kwargs)
-
-    def get_reporters(self) -> dict[str, Any]:
-        """Add the reporter of models to doit's own."""
-        reporters: dict[str, Any] = super().get_reporters()
-        self.cmdparser["reporter"].choices["models"] = "one line for each model that something was done for"
-        return reporters
+    declared: ClassVar[Command]
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Run from the folder of `models.yaml`, under its settings of doit; end as our exit codes say."""
+        """Answer; the options may come after the names."""
+        run = super().parse_execute
+        return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted=self.declared.interrupted)
 
-        def run() -> int:
-            command = self._in_project(in_args)
-            return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Do what the command is for."""
+        return self.declared.run(pos_args, opt_values)
 
-        with interruptible():
-            return ended(run, interrupted="interrupted: what was finished is kept, what was not has no handoff")
 
-    def execute(self, params: Any, args: list[str]) -> int:
-        """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.cli.progress import progress_for_stderr
-        from model_provisioner.engine.rules import Rules, is_true
-        from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
+def documented(declared: Command) -> tuple[str, str, str]:
+    """Return what doit's help shows of a command: purpose, usage, description."""
+    return declared.purpose, declared.usage, f"{declared.description}\n\nExample:\n{declared.example}".lstrip()
 
-        began = time.monotonic()
-        if params["par_type"] == "process":
-            # doit leaves its processes behind after a signal, and each of them would read a model anew.
-            sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
-            params["par_type"] = "thread"
-        self._progress = progress_for_stderr()
-        self._named = args
-        rules = Rules(
-            full=params["full"],
-            require_digest=params["require_digest"],
-            offline=params["offline"],
-            locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
-        )
-        # Another reporter may want to hear of every task.
-        by_tasks = params["reporter"] != "models" or params["always"]
 
-        def bulk(session: Session, tasks: list[Task]) -> None:
-            if not by_tasks and params["continue"]:
-                self._provision_in_bulk(session, tasks, max(1, params["num_process"]))
+def doit_option(option: Option) -> dict[str, Any]:
+    """Return an option as doit declares it."""
+    shown = " [default: %(default)s]" if option.kind == "flag" else ""
+    return {
+        "name": option.name,
+        "short": option.short,
+        "long": option.long,
+        "type": _TYPES[option.kind],
+        "default": option.default,
+        "metavar": option.metavar or "ARG",
+        "help": option.help.replace("%", "%%") + shown,
+    }
 
-        # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
-        short = rules in (Rules(), Rules(offline=True)) and not by_tasks
-        self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short, bulk=bulk)
-        with self._output(params["outfile"]) as self._stream:
-            try:
-                code = int(super().execute(params, args))
-            except NothingToDo as found:
-                from model_provisioner.cli.summary import summary
-                from model_provisioner.fs.state_folder import state_folder
-                from model_provisioner.store.usage import touch
 
-                touch(state_folder(), found.config_path)
-                seconds = time.monotonic() - began
-                self._stream.write(
-                    summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
-                )
-                return 0
-            except InvalidCommand as error:
-                if error.not_found is None:
-                    raise
-                raise unknown_name(error.not_found, self.loader.session.work.config) from None
-        from model_provisioner.engine.usage import end_of_use
+def _command(declared: Command) -> type[ModelCommand]:
+    purpose, usage, description = documented(declared)
+    attributes = {
+        "name": f"model-{declared.name}",
+        "doc_purpose": purpose,
+        "doc_usage": usage,
+        "doc_description": description,
+        "cmd_options": tuple(map(doit_option, declared.options)),
+        "declared": declared,
+    }
+    return type(f"Model{declared.name.title()}", (ModelCommand,), attributes)
 
-        self.loader.session.sweep_again()
-        end_of_use(self.loader.session.work)
-        for trouble in self.loader.session.trouble:
-            sys.stderr.write(f"ERROR: {trouble}\n")
-            code = trouble.exit_code
-        if code in (0, 1) and not args and rules in (Rules(), Rules(offline=True)):
-            from model_provisioner.plugin.remember import remember
 
-            remember(self.loader.session, self.loader.dep_file)
-        return code
+ModelList = _command(declarations.LIST)
+ModelShow = _command(declarations.SHOW)
+ModelWhy = _command(declarations.WHY)
+ModelSchema = _command(declarations.SCHEMA)
+ModelLock = _command(declarations.LOCK)
+ModelCheck = _command(declarations.CHECK)
+ModelVerify = _command(declarations.VERIFY)
+ModelPrune = _command(declarations.PRUNE)
+ModelRetire = _command(declarations.RETIRE)
+ModelAttest = _command(declarations.ATTEST)
+ModelReport = _command(declarations.REPORT)
 
-    @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
-    def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
-        if reporter == "models":
-            tally = self._model_reporter
-        else:
-            from model_provisioner.plugin.reporter import tallying
 
-            kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
-            tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
-        code = super()._execute(outfile=self._stream, reporter=tally, **params)
-        return tally.exit_code if code else 0
+def ended(command: Callable[[], int], *, interrupted: str) -> int:
+    """Run a command; return its exit code, however it ends. What doit itself words is raised for it to word."""
+    return exit_code_of(lambda: _translated(command), interrupted=interrupted, passing=_DOITS)
 
-    @cached_property
-    def _model_reporter(self) -> Any:
-        from model_provisioner.plugin.reporter import ModelReporter, tallying
 
-        session = self.loader.session
-        session.warns = False
-        return tallying(ModelReporter)(self._stream, session, self._progress, self._named)
+def _translated(command: Callable[[], int]) -> int:
+    """Run a command; raise our own errors as they were before doit's took their place."""
+    from model_provisioner.errors import ProvisionError, StorageError
 
-    def _provision_in_bulk(self, session: Session, tasks: list[Task], workers: int) -> None:
-        from model_provisioner.plugin.bulk import provision_in_bulk
-
-        reporter = self._model_reporter
-        try:
-            provision_in_bulk(session, tasks, self.dep_manager, workers, reporter.done)
-        except BaseException:
-            self._progress.close()
-            raise
-
-    @contextmanager
-    def _output(self, outfile: Any) -> Iterator[Any]:
-        if not isinstance(outfile, str):
-            yield Patient(sys.stdout)  # and not what it was when doit was imported
-            return
-        stream = _opened(outfile)
-        try:
-            yield Patient(stream)
-        finally:
-            with suppress(OSError):
-                stream.close()
-
-    def _in_project(self, in_args: list[str]) -> Provision:
-        """Go to the folder of `models.yaml`; return the command under the settings of doit that stand there.
-
-        Who names a `dodo.py` or a folder knows where to go.
-        """
-        from model_provisioner.plugin.names import find_config
-
-        path = find_config(os.getcwd())
-        named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}
-        if path is None or os.path.dirname(path) == os.getcwd() or named or self.opt_vals:
-            return self
-        os.chdir(os.path.dirname(path))
-        files = DoitConfig()
-        files.loads([name for name in ("pyproject.toml", "doit.cfg") if os.path.exists(name)])
-        config = files.as_dict()
-        loader = get_loader(config, None, self._cmds)
-        return Provision(task_loader=loader, config=config, bin_name=self.bin_name, cmds=self._cmds)
+    try:
+        return command()
+    except _DOITS as error:
+        if isinstance(error.__cause__, ProvisionError):
+            raise error.__cause__ from None
+        raise
+    except DatabaseException as error:
+        raise StorageError(
+            f"the file in which doit keeps its state can't be used: {error}",
+            fix="free some space if its disk is full, wait if another run holds it; it may be deleted at any time",
+        ) from None
 
 
 def options_first(parser: Any, arguments: list[str]) -> list[str]:
@@ -241,51 +121,3 @@ def options_first(parser: Any, arguments: list[str]) -> list[str]:
         for part in ((f"{option}={value}",) if option in valued else (option, value) if value else (option,))
     ]
     return [*flat, "--", *names]
-
-
-def unknown_name(name: str, config: Config) -> UnknownModelError:
-    """Return the error for a name that is no model, task or target."""
-    import difflib
-
-    from model_provisioner.errors import UnknownModelError
-
-    near = difflib.get_close_matches(name, list(config.entries))
-    return UnknownModelError(
-        f"there is no model {name!r}",
-        where=config.path,
-        expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
-        fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
-    )
-
-
-def _opened(path: str) -> TextIO:
-    from model_provisioner.errors import InputError
-
-    try:
-        return open(path, "w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            "the output file can't be written",
-            where=path,
-            found=error.strerror or str(error),
-            fix="name another file after -o",
-        ) from None
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                before[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

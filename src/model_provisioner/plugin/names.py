@@ -1,10 +1,7 @@
-"""What things are called: the configuration file, our tasks. On the way of every no-op, so it imports next to nothing."""
+"""What our tasks are called. On the way of every no-op, so it imports nothing."""
 
 from __future__ import annotations
 
-import os
-
-CONFIG_NAME = "models.yaml"
 BASENAME = "models"
 WITHDRAW = f"{BASENAME}:withdraw"
 STEPS = ("fetch", "verify", "register", "handoff")
@@ -20,22 +17,3 @@ def model_of(task: str) -> tuple[str, str] | None:
     basename, _, rest = task.partition(":")
     step, colon, name = rest.partition(":")
     return (step, name) if basename == BASENAME and colon else None
-
-
-def shown(path: str) -> str:
-    """Return a path as a project's own tasks write it: relative where it lies in the working directory."""
-    here = os.getcwd()
-    return path[len(here) + 1 :] if path.startswith(f"{here}/") else path
-
-
-def find_config(start: str) -> str | None:
-    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
-    folder = os.path.realpath(start)
-    while True:
-        path = os.path.join(folder, CONFIG_NAME)
-        if os.path.lexists(path):
-            return path
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent

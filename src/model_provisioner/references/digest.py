@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ALGORITHMS = ("sha256", "dirhash")
-_HEX = re.compile(r"[0-9a-f]{64}")
+SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 as this program writes it; for `fullmatch`, or by its `pattern` as part of another."""
+_COPY = "run `sha256sum FILE` and copy the first word"
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Digest:
                 fix="SHA-256 is what `sha256sum FILE` prints",
             )
         folded = self.value.lower()
-        if not _HEX.fullmatch(folded):
+        if not SHA256_HEX.fullmatch(folded):
             raise InvalidDigestError(
                 "not a digest value",
                 expected="64 hexadecimal digits",
                 found=f"{self.value!r} ({len(self.value)} characters)",
-                fix="run `sha256sum FILE` and copy the first word",
+                fix=_COPY,
             )
         object.__setattr__(self, "value", folded)
 
@@ -59,9 +61,7 @@ class Digest:
                 "a digest names its algorithm",
                 expected="sha256:<64 hexadecimal digits>",
                 found=repr(text),
-                fix=f"write sha256:{text}"
-                if _HEX.fullmatch(text.lower())
-                else "run `sha256sum FILE` and copy the first word",
+                fix=f"write sha256:{text}" if SHA256_HEX.fullmatch(text.lower()) else _COPY,
             )
         return cls(algo.lower(), value)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
 from model_provisioner.errors import InvalidReferenceError
-from model_provisioner.references.path_environment import Surroundings
+from model_provisioner.references.path_environment import PathEnvironment
 
 _ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
 _HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
@@ -99,7 +99,7 @@ class LocalRef(ModelRef):
     def __post_init__(self) -> None:
         if not self.path:
             raise InvalidReferenceError("the reference is empty", expected=_ACCEPTED, fix="write the path of the model")
-        if "\0" not in self.path and (self.path.isascii() or _is_a_file_name(self.path)):
+        if is_file_name(self.path):
             return
         raise InvalidReferenceError(
             "no file can have this name",
@@ -113,7 +113,7 @@ class LocalRef(ModelRef):
         """Return the reference of a path that `absolute` gave before: the disk is not looked at again."""
         return cls(path, _resolved=True)
 
-    def absolute(self, base: str, surroundings: Surroundings | None = None) -> LocalRef:
+    def absolute(self, base: str, environment: PathEnvironment | None = None) -> LocalRef:
         """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
 
         `~` is expanded, `//` collapsed, `..` and the links above the last name followed as the operating system does.
@@ -121,8 +121,8 @@ class LocalRef(ModelRef):
         """
         if self._resolved:
             return self
-        surroundings = surroundings or Surroundings()
-        path = surroundings.expand(self.path)
+        environment = environment or PathEnvironment()
+        path = environment.expand(self.path)
         if path.startswith("~"):
             raise InvalidReferenceError(
                 "no such user",
@@ -133,13 +133,13 @@ class LocalRef(ModelRef):
         path = os.path.join(base, path)
         folder, name = os.path.split(path.rstrip("/"))
         named = name not in {"", ".", ".."}
-        path = os.path.join(surroundings.ask(folder), name) if named else surroundings.ask(path)
+        path = os.path.join(environment.ask(folder), name) if named else environment.ask(path)
         return self.at(path)
 
     @property
     def id(self) -> str:
         """`local:` and the absolute path; a relative one is taken from the working directory."""
-        return f"local:{self.absolute(os.getcwd()).path}"
+        return f"local:{self.path if self._resolved else self.absolute(os.getcwd()).path}"
 
     def __str__(self) -> str:
         return f"local:{self.path}"  # the one form that takes every path as it stands
@@ -245,12 +245,12 @@ class ObjectRef(ModelRef):
         return f"s3://{self.bucket}/{self.key}"
 
 
-def _is_a_file_name(path: str) -> bool:
+def is_file_name(path: str) -> bool:
+    """Tell whether a file can have this name or path: it is not empty, without NUL, and the system can encode it."""
     try:
-        os.fsencode(path)
+        return bool(path) and "\0" not in path and (path.isascii() or bool(os.fsencode(path)))
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def _decode_file_url(rest: str) -> str:

@@ -12,44 +12,14 @@ from email.utils import format_datetime
 import pytest
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
-from model_provisioner.fetchers.http.https import Https, fetch
+from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.files_server import FilesServer
+from tests.support.sink import Naps, Sink, fetch
 
 DATA = random.Random(4).randbytes(3_000_000)
 SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
-
-
-class Sink:
-    """The bytes of one file in memory, by the rules of a partial file."""
-
-    def __init__(self, data=b"", validator=None):
-        self.data, self.validator, self.begun = bytearray(data), validator, []
-
-    @property
-    def size(self):
-        return len(self.data)
-
-    def expect(self, total):
-        self.expected = total
-
-    def begin(self, validator):
-        if validator is None or validator != self.validator:
-            self.data.clear()
-        self.validator = validator
-        self.begun.append(validator)
-
-    def write(self, chunk):
-        assert isinstance(chunk, bytes)
-        self.data += chunk
-
-
-class Naps(list):
-    """Waits that are noted and not waited."""
-
-    def __call__(self, seconds):
-        self.append(seconds)
 
 
 @pytest.fixture
@@ -59,7 +29,7 @@ def environ(authority, tmp_path):
 
 @pytest.fixture
 def https(environ):
-    return Https(lambda host: None, environ=environ, connect=2, stall=2)
+    return HttpClient(lambda host: None, environ=environ, connect=2, stall=2)
 
 
 @pytest.fixture
@@ -71,16 +41,16 @@ def remote(server, path="/x.gguf", **values):
     return RemoteFile(name="x.gguf", **{"url": server.url(path), **values})
 
 
-def bring(https, file, sink=None, **options):
+def bring(https, file, sink=None):
     sink = sink or Sink()
     naps = Naps()
-    fetch(https, file, sink, sleep=naps, **options)
+    fetch(https, file, sink, sleep=naps)
     return sink, naps
 
 
-def refused(https, file, sink=None, **options):
+def refused(https, file, sink=None):
     with pytest.raises(FetchError) as caught:
-        bring(https, file, sink, **options)
+        bring(https, file, sink)
     assert not any(secret in f"{caught.value!s}{caught.value!r}" for secret in SECRETS)
     return caught.value
 
@@ -101,7 +71,7 @@ def test_a_file_is_brought_whole(https, server):
 
 def test_what_an_answer_tells(https, server):
     with https.open(server.url("/x.gguf")) as answer:
-        assert (answer.offset, answer.total, answer.url_host) == (0, len(DATA), "localhost")
+        assert (answer.offset, answer.total, answer.host) == (0, len(DATA), "localhost")
         chunks = list(answer.chunks())
     assert b"".join(chunks) == DATA
     assert len(chunks) <= 20
@@ -275,7 +245,7 @@ def test_a_length_that_is_too_long_is_tried_again_and_told(https, server):
         "x.gguf could not be fetched: localhost broke the connection off, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"
         "  found     3,000,000 of 3,000,100 bytes\n"
-        "  fix       try again later: what is here already is kept, and gone on from"
+        "  fix       try again later: what is here already is kept and resumed"
     )
     assert not isinstance(error, IncompleteError)
 
@@ -308,18 +278,6 @@ def test_more_bytes_than_the_known_size(https, server):
     assert len(sink.data) <= 1_500_000
 
 
-@pytest.mark.parametrize("manner", ["chunked", None])
-def test_a_limit_ends_it_before_the_disk_is_full(https, server, manner):
-    if manner:
-        server.manners.chunked = True
-    sink = Sink()
-    error = refused(https, remote(server), sink, limit=2_000_000)
-    assert error.what == "the file at localhost is larger than it may be"
-    assert error.expected == "at most 2,000,000 bytes"
-    assert len(sink.data) <= (2_000_000 if manner else 0)
-    assert bring(https, remote(server), limit=len(DATA))[0].data == DATA
-
-
 def test_bytes_in_another_encoding_are_refused(https, server):
     server.manners.content_encoding = "gzip"
     assert refused(https, remote(server)).found == "Content-Encoding: gzip"
@@ -331,7 +289,7 @@ def test_bytes_in_another_encoding_are_refused(https, server):
 
 
 def test_a_stall_is_gone_on_from(environ, server):
-    https = Https(lambda host: None, environ=environ, stall=0.3)
+    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
     server.manners.stall_at, server.manners.stall_times = 1_500_000, 1
     sink, naps = bring(https, remote(server))
     assert sink.data == DATA
@@ -340,17 +298,17 @@ def test_a_stall_is_gone_on_from(environ, server):
 
 
 def test_a_trickle_is_a_stall(environ, serve):
-    https = Https(lambda host: None, environ=environ, stall=0.3)
+    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
     server = serve({"/x": bytes(500)})
     server.manners.trickle = 0.05
     sink = Sink()
-    error = refused(https, remote(server, "/x"), sink, attempts=2)
-    assert "localhost sends next to nothing, 2 times in a row" in error.what
+    error = refused(https, remote(server, "/x"), sink)
+    assert "localhost sends next to nothing, 5 times in a row" in error.what
     assert 0 < sink.size < 100
 
 
 def test_a_slow_sink_is_no_stall(environ, server):
-    https = Https(lambda host: None, environ=environ, stall=0.3)
+    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
 
     class Slow(Sink):
         def write(self, chunk):
@@ -370,7 +328,7 @@ def test_a_server_that_never_comes_back_is_given_up(https, serve):
         "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"
         "  found     Connection refused\n"
-        "  fix       try again later: what is here already is kept, and gone on from"
+        "  fix       try again later: what is here already is kept and resumed"
     )
     assert len(naps) == 4
     assert all(2**n / 2 <= nap <= 2**n for n, nap in enumerate(naps))
@@ -380,7 +338,7 @@ def test_progress_gives_the_tries_back(https, server):
     """A connection that breaks every 100,000 bytes brings the file all the same."""
     server.manners.part = 100_000
     server.manners.drop_at, server.manners.drop_times = 100_000, 1
-    sink, naps = bring(https, remote(server), attempts=2)
+    sink, naps = bring(https, remote(server))
     assert sink.data == DATA
     assert len(naps) > 20
     assert max(naps) <= 1
@@ -394,13 +352,13 @@ def test_a_file_that_always_changes_is_given_up(https, server):
         server.manners.drop_at = next(drops)
 
     server.before_each = drop
-    refused(https, remote(server), attempts=3)
-    assert len(server.asked) == 3
+    refused(https, remote(server))
+    assert len(server.asked) == 5
 
 
 def test_a_name_that_is_not_known(https):
-    error = refused(https, RemoteFile(name="x.gguf", url="https://nowhere.invalid/x.gguf"), attempts=1)
-    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found"
+    error = refused(https, RemoteFile(name="x.gguf", url="https://nowhere.invalid/x.gguf"))
+    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found, 5 times in a row"
 
 
 def test_what_the_sink_raises_ends_it_at_once(https, server):
@@ -478,7 +436,7 @@ def test_a_redirect_to_another_host_is_asked_of_the_policy_first(environ, serve,
     here = serve({})
     here.manners.redirects["/x.gguf"] = (status, there.url("/blob?signature=1", host="127.0.0.1"))
     contacted = []
-    https = Https(contacted.append, environ=environ)
+    https = HttpClient(contacted.append, environ=environ)
     sink, _ = bring(https, remote(here, headers={"Authorization": "Bearer tok3n", "X-Token": "tok3n"}))
     assert sink.data == DATA
     assert contacted == ["localhost", "127.0.0.1"]
@@ -492,7 +450,7 @@ def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x.gguf"] = (302, there.url("/blob", host="127.0.0.1"))
     policy = NetworkPolicy(("localhost",), None, "models.yaml", 2)
-    https = Https(lambda host: policy.check(host, "tiny"), environ=environ)
+    https = HttpClient(lambda host: policy.check(host, "tiny"), environ=environ)
     with pytest.raises(NotAllowedError) as caught:
         bring(https, remote(here))
     assert str(caught.value) == (
@@ -513,7 +471,7 @@ def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
 def test_another_port_is_another_server_and_gets_no_credentials(environ, serve):
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x.gguf"] = (302, there.url("/blob"))
-    https = Https(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None, environ=environ)
     bring(https, remote(here, url=here.url("/x.gguf").replace("//", "//u:s3cret@"), headers={"X-Token": "tok3n"}))
     assert "authorization" in here.asked[0].headers
     assert {"authorization", "x-token"}.isdisjoint(there.asked[0].headers)
@@ -583,7 +541,7 @@ def test_the_host_that_is_checked_is_the_host_that_is_contacted(environ, url, ho
         raise NotAllowedError(host)
 
     with pytest.raises(NotAllowedError, match=f"^{host}$"):
-        bring(Https(check, environ=environ), RemoteFile(name="x", url=url))
+        bring(HttpClient(check, environ=environ), RemoteFile(name="x", url=url))
 
 
 def test_from_https_to_http_is_refused(https, serve):
@@ -630,7 +588,7 @@ def test_credentials_of_netrc(environ, server, tmp_path, place):
     path.write_text("machine localhost login me password s3cret\nmachine other login you password no\n")
     if place == "NETRC":
         environ["NETRC"] = str(path)
-    https = Https(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None, environ=environ)
     server.manners.users["/x.gguf"] = basic("me:s3cret")
     assert bring(https, remote(server))[0].data == DATA
     bring(https, remote(server, "/empty", headers={"authorization": "Bearer tok3n"}))
@@ -642,7 +600,7 @@ def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x"] = (302, there.url("/blob"))
     here.manners.redirects["/y"] = (302, there.url("/blob", host="127.0.0.1").replace("//", "//evil:evil@"))
-    https = Https(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None, environ=environ)
     bring(https, remote(here, "/x"))
     assert here.asked[-1].headers["authorization"] == basic("any:s3cret")
     assert "authorization" not in there.asked[-1].headers
@@ -656,7 +614,7 @@ def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_
 )
 def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tmp_path, content, fault):
     (tmp_path / ".netrc").write_bytes(content)
-    https = Https(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None, environ=environ)
     assert bring(https, remote(server))[0].data == DATA
     server.manners.users["/x.gguf"] = "other"
     assert refused(https, remote(server)).fix == f"give credentials for localhost in {tmp_path}/.netrc ({fault})"
@@ -664,7 +622,7 @@ def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tm
 
 def test_a_certificate_that_nobody_vouches_for(environ, server):
     del environ["SSL_CERT_FILE"]
-    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
     assert error.what == "the certificate of localhost can't be trusted"
     assert error.fix == "if your network has an authority of its own, name its certificates in SSL_CERT_FILE"
     assert server.asked == []
@@ -680,14 +638,14 @@ def test_a_certificate_of_another_host(https, authority):
 
 def test_certificates_that_can_not_be_read(environ, server):
     environ["SSL_CERT_FILE"] = "/nowhere.pem"
-    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
     assert error.what == "the certificates that are to be trusted can't be read"
     assert error.where == "/nowhere.pem"
 
 
 def test_a_server_that_speaks_no_tls(https, serve):
     server = serve({"/x": DATA}, tls=False)
-    error = refused(https, remote(server, url=server.url("/x").replace("http:", "https:")), attempts=1)
+    error = refused(https, remote(server, url=server.url("/x").replace("http:", "https:")))
     assert "no secure connection to localhost could be made or kept" in error.what
 
 
@@ -748,19 +706,19 @@ def test_a_proxy_of_the_environment(environ, server, proxy, form):
     port, heads = proxy
     contacted = []
     environ["HTTPS_PROXY"] = form.format(port)
-    https = Https(contacted.append, environ=environ)
+    https = HttpClient(contacted.append, environ=environ)
     assert bring(https, remote(server, headers={"Authorization": "Bearer tok3n"}))[0].data == DATA
     assert heads[0].startswith(f"CONNECT localhost:{server.port} ")
     assert "tok3n" not in heads[0]
     assert contacted == ["localhost"]
     environ["no_proxy"] = "example.org,localhost"
-    assert bring(Https(contacted.append, environ=environ), remote(server))[0].data == DATA
+    assert bring(HttpClient(contacted.append, environ=environ), remote(server))[0].data == DATA
     assert len(heads) == 1
 
 
 def test_a_proxy_that_refuses(environ, server, proxy):
     environ["https_proxy"] = f"http://other:s3cret@127.0.0.1:{proxy[0]}"
-    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
     assert error.what == "the proxy does not let localhost be reached"
     assert error.found == "407 Proxy Authentication Required"
     assert server.connections == 0
@@ -769,13 +727,13 @@ def test_a_proxy_that_refuses(environ, server, proxy):
 @pytest.mark.parametrize("url", ["socks5://u:s3cret@127.0.0.1:1", "http://[u:s3cret", "http://u:s3cret@127.0.0.1:bad"])
 def test_a_proxy_that_can_not_be_used(environ, server, url):
     environ["HTTPS_PROXY"] = url
-    error = refused(Https(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
     assert error.what == "the proxy of the environment can't be used"
 
 
 def test_a_proxy_that_is_not_there(environ, server):
     environ["ALL_PROXY"] = "http://u:s3cret@127.0.0.1:1"
-    error = refused(Https(lambda host: None, environ=environ), remote(server), attempts=1)
+    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
     assert "the proxy could not be reached for localhost" in error.what
 
 
@@ -789,7 +747,7 @@ def test_no_secret_reaches_a_log(https, server, caplog):
 
 
 def test_urllib3_is_imported_where_something_is_fetched(run_python):
-    program = "import sys, model_provisioner.fetchers.http.https, model_provisioner.config.network_policy; print('urllib3' in sys.modules)"
+    program = "import sys, model_provisioner.fetchers.http.receive, model_provisioner.config.network_policy; print('urllib3' in sys.modules)"
     assert run_python(program) == "False\n"
 
 

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.http.https import Https, fetch
+from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
-from tests.fetchers.http.test_https import Naps, Sink
+from tests.support.sink import Naps, Sink, fetch
 
 pytestmark = [
     pytest.mark.slow,
@@ -90,7 +90,7 @@ def nginx(authority, tmp_path):
 
 @pytest.fixture
 def https(authority, tmp_path):
-    return Https(lambda host: None, environ={"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}, stall=2)
+    return HttpClient(lambda host: None, environ={"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}, stall=2)
 
 
 @pytest.mark.parametrize("path", ["/x.gguf", "/dated/x.gguf"])

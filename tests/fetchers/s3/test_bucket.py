@@ -27,13 +27,16 @@ def client(s3, moto, monkeypatch):
 
 
 @pytest.fixture
-def naps():
-    return []
+def naps(monkeypatch):
+    """The waits between tries, which are noted and not waited."""
+    naps = []
+    monkeypatch.setattr(module, "sleep", naps.append)
+    return naps
 
 
 @pytest.fixture
 def bucket(client, naps):
-    return Bucket("models", lambda host: None, pause=naps.append)
+    return Bucket("models", lambda host: None)
 
 
 def refused(ask, *arguments):
@@ -189,15 +192,17 @@ def test_the_host_is_checked_before_it_is_asked_and_before_each_question(client,
     assert s3.asked == []
 
 
-def test_certificates_that_aws_is_told_to_trust(moto, client, authority, monkeypatch):
+def test_certificates_that_aws_is_told_to_trust(moto, client, authority, monkeypatch, naps):
     client.put_object(Bucket="models", Key=KEY, Body=DATA)
     front = Front(moto, context=authority.context)
     try:
         monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
         for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)
-        quick = Bucket("models", lambda host: None, pause=lambda seconds: None)
-        assert refused(quick.head, KEY, "x").what == "the certificate of 127.0.0.1 can't be trusted"
+        assert (
+            refused(Bucket("models", lambda host: None).head, KEY, "x").what
+            == "the certificate of 127.0.0.1 can't be trusted"
+        )
         monkeypatch.setenv("AWS_CA_BUNDLE", authority.file)
         assert Bucket("models", lambda host: None).head(KEY, "x")[0].size == len(DATA)
     finally:
@@ -245,7 +250,7 @@ def test_what_is_no_listing(bucket, s3, body, found):
 
 
 def test_an_answer_that_is_too_long(bucket, s3, monkeypatch):
-    monkeypatch.setattr(module, "_ANSWER", 1000)
+    monkeypatch.setattr(module, "_LARGEST", 1000)
     s3.answer = lambda asked: (200, {}, b"<" * 2000)
     assert refused(bucket.below, "x/").found == "more than a listing can be"
 

@@ -1,4 +1,4 @@
-"""The XML of an S3 storage: pages and refusals, and that nothing else is taken for one."""
+"""The XML of an S3 storage: pages and errors, and that nothing else is taken for one."""
 
 from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.fetchers.s3.xml import Listed, is_region, read_page, read_refusal
+from model_provisioner.fetchers.s3.xml import Listed, is_region, read_page, read_error
 
 NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 keys = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -76,7 +76,7 @@ def test_what_is_no_page(body, why):
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r"<(ListBucketResult|Error)>.*").map(str.encode))
 def test_no_body_is_a_crash(body):
-    read_refusal(body)
+    read_error(body)
     try:
         read_page(body)
     except ValueError:
@@ -95,7 +95,7 @@ def test_no_body_is_a_crash(body):
     ],
 )
 def test_why_a_storage_says_no(body, code, region):
-    assert read_refusal(body) == (code, region)
+    assert read_error(body) == (code, region)
 
 
 @pytest.mark.parametrize("name", ["us-east-1", "us-gov-west-1", "garage", "auto", "cn-north-1"])

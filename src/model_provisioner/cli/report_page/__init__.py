@@ -1,1 +1,1 @@
-"""The page of `doit model-report`, a module for each section."""
+"""The page of `model-report`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.report_page.markup import Markup, fill, joined
-from model_provisioner.cli.report_page.parts import NOTHING, WORDS
-from model_provisioner.cli.report_page.treemap import Tile, squarify
+from model_provisioner.cli.report_page.markup import NOTHING, Markup, fill, joined
+from model_provisioner.cli.report_page.models import BADGES
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ LARGEST = 30
 
 
 def disk(report: Report) -> Markup:
+    """Return what takes the disk, as a treemap and a list."""
     uses = report.disk_use()
     if not uses:
         return NOTHING
     largest, others = uses[:LARGEST], uses[LARGEST:]
     rest = sum(use.size for use in others)
-    shown = [(use.size, WORDS[use.stands][0]) for use in largest]
+    shown = [(use.size, BADGES[use.stands][0]) for use in largest]
     shown += [(rest, "idle")] if rest else []
     order = sorted(range(len(shown)), key=lambda n: -shown[n][0])
     tiles = dict(zip(order, squarify([shown[n][0] for n in order], WIDTH, HEIGHT), strict=True))
@@ -109,6 +110,57 @@ def _use(number: int, use: DiskUse, total: int, largest: int) -> Markup:
         names=", ".join(use.names[:5]) + (f" and {len(use.names) - 5:,} more" if len(use.names) > 5 else ""),
         size=human(use.size),
         share=f"{share:.0f}%" if share >= 1 else "<1%",
-        kind=WORDS[use.stands][0],
+        kind=BADGES[use.stands][0],
         width=f"{max(100 * use.size / largest, 0.5):.1f}",
     )
+
+
+# ---- the treemap
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle, in the units of the area."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def squarify(sizes: Sequence[float], width: float, height: float) -> list[Tile]:
+    """Return a tile for each of the positive `sizes`, which fall; together they fill the area.
+
+    After Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000): a row along the shorter side takes the next size as long
+    as its worst tile gets no longer by that.
+    """
+    scale = width * height / sum(sizes) if sizes else 0.0
+    areas = [size * scale for size in sizes]
+    tiles: list[Tile] = []
+    x = y = 0.0
+    while areas:
+        side = min(width, height)
+        count = 1
+        while count < len(areas) and _worst(areas[: count + 1], side) <= _worst(areas[:count], side):
+            count += 1
+        row, areas = areas[:count], areas[count:]
+        depth = sum(row) / side
+        along = 0.0
+        for area in row:
+            length = area / depth
+            if width >= height:
+                tiles.append(Tile(x, y + along, depth, length))
+            else:
+                tiles.append(Tile(x + along, y, length, depth))
+            along += length
+        if width >= height:
+            x, width = x + depth, max(width - depth, 1e-9)
+        else:
+            y, height = y + depth, max(height - depth, 1e-9)
+    return tiles
+
+
+def _worst(row: Sequence[float], side: float) -> float:
+    """Return how many times as long as wide the worst tile of a row along `side` is."""
+    total = sum(row)
+    return max(side * side * row[0] / (total * total), total * total / (side * side * row[-1]))

@@ -11,12 +11,10 @@ import os
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.output import models, relative
 from model_provisioner.cli.report_page.disk import disk
-from model_provisioner.cli.report_page.failures import failures
-from model_provisioner.cli.report_page.graph import graph
-from model_provisioner.cli.report_page.markup import Markup, fill, joined
-from model_provisioner.cli.report_page.parts import NOTHING, shown
-from model_provisioner.cli.report_page.table import table
+from model_provisioner.cli.report_page.markup import NOTHING, Markup, fill, joined
+from model_provisioner.cli.report_page.models import failures, graph, table
 from model_provisioner.units import human
 from model_provisioner.version import __version__
 
@@ -86,7 +84,7 @@ def page(report: Report) -> str:
         style_hash=f"sha256-{digest}",
         project=os.path.basename(report.root) or report.root,
         root=report.root,
-        config=shown(report.config, report.root),
+        config=relative(report.config, report.root),
         version=__version__,
         made_at=report.made_at,
         lead=_lead(report),
@@ -120,7 +118,7 @@ def _lead(report: Report) -> Markup:
         lead = fill(
             "{good} of {total} verified and handed off; {rest}.",
             good=f"{good:,}",
-            total=_models(total),
+            total=f"{total:,} {models(total)}",
             rest=", ".join(f"{counts[each]:,} {word}" for each, word in _REST.items() if counts[each]),
         )
     free = sum(model.stands == "current" and model.expected is None for model in report.models)
@@ -138,10 +136,6 @@ _REST: dict[Stands, str] = {
     "new": "not provisioned yet",
     "retired": "retired",
 }
-
-
-def _models(count: int) -> str:
-    return f"{count:,} model{'' if count == 1 else 's'}"
 
 
 def _tiles(report: Report) -> Markup:

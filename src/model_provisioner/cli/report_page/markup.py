@@ -19,10 +19,13 @@ class Markup:
     text: str
 
 
+NOTHING = Markup("")
+
+
 def fill(template: LiteralString, /, **values: str | int | Markup) -> Markup:
     """Return the template with its `{names}` replaced: by text, escaped for content and quoted attributes, or by markup.
 
-    Of text, what could move, hide or turn other text round is shown as an escape sequence.
+    Characters of a text that could move, hide or turn round other text are shown as escape sequences.
     """
     return Markup(template.format_map({name: _safe(value) for name, value in values.items()}))
 

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.url import Url
 
-__all__ = ["Connections", "HTTPError", "let_go", "trouble"]
+__all__ = ["Connections", "HTTPError", "network_error", "release"]
 
-_WORTH_READING = 64 << 10
+_DRAINED = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
 
 _KEPT = 16
@@ -58,7 +58,7 @@ class Connections:
         self._open: WeakSet[BaseHTTPResponse] = WeakSet()
 
     def close(self) -> None:
-        """Let go of all connections. Who waits for bytes of one, in another thread, is told that there are none."""
+        """Close all connections. A thread that waits for bytes of one is told that there are none."""
         with self._lock:
             left = list(self._open)
         for response in left:
@@ -68,7 +68,7 @@ class Connections:
             manager.clear()
 
     def get(self, url: Url, headers: Mapping[str, str], *, method: str = "GET") -> BaseHTTPResponse:
-        """Ask for `url` and return the answer, whatever its status, its body unread. Raises `FetchError`.
+        """Ask for `url` and return the response, whatever its status, its body unread. Raises `FetchError`.
 
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
         """
@@ -87,7 +87,7 @@ class Connections:
                 decode_content=False,
             )
         except HTTPError as error:
-            raise trouble(url, error) from None
+            raise network_error(url, error) from None
         with self._lock:
             self._open.add(response)
         return response
@@ -129,15 +129,15 @@ class Connections:
         return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def let_go(response: BaseHTTPResponse) -> None:
-    """End with an answer; its connection is kept where all of it was read.
+def release(response: BaseHTTPResponse) -> None:
+    """Release a response; its connection is kept where all of it was read.
 
     Of a body that nobody wants, as redirects have one, what has come already is read: a second look could take as long as
     the server likes.
     """
     with suppress(HTTPError):
-        if response.status not in {200, 206} and (response.length_remaining or 0) <= _WORTH_READING:
-            response.read1(_WORTH_READING)
+        if response.status not in {200, 206} and (response.length_remaining or 0) <= _DRAINED:
+            response.read1(_DRAINED)
         if response.length_remaining == 0:
             response.read1(1)  # which finds the end
     if response.closed:
@@ -146,8 +146,8 @@ def let_go(response: BaseHTTPResponse) -> None:
         response.close()
 
 
-def trouble(url: Url, error: HTTPError) -> FetchError:
-    """Word why there is no answer, or no more of it; an `IncompleteError` where another try may help.
+def network_error(url: Url, error: HTTPError) -> FetchError:
+    """Word why there is no response, or no more of it; an `IncompleteError` where another try may help.
 
     The texts of urllib3 are not used: they hold the whole URL.
     """
@@ -161,7 +161,7 @@ def trouble(url: Url, error: HTTPError) -> FetchError:
                 found=reason.partition(": ")[2],
                 fix="check HTTPS_PROXY, and NO_PROXY if the host is to be reached without it",
             )
-        return _passing(url, f"the proxy could not be reached for {host}")
+        return _transient(url, f"the proxy could not be reached for {host}")
     if isinstance(error, SSLError):
         cause = error.args[0] if error.args else None
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -172,20 +172,20 @@ def trouble(url: Url, error: HTTPError) -> FetchError:
                 found=cause.verify_message,
                 fix="if your network has an authority of its own, name its certificates in SSL_CERT_FILE",
             )
-        return _passing(url, f"no secure connection to {host} could be made or kept")
+        return _transient(url, f"no secure connection to {host} could be made or kept")
     if isinstance(error, NameResolutionError):
-        return _passing(url, f"the name {host} was not found")
+        return _transient(url, f"the name {host} was not found")
     if isinstance(error, NewConnectionError):
         cause = error.__cause__
-        return _passing(url, f"{host} could not be reached", getattr(cause, "strerror", None) or "")
+        return _transient(url, f"{host} could not be reached", getattr(cause, "strerror", None) or "")
     if isinstance(error, ConnectTimeoutError):
-        return _passing(url, f"{host} did not answer in time")
+        return _transient(url, f"{host} did not answer in time")
     if isinstance(error, ReadTimeoutError):
-        return _passing(url, f"{host} sent nothing for too long")
-    return _passing(url, f"{host} broke the connection off")
+        return _transient(url, f"{host} sent nothing for too long")
+    return _transient(url, f"{host} broke the connection off")
 
 
-def _passing(url: Url, what: str, found: str = "") -> IncompleteError:
+def _transient(url: Url, what: str, found: str = "") -> IncompleteError:
     return IncompleteError(what, where=str(url), found=found, fix="check the network, and try again")
 
 

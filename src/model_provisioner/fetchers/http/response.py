@@ -1,4 +1,4 @@
-"""What a server answered: where its bytes begin, how many there are, and the bytes, none of it believed unchecked."""
+"""The response that brings a file: where its bytes begin, how many there are, and the bytes, all of it checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
-from model_provisioner.fetchers.http.connections import HTTPError, trouble
+from model_provisioner.fetchers.http.connections import HTTPError, network_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,24 +29,22 @@ _UNBELIEVABLE = (
 )
 
 
-class Answer:
+class FileResponse:
     """The bytes of a file, from `offset` on."""
 
-    def __init__(
-        self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None, limit: int | None, stall: float
-    ) -> None:
+    def __init__(self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None, stall: float) -> None:
         """Read the headers. `offset` is where the bytes that are wanted begin if the server sends a part.
 
-        `size` is what the file has to have, where that is known, `limit` what it may have at the most, both in bytes;
-        `stall` in seconds. Raises `FetchError` for an answer that is not believable or not allowed.
+        `size` is how many bytes the file has to have, where that is known; after `stall` seconds without bytes it has
+        stalled. Raises `FetchError` for headers that can't be believed.
         """
         self._end: int | None
         """Where the promised body ends."""
-        self.url_host = url.host
+        self.host = url.host
         """The host that the bytes come from, behind all redirects."""
         self.validator = validator_of(response)
         """What tells that the file is still the same: a strong ETag, else the time of its last change, else None."""
-        self._response, self._url, self._limit, self._stall = response, url, limit, stall
+        self._response, self._url, self._stall = response, url, stall
         length = _length(response)
         if encoding := response.headers.get("Content-Encoding", "").strip().lower().replace("identity", ""):
             raise FetchError(
@@ -76,8 +74,6 @@ class Answer:
         """Bytes of the whole file, None where nobody knows."""
         self.has_end = self.total is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         """Whether the end of the file can be told from a connection that broke off."""
-        if limit is not None and self.total is not None and self.total > limit:
-            raise self._too_long(f"{self.total:,} bytes")
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes from `offset` to the end, about a MiB at a time.
@@ -112,7 +108,7 @@ class Answer:
             try:
                 data = read(CHUNK)
             except HTTPError as error:
-                failure = trouble(self._url, error)
+                failure = network_error(self._url, error)
                 failure.found = failure.found or self._so_far()
                 yield failure
                 return
@@ -128,18 +124,15 @@ class Answer:
             if end is not None and self._at > end:
                 yield self._lie(f"{end:,} bytes", "more")
                 return
-            if self._limit is not None and self._at > self._limit:
-                yield self._too_long("more")
-                return
             if data:
                 yield data
             if waited > self._stall:
                 if came < _SLOWEST * waited:
-                    yield self._incomplete(f"{self.url_host} sends next to nothing", f"{came} bytes in {waited:.0f} s")
+                    yield self._incomplete(f"{self.host} sends next to nothing", f"{came} bytes in {waited:.0f} s")
                     return
                 waited, came = 0.0, 0
         if self.total is not None and self._at < self.total:
-            yield self._incomplete(f"{self.url_host} broke off before the end of the file", self._so_far())
+            yield self._incomplete(f"{self.host} broke off before the end of the file", self._so_far())
 
     def _so_far(self) -> str:
         return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
@@ -149,20 +142,11 @@ class Answer:
 
     def _lie(self, expected: str, found: str) -> FetchError:
         return FetchError(
-            f"{self.url_host} does not send what it says",
+            f"{self.host} does not send what it says",
             where=str(self._url),
             expected=expected,
             found=found,
             fix=_UNBELIEVABLE,
-        )
-
-    def _too_long(self, found: str) -> FetchError:
-        return FetchError(
-            f"the file at {self.url_host} is larger than it may be",
-            where=str(self._url),
-            expected=f"at most {self._limit:,} bytes",
-            found=found,
-            fix="make room for it, or name a smaller file",
         )
 
 
@@ -184,7 +168,7 @@ def content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int |
 
 
 def validator_of(response: BaseHTTPResponse) -> str | None:
-    """Return what may stand in `If-Range`: a strong ETag, else a date that is a second older than the answer."""
+    """Return what may stand in `If-Range`: a strong ETag, else a date that is a second older than the response."""
     etag = response.headers.get("ETag", "").strip()
     if len(etag) > 2 and etag[0] == etag[-1] == '"':
         return etag

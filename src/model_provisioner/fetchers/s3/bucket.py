@@ -1,6 +1,6 @@
 """What an S3 storage says of a bucket: its objects, their versions, and the digests that it keeps of them.
 
-Questions go through our own connections, each held to the policy; the bytes are fetched by `fetchers/http/https.py`.
+Its questions go through our own connections, each held to the policy; the bytes are fetched by `fetchers/http`.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import time
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.client import TRANSIENT
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import RemoteFile
-from model_provisioner.fetchers.s3.account import Account
-from model_provisioner.fetchers.s3.refusal import refusal
-from model_provisioner.fetchers.s3.xml import Listed, is_region, read_page, read_refusal
+from model_provisioner.fetchers.s3.errors import storage_error
+from model_provisioner.fetchers.s3.session import AwsSession
+from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,18 +28,17 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 """How often a question is asked that met trouble which may pass, or the wrong region."""
 PAGES = 100
-"""Answers that a listing may have, of a thousand objects each: nobody names more of them a model."""
-_ANSWER = 16 << 20
-"""Bytes that one answer may have."""
+"""Responses that a listing may have, of a thousand objects each: nobody names more of them a model."""
+_LARGEST = 16 << 20
+"""Bytes that one response may have."""
 _PATIENCE = 60.0
-"""Seconds that one answer may take."""
+"""Seconds that one response may take."""
 _VERSION = "x-amz-version-id"
 _TELL_DIGESTS = {"x-amz-checksum-mode": "ENABLED"}
-_PASSING = {429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reply:
+class _Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -51,12 +51,12 @@ class Bucket:
     though nobody is contacted yet. Raises `FetchError` where botocore is not installed or the settings can't be used.
     """
 
-    def __init__(self, name: str, check: Callable[[str], None], *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, name: str, check: Callable[[str], None]) -> None:
         from model_provisioner.fetchers.http.connections import Connections
 
-        self._name, self._check, self._pause = name, check, pause
-        self._account = Account(check)
-        self._region = self._account.region
+        self._name, self._check = name, check
+        self._session = AwsSession(check)
+        self._region = self._session.region
         self._connections = Connections(os.environ, connect=10.0, stall=30.0)
         check(Url.parse(self._place("")).host)
 
@@ -66,11 +66,11 @@ class Bucket:
         token: str | None = None
         for _ in range(PAGES):
             query = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
-            reply = self._ask("GET", "", query if token is None else {**query, "continuation-token": token})
-            if reply.status != 200:
-                raise self._refusal(reply, prefix)
+            response = self._ask("GET", "", query if token is None else {**query, "continuation-token": token})
+            if response.status != 200:
+                raise self._error(response, prefix)
             try:
-                page = read_page(reply.body)
+                page = read_page(response.body)
             except ValueError as error:
                 raise self._no_storage(str(error)) from None
             if any(not each.key.startswith(prefix) for each in page.objects):
@@ -78,7 +78,13 @@ class Bucket:
             found += [each for each in page.objects if not (each.key.endswith("/") and each.size == 0)]
             if page.after is None:
                 if not found:
-                    raise self._nothing_below(prefix)
+                    raise FetchError(
+                        "no object lies under the prefix",
+                        where=self._where(prefix),
+                        expected="keys that begin with it",
+                        found="none",
+                        fix="check the spelling, small and capital letters too; one object is named without / at its end",
+                    )
                 return found
             token = page.after
         raise FetchError(
@@ -102,20 +108,26 @@ class Bucket:
         """
         kind, _, version = (revision or "").partition(":")
         query: dict[str, str] = {}
-        reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
+        response = self._ask("HEAD", key, query, _TELL_DIGESTS)
         # Who may read an object may not always name a version of it, so only one that was replaced is named.
-        if kind == "version" and not (reply.status == 200 and reply.headers.get(_VERSION) == version):
+        if kind == "version" and not (response.status == 200 and response.headers.get(_VERSION) == version):
             query = {"versionId": version}
-            reply = self._ask("HEAD", key, query, _TELL_DIGESTS)
-        if reply.status != 200:
-            why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # an answer to HEAD has no place for reasons
-            raise self._refusal(why if why.status >= 300 else reply, key)
-        etag, length = reply.headers.get("ETag", ""), reply.headers.get("Content-Length", "")
+            response = self._ask("HEAD", key, query, _TELL_DIGESTS)
+        if response.status != 200:
+            why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # a response to HEAD has no place for reasons
+            raise self._error(why if why.status >= 300 else response, key)
+        etag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
         now = "etag:" + etag.strip('"') if etag else None
-        sha256 = _sha256_of(reply.headers)
+        sha256 = _sha256_of(response.headers)
         if kind == "etag" and revision is not None and sha256 is None and revision != now:
-            raise self._replaced(key, revision, now)
-        if (kept := reply.headers.get(_VERSION, "null")) != "null":
+            raise FetchError(
+                "the object was replaced since it was locked or first fetched, and the storage does not keep the old one",
+                where=self._where(key),
+                expected=revision,
+                found=now or "no ETag",
+                fix="if the new one is right, `doit model-lock --upgrade NAME` takes it; else put the old one back",
+            )
+        if (kept := response.headers.get(_VERSION, "null")) != "null":
             now = f"version:{kept}"
         size = int(length) if length.isascii() and length.isdigit() else None
         return self._file(key, name, size, etag, sha256, query), now
@@ -131,80 +143,76 @@ class Bucket:
     ) -> RemoteFile:
         url = self._place(key, query)
         same = {"if-match": etag} if etag.startswith('"') else {}  # what was listed, and not what came after
-        sign = partial(self._account.sign, "GET", url, {}, self._region)
+        sign = partial(self._session.sign, "GET", url, {}, self._region)
         return RemoteFile(name=name, url=url, size=size, sha256=sha256, headers=same, sign=sign)
 
     def _place(self, key: str, query: Mapping[str, str] | None = None) -> str:
         """Return the URL of an object, of the bucket where the key is empty; nothing of it is secret."""
-        account = self._account
-        if account.endpoint is None:
+        endpoint, path_style = self._session.endpoint, self._session.path_style
+        if endpoint is None:
             domain = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
             scheme, host, path = "https", f"s3.{self._region}.{domain}", ""
-            in_path = "." in self._name if account.path_style is None else account.path_style  # for the certificate
+            in_path = "." in self._name if path_style is None else path_style  # for the certificate
         else:
-            scheme, _, host = account.endpoint.origin.partition("://")
-            path, in_path = account.endpoint.path.rstrip("/"), account.path_style is not False
+            scheme, _, host = endpoint.origin.partition("://")
+            path, in_path = endpoint.path.rstrip("/"), path_style is not False
         place = f"{scheme}://{host}{path}/{self._name}/" if in_path else f"{scheme}://{self._name}.{host}{path}/"
         place = (place.rstrip("/") if not key and in_path else place) + quote(key, safe="/~")
         return f"{place}?{urlencode(query, quote_via=quote, safe='~')}" if query else place
 
-    def _ask(self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> _Reply:
-        """Return the answer to a question, asked again where that may help, and in the region of the bucket."""
+    def _ask(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> _Response:
+        """Return the response to a question, asked again where that may help, and in the region of the bucket."""
         for tried in range(1, ATTEMPTS + 1):
             try:
-                reply = self._exchange(method, self._place(key, query), headers or {})
+                response = self._exchange(method, self._place(key, query), headers or {})
             except IncompleteError:
                 if tried == ATTEMPTS:
                     raise
             else:
-                if reply.status >= 300 and self._moves(reply):
+                if response.status >= 300 and self._moves(response):
                     continue
-                if reply.status not in _PASSING or tried == ATTEMPTS:
+                if response.status not in TRANSIENT or tried == ATTEMPTS:
                     break
-            self._pause(0.25 * 2**tried)
-        return reply
+            sleep(0.25 * 2**tried)
+        return response
 
-    def _moves(self, reply: _Reply) -> bool:
-        """Go over to the region that an answer names; tell whether that is another one."""
-        region = reply.headers.get("x-amz-bucket-region") or read_refusal(reply.body)[1]
+    def _moves(self, response: _Response) -> bool:
+        """Switch to the region that a response names; tell whether that is another one."""
+        region = response.headers.get("x-amz-bucket-region") or read_error(response.body)[1]
         if not is_region(region) or region == self._region:
             return False
         self._region = region
         return True
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> _Reply:
-        from model_provisioner.fetchers.http.connections import HTTPError, let_go, trouble
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> _Response:
+        from model_provisioner.fetchers.http.connections import HTTPError, network_error, release
 
         to = Url.parse(url)
         self._check(to.host)
-        signed = self._account.sign(method, url, headers, self._region)
+        signed = self._session.sign(method, url, headers, self._region)
         sent = {"user-agent": "model-provisioner", **signed, "accept-encoding": "identity"}
         response = self._connections.get(to, sent, method=method)
-        body, end = bytearray(), time.monotonic() + _PATIENCE
+        body, end = bytearray(), monotonic() + _PATIENCE
         try:
             while data := response.read1(1 << 20):
                 body += data
-                if len(body) > _ANSWER or time.monotonic() > end:
-                    raise self._no_storage("more than a listing can be" if len(body) > _ANSWER else "next to nothing")
+                if len(body) > _LARGEST or monotonic() > end:
+                    raise self._no_storage("more than a listing can be" if len(body) > _LARGEST else "next to nothing")
         except HTTPError as error:
-            raise trouble(to, error) from None
+            raise network_error(to, error) from None
         finally:
-            let_go(response)
-        return _Reply(status=response.status, headers=response.headers, body=bytes(body))
+            release(response)
+        return _Response(status=response.status, headers=response.headers, body=bytes(body))
 
     def _where(self, key: str) -> str:
         return f"s3://{self._name}/{key} at {Url.parse(self._place('')).host}"
 
-    def _refusal(self, reply: _Reply, key: str) -> FetchError:
-        code, _ = read_refusal(reply.body)
-        account = self._account
-        return refusal(
-            reply.status,
-            code,
-            where=self._where(key),
-            anonymous=account.is_anonymous,
-            hint=account.role_hint,
-        )
+    def _error(self, response: _Response, key: str) -> FetchError:
+        code, _ = read_error(response.body)
+        anonymous, hint = self._session.is_anonymous, self._session.role_hint
+        return storage_error(response.status, code, where=self._where(key), anonymous=anonymous, hint=hint)
 
     def _no_storage(self, found: str) -> FetchError:
         host = Url.parse(self._place("")).host
@@ -214,24 +222,6 @@ class Bucket:
             expected="a listing of the bucket",
             found=found,
             fix="check that AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config, names an S3 storage",
-        )
-
-    def _nothing_below(self, prefix: str) -> FetchError:
-        return FetchError(
-            "no object lies under the prefix",
-            where=self._where(prefix),
-            expected="keys that begin with it",
-            found="none",
-            fix="check the spelling, small and capital letters too; one object is named without / at its end",
-        )
-
-    def _replaced(self, key: str, revision: str, now: str | None) -> FetchError:
-        return FetchError(
-            "the object was replaced since it was locked or first fetched, and the storage does not keep the old one",
-            where=self._where(key),
-            expected=revision,
-            found=now or "no ETag",
-            fix="if the new one is right, `doit model-lock --upgrade NAME` takes it; else put the old one back",
         )
 
 

@@ -1,4 +1,4 @@
-"""What an S3 storage answers in XML: a page of a listing, or why it says no. Nothing of it is believed unchecked."""
+"""The XML of an S3 storage: a page of a listing, or an error. Nothing of it is believed unchecked."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def read_page(body: bytes) -> Page:
     return Page(objects=tuple(objects), after=after)
 
 
-def read_refusal(body: bytes) -> tuple[str, str]:
-    """Return the storage's own word for why it says no, and the region it wants instead; both empty where it says none.
+def read_error(body: bytes) -> tuple[str, str]:
+    """Return the code of an error and the region that it names instead; each is empty where there is none.
 
     Its sentences are left out: they repeat what was sent.
     """

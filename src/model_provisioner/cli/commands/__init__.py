@@ -1,0 +1,1 @@
+"""What each command does: `run` in the module of its name."""

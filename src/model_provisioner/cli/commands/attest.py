@@ -1,0 +1,106 @@
+"""`attest`: write a statement of what was verified of a model, or check one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.cli.output import print_json
+from model_provisioner.cli.progress import progress_for_stderr
+from model_provisioner.cli.project import entries_named, open_project, view_project
+from model_provisioner.engine.rules import Rules
+from model_provisioner.errors import InputError, printable
+from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.operations.attest import account_of, check, read_statement
+from model_provisioner.provenance.statement import render, statement_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+
+
+def run(
+    names: Sequence[str],
+    *,
+    json: bool,
+    output: str | None,
+    key: str | None,
+    verify: str | None,
+    public_key: str | None,
+    full: bool,
+) -> int:
+    """Write a statement, or check one."""
+    writing, checking = {"--output": output, "--key": key}, {"--public-key": public_key, "--full": full}
+    for option, value in (writing if verify else checking).items():
+        if value:
+            how = "without" if verify else "with"
+            raise InputError(f"{option} goes {how} --verify", fix="see `doit help model-attest`")
+    if len(names) > 1 or not (names or verify):
+        raise InputError("model-attest takes one NAME", found=f"{len(names)} of them", fix="see `doit model-list`")
+    # The files are named from where the user is, the models from the project.
+    output, key, verify, public_key = (path and os.path.abspath(path) for path in (output, key, verify, public_key))
+    if verify:
+        return _check(verify, public_key, names, full=full, json=json)
+    return _write(names, output, key, json=json)
+
+
+def _write(names: Sequence[str], output: str | None, key: str | None, *, json: bool) -> int:
+    with view_project() as work:
+        (entry,) = entries_named(work, names)
+        data, key_id = render(statement_for(work, entry)), None
+    if key:
+        from model_provisioner.provenance.dsse import sign
+
+        data, key_id = sign(data, key)
+    if not output:
+        sys.stdout.write(data.decode())
+        return 0
+    write_atomically(output, data)
+    if json:
+        return print_json({"key": key_id, "name": entry.name, "output": output})
+    signed = "not signed" if key_id is None else f"signed with the key {key_id[:16]}…"
+    print(f"{entry.name}: statement written to {printable(os.path.relpath(output))}, {signed}")
+    return 0
+
+
+def _check(path: str, public_key: str | None, names: Sequence[str], *, full: bool, json: bool) -> int:
+    read = read_statement(path, public_key)
+    name = names[0] if names else read.statement.name
+    if name is None:
+        raise InputError(
+            "the statement does not say which model of this project it is about",
+            where=path,
+            fix="name the model: doit model-attest NAME --verify FILE",
+        )
+    with closing(progress_for_stderr()) as progress, open_project(rules=Rules(full=full), progress=progress) as work:
+        (entry,) = entries_named(work, [name])
+        ensure_state_folder(work.state)
+        notes = check(work, entry, read)
+    if json:
+        return print_json(
+            {
+                "key": read.key,
+                "name": name,
+                "notes": notes,
+                "subjects": [{"name": name, "sha256": sha256} for name, sha256 in read.statement.subjects],
+                "time": read.statement.time,
+            }
+        )
+    signed = (
+        "not signed: anybody could have written it" if read.key is None else f"signed with that key ({read.key[:16]}…)"
+    )
+    print(f"{name}: the bytes here are those of the statement, which is {signed}")
+    for note in notes:
+        print(f"  note      {note}")
+    return 0
+
+
+def statement_for(work: Workspace, entry: Entry) -> dict[str, Any]:
+    """Return the statement of the last verification of an entry; write a note to stderr for each torn line of the log."""
+    account = account_of(work, entry, lambda text: sys.stderr.write(f"note: {printable(text)}\n"))
+    return statement_of(account, work.config.path)

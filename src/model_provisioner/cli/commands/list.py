@@ -1,0 +1,71 @@
+"""`list`: the models of a project, or of the machine, as a table."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from model_provisioner.cli.output import print_json, print_lines
+from model_provisioner.cli.project import project_config, view_project
+from model_provisioner.errors import ProvisionError, printable
+from model_provisioner.fs.state_folder import state_folder
+from model_provisioner.records.catalog import Catalog
+from model_provisioner.units import human
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.cli.store_view import StoreView
+    from model_provisioner.records.catalog import Model
+
+
+def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  the option's name
+    """Print a table, or a JSON list of rows."""
+    with closing(Catalog.reader(state_folder())) as catalog:
+        rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
+    view = None if all else _store_view(rows)
+    if json:
+        return print_json([row.as_json() for row in rows] if view is None else view.as_json())
+    if not rows:
+        print("no models are registered yet: run `doit provision`")
+    for project in dict.fromkeys(row.project for row in rows):
+        if all:
+            print(f"{printable(project) or 'registered by programs'}:")
+        print_lines(_table([row for row in rows if row.project == project]))
+    print_lines(view.lines() if view is not None else ())
+    return 0
+
+
+def _store_view(rows: Sequence[Model]) -> StoreView | None:
+    """Return what the store has of the project here; None where its models are all local, or the store can't be looked at."""
+    if all(row.id.startswith("local:") for row in rows):
+        return None
+    from model_provisioner.cli.store_view import StoreView
+
+    try:
+        with view_project() as work:
+            return StoreView.of(work, rows)
+    except ProvisionError:  # the list is of the catalog: it is shown in spite of a fault in models.yaml
+        return None
+
+
+def _table(rows: Sequence[Model]) -> list[str]:
+    """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
+    lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST"), *map(_cells, rows)]
+    rest = sum(max(len(line[column]) for line in lines) for column in range(1, 6)) + 10
+    longest = max(20, 80 - rest)
+    lines = [(line[0] if len(line[0]) <= longest else f"{line[0][: longest - 1]}…", *line[1:]) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, "<<<><<", widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _cells(row: Model) -> tuple[str, str, str, str, str, str]:
+    metadata = row.metadata
+    kind = " ".join(filter(None, (metadata.architecture, metadata.quantization))) if metadata else ""
+    digest = (row.digest or "").partition(":")[2][:12]
+    size = "-" if row.size is None else human(row.size)
+    return printable(row.name), row.lifecycle, row.outcome or "-", size, printable(kind)[:16], digest

@@ -1,0 +1,76 @@
+"""`show`: all that the catalog knows of a model."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.cli.output import print_json
+from model_provisioner.cli.project import entries_named, find_config, view_project
+from model_provisioner.errors import InputError, UnknownModelError, printable
+from model_provisioner.fs.state_folder import state_folder
+from model_provisioner.records.catalog import Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from model_provisioner.records.catalog import Moved
+
+
+def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
+    """Print one field a line, or a JSON list of rows: an id may be that of several."""
+    if len(names) != 1:
+        raise InputError("model-show takes one NAME or ID", found=f"{len(names)} of them", fix="see `doit model-list`")
+    if provenance:
+        from model_provisioner.cli.commands.attest import statement_for
+
+        with view_project() as work:
+            return print_json(statement_for(work, *entries_named(work, names)))
+    config = find_config(os.getcwd())
+    with closing(Catalog.reader(state_folder())) as catalog:
+        row = None if config is None else catalog.get(os.path.dirname(config), names[0])
+        rows = [row] if row is not None else catalog.by_id(names[0])
+        found = [(row, catalog.history(row.project, row.name)) for row in rows]
+    if not found:
+        raise UnknownModelError(
+            f"no model has the name or id {names[0]!r}",
+            where=catalog.path,
+            fix="see `doit model-list`, or `doit model-list --all`",
+        )
+    if json:
+        return print_json([row.as_json() | {"history": [asdict(moved) for moved in moves]} for row, moves in found])
+    print("\n".join(_in_lines(row.as_json(), moves) for row, moves in found), end="")
+    return 0
+
+
+def _in_lines(fields: dict[str, Any], moves: Sequence[Moved]) -> str:
+    lines = [_field(name, printable(str(value))) for name, value in _flat(fields)]
+    if moves:
+        lines += ["history", *_history(moves)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _field(name: str, value: str) -> str:
+    """Return a field as a line, or as two where one would be longer than 80 columns."""
+    line = f"{name:<28} {value}"
+    return line if len(line) <= 80 else f"{name}\n    {value}"
+
+
+def _history(moves: Iterable[Moved]) -> Iterable[str]:
+    """Yield a line for each state that a model came into, in the order in which it did."""
+    last = ""
+    for moved in moves:
+        back = " (the clock went back)" if moved.time < last else ""
+        last = moved.time
+        reason = f"  {moved.reason}" if moved.reason else ""
+        yield f"    {printable(f'{moved.time}  {moved.lifecycle:<7}{back}{reason}').rstrip()}"
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value not in (None, [], ()):
+            yield f"{prefix}{name}", value

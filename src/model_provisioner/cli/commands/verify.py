@@ -1,0 +1,125 @@
+"""`verify`: read again what was verified, and print a line for each model."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.cli.output import models, print_json
+from model_provisioner.cli.progress import progress_for_stderr
+from model_provisioner.cli.project import entries_named, open_project
+from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.run import Run
+from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.operations.audit import audit, plan
+from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from model_provisioner.operations.audit import Audited, Plan
+
+
+def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None, max_bytes: str | None) -> int:
+    """Audit what is due; print a line each, as it is done."""
+    age = _amount(older_than, parse_age, "--older-than", AGES)
+    size = _amount(max_bytes, _size, "--max-bytes", SIZES)
+    rules = Rules(full=full, locked=is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")))
+    done: list[Audited] = []
+    with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
+        ensure_state_folder(work.state)
+        entries = entries_named(work, names or work.config.entries)
+        began = time.monotonic()
+        planned = plan(work, entries, age)
+        if names and planned.new:
+            raise InputError(
+                f"{planned.new[0]} was never provisioned: there is nothing to compare its bytes with",
+                where=work.config.path,
+                fix=f"doit provision {planned.new[0]}",
+            )
+        for due in planned.due:
+            if due.ahead:
+                print(
+                    f"note: {due.entry.name} was last verified at {due.last}, which lies ahead of the clock: a clock went "
+                    "back, and it counts as long ago",
+                    file=sys.stderr,
+                )
+        for each in audit(Run(work), planned.due, size):
+            done.append(each)
+            if not json:
+                with progress.aside():
+                    print(_line(each, "audited" if full else "verified"), flush=True)
+    if json:
+        print_json(_as_json(planned, done))
+    else:
+        print(_summary(planned, done, time.monotonic() - began))
+    return max((each.found.exit_code for each in done if isinstance(each.found, ProvisionError)), default=0)
+
+
+def _amount(text: str | None, parse: Callable[[str], int | None], option: str, expected: str) -> int | None:
+    """Return the value of an option, None where it was not given."""
+    if not text:
+        return None
+    if (value := parse(text)) is None:
+        raise InputError(f"{option} can't be read", expected=expected, found=text, fix="see `doit help model-verify`")
+    return value
+
+
+def _size(text: str) -> int | None:
+    return parse_size(int(text) if text.isascii() and text.isdecimal() else text)
+
+
+def _line(each: Audited, verified: str) -> str:
+    name, found = each.due.entry.name, each.found
+    if isinstance(found, ProvisionError):
+        first, *rest = str(found).splitlines()
+        gone = [] if may_be_there(each.due.entry.handoff) else ["its handoff was withdrawn"]
+        return "\n      ".join([f"FAIL  {name}  {first}", *rest, *gone])
+    if found.outcome == "fail":
+        return f"FAIL! {name}  the digest differs, and strict_verification is false: it was handed off all the same"
+    verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}[found.how]
+    before = f"last {verified} {each.due.last}" if each.due.last else f"never {verified} before"
+    return f"{found.outcome}  {name}  {verb} {human(found.size)} ({before})"
+
+
+def _summary(planned: Plan, done: Sequence[Audited], seconds: float) -> str:
+    failed = sum(isinstance(each.found, ProvisionError) for each in done)
+    tolerated = sum(not isinstance(each.found, ProvisionError) and each.found.outcome == "fail" for each in done)
+    counts = (
+        (len(done) - failed - tolerated, "passed"),
+        (tolerated, "tolerated"),
+        (failed, "failed"),
+        (len(planned.due) - len(done), "left for the next audit"),
+        (len(planned.recent), "audited before"),
+        (len(planned.retired), "retired"),
+        (len(planned.new), "never provisioned"),
+    )
+    total = sum(count for count, _ in counts)
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to audit"
+    return f"{total} {models(total)}: {parts}; {human(sum(each.size for each in done))} ({seconds:.2f} s)"
+
+
+def _as_json(planned: Plan, done: Sequence[Audited]) -> dict[str, Any]:
+    return {
+        "audited": [
+            {"name": each.due.entry.name, "last": each.due.last, "clock_went_back": each.due.ahead, **_found(each)}
+            for each in done
+        ],
+        "left": [due.entry.name for due in planned.due[len(done) :]],
+        "recent": planned.recent,
+        "retired": planned.retired,
+        "never_provisioned": planned.new,
+        "bytes": sum(each.size for each in done),
+    }
+
+
+def _found(each: Audited) -> dict[str, object]:
+    if isinstance(each.found, ProvisionError):
+        outcome = "fail" if isinstance(each.found, DigestMismatchError) else "error"
+        return {"outcome": outcome, "error": str(each.found)}
+    return {**each.found.told(), "error": None}

@@ -1,0 +1,216 @@
+"""The commands: what each of them is called, takes and is for. What it does is `run` in its module of `cli/commands`.
+
+One declaration serves every face: doit's `model-NAME` (see `plugin/commands.py`) and a program of its own. doit imports
+this module for its help, so only the standard library stands at its top.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Kind = Literal["flag", "value", "values"]
+_DEFAULTS: dict[Kind, object] = {"flag": False, "value": None, "values": []}
+
+
+class Option(NamedTuple):
+    """An option of a command."""
+
+    name: str
+    """As `run` takes it, and as settings of doit name it."""
+    help: str
+    kind: Kind = "flag"
+    """`values` may be given several times."""
+    metavar: str = ""
+    short: str = ""
+    """One letter, or nothing."""
+
+    @property
+    def long(self) -> str:
+        """The option as it is written, without its dashes."""
+        return self.name.replace("_", "-")
+
+    @property
+    def default(self) -> object:
+        """What `run` gets where the option is not given."""
+        return _DEFAULTS[self.kind]
+
+    @property
+    def usage(self) -> str:
+        """The option in a line of usage."""
+        flag = f"-{self.short}" if self.short else f"--{self.long}"
+        return f"[{flag} {self.metavar}]{'...' if self.kind == 'values' else ''}" if self.metavar else f"[{flag}]"
+
+
+class Command(NamedTuple):
+    """A command, as help shows it and as a line of arguments is read."""
+
+    name: str
+    purpose: str
+    """One line."""
+    options: tuple[Option, ...]
+    example: str
+    names: str = ""
+    """The names that it takes, in a line of usage; an empty text where it takes none."""
+    description: str = ""
+    interrupted: str = "interrupted"
+    """What is said where Ctrl-C, SIGTERM or SIGHUP ended it."""
+
+    @property
+    def usage(self) -> str:
+        """The arguments, in one line."""
+        return " ".join(filter(None, (self.names, *(option.usage for option in self.options))))
+
+    def run(self, names: Sequence[str], options: Mapping[str, object]) -> int:
+        """Do what it is for, print the answer and return the exit code.
+
+        `options` has a value for each option by its name; others are ignored. Raises `ProvisionError`.
+        """
+        from model_provisioner.cli.project import refuse_names
+
+        if not self.names:
+            refuse_names(f"model-{self.name}", names)
+        code: int = import_module(f"model_provisioner.cli.commands.{self.name}").run(
+            list(names), **{option.name: options[option.name] for option in self.options}
+        )
+        return code
+
+
+_JSON = Option("json", "print JSON")
+_FULL = Option("full", "ignore cached digests and hash every byte with SHA-256")
+
+PROVISION = Command(
+    name="provision",
+    purpose="make the models of models.yaml present, verified and handed off",
+    names="[NAME...]",
+    options=(
+        _FULL,
+        Option("require_digest", "fail a model without an expected digest"),
+        Option("offline", "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same"),
+        Option("locked", "fail a model that models.lock does not name; MODEL_PROVISIONER_LOCKED=1 does the same"),
+    ),
+    description="NAME is a model, a task or a target; without one, all models. models.yaml is looked for here and in the "
+    "folders above; its folder becomes the working directory.\n\n"
+    "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted.",
+    example="doit provision --offline",
+    interrupted="interrupted: what was finished is kept, what was not has no handoff",
+)
+"""doit runs it itself, with options of its own beside these: see `plugin/provision.py`."""
+
+LIST = Command(
+    name="list",
+    purpose="list the models of this project, or of the machine, with their states",
+    options=(Option("all", "all models of the machine"), _JSON),
+    example="doit model-list --all",
+)
+SHOW = Command(
+    name="show",
+    purpose="show all that the catalog knows of a model",
+    names="NAME|ID",
+    options=(Option("provenance", "print the in-toto statement of the model's last verification"), _JSON),
+    example="doit model-show tiny-llama",
+)
+WHY = Command(
+    name="why",
+    purpose="say why a model would be provisioned again, or that it would not",
+    names="[NAME...]",
+    options=(_JSON,),
+    example="doit model-why tiny-llama",
+)
+SCHEMA = Command(
+    name="schema",
+    purpose="print the JSON Schema of models.yaml, for editors",
+    options=(_JSON,),
+    example="doit model-schema > models.schema.json",
+)
+LOCK = Command(
+    name="lock",
+    purpose="write models.lock: what each model of models.yaml is, file by file",
+    options=(
+        Option("check", "write nothing; exit with 1 where models.lock, models.yaml and the files here disagree"),
+        Option("upgrade", "lock NAME again, to what its source has now", "values", "NAME"),
+        _JSON,
+    ),
+    example="doit model-lock --upgrade tiny-llama",
+)
+CHECK = Command(
+    name="check",
+    purpose="tell whether a fresh build would give exactly the artifacts that are here",
+    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), _JSON),
+    description="Contacts nobody and changes nothing. Compares the lock file with models.yaml, the files with their digests, "
+    "and the handoffs, checksum files and catalog rows with what would be written.\n\n"
+    "Exit codes: 0 all is the same, 1 something differs, 2 something broke, 3 bad input, 130 interrupted.",
+    example="doit model-check --junit model-check.xml",
+)
+VERIFY = Command(
+    name="verify",
+    purpose="verify again what was verified, the longest unread first; --full finds silent corruption",
+    names="[NAME...]",
+    options=(
+        _FULL,
+        Option("older_than", "skip what was audited less than AGE ago: 30d, 12h or 45m", "value", "AGE"),
+        Option("max_bytes", "stop before SIZE is exceeded: 50GB; audits one model in any case", "value", "SIZE"),
+        _JSON,
+    ),
+    description="A model loses its handoff while it is read, and gets it back if it passes. What was audited is kept, however "
+    "the command ends: the next one continues after it.\n\n"
+    "Exit codes: 0 all passed, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted.",
+    example="doit model-verify --full --older-than 30d --max-bytes 50GB",
+    interrupted="interrupted: what was audited is kept; the model that was being read has no handoff until the "
+    "next `doit provision` or `doit model-verify`",
+)
+PRUNE = Command(
+    name="prune",
+    purpose="evict what was not used for longest, until the store is within cache.max_size",
+    options=(
+        Option("dry_run", "print what would be evicted, and evict nothing"),
+        Option("older_than", "evict all that was not used for AGE: 30d (s, m, h, d, w)", "value", "AGE"),
+        _JSON,
+    ),
+    description="Never evicts what a handoff names, what a project of yours keeps (`keep: true`) or has locked, or what a run "
+    "uses or fetches. Local files are never touched.\n\n"
+    "Exit codes: 0 done, 1 the store still holds more than cache.max_size, 2 something broke, 3 bad input.",
+    example="doit model-prune --dry-run --older-than 30d",
+)
+RETIRE = Command(
+    name="retire",
+    purpose="take models out of service: withdraw their handoffs, and have provision skip them",
+    names="NAME...",
+    options=(
+        Option("undo", "put them back into service: the next `doit provision` verifies them and hands them off"),
+        _JSON,
+    ),
+    example="doit model-retire tiny-llama",
+)
+ATTEST = Command(
+    name="attest",
+    purpose="write a statement of what was verified of a model, signed on request; or check one",
+    names="[NAME]",
+    options=(
+        Option("output", "write to this file", "value", "FILE", short="o"),
+        Option("key", "sign with the private key (Ed25519 or ECDSA P-256, PEM) in this file", "value", "FILE"),
+        Option("verify", "check the statement in this file against the bytes that are here", "value", "FILE"),
+        Option("public_key", "with --verify: the key that must have signed the statement, PEM", "value", "FILE"),
+        Option("full", f"with --verify: {_FULL.help}"),
+        _JSON,
+    ),
+    description="The statement is an in-toto Statement with a SLSA Verification Summary, in a DSSE envelope if signed.\n\n"
+    "--verify: exit code 0 where the statement is signed with that key and says that the bytes which are here passed; "
+    "1 where not; 3 for bad input. NAME is by default the model that the statement names.",
+    example="doit model-attest tiny-llama -o tiny-llama.intoto.json",
+)
+REPORT = Command(
+    name="report",
+    purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
+    options=(
+        Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
+        _JSON,
+    ),
+    description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "
+    "but FILE is written and no model is read.\n\n"
+    "Exit codes: 0 whatever it says of the models, 2 something broke, 3 bad input, 130 interrupted.",
+    example="doit model-report -o report.html",
+)

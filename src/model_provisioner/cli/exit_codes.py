@@ -1,0 +1,121 @@
+"""How a command ends: one exit code for each kind of end, one paragraph on stderr, no traceback for a user's mistake.
+
+doit imports this module for its help: only the standard library stands at its top.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BROKEN = 2
+INTERRUPTED = 130
+
+
+def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple[type[Exception], ...] = ()) -> int:
+    """Run a command; return its exit code, however it ends.
+
+    `interrupted` is said where Ctrl-C, SIGTERM or SIGHUP ended it. Errors of the types `passing` are raised: the caller
+    words them.
+    """
+    from model_provisioner.errors import ProvisionError
+
+    _prepare_streams()
+    try:
+        with _signals_interrupt():
+            code = command()
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say(interrupted)
+        code = INTERRUPTED
+    except ProvisionError as error:
+        _say(f"ERROR: {error}")
+        code = error.exit_code
+    except passing:
+        raise
+    except BrokenPipeError:
+        code = 0  # who reads our output has seen enough
+    except OSError as error:
+        _say(f"ERROR: the output could not be written\n  found     {error.strerror or error}")
+        code = BROKEN
+    except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole
+        traceback.print_exc()
+        code = BROKEN
+    _give_up_output()
+    return code
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    """Write it to stderr, if anybody can read that."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _prepare_streams() -> None:
+    """Make output possible where it was closed, and every text printable in any encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """Discard what nobody can read, so that Python does not complain of it when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Patient:
+    """A stream that goes silent when nobody reads it any more: the work is done all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write `text` if that can be done."""
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError:
+                self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Every text is flushed as it is written."""

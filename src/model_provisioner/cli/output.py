@@ -1,0 +1,61 @@
+"""How answers are printed: JSON, counts, paths, and the last line of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from typing import TextIO
+
+RETIRED_SHOWN = 5
+"""How many retired models the summary of a run names."""
+
+
+def print_json(value: object) -> int:
+    """Print a JSON document; return the exit code of success."""
+    print(to_json(value))
+    return 0
+
+
+def to_json(value: object) -> str:
+    """Return a JSON document as every command prints it: indented, with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True)
+
+
+def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
+    """Print lines at once, on stdout or another stream."""
+    stream = stream or sys.stdout
+    stream.write("".join(f"{line}\n" for line in lines))
+    stream.flush()
+
+
+def models(count: int) -> str:
+    """Return the word for `count` models."""
+    return "model" if count == 1 else "models"
+
+
+def relative(path: str, folder: str | None = None) -> str:
+    """Return a path as it is written in a folder, by default the working directory: relative where it lies below."""
+    folder = os.getcwd() if folder is None else folder
+    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path
+
+
+def summary(*, done: int, current: int, failed: int, retired: Collection[str] = (), seconds: float) -> str:
+    """Return how many models were done, current, failed and retired, as a line; before it, which were retired, as one more."""
+    counts = ((done, "done"), (current, "current"), (failed, "failed"), (len(retired), "retired"))
+    total = sum(count for count, _ in counts)
+    parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
+    return f"{_skipped(sorted(retired))}{total} {models(total)}: {parts} ({seconds:.2f} s)\n"
+
+
+def _skipped(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - RETIRED_SHOWN} more" if len(names) > RETIRED_SHOWN else ""
+    one = names[0] if len(names) == 1 else "NAME"
+    shown = ", ".join(names[:RETIRED_SHOWN])
+    return f"skip  {shown}{more}  retired: no handoff; `doit model-retire --undo {one}` takes it back\n"

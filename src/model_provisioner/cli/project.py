@@ -1,0 +1,102 @@
+"""What every command begins with: the project's folder, its configuration and records, its models by name.
+
+On the way of every no-op, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from model_provisioner.engine.events import silent
+from model_provisioner.errors import InputError, UnknownModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.engine.events import Progress
+    from model_provisioner.engine.rules import Rules
+    from model_provisioner.engine.workspace import Workspace
+
+CONFIG_NAME = "models.yaml"
+
+
+def find_config(start: str) -> str | None:
+    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
+    folder = os.path.realpath(start)
+    while True:
+        path = os.path.join(folder, CONFIG_NAME)
+        if os.path.lexists(path):
+            return path
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def project_config() -> str:
+    """Return the path of the nearest `models.yaml`. Raises `InputError` where there is none."""
+    path = find_config(os.getcwd())
+    if path is None:
+        raise InputError(
+            f"no {CONFIG_NAME} here or in a folder above",
+            where=os.getcwd(),
+            fix="go to a project's folder, or ask for the whole machine: doit model-list --all",
+        )
+    return path
+
+
+def enter_project() -> str:
+    """Go to the folder of the nearest `models.yaml`, as `provision` does; return the path of the file."""
+    path = project_config()
+    os.chdir(os.path.dirname(path))  # a document of one model has paths from there
+    return path
+
+
+@contextmanager
+def view_project() -> Iterator[Workspace]:
+    """Enter the project and open it for reading: nothing is made or changed."""
+    from model_provisioner.engine.workspace import look_at_workspace
+    from model_provisioner.fs.state_folder import state_folder
+
+    with closing(look_at_workspace(enter_project(), state_folder())) as work:
+        yield work
+
+
+@contextmanager
+def open_project(*, rules: Rules | None = None, progress: Progress = silent) -> Iterator[Workspace]:
+    """Enter the project and open it for a change of its records."""
+    from model_provisioner.engine.workspace import open_workspace
+
+    with closing(open_workspace(enter_project(), rules=rules, progress=progress)) as work, closing(work.lease):
+        yield work
+
+
+def entries_named(work: Workspace, names: Collection[str]) -> list[Entry]:
+    """Return the entries of these names, each once. Raises `UnknownModelError`."""
+    entries = work.config.entries
+    for name in names:
+        if name not in entries:
+            raise unknown_name(name, work.config)
+    return [entries[name] for name in dict.fromkeys(names)]
+
+
+def unknown_name(name: str, config: Config) -> UnknownModelError:
+    """Return the error for a name that is no model, task or target."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(config.entries))
+    return UnknownModelError(
+        f"there is no model {name!r}",
+        where=config.path,
+        expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
+        fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
+    )
+
+
+def refuse_names(command: str, names: Sequence[str]) -> None:
+    """Raise `InputError` where names are given to a command that takes none."""
+    if names:
+        raise InputError(f"{command} takes no names", found=" ".join(names), fix=f"see `doit help {command}`")

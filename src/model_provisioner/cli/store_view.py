@@ -1,0 +1,71 @@
+"""What `model-list` and `model-prune` say of the store: bytes, last use, and what may be evicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.engine.retention.eviction import day, survey
+from model_provisioner.engine.retention.roots import tree_of
+from model_provisioner.errors import printable
+from model_provisioner.units import human
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from model_provisioner.engine.retention.eviction import Candidate, Eviction
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.records.catalog import Model
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """The store as a project sees it: what it has there of each model, and what else lies there."""
+
+    store: Eviction
+    models: Sequence[tuple[Model, Candidate | None]]
+    """The project's rows of the catalog, and what the store has of each; None of a model that is not in the store."""
+
+    @staticmethod
+    def of(work: Workspace, rows: Sequence[Model]) -> StoreView:
+        """Look at the store of a project whose rows of the catalog are given. Raises `StorageError`."""
+        store = survey(work)
+        here = {each.item.place: each for each in store.kept}
+        return StoreView(store, [(row, here.get(tree_of(work.store, row.path or ""))) for row in rows])
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the rows as `model-list --json` shows them."""
+        return [row.as_json() | {"store": found and as_json(found)} for row, found in self.models]
+
+    def lines(self) -> Iterable[str]:
+        """Yield what `model-list` says after its table."""
+        mine = [(row, found) for row, found in self.models if found is not None]
+        yield ""
+        yield f"in the store, {fill_level(self.store.size, self.store.limit)}:"
+        for row, found in mine:
+            may_go = f"stays: {found.held}" if found.held else "may go"
+            yield f"  {row.name}  {human(found.item.size)}  last used {day(found.used)}  {printable(may_go)}"
+        places = {found.item.place for _, found in mine}
+        others = [each for each in self.store.kept if each.item.place not in places]
+        if others:
+            free = sum(each.frees for each in others)
+            yield f"  and what this project does not name: {human(free)} of it may go (doit model-prune --dry-run)"
+
+
+def as_json(found: Candidate) -> dict[str, Any]:
+    """Return an item of the store as JSON shows it."""
+    used = datetime.fromtimestamp(found.used, UTC).isoformat(timespec="seconds")
+    return {
+        "name": found.name,
+        "kind": found.item.kind,
+        "bytes": found.item.size,
+        "last_used": used.replace("+00:00", "Z"),
+        "may_go": not found.held,
+        "held_by": found.held or None,
+    }
+
+
+def fill_level(size: int, limit: int | None) -> str:
+    """Return how full the store is, in words."""
+    return f"which holds {human(size)}" + ("" if limit is None else f" of {human(limit, size)}")

@@ -1,0 +1,337 @@
+"""From a document to a configuration: pydantic makes the values, their paths are resolved, every fault is told in one error."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from model_provisioner.config import schema
+from model_provisioner.config.document import MAX_FAULTS, short, shown
+from model_provisioner.config.entries import Claim, Companion, Config, Entry, label_of
+from model_provisioner.config.paths import HandoffPaths, shown_path
+from model_provisioner.errors import ConfigError, InputError, InvalidReferenceError
+from model_provisioner.references.path_environment import HERE, PathEnvironment
+from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from model_provisioner.config.document import Document
+    from model_provisioner.config.source_map import Path
+
+Model = TypeVar("Model", bound=BaseModel)
+
+FILES_OF_DOIT = ("dodo.py", "pyproject.toml", "doit.cfg")
+HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
+_NAME = re.compile(schema.NAME_PATTERN)
+_ANY_ENTRY = schema.Entry.model_construct()
+_STAND_INS: dict[str, Any] = {"model_ref": ".", "models": {}}
+"""For a required field that has a fault, so that the other fields are made."""
+
+
+class _Written(NamedTuple):
+    """An entry as the file has it, with the defaults filled in."""
+
+    path: Path
+    name: str
+    values: schema.Entry
+    wrong: set[str]
+    """The fields that have a fault, and `name` where the name has: what `values` has for them was not written."""
+
+
+class ConfigReader:
+    """Makes the configuration of one document, and gathers its faults."""
+
+    def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
+        self._document, self._path, self._cache_dir = document, path, cache_dir
+        self._faults = list(document.faults)
+        self._environment = PathEnvironment()
+
+    def read(self) -> Config:
+        """Return the configuration, or raise all faults at once."""
+        data, environment = self._top(), self._environment
+        several = "models" in data
+        settings, written = self._several(data) if several else self._single(data)
+        root = environment.ask(os.path.dirname(self._path) if several else HERE)
+        # Without links, so that a folder under two names is one, and what was written under the other is found.
+        runtime_dir = environment.ask(environment.absolute(settings.runtime_dir, root))
+        handoffs = HandoffPaths(root, runtime_dir, environment)
+        made = ((each.name, self._entry(each, root, handoffs)) for each in written)
+        entries = {name: entry for name, entry in made if entry is not None}
+        self._check_handoffs(entries)
+        self._raise_faults()
+        return Config(
+            path=self._path,
+            root=root,
+            cache_dir=environment.absolute(self._cache_dir, environment.ask(HERE))
+            if self._cache_dir
+            else environment.absolute(settings.cache_dir, root),
+            runtime_dir=runtime_dir,
+            allow=tuple(settings.network.allow),
+            recheck=settings.recheck,
+            entries=MappingProxyType(entries),
+            answers=tuple(environment.answers.items()),
+            handoffs=tuple(entry.handoff for entry in entries.values()),
+            max_size=settings.cache.max_size,
+            remote=tuple(name for name, entry in entries.items() if not entry.is_local),
+        )
+
+    # ---- the form of the file
+
+    def _top(self) -> dict[str, Any]:
+        """Return the data of a file that has one of its two forms."""
+        data = self._document.data
+        if not isinstance(data, dict) or not ({"models", "model_ref"} & data.keys()):
+            fix = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
+            for name in list(data)[:MAX_FAULTS] if isinstance(data, dict) else ():
+                if near := difflib.get_close_matches(name, ("models", "model_ref"), n=1):
+                    fix = f"write {near[0]} in the place of {shown(name)}"
+            self._note(
+                (),
+                "the file is empty" if data is None else "the file names no model",
+                expected="a mapping with models: (several models, by name) or model_ref: (one)",
+                found="nothing" if data is None else short(data),
+                fix=fix,
+            )
+            self._raise_faults()
+        if "models" in data and "model_ref" in data:
+            self._note(
+                ("model_ref",),
+                "one model at the top level and several under models: are two forms of the file",
+                fix="move the fields of the one model under models:, by a name of its own",
+            )
+            self._raise_faults()
+        return dict(data)
+
+    def _single(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
+        values, wrong = self._validated(schema.Single, data, ())
+        assert values is not None  # it is a mapping
+        return values, [_Written((), values.engine, values, wrong)]
+
+    def _several(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
+        defaults, models = data.get("defaults"), data["models"]
+        if defaults is not None:
+            _, faulty = self._validated(schema.Defaults, defaults, ("defaults",))
+            # A fault of the defaults is told once, and not again for each entry.
+            shared = defaults if isinstance(defaults, dict) else {}
+            defaults = {name: each for name, each in shared.items() if name not in faulty}
+        written = []
+        for name, each in models.items() if isinstance(models, dict) else ():
+            fields = {**defaults, **each} if defaults and isinstance(each, dict) else each
+            values, faulty = self._validated(schema.Entry, fields, ("models", name))
+            if not _NAME.fullmatch(name):
+                faulty.add("name")
+            if values is not None:
+                written.append(_Written(("models", name), name, values, faulty))
+        # The entries are made: what is left are their names, and the fields beside them.
+        if isinstance(models, dict):
+            models = dict.fromkeys(models, _ANY_ENTRY)
+        project, _ = self._validated(schema.Project, {**data, "models": models, "defaults": None}, ())
+        assert project is not None  # it is a mapping
+        return project, written
+
+    def _validated(self, model: type[Model], data: Any, base: Path) -> tuple[Model | None, set[str]]:
+        """Return what pydantic makes of data at `base`, and which of its fields have a fault; these are noted.
+
+        Of data with faults it makes what it can, so that what is wrong between fields and entries is found in the same run.
+        """
+        try:
+            return model.model_validate(data), set()
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        for each in found[: MAX_FAULTS + 1]:
+            self._note_error(*schema.worded(each, model, base))
+        wrong = {str(step) for each in found for step in each["loc"][:1]}
+        if not isinstance(data, dict):
+            return None, wrong
+        stand_ins = {name: each for name, each in _STAND_INS.items() if name in model.model_fields}
+        sound = {name: each for name, each in data.items() if name not in wrong}
+        return model.model_validate(stand_ins | sound), wrong
+
+    # ---- what the entries mean
+
+    def _entry(self, written: _Written, root: str, handoffs: HandoffPaths) -> Entry | None:
+        """Return an entry with its paths resolved; None where it has a fault without which no other can be looked for."""
+        path, values, wrong = written.path, written.values, written.wrong
+        ref = None if "model_ref" in wrong else self._absolute((*path, "model_ref"), values.model_ref, root)
+        handoff = None if wrong & {"name", "engine", "handoff"} else self._handoff(written, root, handoffs)
+        beside = [
+            (place, Companion(role=str(place[0]), ref=found, expected=each.expected_digest))
+            for place, each in _companions(values)
+            if (found := self._absolute((*path, *place), each.model_ref, root)) is not None
+        ]
+        if ref is None or handoff is None:
+            return None
+        entry = Entry(
+            name=written.name,
+            ref=ref,
+            expected=values.expected_digest,
+            strict=values.strict_verification,
+            engine=values.engine,
+            handoff=handoff,
+            line=self._document.source_map.line(path),
+            include=tuple(values.include or ()),
+            exclude=tuple(values.exclude or ()),
+            companions=tuple(each for _, each in beside),
+            keep=values.keep,
+            signature=None if values.signature is None else self._claim(values.signature, root),
+        )
+        if beside:
+            self._check_companions(entry, [(*path, *place) for place, _ in beside])
+        for name in ("include", "exclude") if not is_whole(ref) else ():
+            if getattr(entry, name):
+                self._note(
+                    (*path, name),
+                    f"{name} says which files of many are taken, and {entry.name} is not a whole repository or prefix",
+                    expected="hf:ORG/REPO or s3://BUCKET/PREFIX/",
+                    found=ref.id,
+                    fix=f"remove {name}, or name the repository",
+                )
+        return entry
+
+    def _absolute(self, path: Path, ref: ModelRef, root: str) -> ModelRef | None:
+        if not isinstance(ref, LocalRef):
+            return ref
+        try:
+            return ref.absolute(root, self._environment)
+        except InvalidReferenceError as error:
+            self._note_error(path, error)
+            return None
+
+    def _claim(self, written: schema.Signature, root: str) -> Claim:
+        key = written.public_key
+        return Claim(
+            bundle=self._environment.absolute(written.bundle, root),
+            public_key=None if key is None else self._environment.absolute(key, root),
+            identity=written.identity,
+            issuer=written.issuer,
+        )
+
+    def _check_companions(self, entry: Entry, places: list[Path]) -> None:
+        """Note what is named twice: an engine would load it twice, or as what it is not."""
+        roles = {entry.ref: "model"}
+        for place, each in zip(places, entry.companions, strict=True):
+            if (role := roles.get(each.ref)) is None:
+                roles[each.ref] = each.role
+                continue
+            other = "its model_ref" if role == "model" else f"{label_of(role, each.ref.id)} already"
+            self._note(
+                place,
+                f"{entry.name} names one file twice",
+                expected="another file for each field",
+                found=f"{each.ref.id}, which is {other}",
+                fix="remove one of them",
+            )
+
+    # ---- handoffs
+
+    def _handoff(self, written: _Written, root: str, handoffs: HandoffPaths) -> str | None:
+        path, asked = (*written.path, "handoff"), (written.values.handoff, written.name, written.values.engine)
+        folder, last = handoffs.place(*asked)
+        handoff = os.path.join(folder, last)
+        real_root = self._environment.ask(root)
+        if not f"{folder}/".startswith(real_root if real_root == "/" else f"{real_root}/"):
+            self._note(
+                path,
+                "the handoff lies outside the project",
+                expected=f"a path inside {root}",
+                found=handoffs.written(*asked),
+                fix=f"write it into the project:   {HANDOFF_TO_ADD}",
+            )
+            return None
+        if handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
+            self._note(
+                path,
+                "the handoff can't be written there",
+                expected="a file of its own",
+                found=handoff,
+                fix=f"choose another name:   {HANDOFF_TO_ADD}",
+            )
+            return None
+        return handoff
+
+    def _check_handoffs(self, entries: dict[str, Entry]) -> None:
+        """Note the handoffs that two entries would write, and those that would replace a model or lie in its folder."""
+        models: dict[str, tuple[Entry, Entry | Companion]] = {}
+        for entry in entries.values():
+            parts: tuple[Entry | Companion, ...] = (entry, *entry.companions)
+            for each in parts:
+                if isinstance(each.ref, LocalRef):
+                    models[each.ref.path] = entry, each
+        writers: dict[str, Entry] = {}
+        above: dict[str, str] = {}
+        for entry in entries.values():
+            handoff, path = entry.handoff, ("models", entry.name) if "models" in self._document.data else ()
+            if (other := writers.setdefault(handoff, entry)) is not entry:
+                lines = f"for {other.name} (line {other.line}) and {entry.name} (line {entry.line})"
+                self._note(
+                    path,
+                    f"{other.name} and {entry.name} would write one handoff",
+                    expected="a handoff of its own for each model",
+                    found=f"{shown_path(handoff)}, {lines}",
+                    fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
+                )
+            place = handoff
+            if place not in models:
+                folder = place.rpartition("/")[0] or "/"
+                if folder not in above:
+                    above[folder] = _nearest(folder, models)
+                place = above[folder]
+            if place in models:
+                owner, part = models[place]
+                model = f"model {owner.name}" if part is owner else f"{label_of(part.role, place)} of {owner.name}"
+                would = "take the place" if place == handoff else "lie in the folder"
+                self._note(
+                    (*path, "handoff"),
+                    f"the handoff of {entry.name} would {would} of the {model}",
+                    expected="a file of its own",
+                    found=shown_path(handoff),
+                    fix=f"choose another name:   {HANDOFF_TO_ADD}",
+                )
+
+    # ---- faults
+
+    def _note(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
+        """Note a fault of what stands at `path`."""
+        if len(self._faults) <= MAX_FAULTS:
+            where = self._document.where(path)
+            self._faults.append(InputError(what, where=where, expected=expected, found=found, fix=fix))
+
+    def _note_error(self, path: Path, error: InputError) -> None:
+        self._note(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
+
+    def _raise_faults(self) -> None:
+        """Raise `ConfigError` if there are any, in the order of the document."""
+        if self._faults:
+            name = self._document.name
+            faults = sorted(self._faults, key=self._line_of)
+            if len(faults) > MAX_FAULTS:
+                what = "there are more faults than are told at once"
+                faults[MAX_FAULTS:] = [InputError(what, where=name, fix="fix the others first")]
+            raise ConfigError(name, faults)
+
+    def _line_of(self, fault: InputError) -> int:
+        match = re.match(r":(\d+)", fault.where.removeprefix(self._document.name))
+        return int(match[1]) if match else 0
+
+
+def _companions(values: schema.Entry) -> Iterator[tuple[Path, schema.Companion]]:
+    """Yield the companions of an entry, each with its place there: the projector first, wherever it stands."""
+    if values.mmproj is not None:
+        yield ("mmproj",), values.mmproj
+    if isinstance(values.lora, list):
+        yield from ((("lora", number), each) for number, each in enumerate(values.lora))
+    elif values.lora is not None:
+        yield ("lora",), values.lora
+
+
+def _nearest(place: str, models: Collection[str]) -> str:
+    """Return the nearest of `models` that is `place` or a folder around it; the top of the disk where there is none."""
+    while place not in models and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    return place

@@ -1,0 +1,1 @@
+"""Fetching: the files of remote entries come into the store."""

@@ -1,0 +1,174 @@
+"""Download: bring the bytes of one file of a model from its source into the store."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from model_provisioner.errors import DigestMismatchError, FetchError, ProvisionError
+from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
+from model_provisioner.store.partial import Partial
+from model_provisioner.store.single_flight import flight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.fetching.progress import FetchProgress
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fetchers.http.client import HttpClient
+    from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.store.partial import Received
+
+AT_ONCE = 8
+"""How many files this process fetches at a time: one connection seldom fills a line, and many take it from others."""
+
+_turns = BoundedSemaphore(AT_ONCE)
+_POLL_S = 0.1
+"""Seconds after which it is checked again whether the bytes are still wanted."""
+
+_ACCESS: dict[type[ModelRef], str] = {
+    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
+    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
+}
+"""How to get access where a source says what it has, and does not hand it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file that is asked of its source."""
+
+    file: RemoteFile
+    key: str
+    """The key of its download: by its digest, so that two references to the same bytes wait for one another."""
+    sha256: str | None
+    """What its bytes must have, where somebody said."""
+    size: int | None
+    is_pinned: bool
+    """Whether the user or the lock said so, and not the source alone."""
+
+    @property
+    def host(self) -> str:
+        """Who is asked for it."""
+        return urlsplit(self.file.url).hostname or ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Brings files of one entry into the store; threads may share it."""
+
+    work: Workspace
+    entry: Entry
+    client: HttpClient
+    progress: FetchProgress
+    make_room: Callable[[dict[str, int]], None]
+    """Is given key and bytes of a file whose size its source did not list, before its bytes come; may raise."""
+
+    def bring(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
+        """Bring a file, or wait for another run that does; return None where that had it.
+
+        `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
+        and `StorageError`.
+        """
+        store, file = self.work.store, wanted.file
+
+        def wait(arrived: int) -> None:
+            check()
+            self.progress.reach(wanted.key, arrived, by_another_run=True)
+
+        with flight(store, wanted.key, wait):
+            if wanted.sha256 is not None and store.has(wanted.sha256, wanted.size):
+                self.progress.reach(wanted.key, wanted.size or 0)
+                return None
+            git_size = file.size if file.git_blob else None
+            with _turn(check), Partial.open(store, wanted.key, git_size=git_size) as partial:
+                self._receive(wanted, partial, check)
+                received = partial.finish()
+                try:
+                    self._verify(wanted, received)
+                except ProvisionError:
+                    partial.discard()
+                    raise
+                self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
+                store.publish(partial, received.sha256)
+        return received
+
+    def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
+        from model_provisioner.fetchers.http.receive import receive
+
+        def expect(size: int) -> None:
+            if wanted.size is None:  # else what the source listed counts
+                self.make_room({wanted.key: size})
+                self.progress.expect(wanted.key, size)
+
+        def reach(done: int) -> None:
+            check()
+            self.progress.reach(wanted.key, done)
+
+        self._check_room(wanted.file, partial)
+        self.progress.reach(wanted.key, partial.size)
+        try:
+            receive(self.client, wanted.file, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
+        except FetchError as error:
+            if error.status in {401, 403}:
+                error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
+            raise
+
+    def _verify(self, wanted: Wanted, received: Received) -> None:
+        """Raise unless the bytes are those that the source lists and the user or the lock asks for."""
+        file = wanted.file
+        for said, found, what in (
+            (file.size, received.size, "bytes"),
+            (file.sha256, received.sha256, "SHA-256"),
+            (file.git_blob, received.git_blob, "git blob"),
+        ):
+            if said not in (None, found):
+                raise FetchError(
+                    "the bytes that came are not those that the source lists",
+                    where=f"{self.entry.ref.id} ({file.name})",
+                    expected=f"{said} ({what})",
+                    found=str(found),
+                    fix="run again: nothing of them was kept; if they are wrong again, tell who runs the server",
+                )
+        if wanted.is_pinned and wanted.sha256 != received.sha256 and self.entry.strict:
+            raise mismatch(self.entry, file, str(wanted.sha256), received.sha256)
+
+    def _check_room(self, file: RemoteFile, partial: Partial) -> None:
+        disk = os.statvfs(self.work.store.root)
+        free, need = disk.f_bavail * disk.f_frsize, (file.size or 0) - partial.size
+        if need > free:
+            raise FetchError(
+                f"{self.entry.name} does not fit on the disk",
+                where=self.work.store.root,
+                expected=f"{need:,} bytes for {file.name}",
+                found=f"{free:,} bytes",
+                fix="free some space there, or point cache_dir to another disk",
+            )
+
+
+@contextmanager
+def _turn(check: Callable[[], None]) -> Iterator[None]:
+    while not _turns.acquire(timeout=_POLL_S):
+        check()
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+def _pause(seconds: float, check: Callable[[], None]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check()
+        time.sleep(min(_POLL_S, left))
+
+
+def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
+    """Return the error for a file of an entry that has, or would have, another SHA-256 than is wanted."""
+    path = f"{entry.ref.id} ({file.name})" if is_whole(entry.ref) else entry.ref.id
+    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label)

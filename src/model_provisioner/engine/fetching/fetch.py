@@ -1,0 +1,260 @@
+"""Fetch: bring a remote reference into the store, if the policy allows. Offline by default.
+
+What is on this disk already is not fetched: in the store, or with the right digest in the cache of another program.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
+from model_provisioner.engine.fetching.progress import fetching
+from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
+from model_provisioner.engine.withdraw import fail, pend
+from model_provisioner.errors import ProvisionError
+from model_provisioner.fetchers.listing import name_of
+from model_provisioner.fetchers.sources import source_of
+from model_provisioner.fs.clock import TICK_NS
+from model_provisioner.fs.identity import identity_of
+from model_provisioner.hashing.memo_rows import Row
+from model_provisioner.hashing.threads import in_pools
+from model_provisioner.references.digest import Digest, SetDigest
+from model_provisioner.references.reference import HubRef, is_whole
+from model_provisioner.store.import_existing import adopt, find
+from model_provisioner.store.refs import Record, StoredFile
+from model_provisioner.store.tree import check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.store.partial import Received
+
+
+def is_present(work: Workspace, record: EntryRun) -> bool:
+    """Tell whether what an entry has of remote files is here; no byte of them is read. From then on nobody evicts them."""
+    return not _missing(work, record.entry)
+
+
+def _missing(work: Workspace, entry: Entry) -> list[Entry]:
+    """Return the remote parts of an entry that are not here; the others nobody evicts from then on."""
+    return [part for part in entry.parts if not part.ref.is_local and not _is_held(work, part)]
+
+
+def _is_held(work: Workspace, entry: Entry) -> bool:
+    try:
+        resolve_entry(entry, work.store)
+        if work.lease.use(stored_files(entry, work.store).values()):
+            resolve_entry(entry, work.store)  # they may have gone before that was noted
+    except ProvisionError:
+        return False
+    return True
+
+
+def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda: None) -> None:
+    """Fetch the model of a remote entry and its remote companions, unless they are here; its handoff is withdrawn first.
+
+    `check` is called now and then, and raises to give up.
+
+    Where that is not done, the entry has failed: with a `NotAllowedError` where the policy says no, `NotLockedError`,
+    `FetchError`, `DigestMismatchError` or `StorageError`.
+    """
+    missing = _missing(work, record.entry)
+    if not missing:
+        return
+    try:
+        pend(work, [record])
+        if record.error is not None:
+            raise record.error
+        for part in missing:
+            last = work.store.recorded(_key(part))
+            _Fetch(work, record, part, last, _known_files(part, last), check).run()
+        record.changed_outside()
+    except ProvisionError as error:
+        fail(work, record, error)
+
+
+def fetch_anew(work: Workspace, part: Entry) -> None:
+    """Fetch what the source of a remote entry has now, whatever it had before.
+
+    What was handed off stays until the entry is verified again: nothing of it is touched. Raises what `fetch` fails with.
+    """
+    _Fetch(work, EntryRun(part), part, None, {}, lambda: None).run()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a file before anybody is asked."""
+
+    sha256: str
+    size: int | None
+
+
+def _known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
+    """Return the files of an entry as far as the lock, the expected digest or the last fetch name them, by name."""
+    if entry.locked is not None:
+        return {file.name: _Known(file.sha256, file.size) for file in entry.locked.files}
+    if isinstance(entry.expected, SetDigest):
+        return {name: _Known(digest.value, None) for name, digest in entry.expected.files}
+    if isinstance(entry.expected, Digest) and entry.expected.algo == "sha256" and not is_whole(entry.ref):
+        return {name_of(entry.ref): _Known(entry.expected.value, None)}
+    return {} if record is None else {file.name: _Known(file.sha256, file.size) for file in record.files}
+
+
+def _key(entry: Entry) -> str:
+    return record_key(entry.ref, entry.include, entry.exclude)
+
+
+@dataclass
+class _Fetch:
+    """One fetch of the model or of a companion of an entry."""
+
+    work: Workspace
+    record: EntryRun
+    part: Entry
+    last: Record | None
+    """What the reference resolved to when it was last fetched."""
+    known: dict[str, _Known]
+    check: Callable[[], None]
+    """Is called now and then, and raises to give up."""
+    received: list[Received] = field(default_factory=list)
+    expected: set[str] = field(default_factory=set)
+    """The files, by key, for which room is kept."""
+
+    def run(self) -> None:
+        """Fetch every file, give them their names, and record what the reference resolved to."""
+        work, part, store = self.work, self.part, self.work.store
+        if work.rules.locked and part.locked is None:
+            raise not_locked(work, part)
+        revision = part.locked.revision if part.locked else self.last.revision if self.last else None
+        work.lease.use(file.sha256 for file in self.known.values())
+        try:
+            digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
+            if not digests or digests.keys() != self.known.keys():
+                source = source_of(part, self._check_host)
+                listing = source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
+                check_names((file.name for file in listing.files), part.ref.id)  # before the long work
+                digests = self._bring_all(listing.files)
+                revision = listing.revision
+        finally:
+            self._release_room(set(self.expected))
+        tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
+        self._note_digests()
+        files = tuple(
+            StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
+            for name, sha256 in sorted(digests.items())
+        )
+        store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
+
+    def _is_pinned(self, revision: str | None) -> bool:
+        """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
+        by_record = self.part.locked is not None or self.last is not None
+        return bool(self.known) and by_record and (revision is not None or not isinstance(self.part.ref, HubRef))
+
+    def _is_here(self, sha256: str, size: int | None) -> bool:
+        """Tell whether a file is in the store, or could be taken from another program."""
+        if self.work.store.has(sha256, size):
+            return True
+        for found in find(sha256, size):
+            key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
+            self._make_room({key: bytes_there})
+            with fetching(self.work.progress, self.part.name, bytes_there, found.source) as progress:
+                taken = adopt(self.work.store, found, sha256, partial(progress.add, key))
+            self._release_room([key])
+            if taken:
+                self._from(f"taken from {found.source}")
+                return True
+        return False
+
+    def _check_host(self, host: str) -> None:
+        config, rules = self.work.config, self.work.rules
+        offline = "--offline" if rules.offline else offline_reason()
+        NetworkPolicy(config.allow, offline, config.path).check(host, self.part.name, self.part.line)
+
+    def _bring_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
+        """Return the SHA-256 of each file in the store, where all are now."""
+        from model_provisioner.fetchers.http.client import HttpClient
+
+        work, part = self.work, self.part
+        wanted = [self._wanted(file) for file in files]
+        work.lease.use(each.sha256 for each in wanted if each.sha256 is not None)
+        digests = {
+            each.file.name: each.sha256
+            for each in wanted
+            if each.sha256 is not None and self._is_here(each.sha256, each.size)
+        }
+        left = [each for each in wanted if each.file.name not in digests]
+        for each in left:
+            self._check_host(each.host)
+        if not left:
+            return digests
+        sizes = {each.key: each.size for each in left}
+        known = {key: size for key, size in sizes.items() if size is not None}
+        self._make_room(known)
+        size = sum(known.values()) if len(known) == len(sizes) else None
+        with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
+            download = Download(work=work, entry=part, client=client, progress=progress, make_room=self._make_room)
+            for each, received in in_pools([(download.bring, left, AT_ONCE)], client.close, self.check):
+                if received is not None:
+                    self.received.append(received)
+                digests[each.file.name] = str(each.sha256) if received is None else received.sha256
+                self._release_room([each.key])
+                self._from(f"fetched from {each.host}")
+        return digests
+
+    def _wanted(self, file: RemoteFile) -> Wanted:
+        """Return what a file must be, by what was known of it beforehand and by what its source says."""
+        known = self.known.get(file.name)
+        if known is not None and file.sha256 not in (None, known.sha256):
+            if self.part.strict:  # the source says beforehand that its bytes are others
+                raise mismatch(self.part, file, known.sha256, str(file.sha256))
+            known = None
+        sha256 = file.sha256 if known is None else known.sha256
+        size = file.size if known is None or known.size is None else known.size
+        key = sha256 or f"{self.part.ref.id} {file.name} {file.git_blob}"
+        return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None)
+
+    def _make_room(self, sizes: dict[str, int]) -> None:
+        """Keep room in the store for files, by the key of their download, unless that is kept already."""
+        new = {key: size for key, size in sizes.items() if key not in self.expected}
+        if new and self.work.config.max_size is not None:
+            from model_provisioner.engine.retention.eviction import make_room
+
+            self.record.evicted += make_room(self.work, self.part.name, new)
+            self.expected.update(new)
+
+    def _release_room(self, keys: Iterable[str]) -> None:
+        self.work.lease.expect_no_more(keys)
+        self.expected.difference_update(keys)
+
+    def _from(self, origin: str) -> None:
+        """Note where a file came from; of many files each place once."""
+        told = self.record.origin
+        if origin not in told.split(", "):
+            self.record.origin = f"{told}, {origin}" if told else origin
+
+    def _note_digests(self) -> None:
+        """Let the memo know what was hashed while it came, so that it is not read again.
+
+        Nobody but us could write these files before they had their names, and they are read-only since; a write after the
+        tick that ends here would move their times.
+        """
+        before = {self.work.store.blob_path(each.sha256): each for each in self.received}
+        looks = {path: identity_of(path) for path in before}
+        if looks:
+            time.sleep(TICK_NS / 1e9)
+        rows = {
+            path: Row(looks[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
+            for path, each in before.items()
+            if identity_of(path) == looks[path]
+        }
+        self.work.memo.keep(rows)
+        self.work.received.update(row.identity for row in rows.values())

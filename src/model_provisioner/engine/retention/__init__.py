@@ -1,0 +1,1 @@
+"""Retention: what of the store stays, what may be evicted, and who uses it."""

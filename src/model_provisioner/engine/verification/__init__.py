@@ -1,0 +1,1 @@
+"""Verification: what the bytes of an entry are found to be."""

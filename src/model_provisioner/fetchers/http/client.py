@@ -1,0 +1,202 @@
+"""Requests over https: redirects and ranges, with the policy asked before each host that is contacted."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
+from model_provisioner.fetchers.http.credentials import Credentials
+from model_provisioner.fetchers.http.url import Url, check_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Self
+
+    from urllib3 import BaseHTTPResponse
+
+    from model_provisioner.fetchers.http.response import FileResponse
+
+MAX_REDIRECTS = 10
+_REDIRECTS = {301, 302, 303, 307, 308}
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+"""Statuses after which the same request may go well."""
+
+
+class HttpClient:
+    """Asks servers for files. Threads may share one, and connections are kept between requests."""
+
+    def __init__(
+        self,
+        check: Callable[[str], None],
+        *,
+        environ: Mapping[str, str] = os.environ,
+        connect: float = 10.0,
+        stall: float = 30.0,
+    ) -> None:
+        """`check` is given each host before it is contacted, and raises where it may not be.
+
+        `connect` is how many seconds a connection may take, `stall` for how many no byte may come.
+        """
+        from model_provisioner.fetchers.http.connections import Connections
+
+        self._check = check
+        self._credentials = Credentials(environ)
+        self._connections = Connections(environ, connect=connect, stall=stall)
+        self._stall = stall
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, also those that other threads wait for."""
+        self._connections.close()
+
+    @contextmanager
+    def open(
+        self,
+        url: str,
+        *,
+        offset: int = 0,
+        validator: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        size: int | None = None,
+    ) -> Iterator[FileResponse]:
+        """Ask for the bytes of `url` from `offset` on, if they are still those that had `validator`; else for all of them.
+
+        `headers` go to the host of `url` only. `size` is how many bytes the file has to have.
+        Raises what `check` raises, `IncompleteError` for what may pass, `FetchError` for what will not.
+        """
+        from model_provisioner.fetchers.http.connections import release
+        from model_provisioner.fetchers.http.response import FileResponse
+
+        first, headers = Url.parse(url), headers or {}
+        # The last byte that is here is asked for again: a file that is here whole has no byte after it to ask for.
+        part = {"range": f"bytes={offset - 1}-", "if-range": validator} if offset and validator else {}
+        response, last = self._follow(first, headers, part)
+        try:
+            if part and not _continues(response, last, offset, validator):
+                release(response)
+                part = {}
+                response, last = self._follow(first, headers, part)
+            if response.status != 200 and not (part and response.status == 206):
+                raise self._status_error(response, last, headers if last.origin == first.origin else None)
+            yield FileResponse(response, last, offset=offset, size=size, stall=self._stall)
+        finally:
+            release(response)
+
+    def _follow(self, first: Url, headers: Mapping[str, str], part: Mapping[str, str]) -> tuple[BaseHTTPResponse, Url]:
+        """Ask for `first` and go where redirects lead; return the response that is no redirect, and its URL."""
+        from model_provisioner.fetchers.http.connections import release
+
+        url, came_from = first, ""
+        own = {name.lower(): value for name, value in headers.items()}
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check_url(url, first, came_from)
+            sent = {"user-agent": "model-provisioner", "accept": "*/*"}
+            if "authorization" not in own:
+                sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=bool(came_from)).items()}
+            response = self._connections.get(url, {**sent, **own, **part, "accept-encoding": "identity"})
+            location = response.headers.get("Location", "")
+            if response.status not in _REDIRECTS or not location:
+                return response, url
+            release(response)
+            target = url.joined(location)
+            if target.origin != url.origin:
+                own = {}  # and they stay away: a host in between must not bring them back with another path
+                came_from = url.host
+            url = target
+        raise FetchError(
+            f"{first.host} redirects without end",
+            where=str(first),
+            expected=f"at most {MAX_REDIRECTS} redirects",
+            fix="copy the link of the file from its page",
+        )
+
+    def _check_url(self, url: Url, first: Url, came_from: str) -> None:
+        """Raise unless `url` may be contacted."""
+        try:
+            self._check(url.host)
+        except NotAllowedError as error:
+            if came_from:
+                error.found += f"; {came_from} redirects to {url.host}"
+            raise
+        check_scheme(url, asked=first.scheme, sender=came_from or url.host)
+
+    def _status_error(self, response: BaseHTTPResponse, url: Url, headers: Mapping[str, str] | None) -> FetchError:
+        """Word a status that brings no bytes; `headers` are None where a redirect led away from who they were for."""
+        status, host = response.status, url.host
+        known = any(name.lower() == "authorization" for name in headers or ()) or bool(
+            self._credentials.for_url(url, redirected=headers is None)
+        )
+        netrc = self._credentials.path + (f" ({self._credentials.fault})" if self._credentials.fault else "")
+        if status == 401:
+            what = f"{host} does not take our credentials" if known else f"{host} wants credentials"
+            fix = f"correct the credentials for {host}" if known else f"give credentials for {host} in {netrc}"
+        elif status == 403:
+            what = f"{host} does not let us have the file"
+            fix = f"ask its owner for access; credentials are read from {netrc}"
+        elif status in {404, 410}:
+            what, fix = f"{host} has no such file", "check the reference"
+        elif status == 412:
+            what, fix = f"{host} has another version of the file by now", "run again, which takes the new one"
+        elif status in TRANSIENT:
+            what, fix = f"{host} can't serve the file now", "try again later"
+        else:
+            what, fix = f"{host} does not serve the file", "download the model and point model_ref at the file"
+        kind = IncompleteError if status in TRANSIENT else FetchError
+        error = kind(what, status=status, where=str(url), found=status_text(status), fix=fix)
+        if isinstance(error, IncompleteError):
+            error.wait = _retry_after(response.headers.get("Retry-After", ""))
+        return error
+
+
+def _continues(response: BaseHTTPResponse, url: Url, offset: int, validator: str | None) -> bool:
+    """Tell whether a response resumes the file at `offset`; not where it may be another file by now.
+
+    A server that does not know `If-Range` sends a part of whatever it has.
+    """
+    from model_provisioner.fetchers.http.response import content_range, validator_of
+
+    if response.status == 416:
+        return False
+    if response.status != 206:
+        return True
+    start, _, _ = content_range(response, url)
+    if start != offset - 1:
+        raise FetchError(
+            f"{url.host} sends another part of the file than was asked for",
+            where=str(url),
+            expected=f"bytes from {offset - 1:,} on",
+            found=f"bytes from {start:,} on",
+            fix="download the model and point model_ref at the file",
+        )
+    # An answer to If-Range must repeat the ETag, but need not repeat the date.
+    found = validator_of(response)
+    return found == validator or (found is None and not (validator or "").startswith('"'))
+
+
+def _retry_after(text: str) -> float | None:
+    """Return the seconds of a `Retry-After`, which may be a date; None where there is none."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def status_text(status: int) -> str:
+    """Return a status with its phrase: `404 Not Found`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

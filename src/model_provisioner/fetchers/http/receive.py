@@ -1,0 +1,104 @@
+"""All bytes of one remote file: resumed where they broke off, with retries that give up in the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import FetchError, IncompleteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from model_provisioner.fetchers.http.client import HttpClient
+    from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.store.partial import Partial
+
+ATTEMPTS = 5
+"""How often a file is asked for in a row before it is given up."""
+LONGEST_WAIT = 60.0
+"""Seconds that a server may make us wait before we ask again."""
+PROGRESS = 64 << 10
+"""New bytes that make a try worth its while. Fewer do not give the tries back, or a server could keep us for ever."""
+
+
+def receive(
+    client: HttpClient,
+    file: RemoteFile,
+    partial: Partial,
+    *,
+    expect: Callable[[int], object],
+    reach: Callable[[int], object],
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Append the bytes of `file` to `partial`, which it resumes; nothing is said about what they are.
+
+    `expect` is called with the size of the whole file where a server tells it, before its bytes come, and `reach` with how
+    many are here by now; what they raise ends it. Trouble that may pass is met with `ATTEMPTS` tries, which start anew
+    whenever one brought something. Raises `FetchError` when there is no hope, and what `client` was told to check with.
+    """
+    best, tried = partial.size, 0
+    while True:
+        try:
+            _try(client, file, partial, expect, reach)
+        except IncompleteError as error:
+            tried = 1 if partial.size >= best + PROGRESS else tried + 1
+            best = max(best, partial.size)
+            if tried >= ATTEMPTS:
+                raise _given_up(file, error, tried) from None
+            sleep(min(LONGEST_WAIT, _backoff(tried) if error.wait is None else error.wait))
+        else:
+            return
+
+
+def _try(
+    client: HttpClient,
+    file: RemoteFile,
+    partial: Partial,
+    expect: Callable[[int], object],
+    reach: Callable[[int], object],
+) -> None:
+    pinned = file.sha256 is not None or file.git_blob is not None
+    if pinned and partial.size == file.size and partial.size:
+        return  # its digest will tell; a run was killed between the last byte and the rename
+    if file.size is not None and partial.size > file.size:
+        partial.begin(None)
+    headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
+    with client.open(
+        file.url, offset=partial.size, validator=partial.validator, headers=headers, size=file.size
+    ) as response:
+        if not response.has_end and not pinned:
+            raise FetchError(
+                f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
+                expected="a Content-Length, or a digest",
+                fix="give its expected_digest, or download the model and point model_ref at the file",
+            )
+        if response.total is not None:
+            expect(response.total)
+        if response.offset == 0:
+            partial.begin(response.validator)
+        # The same file again from its start, by a server that knows no ranges: what is here need not be written again.
+        known = partial.size - response.offset
+        for whole in response.chunks():
+            chunk = whole[known:] if known else whole
+            known = max(0, known - len(whole))
+            if chunk:
+                partial.write(chunk)
+                reach(partial.size)
+
+
+def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchError:
+    return FetchError(
+        f"{file.name} could not be fetched: {error.what}" + (f", {tried} times in a row" if tried > 1 else ""),
+        status=error.status,
+        where=error.where,
+        expected=error.expected,
+        found=error.found,
+        fix="try again later: what is here already is kept and resumed",
+    )
+
+
+def _backoff(tried: int) -> float:
+    """Return for how many seconds to wait: twice as long each time, and not in step with others who failed with us."""
+    return min(30.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret

@@ -1,0 +1,103 @@
+"""Errors of an S3 storage and of AWS settings, in sentences that say what to do."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import FetchError
+from model_provisioner.fetchers.http.client import status_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNKNOWN_US = {
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_SAME = "`aws s3 ls` reads the same ones"
+CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+
+def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: str) -> FetchError:
+    """Return the error for an HTTP status and the storage's own code for it, which may be empty.
+
+    `anonymous` is whether the request was unsigned, `hint` where else credentials could be had, as the end of a sentence.
+    """
+    if code == "NoSuchBucket":
+        what = "the storage has no such bucket"
+        fix = "check the spelling; the buckets of a storage of your own are found where AWS_ENDPOINT_URL names it"
+    elif code == "NoSuchVersion":
+        what = "the version of the object that was locked or first fetched is gone"
+        fix = "`doit model-lock --upgrade NAME` takes what is there now"
+    elif status == 404:
+        what = "the bucket has no such object"
+        fix = (
+            "copy the key as `aws s3 ls` lists it; all objects under a prefix are named by the prefix with / at its end"
+        )
+    elif code == "RequestTimeTooSkewed":
+        what, fix = "the storage's clock and ours are too far apart for a signature", "set the clock of this machine"
+    elif code in _UNKNOWN_US or (status == 401 and not anonymous):
+        what = "the storage does not take our credentials"
+        fix = f"correct them or get new ones: {CREDENTIALS}, or log in again (`aws sso login`)"
+    elif status in {401, 403} and anonymous:
+        what, fix = "the storage does not show this to everybody, and no AWS credentials were found", CREDENTIALS + hint
+    elif status == 403:
+        what = "our credentials may not read this"
+        fix = (
+            "ask for s3:GetObject on it (s3:GetObjectVersion where it was replaced), and for s3:ListBucket on the bucket; "
+            "without the latter, a missing key looks the same"
+        )
+    elif status >= 500 or status == 429:
+        what, fix = "the storage can't answer now", "try again later"
+    else:
+        what, fix = "the storage does not answer the question", "check AWS_REGION and AWS_ENDPOINT_URL"
+    return FetchError(
+        what, status=status, where=where, found=f"{status_text(status)}{f' ({code})' if code else ''}", fix=fix
+    )
+
+
+@contextmanager
+def aws_errors() -> Iterator[None]:
+    """Raise `FetchError` for what botocore raises in the block. Its own texts are not used: they may hold secrets."""
+    from botocore import exceptions
+
+    try:
+        yield
+    except exceptions.ProfileNotFound as error:
+        raise FetchError(
+            "there is no AWS profile of this name",
+            expected="a profile of ~/.aws/config or ~/.aws/credentials",
+            found=str(error.kwargs.get("profile", "")),
+            fix="correct AWS_PROFILE; `aws configure list-profiles` lists them",
+        ) from None
+    except exceptions.PartialCredentialsError as error:
+        raise FetchError(
+            "only half of the AWS credentials is set",
+            expected="aws_access_key_id and aws_secret_access_key, both of them",
+            found=f"no {error.kwargs.get('cred_var', '')}, where {error.kwargs.get('provider', '')} is read",
+            fix=f"complete the profile in ~/.aws/credentials; {_SAME}",
+        ) from None
+    except exceptions.ConfigParseError as error:
+        raise FetchError(
+            "a file of AWS settings can't be read",
+            where=str(error.kwargs.get("path", "")),
+            expected="sections and lines of NAME = VALUE",
+            fix=f"correct it; {_SAME}",
+        ) from None
+    except EOFError:
+        raise FetchError(
+            "the AWS profile wants a code to be typed, and there is no terminal",
+            expected="a profile without mfa_serial, or credentials that were got before",
+            fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
+        ) from None
+    except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
+        raise FetchError(
+            "the AWS settings or credentials can't be used",
+            found=type(error).__name__,
+            fix=f"correct the AWS_… variables or the files in ~/.aws, or log in again (`aws sso login`); {_SAME}",
+        ) from None

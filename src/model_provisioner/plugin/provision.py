@@ -1,0 +1,231 @@
+"""The command `doit provision`: doit's own `run`, with our tasks in its graph.
+
+doit imports this module for its help: only doit and what imports nothing stand at its top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from doit.cmd_base import get_loader
+from doit.cmd_run import Run
+from doit.doit_cmd import DoitConfig
+from doit.exceptions import InvalidCommand
+
+from model_provisioner.cli.declarations import PROVISION
+from model_provisioner.cli.exit_codes import Patient
+from model_provisioner.plugin.commands import documented, doit_option, ended, options_first
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+    from doit.task import Task
+
+    from model_provisioner.engine.run import Run as ProjectRun
+    from model_provisioner.plugin.tasks import ModelTasks
+
+_DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
+
+
+class Provision(Run):  # type: ignore[misc]  # doit has no types
+    """`doit provision`: doit's `run`, for the models of the nearest `models.yaml` and what they need."""
+
+    name = PROVISION.name
+    doc_purpose, doc_usage, doc_description = documented(PROVISION)
+    cmd_options: ClassVar[tuple[Any, ...]] = (
+        *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
+        *map(doit_option, PROVISION.options),
+    )
+
+    loader: Any
+
+    def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
+        self._cmds = cmds
+        super().__init__(cmds=cmds, **kwargs)
+
+    def get_reporters(self) -> dict[str, Any]:
+        """Add the reporter of models to doit's own."""
+        reporters: dict[str, Any] = super().get_reporters()
+        self.cmdparser["reporter"].choices["models"] = "one line for each model that something was done for"
+        return reporters
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Run from the folder of `models.yaml`, under its settings of doit; end as our exit codes say."""
+
+        def run() -> int:
+            command = self._in_project(in_args)
+            return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+
+        return ended(run, interrupted=PROVISION.interrupted)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Make our tasks part of the project's graph, then do as `run` does."""
+        from model_provisioner.cli.progress import progress_for_stderr
+        from model_provisioner.engine.rules import Rules, is_true
+        from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
+
+        began = time.monotonic()
+        if params["par_type"] == "process":
+            # doit leaves its processes behind after a signal, and each of them would read a model anew.
+            sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
+            params["par_type"] = "thread"
+        self._progress = progress_for_stderr()
+        self._named = args
+        rules = Rules(
+            full=params["full"],
+            require_digest=params["require_digest"],
+            offline=params["offline"],
+            locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
+        )
+        # Another reporter may want to hear of every task.
+        self._whole = params["reporter"] != "models"
+        self._always, self._stop = params["always"], not params["continue"]
+        self._workers = max(1, params["num_process"])
+        # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
+        plain = rules in (Rules(), Rules(offline=True))
+        short = plain and not self._whole and not self._always
+        self.loader = ProvisionLoader(
+            self.loader,
+            args,
+            rules,
+            self._progress,
+            short=short,
+            reported=not self._whole,
+            provision=self._provision_before,
+        )
+        with closing(self.loader), self._output(params["outfile"]) as self._stream:
+            try:
+                code = int(super().execute(params, args))
+            except NothingToDo as found:
+                from model_provisioner.cli.output import summary
+                from model_provisioner.fs.state_folder import state_folder
+                from model_provisioner.store.usage import touch
+
+                touch(state_folder(), found.config_path)
+                seconds = time.monotonic() - began
+                self._stream.write(
+                    summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
+                )
+                return 0
+            except InvalidCommand as error:
+                if error.not_found is None:
+                    raise
+                from model_provisioner.cli.project import unknown_name
+
+                raise unknown_name(error.not_found, self.loader.models.run.work.config) from None
+            code = self._finish(self.loader.models.run, code)
+            if code in (0, 1) and not args and plain:
+                from model_provisioner.plugin.remember import remember
+
+                remember(self.loader.models.run, self.loader.dep_file)
+        return code
+
+    def _finish(self, run: ProjectRun, code: int) -> int:
+        """Look at what doit's tasks may have left, and report what is lost; return the exit code."""
+        if left := [each.name for each in run.records.values() if each.awaited and not each.asked]:
+            run.sweep(left, orphans=False)
+        run.finish()
+        if run.lost:
+            from model_provisioner.plugin.reporter import withdrawn
+
+            code = code or 1
+            for record in run.lost if self._whole else ():
+                sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
+        for trouble in run.trouble:
+            sys.stderr.write(f"ERROR: {trouble}\n")
+            code = trouble.exit_code
+        return code
+
+    @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
+    def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
+        if reporter == "models":
+            tally = self._model_reporter
+        else:
+            from model_provisioner.plugin.reporter import tallying
+
+            kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
+            tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
+        code = super()._execute(outfile=self._stream, reporter=tally, **params)
+        return tally.exit_code if code else 0
+
+    @cached_property
+    def _model_reporter(self) -> Any:
+        from model_provisioner.plugin.reporter import ModelReporter, tallying
+
+        return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named)
+
+    def _provision_before(self, models: ModelTasks, tasks: list[Task], names: list[str]) -> None:
+        """Provision what doit need not be asked about; then its tasks report it, or there are none."""
+        from model_provisioner.plugin.bulk import is_recorded, left_to_doit, provision_before
+
+        doit = self.dep_manager
+        apart = left_to_doit(tasks, doit, names)
+        records = [models.run.record(name) for name in names if name not in apart]
+        current = {
+            record.name
+            for record in records
+            if record.is_current and not self._always and is_recorded(models, record, doit)
+        }
+        left = [record.name for record in records if record.name not in current]
+        report = (lambda record: None) if self._whole else self._model_reporter.done_before
+        try:
+            provision_before(models, left, doit, workers=self._workers, stop=self._stop, report=report)
+        except BaseException:
+            self._progress.close()
+            raise
+        if self._whole:
+            return
+        models.omitted |= {record.name for record in records if record.published}
+        if not self._named:
+            models.omitted |= current
+
+    @contextmanager
+    def _output(self, outfile: Any) -> Iterator[Any]:
+        if not isinstance(outfile, str):
+            yield Patient(sys.stdout)  # and not what it was when doit was imported
+            return
+        stream = _opened(outfile)
+        try:
+            yield Patient(stream)
+        finally:
+            with suppress(OSError):
+                stream.close()
+
+    def _in_project(self, in_args: list[str]) -> Provision:
+        """Go to the folder of `models.yaml`; return the command under the settings of doit that stand there.
+
+        Who names a `dodo.py` or a folder knows where to go.
+        """
+        from model_provisioner.cli.project import find_config
+
+        path = find_config(os.getcwd())
+        named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}
+        if path is None or os.path.dirname(path) == os.getcwd() or named or self.opt_vals:
+            return self
+        os.chdir(os.path.dirname(path))
+        files = DoitConfig()
+        files.loads([name for name in ("pyproject.toml", "doit.cfg") if os.path.exists(name)])
+        config = files.as_dict()
+        loader = get_loader(config, None, self._cmds)
+        return Provision(task_loader=loader, config=config, bin_name=self.bin_name, cmds=self._cmds)
+
+
+def _opened(path: str) -> TextIO:
+    from model_provisioner.errors import InputError
+    from model_provisioner.fs.atomic import open_output
+
+    try:
+        return open_output(path)
+    except OSError as error:
+        raise InputError(
+            "the output file can't be written",
+            where=path,
+            found=error.strerror or str(error),
+            fix="name another file after -o",
+        ) from None

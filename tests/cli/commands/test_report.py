@@ -1,0 +1,337 @@
+"""`model-report`: what it says of models, where it writes, and that it changes nothing else."""
+
+import json
+import os
+import re
+import shlex
+import sqlite3
+
+import pytest
+
+from tests.support.gguf_bytes import gguf, text
+from tests.support.html import Page
+from tests.support.project import read_only, settle
+
+HANDOFFS = "defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\n"
+ZEROS = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def models(project):
+    """One model for each way to stand but the ones that only time brings."""
+    project.add_tiny("good.gguf")
+    project.write("other.gguf", gguf({"general.architecture": text("llama")}) + b"x")
+    project.write("broken.gguf", b"GGUF")
+    project.models(
+        HANDOFFS + "models:\n"
+        "  good: {model_ref: 'file:good.gguf'}\n"
+        "  twin: {model_ref: 'file:good.gguf', engine: vllm}\n"
+        "  touched: {model_ref: 'file:other.gguf'}\n"
+        f"  strict: {{model_ref: 'file:good.gguf', expected_digest: '{ZEROS}'}}\n"
+        f"  tolerated: {{model_ref: 'file:good.gguf', expected_digest: '{ZEROS}', strict_verification: false}}\n"
+        "  broken: {model_ref: 'file:broken.gguf'}\n"
+        "  remote: {model_ref: 'hf:org/repo/x.gguf'}\n"
+    )
+    settle()
+    project.provision(code=1)
+    return project
+
+
+def data(project, *args):
+    found = json.loads(project.doit("model-report", "--json", *args).out)
+    return found, {model["name"]: model for model in found["models"]}
+
+
+def page(project, name="report.html"):
+    project.doit("model-report", "-o", name)
+    html = (project.root / name).read_text(encoding="utf-8")
+    return Page(html)
+
+
+def look(folder):
+    """Return how all files below a folder look."""
+    return {
+        path: (os.lstat(path).st_mtime_ns, os.lstat(path).st_size)
+        for top, _, names in os.walk(folder)
+        for path in (os.path.join(top, name) for name in names)
+    }
+
+
+def test_how_each_model_stands(models):
+    os.utime(models.root / "other.gguf", (1e9, 1e9))
+    with (models.root / "models.yaml").open("a") as file:
+        file.write("  fresh: {model_ref: 'file:good.gguf'}\n  gone: {model_ref: 'file:gone.gguf'}\n")
+    found, named = data(models)
+    assert {name: model["stands"] for name, model in named.items()} == {
+        "broken": "failed",
+        "fresh": "new",
+        "gone": "failed",
+        "good": "current",
+        "remote": "failed",
+        "strict": "failed",
+        "tolerated": "tolerated",
+        "touched": "stale",
+        "twin": "current",
+    }
+    assert list(named) == sorted(named)
+    assert found["counts"] == {
+        **{"current": 2, "failed": 4, "new": 1, "stale": 1, "tolerated": 1},
+        **{"pending": 0, "retired": 0},
+    }
+    assert named["good"]["current"] and not named["touched"]["current"]
+    assert [reason["text"] for reason in named["touched"]["reasons"]] == ["mtime changed"]
+    states = {name: model["handoff_state"] for name, model in named.items()}
+    assert states["good"] == states["tolerated"] == "confirmed"
+    assert states["touched"] == "unconfirmed"
+    assert states["strict"] == states["fresh"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "stands", "said"),
+    [("Pending", "pending", "Not finished"), ("Retired", "retired", "Retired"), ("Active", "current", "Verified")],
+)
+def test_the_state_is_the_catalogs(models, lifecycle, stands, said):
+    with sqlite3.connect(models.state / "catalog.db") as catalog:
+        catalog.execute("UPDATE model SET lifecycle = ? WHERE name = 'good'", (lifecycle,))
+    catalog.close()
+    assert data(models)[1]["good"]["stands"] == stands
+    assert said in page(models).words
+
+
+def test_what_fails_is_told_whole_with_its_fix(models):
+    (models.root / "other.gguf").unlink()
+    errors = {name: model["error"] for name, model in data(models)[1].items()}
+    assert errors["good"] is None
+    assert errors["broken"] == (
+        "the file ends inside the version\n"
+        f"  where     {models.root}/broken.gguf\n"
+        "  expected  4 bytes at offset 4\n"
+        "  found     0 bytes to the end of the file\n"
+        "  fix       get the file again from its source: it was cut off, or its header is damaged"
+    )
+    assert errors["remote"].startswith("remote would have to be fetched, and the network is not allowed\n")
+    assert errors["touched"].startswith("there is no such file or folder\n")
+    # What stopped nothing is told in the same words as what did.
+    assert errors["tolerated"] == errors["strict"]
+    words = page(models).words
+    for error in filter(None, errors.values()):
+        for line in error.splitlines():
+            assert " ".join(re.sub("^  (where|expected|found|fix) +", "", line).split()) in words, line
+
+
+def test_the_page_holds_what_it_is_for(models):
+    found = page(models)
+    words = found.words
+    digest = models.rows()["good"]["digest"].removeprefix("sha256:")
+    assert "2 of 7 models" not in words  # the touched one is current as long as nobody touches it
+    assert "3 of 7 models verified and handed off; 3 failed, 1 handed off in spite of a mismatch." in words
+    assert "3 have no expected digest yet." in words
+    for part in (
+        "file:good.gguf",
+        "hf:org/repo/x.gguf",
+        digest,
+        "llama Q8_0",
+        "105.2 KB",
+        "for vllm",
+        "SHA-256 of every byte",
+    ):
+        assert part in words, part
+    assert ".runtime/engines/good.json" in words
+    assert "good, strict, tolerated, twin" in words  # one file on the disk, so one part of the picture
+    assert [section["id"] for section in found.all("section")] == ["fails", "graph", "disk", "models"]
+
+
+def test_the_page_is_sound_and_needs_nothing_else(models):
+    found = page(models)
+    ids = found.values("id")
+    assert len(ids) == len(set(ids))
+    links = found.values("href")
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= set(ids)
+    assert all(link.startswith(("#", "data:image/svg+xml,")) for link in links)
+    assert not found.values("src") and not found.all("script") and not found.values("style")
+    assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+    (policy,) = [meta["content"] for meta in found.all("meta") if meta.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(found.all(landmark)) == 1, landmark
+    assert [head["scope"] for head in found.all("th")].count("col") == 6
+    assert found.all("html") == [{"lang": "en"}]
+    assert len(found.all("h1")) == 1
+    for picture in found.all("svg"):
+        assert picture.get("aria-hidden") == "true" or {"disk-t", "disk-d"} <= set(picture["aria-labelledby"].split())
+
+
+def test_when_and_how_it_was_verified(project):
+    project.add_tiny("tiny.gguf")
+    project.models("models:\n  tiny: {model_ref: 'file:tiny.gguf'}\n")
+    settle()
+    project.provision()
+    os.utime(project.root / "tiny.gguf", (1e9, 1e9))
+    project.provision()
+    hashed, confirmed = project.provenance()
+    (model,) = data(project)[1].values()
+    assert model["last_read"] == {"time": confirmed["time"], "how": "xxh3"}
+    assert model["last_hashed"] == hashed["time"]
+    assert (
+        f"every byte read (xxh3); SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}"
+        in page(project).words
+    )
+    (project.root / ".runtime/provenance/models.jsonl").unlink()
+    assert "no reading of its bytes is in this project's log" in page(project).words
+
+
+def test_an_entry_that_is_gone_is_told(models):
+    text = (models.root / "models.yaml").read_text()
+    models.models("".join(line for line in text.splitlines(keepends=True) if "twin" not in line))
+    assert data(models)[0]["left_over"] == ["twin"]
+    assert "No longer in models.yaml, and cleared up by the next full run: twin ." in page(models).words
+
+
+def test_an_entry_that_names_another_model_is_new(models):
+    text = (models.root / "models.yaml").read_text()
+    models.models(text.replace("good: {model_ref: 'file:good.gguf'", "good: {model_ref: 'file:other.gguf'"))
+    good = data(models)[1]["good"]
+    assert (good["stands"], good["catalog"]) == ("new", None)
+
+
+def test_the_same_inputs_give_the_same_bytes_but_for_one_time(models):
+    models.doit("model-report", "-o", "one.html")
+    models.doit("model-report", "-o", "two.html")
+    one, two = ((models.root / name).read_bytes() for name in ("one.html", "two.html"))
+    made = rb'<time id="made-at" datetime="[^"]*">[^<]*</time>'
+    assert len(re.findall(made, one)) == 1
+    assert re.sub(made, b"", one) == re.sub(made, b"", two)
+    fixed = type(models)(models.root, models.state, {"SOURCE_DATE_EPOCH": "1700000000"})
+    assert fixed.doit("model-report", "-o", "-").out == fixed.doit("model-report", "-o", "-").out
+    assert data(fixed)[0]["made_at"] == "2023-11-14T22:13:20Z"
+    broken = type(models)(models.root, models.state, {"SOURCE_DATE_EPOCH": "soon"})
+    assert broken.doit("model-report", "-o", "-", code=3).err == (
+        "ERROR: SOURCE_DATE_EPOCH is no time\n"
+        "  expected  the seconds since 1970, as a whole number\n"
+        "  found     soon\n"
+        "  fix       set it to such a number, or unset it: then the report has the time of now\n"
+    )
+
+
+def test_nothing_but_the_file_is_written(models, tmp_path):
+    os.utime(models.root / "other.gguf", (1e9, 1e9))
+    before = look(models.root), look(models.state)
+    answer = models.doit("model-report", "-o", str(tmp_path / "out.html"))
+    assert answer.out == f"{tmp_path}/out.html: 7 models, 4 failed\n"
+    models.doit("model-report", "--json")
+    assert (look(models.root), look(models.state)) == before
+
+
+def test_it_is_made_where_nothing_can_be_written(models):
+    mount = f"{read_only(models.root)} && {read_only(models.state)}"
+    code, said = models.mounted(mount, "model-report", "-o", "-")
+    assert (code, said.startswith("<!doctype html>"), said.endswith("</html>\n")) == (0, True, True), said
+
+
+def test_before_the_first_run_all_is_new_and_no_state_is_made(project):
+    project.add_tiny("tiny.gguf")
+    project.models("models:\n  tiny: {model_ref: 'file:tiny.gguf'}\n")
+    assert data(project)[1]["tiny"]["stands"] == "new"
+    assert "0 of 1 model verified and handed off; 1 not provisioned yet." in page(project).words
+    assert not project.state.exists()
+
+
+def test_a_project_without_models(project):
+    project.models("models: {}\n")
+    found = page(project)
+    assert "models.yaml names no model yet." in found.words
+    assert not found.all("section")
+
+
+def test_from_a_folder_below_paths_are_taken_from_there(models):
+    below = models.root / "a folder"
+    below.mkdir()
+    assert models.doit("model-report", "-o", "r.html", cwd=below).out == "r.html: 7 models, 4 failed\n"
+    assert (below / "r.html").exists()
+    models.doit("model-report", "--json", "-o", "new/folder/r.json", cwd=below)
+    assert len(json.loads((below / "new/folder/r.json").read_bytes())["models"]) == 7
+
+
+def test_a_page_that_is_there_is_replaced_and_a_link_stays_one(models):
+    models.write("real.html", "old")
+    (models.root / "link.html").symlink_to("real.html")
+    page(models, "link.html")
+    assert (models.root / "link.html").is_symlink()
+    assert (models.root / "real.html").read_bytes().startswith(b"<!doctype html>")
+    assert not [path for path in models.root.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("folder", "a folder"),
+        ("folder/", "a folder"),
+        ("new/", "a folder"),
+        (".", "a folder"),
+        ("fifo", "something that is no file, and was left as it is"),
+        ("/dev/null", "something that is no file, and was left as it is"),
+    ],
+)
+def test_what_is_no_file_is_not_overwritten(models, name, found):
+    (models.root / "folder").mkdir()
+    os.mkfifo(models.root / "fifo")
+    assert models.doit("model-report", "-o", name, code=3).err == (
+        "ERROR: the report can't be written there\n"
+        f"  where     {os.path.realpath(models.root / name)}\n"
+        "  expected  a file, or a name that is free\n"
+        f"  found     {found}\n"
+        "  fix       name a file: doit model-report -o report.html\n"
+    )
+    assert (models.root / "folder").is_dir()
+    assert not (models.root / "new").exists()
+
+
+def test_it_has_to_be_told_where_to_write(models):
+    assert models.doit("model-report", code=3).err == (
+        "ERROR: model-report has to be told where its page goes\n"
+        "  expected  -o FILE, or -o - for standard output\n"
+        "  found     no -o\n"
+        "  fix       doit model-report -o report.html\n"
+    )
+    assert models.doit("model-report", "good", "-o", "-", code=3).err.startswith("ERROR: model-report takes no names\n")
+
+
+def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("old")
+    code, said = models.mounted(read_only(out), "model-report", "-o", str(out / "report.html"))
+    assert (code, said) == (
+        2,
+        "ERROR: the report could not be written\n"
+        f"  where     {out}/report.html\n"
+        "  found     Read-only file system\n"
+        "  fix       fix that, or name another file after -o; a report that was there is as it was\n",
+    )
+    mount = f"mount -t tmpfs -o size=16k none {shlex.quote(str(out))}"
+    code, said = models.mounted(mount, "model-report", "-o", str(out / "report.html"))
+    assert (code, "No space left on device" in said) == (2, True), said
+    assert (out / "report.html").read_text() == "old"
+
+
+@pytest.mark.parametrize("options", [["-o", "-"], ["--json"], ["-o", "report.html"]])
+def test_a_faulty_configuration_is_told_as_ever(models, options):
+    models.models("models:\n  tiny: {model_ref: 'file:tiny.gguf', strict: yes}\n")
+    answer = models.doit("model-report", *options, code=3)
+    assert answer.err == models.doit("model-why", code=3).err
+    assert not (models.root / "report.html").exists()
+
+
+def test_a_foreign_catalog_is_refused_and_left_alone(models):
+    (models.state / "catalog.db").write_bytes(b"precious" * 1000)
+    assert "the catalog is damaged or not a database" in models.doit("model-report", "-o", "-", code=2).err
+    assert (models.state / "catalog.db").read_bytes() == b"precious" * 1000
+
+
+def test_no_credential_is_on_the_page(project):
+    project.models("models:\n  secret: {model_ref: 'https://me:s3cret@models.example.org/x.gguf?token=hush'}\n")
+    project.provision(code=1)
+    for options in (["-o", "-"], ["--json"]):
+        out = project.doit("model-report", *options).out
+        assert "models.example.org/x.gguf" in out
+        assert "s3cret" not in out and "hush" not in out
