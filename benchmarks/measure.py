@@ -67,13 +67,13 @@ class Comparison:
     needs: tuple[Peer, ...] = ()
 
     def measure(self, count: int) -> Pairs:
-        """Measure `count` pairs in turn, fewer where one takes long, more where it is short."""
+        """Measure `count` pairs in turn, fewer where one takes long, more where it is short; one where one is asked for."""
         for prepare in self.prepare:
             prepare()
         began = time.perf_counter()
         samples = [(self.ours(), self.theirs())]
         seconds = time.perf_counter() - began
-        count = min(count, FEWER) if seconds > LONG else TIMES * count if seconds < SHORT else count
+        count = min(count, FEWER) if seconds > LONG else TIMES * count if seconds < SHORT and count > 1 else count
         samples += [(self.ours(), self.theirs()) for _ in range(count - 1)]
         return Pairs(samples)
 

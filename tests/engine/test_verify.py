@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from model_provisioner.errors import DigestMismatchError, InvalidDigestError, Un
 from model_provisioner.engine.verification import examine
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import Rules, open_workspace
+from tests.support.project import settle
 
 
 def sha(data):
@@ -130,7 +130,7 @@ def test_recheck_sha256_trusts_no_fingerprint(folder):
 def test_a_file_that_moves_after_it_was_looked_at_loses_its_handoff_before_it_is_read(folder, monkeypatch):
     run(folder, one("set/b"))
     os.utime(folder / "set/b", (1e9, 1e9))
-    time.sleep(2.1)
+    settle()
     run(folder, one("set/b"))
     handoff = folder / ".runtime/engines/llamacpp.json"
     assert handoff.exists()

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_provisioner.hashing import memo as memo_module
+from model_provisioner.errors import ChangingModelError, UnreadableModelError
 from model_provisioner.fs.identity import identity
+from model_provisioner.hashing import memo as memo_module
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.hashing.memo_rows import Row
-from model_provisioner.errors import ChangingModelError, UnreadableModelError
-
 from tests.support.examples import examples
+from tests.support.project import settle_in_every_process
 
 OLD = time.time_ns() - 3600 * 10**9
 
@@ -28,7 +28,7 @@ def sha256(data):
 
 
 def age(path, seconds=3600):
-    """Make the file's times old enough to be trusted. (ctime can't be set: wait for it with `settle`.)"""
+    """Make the file's times old enough to be trusted. (ctime can't be set: wait for it.)"""
     then = time.time_ns() - seconds * 10**9
     os.utime(path, ns=(then, then))
 
@@ -121,7 +121,7 @@ def test_a_file_that_changed_less_than_two_seconds_ago_is_read_again_next_time(m
 
 @pytest.mark.slow
 def test_a_file_at_rest_for_two_seconds_is_trusted(memo, model):
-    time.sleep(2.1)
+    settle_in_every_process()
     ask(memo, model)
     assert ask(memo, model)[1:] == ("stat", 0)
 
@@ -323,7 +323,7 @@ def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):
         assert memo.digest(str(path)).sha256 == sha256(path.read_bytes())
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp_path, monkeypatch):
+def test_a_file_that_is_replaced_as_soon_as_it_is_open_is_read_again(memo, model, tmp_path, monkeypatch):
     """The open file is as it was; the path is another's."""
     other = tmp_path / "other"
     other.write_bytes(b"other bytes")

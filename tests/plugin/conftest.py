@@ -1,1 +1,1 @@
-from tests.support.fixtures import hub, remote, tiny, trusted, web  # noqa: F401
+from tests.support.fixtures import hub, hurried, remote, tiny, trusted, web  # noqa: F401

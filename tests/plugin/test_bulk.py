@@ -13,7 +13,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.project import DODO, Project, read_only, settle, settle_in_every_process
+from tests.support.project import AT_ONCE, DODO, Project, read_only, settle, settle_in_every_process
 
 WRONG = "sha256:" + "0" * 64
 
@@ -505,7 +505,7 @@ def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
         began = time.monotonic()
         out += run.stdout.read().decode()
         err = run.stderr.read().decode()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < AT_ONCE
     assert run.returncode == 130
     assert err.splitlines()[-1] == "interrupted: what was finished is kept, what was not has no handoff"
     assert "models:" not in out

@@ -17,7 +17,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.project import Project, read_only, settle_in_every_process
+from tests.support.project import AT_ONCE, Project, cpu_seconds, read_only, settle_in_every_process
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -130,7 +130,7 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
     run.send_signal(number)
     began = time.monotonic()
     _, err = run.communicate(timeout=30)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < AT_ONCE
     if number == signal.SIGKILL:
         assert run.returncode == -number
     else:
@@ -188,12 +188,12 @@ def test_ctrl_c_is_answered_at_once_while_a_large_file_is_hashed(project):
         with project.start("provision") as run:
             assert run.stderr.readline() == b"reading large, 8.6 GB\n"
             time.sleep(0.2)
+            before = cpu_seconds(run)
             run.send_signal(signal.SIGINT)
-            began = time.monotonic()
-            run.wait(timeout=30)
-            answers.append(time.monotonic() - began)
+            os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)
+            answers.append(cpu_seconds(run) - before)
         assert run.returncode == 130
-    assert median(answers) < 0.5, answers  # 0.2 on a machine that has nothing else to do
+    assert median(answers) < 0.5, answers  # of a processor: how long that takes is also for others to say
 
 
 CALLS = "unlink,unlinkat,renameat,fsync,fdatasync,pwrite64,write,mkdir,openat,flock"

@@ -205,8 +205,7 @@ def test_a_server_that_is_busy_is_asked_again(tiny, hub, fault):
     assert time.monotonic() - began > (2 if fault.status == 429 else 1)
 
 
-@pytest.mark.slow
-def test_a_server_that_stays_busy_is_given_up(tiny, hub):
+def test_a_server_that_stays_busy_is_given_up(tiny, hub, hurried):
     hub.fault(faults.busy(0), on="*/resolve/*")
     answer = tiny.provision(code=1)
     assert (
@@ -270,8 +269,7 @@ def test_a_transfer_that_breaks_off_is_gone_on_with(tiny, hub, reset):
         assert second.headers["if-range"] == f'"{TINY_SHA}"'
 
 
-@pytest.mark.slow
-def test_the_next_run_goes_on_where_the_last_gave_up(remote, web):
+def test_the_next_run_goes_on_where_the_last_gave_up(remote, web, hurried):
     web.files["/tiny.gguf"] = TINY_BYTES
     web.manners.drop_at = 60_000  # now and whenever it is asked again
     remote.models({"tiny": web.url("/tiny.gguf")})
@@ -287,8 +285,7 @@ def test_the_next_run_goes_on_where_the_last_gave_up(remote, web):
     assert remote.on_the_way() == []
 
 
-@pytest.mark.slow
-def test_half_of_another_version_is_not_gone_on_with(remote, web):
+def test_half_of_another_version_is_not_gone_on_with(remote, web, hurried):
     other = gguf({"general.architecture": text("llama")}, [])
     web.files["/tiny.gguf"] = TINY_BYTES
     web.manners.drop_at = 60_000
@@ -300,12 +297,11 @@ def test_half_of_another_version_is_not_gone_on_with(remote, web):
     assert remote.blobs() == {sha256(web.files["/tiny.gguf"])}
 
 
-@pytest.mark.slow
-def test_a_server_that_goes_silent_is_asked_again(tiny, hub):
+def test_a_server_that_goes_silent_is_asked_again(tiny, hub, hurried):
     hub.fault(faults.stall(after=90_000), on="*/resolve/*", times=1)
     began = time.monotonic()
     tiny.provision()
-    assert 29 < time.monotonic() - began < 60
+    assert 1 <= time.monotonic() - began < 25
     assert tiny.bytes_of("tiny") == TINY_BYTES
     assert hub.asked(on="*/resolve/*")[1].headers["range"] == "bytes=89999-"
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support import hub as faults
+from tests.support.project import AT_ONCE, wait_for_handlers
 from tests.support.remote import ONE, REPO, TINY_BYTES, resolved, wait_until
 
 
@@ -62,7 +63,7 @@ def test_the_death_of_who_fetches_frees_who_waits(tiny, hub):
     first = tiny.project.start("provision")
     wait_until(lambda: arrived(tiny) > 30_000)
     second = tiny.project.start("provision")
-    time.sleep(0.8)
+    wait_for_handlers(second)
     first.kill()
     first.communicate()
     out, err = second.communicate(timeout=60)
@@ -90,18 +91,18 @@ def arrived(remote):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
 def test_an_interrupted_fetch_ends_soon_and_is_gone_on_with(tiny, hub, number, workers):
-    hub.fault(faults.slow(20_000), on="*/resolve/*", method="GET")
+    hub.fault(faults.slow(10_000), on="*/resolve/*", method="GET")
     with tiny.project.start("provision", *workers) as run:
         wait_until(lambda: arrived(tiny) > 10_000)
         run.send_signal(number)
         began = time.monotonic()
         _, err = run.communicate(timeout=60)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < AT_ONCE
     assert run.returncode == 130
     assert err.decode().endswith("interrupted: what was finished is kept, what was not has no handoff\n")
     assert tiny.project.handoff("tiny") is None
     kept = arrived(tiny)
-    assert kept > 10_000
+    assert 10_000 < kept < len(TINY_BYTES)
     hub.heal()
     hub.forget()
     tiny.provision()
@@ -112,16 +113,17 @@ def test_an_interrupted_fetch_ends_soon_and_is_gone_on_with(tiny, hub, number, w
 
 @pytest.mark.slow
 def test_an_interrupt_while_another_fetches_ends_the_wait(tiny, hub):
-    hub.fault(faults.slow(20_000), on="*/resolve/*", method="GET")
+    hub.fault(faults.slow(10_000), on="*/resolve/*", method="GET")
     with tiny.project.start("provision") as first:
         wait_until(lambda: arrived(tiny) > 0)
         with tiny.project.start("provision") as second:
-            time.sleep(1.0)
+            wait_for_handlers(second)
             second.send_signal(signal.SIGINT)
             began = time.monotonic()
             second.communicate(timeout=30)
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < AT_ONCE
             assert second.returncode == 130
+            assert first.poll() is None
         first.communicate(timeout=60)
         assert first.returncode == 0
     assert resolved(hub) == ["tiny.gguf"]
@@ -195,7 +197,7 @@ def test_an_interrupt_is_answered_while_servers_are_silent(remote, hub, number, 
         run.send_signal(number)
         began = time.monotonic()
         _, err = run.communicate(timeout=60)
-    assert time.monotonic() - began < 1.5, err
+    assert time.monotonic() - began < AT_ONCE, err
     assert run.returncode == 130
     assert b"Traceback" not in err
 
@@ -213,7 +215,7 @@ def test_files_of_a_repository_come_at_one_time_and_end_at_one_time(remote, hub,
         run.send_signal(signal.SIGINT)
         began = time.monotonic()
         _, err = run.communicate(timeout=60)
-    assert time.monotonic() - began < 1.5, err
+    assert time.monotonic() - began < AT_ONCE, err
     assert run.returncode == 130
     assert b"Traceback" not in err
     hub.heal()

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
+from model_provisioner.fetchers.http import receive
+from model_provisioner.fetchers.http.client import HttpClient
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub
 from tests.support.remote import ONE, REPO, Remote
@@ -23,6 +25,15 @@ def remote(project, tmp_path, hub):
     (tmp_path / "home").mkdir()
     project.environ.update(hub.environ(tmp_path / "hf"), HOME=str(tmp_path / "home"))
     return Remote(project, tmp_path / "cache", tmp_path / "home")
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Ask again after a hundredth of the time, and take a server for silent after one second, not thirty."""
+    backoff, defaults = receive._backoff, HttpClient.__init__.__kwdefaults__
+    monkeypatch.setattr(receive, "_backoff", lambda tried: backoff(tried) / 100)
+    assert defaults["stall"] == 30
+    monkeypatch.setitem(defaults, "stall", 1.0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Mapping, Set
+from dataclasses import fields, is_dataclass
 from enum import Enum
 
 LONGEST = 48
@@ -35,6 +36,13 @@ def _words(value: object, name: str) -> str:
         return " ".join(_inner(each) for each in value) or f"no {name}"
     if isinstance(value, BaseException):
         return f"{type(value).__name__} {value}".strip()
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {each.name: getattr(value, each.name) for each in fields(value)}
+        return " ".join(
+            f"{each.name}={_inner(given[each.name])}"
+            for each in fields(value)
+            if each.repr and given[each.name] not in (each.default, None, "", {}, ())
+        )
     if inspect.isfunction(value) and value.__name__ == "<lambda>":
         return _body(value)
     return getattr(value, "__name__", None) or re.sub(r"\bat 0x[0-9a-f]+", "", repr(value))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +122,26 @@ def _expected(answer: Answer, code: int | None) -> Answer:
     if code is not None:
         assert answer.code == code, answer
     return answer
+
+
+AT_ONCE = 10
+"""Seconds within which an answer came at once, on a machine that has much else to do; what it must not wait for takes longer."""
+
+
+def wait_for_handlers(process: subprocess.Popen) -> None:
+    """Wait until one of our commands, in a process that was just started, handles signals."""
+    bit = 1 << (signal.SIGTERM - 1)
+    status = Path(f"/proc/{process.pid}/status")
+    while not int(re.search(r"^SigCgt:\s+(\w+)", status.read_text(), re.MULTILINE)[1], 16) & bit:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    time.sleep(0.3)
+
+
+def cpu_seconds(process: subprocess.Popen) -> float:
+    """Return the time for which a process that runs had a processor."""
+    user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def read_only(folder: Path) -> str:
