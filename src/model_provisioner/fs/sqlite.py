@@ -23,6 +23,11 @@ _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
 """The errors that say something about the file itself, and not about the disk or about who else uses it."""
 
 
+_HEADER = """
+SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id, pragma_user_version
+"""
+"""One statement, which sees one state: between two of them another process could create the tables."""
+
 _inherited: list[sqlite3.Connection] = []
 """Connections that came along through fork(). They belong to the parent: SQLite must see them neither used nor closed here."""
 
@@ -107,12 +112,9 @@ class Database:
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                if (version := self._read_version(connection)) is None:
-                    self._create(connection)
-                elif version != self._version:
-                    self._upgrade(connection, version)
+                script = self._upgrade_from(self._read_version(connection))
                 # Safe against the death of the process; a power cut may lose the last commits, never the file.
-                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.executescript(f"{script}PRAGMA synchronous=NORMAL")
             except BaseException:
                 connection.close()
                 raise
@@ -120,13 +122,7 @@ class Database:
 
     def _read_version(self, connection: sqlite3.Connection) -> int | None:
         """Return the schema's version, None for a new file; refuse what is not ours."""
-        connection.execute("BEGIN")  # one look: between two of them another process could make the tables
-        try:
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-        finally:
-            connection.rollback()
+        application, version, tables = connection.execute(_HEADER).fetchone()
         if (application, version, tables) == (0, 0, 0):
             return None
         if application != self._application_id:
@@ -147,30 +143,19 @@ class Database:
             )
         return int(version)
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for script in (self._schema, *self._upgrades):
-                _run(script, connection)
-            connection.execute(f"PRAGMA application_id={self._application_id}")
-            connection.execute(f"PRAGMA user_version={self._version}")
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+    def _upgrade_from(self, version: int | None) -> str:
+        """Return the script that brings a database of `version`, None for a new file, to this one.
 
-    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
-        """Make the tables of an older version those of this one, in one transaction: a kill leaves either."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for script in self._upgrades[version - self._first :]:
-                _run(script, connection)
-            connection.execute(f"PRAGMA user_version={self._version}")
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+        It is one transaction: a kill leaves the file as it was, or upgraded.
+        """
+        if version == self._version:
+            return ""
+        if version is None:
+            mode, upgrades = "PRAGMA journal_mode=WAL;", (self._schema, *self._upgrades)
+        else:
+            mode, upgrades = "", self._upgrades[version - self._first :]
+        marks = f"PRAGMA application_id={self._application_id}; PRAGMA user_version={self._version}"
+        return ";\n".join((f"{mode}BEGIN IMMEDIATE", *upgrades, marks, "COMMIT;\n"))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -233,15 +218,14 @@ class ReadOnlyDatabase(Database):
                 return connection
             if version is not None:  # who only looks leaves the file as it is
                 connection = _in_memory(connection)
-                self._upgrade(connection, version)
+                connection.executescript(self._upgrade_from(version))
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for script in (self._schema, *self._upgrades):  # another process is just making the file
-            _run(script, empty)
+        empty.executescript(self._upgrade_from(None))  # another process is just making the file
         return empty
 
 
@@ -251,21 +235,6 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     with closing(connection):
         connection.backup(memory)
     return memory
-
-
-def _run(script: str, connection: sqlite3.Connection) -> None:
-    for statement in _statements(script):
-        connection.execute(statement)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script, those with a semicolon inside (triggers) whole."""
-    statement = ""
-    for part in script.split(";"):
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 @contextmanager
