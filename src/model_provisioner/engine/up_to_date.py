@@ -68,7 +68,7 @@ def stand(work: Workspace, entry: Entry) -> Standing:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
     if len(files.members) > 1:
-        work.memo.load(member.path for member in files.members)
+        work.memo.reload(member.path for member in files.members)
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:

@@ -152,7 +152,7 @@ class Workspace:
 
     def load(self, entries: Collection[Entry]) -> None:
         """Read the records of many entries at once, so that they are not asked for each of them."""
-        self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
+        self.memo.reload(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
         self.catalog.load(self.config.root, [entry.name for entry in entries])
         self.ledger.load(entry.handoff for entry in entries)
 

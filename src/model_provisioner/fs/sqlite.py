@@ -150,12 +150,16 @@ class Database:
         """
         if version == self._version:
             return ""
-        if version is None:
-            mode, upgrades = "PRAGMA journal_mode=WAL;", (self._schema, *self._upgrades)
-        else:
-            mode, upgrades = "", self._upgrades[version - self._first :]
-        marks = f"PRAGMA application_id={self._application_id}; PRAGMA user_version={self._version}"
-        return ";\n".join((f"{mode}BEGIN IMMEDIATE", *upgrades, marks, "COMMIT;\n"))
+        scripts = (self._schema, *self._upgrades) if version is None else self._upgrades[version - self._first :]
+        return ";\n".join(
+            (
+                "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE" if version is None else "BEGIN IMMEDIATE",
+                *scripts,
+                f"PRAGMA application_id={self._application_id}",
+                f"PRAGMA user_version={self._version}",
+                "COMMIT;\n",
+            )
+        )
 
     @contextmanager
     def _told(self) -> Iterator[None]:

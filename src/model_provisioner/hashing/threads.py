@@ -1,4 +1,4 @@
-"""The cores of this machine: which are busy with reading models, and how a piece of work uses several of them."""
+"""The cores of this process: how many there are, how many read models now, and how to work in several threads."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _busy = 0
 
 
 class Stopped(BaseException):
-    """Ends a thread whose result nobody waits for any more."""
+    """Ends a thread whose result is no longer wanted."""
 
 
-def available() -> int:
+def core_count() -> int:
     """Return how many cores this process may use."""
-    # A container or a batch system may leave it fewer than the machine has; macOS can't tell.
+    # A container or a batch system may allow fewer than the machine has; macOS can't tell.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def reading() -> Iterator[int]:
-    """Take a core for the reading of one file; yield how many are left for it beside that one."""
+def core_taken() -> Iterator[int]:
+    """Take a core to read one file; yield how many are left beside it."""
     global _busy  # noqa: PLW0603  the cores are the process's, whoever reads
     with _lock:
         _busy += 1
-        spare = max(0, available() - _busy)
+        spare = max(0, core_count() - _busy)
     try:
         yield spare
     finally:
@@ -49,12 +49,12 @@ def in_threads(
     workers: int,
     wake: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Item, Result]]:
-    """Do `work` for every item in at most `workers` threads; yield each item with its result as it is done.
+    """Call `work` for every item in at most `workers` threads; yield each item with its result as it is done.
 
-    `work` is given the item and a function to call now and then, which raises `Stopped` when the results are no longer
-    wanted: because the work of another item raised, which is raised here, or because the caller asked for no more. `wake`
-    is called then, and ends what the threads may be waiting for. No thread outlives this. One worker, or one item, is
-    the caller's own thread.
+    `work` takes the item and a function to call now and then. That function raises `Stopped` when the results are no
+    longer wanted: the work of another item raised, which is raised here, or the caller closed the generator. `wake` is
+    called then, to end what threads may be waiting for. No thread outlives the call. One worker, or one item, runs in the
+    caller's own thread.
     """
     if min(workers, len(items)) < 2:
         for item in items:
