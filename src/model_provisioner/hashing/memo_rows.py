@@ -141,7 +141,7 @@ class MemoRows:
         parameters = tuple(values)
         return self._use(lambda database: database.query(sql, parameters), [])
 
-    def _write(self, sql: str, values: list[tuple[object, ...]]) -> int:
+    def _write(self, sql: str, values: Sequence[tuple[object, ...]]) -> int:
         """Execute a statement for each of `values`, in one transaction; return the number of rows that it changed."""
 
         def write(database: Database) -> int:
