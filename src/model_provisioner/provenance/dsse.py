@@ -1,6 +1,6 @@
-"""The envelope: a statement with a signature over it (DSSE), by a local key. Made and read by securesystemslib.
+"""Sign a statement with a local key, in a DSSE envelope, and check such an envelope.
 
-Only what needs it imports that package: it comes with the extra `sign`.
+securesystemslib does both. It comes with the extra `sign`, so it is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ KEY_LIMIT = 64 << 10
 
 
 def sign(payload: bytes, key: str) -> tuple[bytes, str]:
-    """Return the envelope around `payload`, signed with the private key in the file `key`, and that key's id.
+    """Return an envelope of `payload`, signed with the private key in the file `key`, and the id of the key.
 
-    Raises `InputError` for a file that holds no such key, `MissingExtraError` without the library.
+    Raises `InputError` for a file without such a key, `MissingExtraError` without the library.
     """
     dsse = _library()
     signer = _private_key(key)
@@ -35,19 +35,19 @@ def sign(payload: bytes, key: str) -> tuple[bytes, str]:
 
 
 def is_envelope(document: Any) -> bool:
-    """Tell whether a JSON value is meant for an envelope."""
+    """Tell whether a JSON value looks like an envelope."""
     return isinstance(document, dict) and "payload" in document and "signatures" in document
 
 
-def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
-    """Return what the envelope holds, signed with the key whose public half is in the file `key`, and the key's id.
+def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
+    """Return the payload of an envelope signed with the key whose public half is in the file `key`, and the id of the key.
 
-    Raises `StatementError` where it is not, `InputError` for what is no envelope or no key.
+    `where` is the envelope's path. Raises `StatementError` for another signature, `InputError` for a damaged envelope or key.
     """
     dsse = _library()
     public = _public_key(key)
     try:
-        # The ids in an envelope are hints: any signature in it may be the one of this key.
+        # Key ids in an envelope are hints: any signature in it may be by this key.
         numbered = [{"keyid": str(number), "sig": each["sig"]} for number, each in enumerate(document["signatures"])]
         envelope = dsse.Envelope.from_dict({**document, "signatures": numbered})
         signatures = [each.signature for each in envelope.signatures.values()]
@@ -62,7 +62,7 @@ def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
         ) from None
     if kind != PAYLOAD_TYPE:
         raise InputError("the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind)
-    if not any(_holds(public, signature, envelope.pae()) for signature in signatures):
+    if not any(_is_valid(public, signature, envelope.pae()) for signature in signatures):
         raise StatementError(
             "the statement is not signed with that key",
             where=where,
@@ -73,7 +73,7 @@ def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
     return payload, str(public.keyid)
 
 
-def _holds(public: SSlibKey, signature: str, signed: bytes) -> bool:
+def _is_valid(public: SSlibKey, signature: str, signed: bytes) -> bool:
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
@@ -86,7 +86,7 @@ def _holds(public: SSlibKey, signature: str, signed: bytes) -> bool:
 
 def _library() -> Any:
     try:
-        import cryptography  # noqa: F401  securesystemslib itself goes without, and fails later
+        import cryptography  # noqa: F401  securesystemslib imports without it, and fails later
         from securesystemslib import dsse
     except ImportError:
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""The statement: what a verification found, as an in-toto Statement v1 with a SLSA Verification Summary for a predicate.
+"""The statement: the result of a verification as an in-toto Statement v1, with a SLSA Verification Summary as its predicate.
 
 The format is described in `docs/reference/statement.md`.
 """
@@ -20,27 +20,27 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 SUMMARY = "https://slsa.dev/verification_summary/v1"
 VERIFIER = "pkg:pypi/model-provisioner"
 OURS = "modelprovisioner_verification"
-"""The extension field of the summary, named as SLSA wants such fields named."""
+"""Our extension field of the summary, named by SLSA's rule for such fields."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """What a statement says, as far as it is checked."""
+    """The parts of a statement that are checked."""
 
     subjects: tuple[tuple[str, str], ...]
-    """Names and SHA-256."""
+    """Names and SHA-256 of files."""
     passed: bool
     outcome: str | None
-    """`pass`, `warn` or `fail`; None in a summary that another program made."""
+    """`pass`, `warn` or `fail`; None in the summary of another program."""
     time: str | None
     name: str | None
     """The entry that was verified."""
 
 
 def statement_of(account: Account, config: str) -> dict[str, Any]:
-    """Return the statement of a verification that was held to the configuration file at `config`."""
+    """Return the statement of a verification against the configuration file at `config`."""
     policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
     if account.policy is not None:
         policy["digest"] = {"sha256": account.policy.config}
@@ -54,9 +54,9 @@ def statement_of(account: Account, config: str) -> dict[str, Any]:
         "timeVerified": account.time,
         "resourceUri": _uri(account.id),
         "policy": policy,
-        # The summary knows no third word: who reads nothing else must not take for verified what nothing was expected of.
+        # SLSA has no third result. A model without an expected digest must not pass for a reader of this field alone.
         "verificationResult": "PASSED" if account.outcome == "pass" else "FAILED",
-        # We check bytes, not builds.
+        # Bytes are verified, not how they were built.
         "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if account.outcome == "pass" else "FAILED"],
         OURS: {
             "digest": account.digest,
@@ -98,7 +98,7 @@ def render(statement: dict[str, Any]) -> bytes:
 
 
 def parse(payload: bytes, where: str) -> Statement:
-    """Read the bytes of a statement. Raises `InputError` for anything else."""
+    """Parse a statement; `where` is its path. Raises `InputError` for anything else."""
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError):
