@@ -39,27 +39,27 @@ class Statement:
     """The entry that was verified."""
 
 
-def statement_of(account: Account, config: str) -> dict[str, Any]:
+def statement_of(record: Account, config: str) -> dict[str, Any]:
     """Return the statement of a verification against the configuration file at `config`."""
     policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
-    if account.policy is not None:
-        policy["digest"] = {"sha256": account.policy.config}
+    if record.policy is not None:
+        policy["digest"] = {"sha256": record.policy.config}
         policy["annotations"] = {
-            "expected_digest": account.policy.expected,
-            "models.lock": None if account.policy.lock is None else {"sha256": account.policy.lock},
-            "strict_verification": account.policy.strict,
+            "expected_digest": record.policy.expected,
+            "models.lock": None if record.policy.lock is None else {"sha256": record.policy.lock},
+            "strict_verification": record.policy.strict,
         }
     summary = {
-        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": account.version}} if account.version else {}),
-        "timeVerified": account.time,
-        "resourceUri": _uri(account.id),
+        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": record.version}} if record.version else {}),
+        "timeVerified": record.time,
+        "resourceUri": _uri(record.id),
         "policy": policy,
         # SLSA has no third result. A model without an expected digest must not pass for a reader of this field alone.
-        "verificationResult": "PASSED" if account.outcome == "pass" else "FAILED",
+        "verificationResult": "PASSED" if record.outcome == "pass" else "FAILED",
         # Bytes are verified, not how they were built.
-        "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if account.outcome == "pass" else "FAILED"],
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if record.outcome == "pass" else "FAILED"],
         OURS: {
-            "digest": account.digest,
+            "digest": record.digest,
             "files": [
                 {
                     "how": file.how,
@@ -68,20 +68,20 @@ def statement_of(account: Account, config: str) -> dict[str, Any]:
                     "sha256": file.sha256,
                     "size_bytes": file.size,
                 }
-                for file in account.files
+                for file in record.files
             ],
-            "how": account.how,
-            "name": account.name,
-            "origin": account.origin,
-            "outcome": account.outcome,
-            "path": account.path,
-            **({"companions": list(account.companions)} if account.companions else {}),
-            **({} if account.signature is None else {"signature": account.signature}),
+            "how": record.how,
+            "name": record.name,
+            "origin": record.origin,
+            "outcome": record.outcome,
+            "path": record.path,
+            **({"companions": list(record.companions)} if record.companions else {}),
+            **({} if record.signature is None else {"signature": record.signature}),
         },
     }
     return {
         "_type": STATEMENT,
-        "subject": [{"name": file.name, "digest": {"sha256": file.sha256}} for file in account.files],
+        "subject": [{"name": file.name, "digest": {"sha256": file.sha256}} for file in record.files],
         "predicateType": SUMMARY,
         "predicate": {name: value for name, value in summary.items() if value is not None},
     }
