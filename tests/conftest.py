@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.project import Project
+from model_provisioner.fs import clock
+from tests.support.project import Project, clock_after_settle
 
 # CI says the same of the same commit; a developer's runs look further each time.
 settings.register_profile("ci", derandomize=True)
@@ -25,6 +26,14 @@ def _own_state(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(tmp_path_factory.mktemp("state", numbered=True)))
     for name in ("MODEL_PROVISIONER_CACHE_DIR", "HF_ENDPOINT", "DOIT_FILE", "DOIT_SEEK_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settling():
+    """Let `settle` take no time: the one place where tests change the margin of the racily-clean rule."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "_clock", clock_after_settle)
+        yield
 
 
 @pytest.fixture

@@ -5,25 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import DEFAULT_CACHE_DIR, asked_cache_dir
-from model_provisioner.engine.examine import Asked, examine
-from model_provisioner.engine.register import describe, register
-from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.run import provision
-from model_provisioner.engine.usage import end_of_use
+from model_provisioner.config.entries import DEFAULT_CACHE_DIR, Entry, asked_cache_dir
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.register import describe, put_verified
+from model_provisioner.engine.resolve import resolve_reference
+from model_provisioner.engine.run import Run
+from model_provisioner.engine.verify import find_out
 from model_provisioner.engine.withdraw import withdraw_orphans
-from model_provisioner.engine.workspace import open_workspace
+from model_provisioner.engine.workspace import open_workspace, without_project
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
 from model_provisioner.fs.state_folder import ensure_state_folder, state_folder
-from model_provisioner.hashing.memo import Memo
 from model_provisioner.records.catalog import NO_PROJECT, Catalog, Model
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef
-from model_provisioner.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model_provisioner.hashing.memo import Answer
     from model_provisioner.records.catalog import Outcome
     from model_provisioner.records.lifecycle import Lifecycle
     from model_provisioner.references.digest import Expected
@@ -46,8 +48,7 @@ class ModelProvisioner:
     def __init__(self, catalog: Catalog | None = None) -> None:
         self._state = state_folder() if catalog is None else os.path.dirname(catalog.path)
         self._catalog = catalog or Catalog(self._state)
-        self._memo = Memo(self._state)
-        self._store = Store(os.path.expanduser(asked_cache_dir(None) or DEFAULT_CACHE_DIR))
+        self._work = without_project(self._catalog, os.path.expanduser(asked_cache_dir(None) or DEFAULT_CACHE_DIR))
 
     def ensure_present(self, ref: str | ModelRef) -> ResolvedModel:
         """Verify that the model is here and sound, and register it. Nothing is fetched: there is no policy to ask.
@@ -78,7 +79,7 @@ class ModelProvisioner:
         ref = _parse(ref_or_id)
         if isinstance(ref, LocalRef):
             with contextlib.suppress(ProvisionError):
-                return Path(resolve(ref, self._store).path)
+                return Path(resolve_reference(ref, self._work.store).path)
         revision = _revision(ref)
         for row in Catalog.reader(self._state).by_id(ref.id):
             if row.lifecycle != "Active" or row.path is None or (revision and row.revision != revision):
@@ -93,26 +94,30 @@ class ModelProvisioner:
         ensure_state_folder(self._state)
         ref = _parse(asked)
         known_as = known_as or ref
-        name = known_as.id
         if not isinstance(ref, LocalRef) and (there := self.locate(ref)) is not None:
             ref = LocalRef(str(there))
-        try:
-            files = resolve(ref, self._store)
-            if any(self._memo.known(member.path) is None for member in files.members):
-                self._set_state(name, "Pending", outcome=None, reason=None)
-            (found,) = examine([Asked(ref, files, expected)], self._memo.digests)
-            if isinstance(found, ProvisionError):
-                raise found
-        except ProvisionError as error:
-            if self._catalog.get(NO_PROJECT, name) is not None:
-                self._set_state(name, "Failed", outcome="error", reason=str(error))
-            raise
-        row = describe(found, project=NO_PROJECT, name=name)
-        for refused in register(self._catalog, [replace(row, id=name, revision=_revision(known_as))]).values():
+        # An entry of no project: it has no handoff, and a file of any kind may be registered.
+        entry = Entry(name=known_as.id, ref=ref, expected=expected, strict=True, engine="", handoff="", line=0)
+        record = EntryRun(entry)
+        find_out(self._work, [record], partial(self._digests, entry.name))
+        found = record.verification
+        if found is None or record.error is not None:
+            assert record.error is not None
+            if self._catalog.get(NO_PROJECT, entry.name) is not None:
+                self._set_state(entry.name, "Failed", outcome="error", reason=str(record.error))
+            raise record.error
+        row = describe(found, project=NO_PROJECT, name=entry.name)
+        row = replace(row, id=entry.name, revision=_revision(known_as))
+        for refused in put_verified(self._catalog, [row]).values():
             raise refused
         if found.outcome == "fail":
             raise found.mismatch()
-        return ResolvedModel(name, Path(found.files.path))
+        return ResolvedModel(entry.name, Path(found.files.path))
+
+    def _digests(self, name: str, paths: Sequence[str]) -> list[Answer]:
+        if any(self._work.memo.known(path) is None for path in paths):
+            self._set_state(name, "Pending", outcome=None, reason=None)
+        return self._work.memo.digests(paths)
 
     def _set_state(self, name: str, lifecycle: Lifecycle, *, outcome: Outcome | None, reason: str | None) -> None:
         row = self._catalog.get(NO_PROJECT, name) or Model(project=NO_PROJECT, name=name, id=name, lifecycle=lifecycle)
@@ -137,12 +142,13 @@ def provision_from_config_to_default_handoff(
             fix="run `doit provision` for a file of several models",
         )
         raise ConfigError(work.config.path, [fault])
-    (entry,) = work.config.entries.values()
-    try:
-        found = provision(work, entry)
-        withdraw_orphans(work)
-    finally:
-        end_of_use(work)
+    with Run(work) as run:
+        try:
+            (name,) = work.config.entries
+            found = run.provision_one(name)
+            withdraw_orphans(work)
+        finally:
+            run.finish()
     return ResolvedModel(found.ref.id, Path(found.files.path))
 
 

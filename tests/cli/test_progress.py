@@ -6,11 +6,11 @@ import os
 import re
 import struct
 import termios
-import threading
 
 import pytest
 
-from model_provisioner.cli.progress import FetchBar, Lines
+from model_provisioner.cli.progress import Bars, Lines
+from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
 from tests.support.hub import Hub, slow
 from tests.support.project import TINY, Project, settle
 
@@ -81,10 +81,10 @@ def test_lines_tell_now_and_then_how_far_it_is(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     lines = Lines()
-    lines.begin("a\x1b[31m", 3_000_000_000)
+    lines(ReadingBegins("a\x1b[31m", 3_000_000_000))
     for _ in range(3):
         clock[0] += 20
-        lines.advance(1_000_000_000)
+        lines(BytesRead(1_000_000_000))
     lines.close()
     assert capsys.readouterr().err == "reading a\\x1b[31m, 3.0 GB\nread 2.0 GB of 3.0 GB\n"
 
@@ -161,14 +161,14 @@ def test_a_log_has_a_line_for_each_fetch(project, hub):
 def test_lines_of_a_fetch_tell_now_and_then_how_far_it_is(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    fetch = Lines().fetching("a\x1b[31m", None, "host\n")
-    for size in (1_000_000, 2_000_000, 3_000_000):
+    lines, name = Lines(), "a\x1b[31m"
+    lines(FetchBegins(name, None, "host\n"))
+    for done in (1_000_000, 2_000_000, 3_000_000):
         clock[0] += 20
-        fetch.follow(size)
-        fetch.expect(4_000_000)
+        lines(FetchReached(name, done, 4_000_000, by_another_run=True))
     clock[0] += 20
-    fetch.reach(4_000_000)
-    fetch.close()
+    lines(FetchReached(name, 4_000_000, 4_000_000))
+    lines(FetchEnded(name))
     assert capsys.readouterr().err == (
         "fetching a\\x1b[31m from host\\n\n"
         "another run fetches a\\x1b[31m: waiting for it\n"
@@ -181,11 +181,17 @@ def test_a_bar_goes_back_where_a_download_begins_anew(monkeypatch):
     """As it does where the server has another version by now."""
     monkeypatch.setattr("sys.stderr", stream := io.StringIO())
     monkeypatch.setattr(stream, "fileno", lambda: 2, raising=False)
-    bar = FetchBar(threading.RLock(), "a\x1b", 1000)
     monkeypatch.setattr("model_provisioner.cli.progress.BAR_AFTER_SECONDS", -1)
-    bar.reach(900)
-    bar.reach(100)
-    assert (bar.bar.n, bar.bar.total, bar.bar.desc) == (100, 1000, "fetching a\\x1b: ")
-    bar.close()
-    bar.reach(200)  # a late word of a thread that was given up
-    assert bar.bar is None
+    bars, name = Bars(), "a\x1b"
+    bars(FetchBegins(name, 1000, "host"))
+    bars(FetchReached(name, 900, 1000))
+    assert re.search(r"fetching a\\x1b: +90%\|.*\| 900/1.00k ", stream.getvalue())
+    stream.truncate(0)
+    bars(FetchReached(name, 100, 1000))
+    with bars.aside():
+        pass
+    assert re.search(r"fetching a\\x1b: +10%\|.*\| 100/1.00k ", stream.getvalue())
+    bars(FetchEnded(name))
+    shown = stream.getvalue()
+    bars(FetchReached(name, 200, 1000))  # a late word of a thread that was given up
+    assert stream.getvalue() == shown

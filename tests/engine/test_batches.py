@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -19,17 +20,21 @@ from model_provisioner.store.store import Store
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError
 from model_provisioner.config.entries import Entry
 from model_provisioner.references.reference import ModelRef
-from model_provisioner.engine.batches import BYTES, MODELS, TINY, cut, provision_in_batches
+from model_provisioner.engine.batches import BYTES, MODELS, TINY, cut
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.run import Run
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 
 LARGE = BUFFER + 1
-STORE = Store("/nothing/was/fetched")
+WORK = SimpleNamespace(store=Store("/nothing/was/fetched"))
 
 
-def entry_of(name: str, ref: str) -> Entry:
-    return Entry(
-        name=name, ref=ModelRef.parse(ref), expected=None, strict=True, engine="llamacpp", handoff=f"/{name}", line=1
+def entry_of(name: str, ref: str) -> EntryRun:
+    return EntryRun(
+        Entry(
+            name=name, ref=ModelRef.parse(ref), expected=None, strict=True, engine="llamacpp", handoff=f"/{name}", line=1
+        )
     )
 
 
@@ -67,21 +72,21 @@ def names(batches) -> list[str]:
 )
 def test_large_ones_come_first_and_alone_the_largest_before_all_and_tiny_ones_are_apart(tmp_path, sizes, shared, tiny):
     entries = [entry_of(name, make(tmp_path / name, size)) for name, size in sizes.items()]
-    found = cut(STORE, entries, 1)
+    found = cut(WORK, entries, 1)
     assert (names(found[0]), names(found[1])) == (shared, tiny)
 
 
 def test_a_batch_reads_no_more_than_so_many_bytes(tmp_path):
     fits = BYTES // BUFFER
     entries = [entry_of(f"m{number:03}", make(tmp_path / f"{number:03}", BUFFER)) for number in range(2 * fits + 1)]
-    shared, tiny = cut(STORE, entries, 1)
+    shared, tiny = cut(WORK, entries, 1)
     assert [len(batch) for batch in shared] == [fits, fits, 1]
     assert tiny == []
 
 
 def test_a_batch_has_no_more_than_so_many_models(tmp_path):
     entries = [entry_of(f"m{number:03}", make(tmp_path / f"{number:03}", 1)) for number in range(2 * MODELS + 1)]
-    shared, tiny = cut(STORE, entries, 1)
+    shared, tiny = cut(WORK, entries, 1)
     assert shared == []
     assert [len(batch) for batch in tiny] == [MODELS, MODELS, 1]
 
@@ -99,7 +104,7 @@ def test_batches_at_the_same_time_open_no_more_files_than_a_process_may(tmp_path
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
     try:
-        found = cut(STORE, entries, workers)
+        found = cut(WORK, entries, workers)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert (len(found[0][0]), len(found[1][0])) == (small, tiny)
@@ -108,7 +113,7 @@ def test_batches_at_the_same_time_open_no_more_files_than_a_process_may(tmp_path
 def test_models_of_one_folder_are_together(tmp_path):
     """There is one lock a folder."""
     entries = [entry_of(f"{name}{folder}", make(tmp_path / folder / name, 1)) for name in "ab" for folder in "xy"]
-    assert names(cut(STORE, entries, 1)[1]) == ["ax bx ay by"]
+    assert names(cut(WORK, entries, 1)[1]) == ["ax bx ay by"]
 
 
 def test_sets_count_with_all_their_files_and_what_is_not_there_with_none(tmp_path):
@@ -137,7 +142,7 @@ def test_sets_count_with_all_their_files_and_what_is_not_there_with_none(tmp_pat
         "gone",
     ]
     entries = [entry_of(ref.partition("-")[0], str(tmp_path / ref)) for ref in refs]
-    shared, tiny = cut(STORE, [*entries, entry_of("remote", "hf:org/repo/x.gguf")], 1)
+    shared, tiny = cut(WORK, [*entries, entry_of("remote", "hf:org/repo/x.gguf")], 1)
     assert names(shared) == ["large", "folder", "split", "link", "small folder"]
     assert names(tiny) == ["remote empty fifo gone half loop"]
 
@@ -165,7 +170,7 @@ def test_every_entry_is_in_one_batch_that_keeps_to_the_limits(tmp_path_factory, 
         for _ in range(times):
             entries.append(entry_of(f"m{len(entries)}", path))
             size_of[entries[-1].name] = size
-    shared, tiny = cut(STORE, entries, workers)
+    shared, tiny = cut(WORK, entries, workers)
     assert Counter(entry.name for batch in [*shared, *tiny] for entry in batch) == dict.fromkeys(size_of, 1)
     totals = [[size_of[entry.name] for entry in batch] for batch in shared]
     large = [total for total in totals if max(total) > BUFFER]
@@ -176,7 +181,7 @@ def test_every_entry_is_in_one_batch_that_keeps_to_the_limits(tmp_path_factory, 
     assert all(0 < len(batch) <= MODELS for batch in tiny)
     assert all(size_of[entry.name] <= TINY for batch in tiny for entry in batch)
     for batches in (shared[len(large) :], tiny):
-        paths = [entry.ref.path for batch in batches for entry in batch]
+        paths = [record.entry.ref.path for batch in batches for record in batch]
         assert paths == sorted(paths)
 
 
@@ -201,11 +206,20 @@ def work(tmp_path, monkeypatch):
     return opened
 
 
-def provisioned(work, workers=2, entries=None):
-    entries = list(work.config.entries.values()) if entries is None else entries
-    batches = list(provision_in_batches(work, entries, workers))
-    assert sum(map(len, batches)) == len({name for batch in batches for name in batch})
-    return batches, {name: result for batch in batches for name, result in batch.items()}
+def provisioned(work, workers=2, names=None):
+    """Return the run, the names of each batch, and of each entry: whether its handoff changed, its error, or None."""
+    run = Run(work)
+    batches = [{record.name for record in batch} for batch in run.provision(names or work.config.entries, workers)]
+    assert sum(map(len, batches)) == len(set().union(*batches))
+    results = {
+        name: record.error or (record.changed if record.published else None) for name, record in run.records.items()
+    }
+    return run, batches, results
+
+
+def verified(run) -> dict:
+    """What a run verified, by entry."""
+    return {name: record.verification for name, record in run.records.items() if record.verification is not None}
 
 
 MODELS_OF_ALL_SIZES = {
@@ -220,18 +234,17 @@ MODELS_OF_ALL_SIZES = {
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_results_come_batch_by_batch_and_by_entry(work, workers):
     project = work(MODELS_OF_ALL_SIZES)
-    batches, results = provisioned(project, workers)
+    run, batches, results = provisioned(project, workers)
     assert results == dict.fromkeys(MODELS_OF_ALL_SIZES, True)
     expected = [{"larger"}, {"large"}, {"small"}, {"tiny", "tiny2"}]
     assert sorted(map(sorted, batches)) == sorted(map(sorted, expected))
-    assert set(batches[-1]) == {"tiny", "tiny2"}
     if workers == 1:
-        assert list(map(set, batches)) == expected
+        assert [batch for batch in batches if batch != expected[-1]] == expected[:-1]
     for name, entry in project.config.entries.items():
         assert json.loads(Path(entry.handoff).read_bytes())["metadata"]["digest"]["value"] == (
             hashlib.sha256(MODELS_OF_ALL_SIZES[name]).hexdigest()
         )
-        assert project.verified[name].how == "hashed"
+        assert verified(run)[name].how == "hashed"
         assert project.catalog.get(project.config.root, name).lifecycle == "Active"
 
 
@@ -242,7 +255,7 @@ def test_an_error_is_the_result_of_its_entry_alone(work):
         larger={"expected_digest": "sha256:" + "0" * 64},
         small={"expected_digest": "sha256:" + "0" * 64, "strict_verification": False},
     )
-    results = provisioned(project)[1]
+    run, _, results = provisioned(project)
     assert {name: type(result) for name, result in results.items()} == {
         "tiny": bool,
         "tiny2": DigestMismatchError,
@@ -252,7 +265,7 @@ def test_an_error_is_the_result_of_its_entry_alone(work):
         "gone": ModelNotFoundError,
     }
     assert {path.stem for path in Path(".runtime/engines").iterdir()} == {"tiny", "small", "large"}
-    assert project.verified.keys() == {"tiny", "small", "large"}
+    assert verified(run).keys() == {"tiny", "small", "large"}
 
 
 @contextmanager
@@ -268,7 +281,7 @@ def test_only_what_is_missing_is_written(work, monkeypatch):
         provisioned(work(MODELS_OF_ALL_SIZES))
         Path(".runtime/engines/small.json").unlink()
         Path(".runtime/digests/tiny.sha256").unlink()
-        results = provisioned(open_workspace("models.yaml"))[1]
+        results = provisioned(open_workspace("models.yaml"))[2]
         assert results == {**dict.fromkeys(MODELS_OF_ALL_SIZES), "small": True, "tiny": False}
         assert Path(".runtime/digests/tiny.sha256").exists()
 
@@ -280,17 +293,16 @@ def test_what_another_process_provisioned_meanwhile_is_not_done_again(work, monk
         unlike = {"unlike": {"expected_digest": "sha256:" + "0" * 64, "strict_verification": False}}
         mine = work(models, **unlike)
         mine.load(mine.config.entries.values())
-        assert all(reasons(mine, entry) for entry in mine.config.entries.values())
+        assert all(reasons(mine, EntryRun(entry)) for entry in mine.config.entries.values())
 
         other = open_workspace("models.yaml")
-        quick = [entry for name, entry in other.config.entries.items() if name not in ("tiny2", "large")]
-        provisioned(other, entries=quick)
+        provisioned(other, names=[name for name in other.config.entries if name not in ("tiny2", "large")])
         Path(other.config.entries["half"].handoff).unlink()
         Path("early.bin").write_bytes(b"new bytes since then")
         log = Path(".runtime/provenance/models.jsonl")
         before = len(log.read_bytes().splitlines())
 
-        results = provisioned(mine)[1]
+        run, _, results = provisioned(mine)
         assert results == {
             "tiny": None,
             "small": None,
@@ -301,9 +313,9 @@ def test_what_another_process_provisioned_meanwhile_is_not_done_again(work, monk
             "unlike": False,  # told by each run: a mismatch is never current
             "early": True,
         }
-        assert set(mine.verified) == {"tiny2", "large", "half", "unlike", "early"}
-        assert mine.verified["half"].how == mine.verified["unlike"].how == "stat"
-        assert mine.verified["early"].how == "hashed"
+        assert set(verified(run)) == {"tiny2", "large", "half", "unlike", "early"}
+        assert verified(run)["half"].how == verified(run)["unlike"].how == "stat"
+        assert verified(run)["early"].how == "hashed"
         new = [json.loads(line) for line in log.read_bytes().splitlines()[before:]]
         assert sorted(os.path.basename(line["path"]) for line in new) == ["early.bin", "large.bin", "tiny2.bin"]
 
@@ -320,8 +332,8 @@ def test_sets_and_links_that_another_process_provisioned_are_not_done_again(work
         Path("link").symlink_to("real")
         ref = {"folder": "folder", "split": shards[0].name, "link": "link"}[kind]
         mine = work({"m": None}, m={"model_ref": ref})
-        assert provisioned(work({"m": None}, m={"model_ref": ref}))[1] == {"m": True}
-        assert provisioned(mine)[1] == {"m": None}
+        assert provisioned(work({"m": None}, m={"model_ref": ref}))[2] == {"m": True}
+        assert provisioned(mine)[2] == {"m": None}
 
 
 def test_under_rules_that_trust_no_memo_nobody_is_quicker(work, monkeypatch):
@@ -329,12 +341,13 @@ def test_under_rules_that_trust_no_memo_nobody_is_quicker(work, monkeypatch):
         mine = work(MODELS_OF_ALL_SIZES)
         provisioned(open_workspace("models.yaml"))
         mine = replace(mine, rules=replace(mine.rules, full=True))
-        assert None not in provisioned(mine)[1].values()
-        assert {found.how for found in mine.verified.values()} == {"hashed"}
+        run, _, results = provisioned(mine)
+        assert None not in results.values()
+        assert {found.how for found in verified(run).values()} == {"hashed"}
 
 
 def test_nothing_to_provision(work):
-    assert provisioned(work({})) == ([], {})
+    assert provisioned(work({}))[1:] == ([], {})
 
 
 def test_what_nobody_waits_for_any_more_is_given_up(work):
@@ -342,10 +355,10 @@ def test_what_nobody_waits_for_any_more_is_given_up(work):
     models = {f"m{number}": bytes([number]) * LARGE for number in range(9)}
     project = work({**models, "tiny": b"1", "huge": None}, huge={"model_ref": "huge.bin"})
     make(Path("huge.bin"), 1 << 30)
-    results = provision_in_batches(project, list(project.config.entries.values()), 2)
-    first = next(results)
-    results.close()
-    assert list(first.values()) == [True]
-    there = {path.stem for path in Path(".runtime/engines").iterdir()}
-    assert set(first) <= there < set(project.config.entries) - {"huge", "tiny"}
+    batches = Run(project).provision(project.config.entries, 2)
+    first = next(batch for batch in batches if batch[0].name != "tiny")
+    batches.close()
+    assert [(record.published, record.changed) for record in first] == [(True, True)]
+    there = {path.stem for path in Path(".runtime/engines").iterdir()} - {"tiny"}
+    assert {record.name for record in first} <= there < set(project.config.entries) - {"huge"}
     assert project.catalog.get(project.config.root, "huge").lifecycle == "Pending"

@@ -11,6 +11,7 @@ import pytest
 from model_provisioner.errors import ChangingModelError, OccupiedError, PolicyChangedError
 from model_provisioner.engine import publish as handoff
 from model_provisioner.engine import run as provision
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.run import hand_off, verify_and_register
 from model_provisioner.engine.workspace import Workspace, open_workspace
 from tests.support.project import TINY, settle
@@ -25,7 +26,8 @@ def work(tmp_path) -> Workspace:
     shutil.copy(TINY, tmp_path / "tiny.gguf")
     (tmp_path / "models.yaml").write_text(ONE)
     work = open_workspace(str(tmp_path / "models.yaml"))
-    verify_and_register(work, [work.config.entries["tiny"]])
+    work.tiny = EntryRun(work.config.entries["tiny"])
+    verify_and_register(work, [work.tiny])
     return work
 
 
@@ -35,10 +37,11 @@ def entry(work):
 
 def handed_off(work) -> bool:
     """Hand the entry off; return whether its bytes changed, or raise what kept it from being written."""
-    (result,) = hand_off(work, [entry(work)]).values()
-    if isinstance(result, Exception):
-        raise result
-    return result
+    hand_off(work, [work.tiny])
+    if work.tiny.error is not None:
+        raise work.tiny.error
+    assert work.tiny.published
+    return work.tiny.changed
 
 
 def written(work) -> dict | None:

@@ -30,6 +30,7 @@ from model_provisioner.config import entry_reader
 from model_provisioner.plugin import shortcut
 from model_provisioner.units import human
 from model_provisioner.config import cache_file as configuration
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.keys import make_keys
@@ -425,7 +426,7 @@ class ProjectMachine(RuleBasedStateMachine):
             row = work.catalog.get(work.config.root, entry.name)
             if row.lifecycle == "Retired":
                 continue
-            found = reasons(work, entry)
+            found = reasons(work, EntryRun(entry))
             assert bool(found) == (row.lifecycle == "Failed"), (entry, found)
         before = {path: os.stat(path).st_ino for path in self.artifacts()}
         self.doit("state", "provision")

@@ -10,7 +10,7 @@ import pytest
 from model_provisioner.hashing import memo
 from model_provisioner.errors import DigestMismatchError, InvalidDigestError, UnsoundModelError
 from model_provisioner.engine import examine
-from model_provisioner.engine.run import provision
+from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import Rules, open_workspace
 
 
@@ -32,8 +32,9 @@ DIRHASH = hashlib.sha256(f"{sha(b'bb')}  b\n{sha(b'a')}  sub/a\n".encode()).hexd
 def run(tmp_path, text, **rules):
     (tmp_path / "models.yaml").write_text(text)
     work = open_workspace(str(tmp_path / "models.yaml"), rules=Rules(**rules))
-    (entry,) = work.config.entries.values()
-    return provision(work, entry)
+    (name,) = work.config.entries
+    with Run(work) as run:
+        return run.provision_one(name)
 
 
 def one(ref, expected=None):

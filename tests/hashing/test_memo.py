@@ -384,17 +384,18 @@ def test_a_batch_is_loaded_by_two_statements_and_recorded_in_one_transaction(mem
     memo.digests(paths)
     assert statements == ["SELECT", "SELECT", "BEGIN", *["REPLACE"] * 100, "COMMIT"]
     statements.clear()
-    memo.load(paths)
     assert {memo.known(path).how for path in paths} == {"stat"}
     assert statements == []
+    memo.load(paths)
+    assert {memo.known(path).how for path in paths} == {"stat"}
+    assert statements == ["SELECT"]
 
 
-def test_a_loaded_row_is_read_again_only_when_that_is_asked_for(memo, model, settled, tmp_path):
+def test_rows_that_are_loaded_again_are_those_of_the_database_now(memo, model, settled, tmp_path):
     memo.load([str(model)])
     ask(Memo(str(tmp_path / "state")), model)
-    memo.load([str(model)])
     assert memo.known(str(model)) is None
-    memo.reload([str(model)])
+    memo.load([str(model)])
     assert memo.known(str(model)).how == "stat"
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 
 import pytest
 
 from model_provisioner.provenance.statement import OURS
 from tests.support.keys import make_keys
 from tests.support.project import settle
+from tests.support.remote import wait_until
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
 ENTRY = "models: {tiny: {model_ref: 'file:models/tiny.gguf', expected_digest: 'sha256:%s', strict_verification: %s}}\n"
@@ -35,6 +37,12 @@ def ours(project, name="tiny"):
     return told(project, name)["predicate"][OURS]
 
 
+def in_the_next_second():
+    """Wait until a time of now, which statements have in whole seconds, is another."""
+    began = int(time.time())
+    wait_until(lambda: int(time.time()) > began)
+
+
 def test_a_statement_of_what_was_verified(tiny):
     statement = told(tiny)
     (line,) = tiny.provenance()
@@ -51,6 +59,7 @@ def test_it_tells_how_each_digest_was_known_and_when_it_was_last_hashed(tiny):
     hashed = ours(tiny)["files"][0]["last_hashed"]
     settle()
     os.utime(tiny.root / "models/tiny.gguf", (1e9, 1e9))
+    in_the_next_second()
     tiny.provision()
     (file,) = ours(tiny)["files"]
     assert (file["how"], file["last_hashed"]) == ("xxh3", hashed)
@@ -273,9 +282,9 @@ def test_options_that_make_no_sense_together(tiny, arguments, what):
 def test_without_the_library_the_extra_is_named(tiny, keys):
     tiny.write("without/securesystemslib/__init__.py", "raise ImportError")
     bare = type(tiny)(tiny.root, tiny.state, {"PYTHONPATH": str(tiny.root / "without")})
-    bare.doit("model-attest", "tiny", "-o", "st.json")
-    bare.doit("model-attest", "--verify", "st.json")
-    answer = bare.doit("model-attest", "tiny", "--key", str(keys.private), code=1)
+    bare.process("model-attest", "tiny", "-o", "st.json")
+    bare.process("model-attest", "--verify", "st.json")
+    answer = bare.process("model-attest", "tiny", "--key", str(keys.private), code=1)
     assert answer.err == (
         "ERROR: signed statements need the package securesystemslib, which is not installed\n"
         "  fix       pip install 'model-provisioner[sign]'; a statement without a signature needs nothing\n"

@@ -13,6 +13,7 @@ import pytest
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.errors import CorruptModelError
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.run import hand_off
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.withdraw import pend
@@ -20,11 +21,15 @@ from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import Project, settle
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
+OLD = 1_600_000_000
 HANDOFFS = "{runtime_dir}/engines/{name}.json"
 
 
 def provisioned(project, **entries):
-    """A project of entries, by name, whose files were at rest when they were verified."""
+    """A project of entries, by name, whose files were old, and at rest, when they were verified."""
+    for path in (*project.root.glob("*.gguf"), *project.root.glob("set/*")):
+        if path.stat().st_mtime > time.time() - 60:
+            os.utime(path, (OLD, OLD))
     project.models(json.dumps({"defaults": {"handoff": HANDOFFS}, "models": entries}))
     settle()
     project.provision()
@@ -200,10 +205,11 @@ def test_a_kill_in_the_middle_of_a_folder_loses_no_finding(project):
 
     killed = workspace(full=True)
     entry = killed.config.entries["set"]
-    pend(killed, [entry])
+    pend(killed, [EntryRun(entry)])
     killed.memo.digests_in_full([str(project.root / "set/a")])
     after = workspace()
-    assert isinstance(hand_off(after, [entry])["set"], CorruptModelError)
+    hand_off(after, [record := EntryRun(entry)])
+    assert isinstance(record.error, CorruptModelError)
     assert handed_off(project) == []
     assert after.catalog.get(after.config.root, "set").lifecycle == "Failed"
 
@@ -335,7 +341,7 @@ def test_show_says_where_the_clock_went_back(tiny):
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 130)]
 )
 def test_an_audit_that_ends_early_keeps_what_was_done(project, number, code):
-    for name, size in (("a", 1000), ("b", 4 << 30), ("c", 1000)):
+    for name, size in (("a", 1000), ("b", 2 << 30), ("c", 1000)):
         with open(project.root / f"{name}.bin", "wb") as file:
             file.truncate(size)
     provisioned(project, **{name: {"model_ref": f"{name}.bin"} for name in "ac"})

@@ -13,7 +13,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.project import DODO, Project, read_only, settle
+from tests.support.project import DODO, Project, read_only, settle, settle_in_every_process
 
 WRONG = "sha256:" + "0" * 64
 
@@ -471,7 +471,7 @@ def test_two_runs_at_once_read_each_model_once(project):
     project_of(project, names)
     for name in names:
         project.write(f"{name}.bin", name.encode() * (sizes[name[:-1]] // len(name)))
-    settle()
+    settle_in_every_process()
     runs = [project.start("provision", "-n", "2") for _ in range(2)]
     answers = [(run.communicate(timeout=60)[0].decode(), run.returncode) for run in runs]
     for out, code in answers:
@@ -491,7 +491,7 @@ def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
         with open(project.root / f"{name}.bin", "wb") as file:
             file.write(name.encode())
             file.truncate((100 << 20) + number)
-    settle()
+    settle_in_every_process()
     with project.start("provision") as run:
         out = run.stdout.readline().decode()
         run.send_signal(signal.SIGINT)

@@ -15,7 +15,7 @@ import pytest
 
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.operations.check import check, open_to_check
-from model_provisioner.engine.workspace import Silent
+from model_provisioner.engine.events import silent
 from tests.support.hub import Hub
 from tests.support.project import TINY, Project, read_only, settle
 
@@ -171,14 +171,17 @@ def retargeted(link: Path, target: str):
 @undone
 def catalog(project: Project, name: str, change: str):
     """Change the row of an entry; `change` is a statement without its WHERE."""
-    with contextlib.closing(sqlite3.connect(project.state / "catalog.db")) as database:
-        where = f"WHERE name = '{name}'"
+
+    def opened():
+        return contextlib.closing(sqlite3.connect(project.state / "catalog.db"))
+
+    where = f"WHERE name = '{name}'"
+    with opened() as database, database:
         (row,) = database.execute(f"SELECT * FROM model {where}").fetchall()
-        with database:
-            assert database.execute(f"{change} {where}").rowcount == 1
-        yield
-        with database:
-            database.execute(f"REPLACE INTO model VALUES ({', '.join('?' * len(row))})", row)
+        assert database.execute(f"{change} {where}").rowcount == 1
+    yield
+    with opened() as database, database:
+        database.execute(f"REPLACE INTO model VALUES ({', '.join('?' * len(row))})", row)
 
 
 def lock_without(name: str):
@@ -731,7 +734,7 @@ def test_no_model_costs_a_query_of_its_own(project, monkeypatch, full):
         settle()
         project.provision()
         queries.clear()
-        work = open_to_check(str(project.root / "models.yaml"), str(project.state), Silent())
+        work = open_to_check(str(project.root / "models.yaml"), str(project.state), silent)
         assert check(work, full=full).same
         work.close()
         asked.append(len(queries))

@@ -17,7 +17,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.project import Project, read_only, settle
+from tests.support.project import Project, read_only, settle_in_every_process
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -54,7 +54,7 @@ def forty(project: Project) -> None:
             file.truncate(HEAVY if heavy(number) else 4096)
         text += f"  m{number}: {{model_ref: {number}.bin}}\n"
     project.models(text)
-    settle()
+    settle_in_every_process()
 
 
 def start(number: int) -> bytes:
@@ -117,7 +117,7 @@ def wait_until(condition, seconds=30):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(project, number):
     large(project, 4 << 30)
-    settle()
+    settle_in_every_process()
     with open(project.root / "large.bin", "r+b") as file:
         file.truncate(1000)
     project.provision()
@@ -182,7 +182,7 @@ def test_what_a_run_had_told_before_it_was_ended_is_not_done_again(project, numb
 @pytest.mark.slow
 def test_ctrl_c_is_answered_at_once_while_a_large_file_is_hashed(project):
     large(project, 8 << 30)
-    settle()
+    settle_in_every_process()
     answers = []
     for _ in range(5):
         with project.start("provision") as run:
@@ -214,7 +214,7 @@ def strace():
 def test_a_kill_at_any_system_call_leaves_no_forbidden_handoff_and_the_next_run_mends(project, call, strace):
     """Kill a run at its 1st, 2nd, … call of a kind, until it gets through; look at what is there each time."""
     several(project, "ab")
-    settle()
+    settle_in_every_process()
     project.provision()
     old = artifacts(project)
     for name in "ab":
@@ -345,7 +345,7 @@ def test_a_read_only_project_is_told(project):
 
 def test_a_stale_handoff_that_can_not_be_removed_is_told(project):
     several(project, "ab")
-    settle()
+    settle_in_every_process()
     project.provision()
     with open(project.root / "a.gguf", "ab") as file:
         file.write(b"\0")

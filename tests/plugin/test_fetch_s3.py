@@ -375,8 +375,8 @@ def test_what_is_here_and_locked_needs_no_network_and_no_botocore(s3_project, s3
     s3.asked.clear()
     folder = s3_project.write("without/botocore/__init__.py", "raise ImportError").parent.parent
     s3_project.environ["PYTHONPATH"] = str(folder)
-    assert "pass  m  " in provision(s3_project, "--locked", "--offline").out
-    provision(s3_project, "--full", "--offline")
+    assert "pass  m  " in s3_project.process("provision", "--locked", "--offline").out
+    s3_project.process("provision", "--full", "--offline")
     assert s3.asked == []
 
 
@@ -384,7 +384,7 @@ def test_without_the_extra(s3_project, s3):
     folder = s3_project.write("without/botocore/__init__.py", "raise ImportError").parent.parent
     s3_project.environ["PYTHONPATH"] = str(folder)
     models(s3_project, "s3://models/tiny.gguf")
-    assert provision(s3_project, code=1).out.startswith(
+    assert s3_project.process("provision", code=1).out.startswith(
         "FAIL  m  s3: references need the package botocore, which is not installed\n"
         "        fix       pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, "
         "which needs nothing\n"

@@ -36,7 +36,7 @@ def parsed(project, *args, code=0):
     """Run a command; tell whether it read the configuration file itself."""
     project.environ["PYTHONPROFILEIMPORTTIME"] = "1"
     try:
-        answer = project.doit(*(args or ["provision"]), code=code)
+        answer = project.process(*(args or ["provision"]), code=code)
     finally:
         del project.environ["PYTHONPROFILEIMPORTTIME"]
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines()}

@@ -28,7 +28,7 @@ def took_the_short_way(project, *args):
     """Tell whether a run came out well and had no need of the configuration."""
     project.environ["PYTHONPROFILEIMPORTTIME"] = "1"
     try:
-        answer = project.provision(*args, code=None)
+        answer = project.process("provision", *args, code=None)
     finally:
         del project.environ["PYTHONPROFILEIMPORTTIME"]
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines()}

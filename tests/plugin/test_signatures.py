@@ -389,7 +389,7 @@ def test_without_the_libraries_the_extra_is_named(signed):
     signed.write("without/model_signing/__init__.py", "raise ImportError('no such thing')")
     bare = type(signed)(signed.root, signed.state, {"PYTHONPATH": str(signed.root / "without")})
     configure(bare, m=entry("m", {"bundle": "model.sig", "public_key": "publisher.pub"}, strict_verification=False))
-    answer = bare.provision(code=1)  # what was not checked is not tolerated
+    answer = bare.process("provision", code=1)  # what was not checked is not tolerated
     assert answer.out.startswith(
         "FAIL  m  the signature can't be checked without the package model-signing, which is not installed, or not wholly\n"
         "        found     no such thing\n"

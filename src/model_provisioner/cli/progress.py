@@ -9,62 +9,55 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
 from model_provisioner.errors import printable
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from model_provisioner.engine.workspace import Transfer
+    from model_provisioner.engine.events import Event
 
 LONG_BYTES = 256 << 20
 BAR_AFTER_SECONDS = 0.5
 LINE_EVERY_SECONDS = 30.0
 
 
-class Bar:
-    """One bar for all readings of a run, and one for each model that is fetched: bytes, rate, time left.
-
-    A bar appears only when its work takes a while.
-    """
+class Bars:
+    """Shows one bar for all readings of a run, and one for each model that is fetched: bytes, rate, time left."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._fetches: list[FetchBar] = []
-        self._since = 0.0
         self._total = self._done = 0
-        self._bar: Any = None
+        self._reading: _Bar | None = None
+        self._fetches: dict[str, _Bar] = {}
 
-    def begin(self, name: str, size: int) -> None:
-        """Add `size` bytes to what is to be read."""
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._lock:
-            self._since = self._since or time.monotonic()
-            self._total += size
-            if self._bar is not None:
-                self._bar.total = self._total
-
-    def advance(self, count: int) -> None:
-        """Note `count` more bytes."""
-        with self._lock:
-            self._done += count
-            if self._bar is not None:
-                self._bar.total = max(self._total, self._done)
-                self._bar.update(count)
-            elif time.monotonic() - self._since > BAR_AFTER_SECONDS:
-                self._bar = _bar("verifying", self._total, self._done)
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """Begin the bar of a model."""
-        with self._lock:
-            self._fetches.append(FetchBar(self._lock, name, size))
-            return self._fetches[-1]
+            match event:
+                case BytesRead(count):
+                    self._done += count
+                    self._reading = self._reading or _Bar()
+                    self._reading.show("verifying", self._done, max(self._total, self._done))
+                case ReadingBegins(_, size):
+                    self._total += size
+                    self._reading = self._reading or _Bar()
+                case FetchReached(model, done, size, by_another_run):
+                    if model in self._fetches:  # else it ended, and a thread that was given up is late
+                        what = "another run fetches" if by_another_run else "fetching"
+                        self._fetches[model].show(f"{what} {printable(model)}", done, size)
+                case FetchBegins(model):
+                    self._fetches[model] = _Bar()
+                case FetchEnded(model):
+                    if (bar := self._fetches.pop(model, None)) is not None:
+                        bar.close()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Take the bars off the screen while something else is printed."""
         with self._lock:
-            self._fetches = [each for each in self._fetches if each.is_open]
-            bars = [bar for bar in (self._bar, *(each.bar for each in self._fetches)) if bar is not None]
+            bars = [each.bar for each in self._all() if each.bar is not None]
             for bar in bars:
                 bar.clear()
             yield
@@ -74,62 +67,42 @@ class Bar:
     def close(self) -> None:
         """Take the bars off the screen for good."""
         with self._lock:
-            for each in self._fetches:
+            for each in self._all():
                 each.close()
-            if self._bar is not None:
-                self._bar.close()
-                self._bar = None
+            self._reading, self._fetches = None, {}
+
+    def _all(self) -> list[_Bar]:
+        return [*([] if self._reading is None else [self._reading]), *self._fetches.values()]
 
 
-class FetchBar:
-    """The bar of one model that is fetched."""
+class _Bar:
+    """A bar that appears only when its work takes a while."""
 
-    def __init__(self, lock: threading.RLock, name: str, size: int | None) -> None:
-        self._lock, self._name, self._size = lock, name, size
+    def __init__(self) -> None:
         self._since = time.monotonic()
-        self.is_open = True
         self.bar: Any = None
 
-    def expect(self, size: int) -> None:
-        """All in all it is `size` bytes."""
-        with self._lock:
-            self._size = size
-            if self.bar is not None:
-                self.bar.total = size
-
-    def reach(self, size: int) -> None:
-        """So many bytes are here by now."""
-        self._show(size, "fetching")
-
-    def follow(self, size: int) -> None:
-        """Another run brings it; so many bytes are here by now."""
-        self._show(size, "another run fetches")
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show that `done` bytes of `total` are done, if that took long enough by now."""
+        if self.bar is None:
+            if time.monotonic() - self._since > BAR_AFTER_SECONDS:
+                self.bar = _tqdm(text, total, done)
+            return
+        if self.bar.desc != f"{text}: ":
+            self.bar.set_description(text, refresh=False)
+        if done < self.bar.n:  # it began anew
+            self.bar.reset(total)
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
-        """Take the bar off the screen for good."""
-        with self._lock:
-            self.is_open = False
-            if self.bar is not None:
-                self.bar.close()
-                self.bar = None
-
-    def _show(self, size: int, what: str) -> None:
-        with self._lock:
-            if not self.is_open:
-                return
-            text = f"{what} {printable(self._name)}"
-            if self.bar is None:
-                if time.monotonic() - self._since > BAR_AFTER_SECONDS:
-                    self.bar = _bar(text, self._size, size)
-                return
-            if self.bar.desc != f"{text}: ":
-                self.bar.set_description(text, refresh=False)
-            if size < self.bar.n:  # it began anew
-                self.bar.reset(self._size)
-            self.bar.update(size - self.bar.n)
+        """Take it off the screen for good."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
 
-def _bar(text: str, total: int | None, done: int) -> Any:
+def _tqdm(text: str, total: int | None, done: int) -> Any:
     from tqdm import tqdm
 
     try:
@@ -142,32 +115,41 @@ def _bar(text: str, total: int | None, done: int) -> Any:
 
 
 class Lines:
-    """A line when a long reading begins and every half minute while it goes on, for logs."""
+    """Prints a line when a long reading or a fetch begins and every half minute while it goes on, for logs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._total = self._done = 0
-        self._last = time.monotonic()
+        self._last: dict[str | None, float] = {None: time.monotonic()}
+        """When the last line was printed of the fetch of a model, and under None of the readings."""
+        self._waiting: set[str] = set()
+        """The models that another run fetches."""
 
-    def begin(self, name: str, size: int) -> None:
-        """Tell of a long reading."""
+    def __call__(self, event: Event) -> None:
+        """Print what there is to say of an event."""
         with self._lock:
-            self._total += size
-        if size >= LONG_BYTES:
-            _say(f"reading {printable(name)}, {human(size)}")
-
-    def advance(self, count: int) -> None:
-        """Note `count` more bytes."""
-        with self._lock:
-            self._done += count
-            if time.monotonic() - self._last < LINE_EVERY_SECONDS:
-                return
-            self._last = time.monotonic()
-            _say(f"read {human(self._done)} of {human(max(self._total, self._done))}")
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """Tell of a fetch."""
-        return FetchLines(name, size, source)
+            match event:
+                case BytesRead(count):
+                    self._done += count
+                    if self._is_due(None):
+                        _say(f"read {human(self._done)} of {human(max(self._total, self._done))}")
+                case ReadingBegins(model, size):
+                    self._total += size
+                    if size >= LONG_BYTES:
+                        _say(f"reading {printable(model)}, {human(size)}")
+                case FetchReached(model, done, size, by_another_run):
+                    if by_another_run and model not in self._waiting:
+                        self._waiting.add(model)
+                        _say(f"another run fetches {printable(model)}: waiting for it")
+                    if self._is_due(model):
+                        of = "" if size is None else f" of {human(size)}"
+                        _say(f"fetched {human(done)}{of}: {printable(model)}")
+                case FetchBegins(model, size, source):
+                    self._last[model] = time.monotonic()
+                    of = "" if size is None else f", {human(size)}"
+                    _say(f"fetching {printable(model)}{of} from {printable(source)}")
+                case FetchEnded(model):
+                    self._waiting.discard(model)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -177,36 +159,12 @@ class Lines:
     def close(self) -> None:
         """Nothing is left to close."""
 
-
-class FetchLines:
-    """A line when a fetch begins and every half minute while it goes on."""
-
-    def __init__(self, name: str, size: int | None, source: str) -> None:
-        self._name, self._size = printable(name), size
-        self._last = time.monotonic()
-        self._follows = False
-        _say(f"fetching {self._name}{'' if size is None else f', {human(size)}'} from {printable(source)}")
-
-    def expect(self, size: int) -> None:
-        """All in all it is `size` bytes."""
-        self._size = size
-
-    def reach(self, size: int) -> None:
-        """Tell now and then how far it is."""
-        if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
-            self._last = time.monotonic()
-            of = "" if self._size is None else f" of {human(self._size)}"
-            _say(f"fetched {human(size)}{of}: {self._name}")
-
-    def follow(self, size: int) -> None:
-        """Tell once that another run brings it, and now and then how far that is."""
-        if not self._follows:
-            self._follows = True
-            _say(f"another run fetches {self._name}: waiting for it")
-        self.reach(size)
-
-    def close(self) -> None:
-        """Nothing is left to close."""
+    def _is_due(self, model: str | None) -> bool:
+        now = time.monotonic()
+        if now - self._last[model] < LINE_EVERY_SECONDS:
+            return False
+        self._last[model] = now
+        return True
 
 
 def _say(line: str) -> None:
@@ -215,6 +173,6 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def progress_for_stderr() -> Bar | Lines:
+def progress_for_stderr() -> Bars | Lines:
     """Return the progress that suits where stderr goes."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    return Bars() if sys.stderr.isatty() else Lines()

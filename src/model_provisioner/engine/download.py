@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.fetch_progress import Arrivals
+    from model_provisioner.engine.fetch_progress import FetchProgress
     from model_provisioner.fetchers.http.https import Https
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
@@ -67,7 +67,7 @@ class Download:
     entry: Entry
     store: Store
     https: Https
-    arrivals: Arrivals
+    progress: FetchProgress
     heard: Callable[[str, int], None]
     """Is given key and bytes of a file whose size its source did not list, before its bytes come; may raise."""
     came: Callable[[Received], None]
@@ -83,11 +83,11 @@ class Download:
 
         def wait(arrived: int) -> None:
             check()
-            self.arrivals.follow(key, arrived)
+            self.progress.reach(key, arrived, by_another_run=True)
 
         with flight(self.store, key, wait):
             if sha256 is not None and self.store.has(sha256, wanted.size):
-                self.arrivals.reach(key, wanted.size or 0)
+                self.progress.reach(key, wanted.size or 0)
                 return None
             git_size = wanted.file.size if wanted.file.git_blob else None
             with _turn(check), Partial.open(self.store, key, git_size=git_size) as partial:
@@ -101,15 +101,16 @@ class Download:
 
         file, key = wanted.file, wanted.key(self.entry)
         self._check_room(file, partial)
-        self.arrivals.reach(key, partial.size)
+        self.progress.reach(key, partial.size)
 
         def reach(count: int) -> None:
             check()
-            self.arrivals.reach(key, count)
+            self.progress.reach(key, count)
 
         def expect(total: int) -> None:
             if wanted.size is None:  # else what the source listed counts
                 self.heard(key, total)
+                self.progress.expect(key, total)
 
         try:
             receive(self.https, file, _Told(partial, reach, expect), sleep=lambda seconds: _pause(seconds, check))

@@ -87,15 +87,15 @@ def prune(work: Workspace, unused_for: int | None = None) -> Pruned:
         return _pruned(work, found, unused_for, act=lambda each: remove(work.store, each.item, each.blobs))
 
 
-def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> None:
-    """Let so much go that a fetch of the entry `name` fits, whose files have these keys and sizes in bytes.
+def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]:
+    """Evict so much that a fetch of the entry `name` fits, whose files have these keys and sizes in bytes.
 
-    The room is kept for it until its lease says that no more is expected. Raises `FetchError` if it can't fit; then
-    nothing goes.
+    Return what was evicted, in words. The room is kept for it until its lease says that no more is expected. Raises
+    `FetchError` if it can't fit; then nothing goes.
     """
     limit = work.config.max_size
     if limit is None or not sizes:
-        return
+        return []
     with alone(work.store) as found:
         work.lease.expect(sizes)
         here = stock(work.store)
@@ -104,7 +104,7 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> None:
         disk = os.statvfs(work.store.root)
         over = max(here.size + coming - limit, coming - disk.f_bavail * disk.f_frsize)
         if over <= 0:
-            return
+            return []
         mine = {stem_of(key) for key in sizes}
         standing = _standing(work, here, found, mine)
         chosen, freed = _choose(standing, over, before=None)
@@ -115,10 +115,11 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> None:
                 max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items() if stem not in mine
             )
             raise _no_room(work, name, sum(sizes.values()), stays, others, standing)
-        for each in chosen:
-            if remove(work.store, each.item, each.blobs):
-                told = f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
-                work.removed.setdefault(name, []).append(told)
+        return [
+            f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
+            for each in chosen
+            if remove(work.store, each.item, each.blobs)
+        ]
 
 
 def day(seconds: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.entries import label_of
+from model_provisioner.engine.entry_run import failing
 from model_provisioner.errors import (
     ChangingModelError,
     DigestMismatchError,
@@ -16,7 +17,6 @@ from model_provisioner.errors import (
     ProvisionError,
     SignatureError,
     concerning,
-    failing,
 )
 from model_provisioner.fs.identity import identity
 from model_provisioner.headers.compatibility import read_checked
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.memo import Answer, FileDigest, How
@@ -89,7 +90,8 @@ class Verification:
     def at_rest(self) -> bool:
         """Tell whether every file is still, by its identity, what was verified, and no file came or went."""
         try:
-            if self.files.again() != self.files:
+            # Of a single file its identity says it all.
+            if (self.files.kind != "file" or self.companions) and self.files.again() != self.files:
                 return False
             return all(identity(os.stat(digest.path)) == digest.identity for digest in self.digests)
         except (ProvisionError, OSError):
@@ -195,10 +197,10 @@ def matches(expected: Expected, files: FileSet, digests: Sequence[FileDigest]) -
     return expected == digest_of(files, digests)
 
 
-def check_kinds(expected: Expected | None, companions: Sequence[Expected | None], files: FileSet) -> None:
-    """Raise `InvalidDigestError` where a digest of one file is given for a set, or the other way round."""
-    _check_kind(expected, files.model)
-    for wanted, each in zip(companions, files.companions, strict=True):
+def check_kinds(entry: Entry, files: FileSet) -> None:
+    """Raise `InvalidDigestError` where a digest of one file is expected of a set, or the other way round."""
+    _check_kind(entry.expected, files.model)
+    for wanted, each in zip(expected_beside(entry), files.companions, strict=True):
         with concerning(label_of(each.role, each.files.path)):
             _check_kind(wanted, each.files)
 
@@ -223,80 +225,73 @@ def expected_beside(entry: Entry) -> tuple[Expected | None, ...]:
     return tuple(each.expected for each in entry.companions)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A model whose bytes are to be examined."""
+def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequence[Answer]]) -> None:
+    """Find out what the bytes of resolved entries are, taking digests of files from `digests`, and read their headers.
 
-    ref: ModelRef
-    files: FileSet
-    expected: Expected | None
-    companions: tuple[Expected | None, ...] = ()
-    """What is expected of each of its companions."""
-    engine: str | None = None
-    """Who is to load it; without, it may be a file of any kind."""
-
-
-def examine(
-    asked: Sequence[Asked], digests: Callable[[Sequence[str]], Sequence[Answer]]
-) -> list[Verification | ProvisionError]:
-    """Find out what the bytes of models are, taking the digests of files from `digests`, and read their headers.
-
-    An unsound, unreadable or changing model has its error in the place of a verification; a mismatch is no error here:
-    see `Verification.outcome`.
+    Each record has its `verification` or its `error` afterwards: of an unsound, unreadable or changing model. A mismatch is
+    no error here: see `Verification.outcome`.
     """
-    found: dict[int, Verification | ProvisionError] = {}
-    left = dict(enumerate(asked))
+    left = list(records)
     for _ in range(TRIES):
-        looked: dict[int, tuple[list[Identity], Facts]] = {}
-        for number, model in list(left.items()):
-            with failing(found, [number]):
+        looked: list[tuple[EntryRun, list[Identity], Facts]] = []
+        for record in left:
+            assert record.files is not None
+            with failing(record):
                 try:
-                    check_kinds(model.expected, model.companions, model.files)
-                    # Headers first: a broken file is told before an hour of hashing.
-                    before = [identity(os.stat(member.path)) for member in model.files.members]
-                    read = read_facts(model.files) if model.engine is None else read_checked(model.files, model.engine)
-                    looked[number] = before, read
-                except FileNotFoundError:  # gone between two looks at it
-                    left[number] = replace(model, files=model.files.again())
-        answers = iter(digests([member.path for number in looked for member in left[number].files.members]))
-        for number, (before, facts) in looked.items():
-            model = left[number]
-            each = list(islice(answers, len(model.files.members)))
-            with failing(found, [number]):
-                verification = _judge(model, before, facts, each)
-                if verification is None:
-                    left[number] = replace(model, files=model.files.again())
-                else:
-                    found[number] = verification
-        left = {number: model for number, model in left.items() if number not in found}
-    for number, model in left.items():
-        found[number] = ChangingModelError(
+                    check_kinds(record.entry, record.files)
+                    # Headers first: a broken file is reported before an hour of hashing.
+                    before = [identity(os.stat(member.path)) for member in record.files.members]
+                    engine = record.entry.engine
+                    metadata = read_checked(record.files, engine) if engine else read_facts(record.files)
+                    looked.append((record, before, metadata))
+                except FileNotFoundError:  # removed between two looks at it
+                    record.files = record.files.again()
+        answers = iter(digests([path for record, *_ in looked for path in _paths(record)]))
+        for record, before, metadata in looked:
+            found = list(islice(answers, len(before)))
+            with failing(record):
+                record.verification = _judge(record, before, metadata, found)
+                if record.verification is None and record.files is not None:
+                    record.files = record.files.again()
+        left = [record for record in left if record.verification is None and record.error is None]
+    for record in left:
+        assert record.files is not None
+        record.error = ChangingModelError(
             "the model keeps changing while it is read",
-            where=model.files.path,
+            where=record.files.path,
             expected="files at rest",
             found=f"other bytes, times or files after each of {TRIES} readings",
             fix="wait until what writes them has ended, then run again",
         )
-    return [found[number] for number in range(len(asked))]
 
 
-def _judge(model: Asked, before: list[Identity], facts: Facts, answers: Sequence[Answer]) -> Verification | None:
-    """Return what was found of a model, None where it moved meanwhile. Raises what kept a file of it from being read."""
+def _paths(record: EntryRun) -> list[str]:
+    return [] if record.files is None else [member.path for member in record.files.members]
+
+
+def _judge(record: EntryRun, before: list[Identity], metadata: Facts, answers: Sequence[Answer]) -> Verification | None:
+    """Return what was found of a model, None where it moved meanwhile. Raise what kept a file of it from being read."""
+    assert record.files is not None
     digests = []
     for answer in answers:
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
-    found = Verification(
-        ref=model.ref,
-        files=model.files,
-        digests=tuple(digests),
-        digest=digest_of(model.files, digests),
-        expected=model.expected,
-        facts=facts,
-        companions=model.companions,
-    )
+    found = verification_of(record.entry, record.files, tuple(digests), metadata)
     return found if before == [each.identity for each in digests] and found.at_rest() else None
+
+
+def verification_of(entry: Entry, files: FileSet, digests: tuple[FileDigest, ...], metadata: Facts) -> Verification:
+    """Return the verification of an entry whose files have these digests."""
+    return Verification(
+        ref=entry.ref,
+        files=files,
+        digests=digests,
+        digest=digest_of(files, digests),
+        expected=entry.expected,
+        facts=metadata,
+        companions=expected_beside(entry),
+    )
 
 
 def _differences(found: Part) -> str:

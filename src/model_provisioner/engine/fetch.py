@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
 from model_provisioner.engine.download import AT_ONCE, Download, Wanted, mismatch
-from model_provisioner.engine.fetch_progress import Arrivals
-from model_provisioner.engine.resolve import record_key, resolve_entry, stored_files
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.fetch_progress import fetching
+from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
-from model_provisioner.errors import NotLockedError, ProvisionError
+from model_provisioner.errors import ProvisionError
 from model_provisioner.fetchers.sources import name_of, source_of
 from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.identity import identity
 from model_provisioner.hashing.memo_rows import Row
-from model_provisioner.hashing.threads import in_threads
+from model_provisioner.hashing.threads import in_pools
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.reference import HubRef, is_whole
 from model_provisioner.store.import_existing import adopt, find
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.fetch_progress import FetchProgress
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
 
 
-def is_present(work: Workspace, entry: Entry) -> bool:
+def is_present(work: Workspace, record: EntryRun) -> bool:
     """Tell whether what an entry has of remote files is here; no byte of them is read. From then on nobody evicts them."""
-    return not _missing(work, entry)
+    return not _missing(work, record.entry)
 
 
 def _missing(work: Workspace, entry: Entry) -> list[Entry]:
@@ -57,32 +59,35 @@ def _is_held(work: Workspace, entry: Entry) -> bool:
     return True
 
 
-def fetch(work: Workspace, entry: Entry) -> None:
-    """Bring the model of a remote entry and its remote companions here, unless they are; its handoff is withdrawn first.
+def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda: None) -> None:
+    """Fetch the model of a remote entry and its remote companions, unless they are here; its handoff is withdrawn first.
 
-    Raises `NotAllowedError` where the policy says no, `NotLockedError`, `FetchError`, `DigestMismatchError` and
-    `StorageError`; then the entry has failed.
+    `check` is called now and then, and raises to give up.
+
+    Where that is not done, the entry has failed: with a `NotAllowedError` where the policy says no, `NotLockedError`,
+    `FetchError`, `DigestMismatchError` or `StorageError`.
     """
-    missing = _missing(work, entry)
+    missing = _missing(work, record.entry)
     if not missing:
         return
     try:
-        for error in pend(work, [entry]).values():
-            raise error
+        pend(work, [record])
+        if record.error is not None:
+            raise record.error
         for part in missing:
             last = work.store.recorded(_key(part))
-            _Fetch(work, part, last, known_files(part, last)).run()
+            _Fetch(work, record, part, last, known_files(part, last), check).run()
+        record.changed_outside()
     except ProvisionError as error:
-        fail(work, entry, error)
-        raise
+        fail(work, record, error)
 
 
-def fetch_anew(work: Workspace, entry: Entry) -> None:
-    """Bring what the source of a remote entry has now, whatever it had before. Raises as `fetch` does.
+def fetch_anew(work: Workspace, part: Entry) -> None:
+    """Fetch what the source of a remote entry has now, whatever it had before.
 
-    What was handed off stays until the entry is verified again: nothing of it is touched.
+    What was handed off stays until the entry is verified again: nothing of it is touched. Raises what `fetch` fails with.
     """
-    _Fetch(work, entry, None, {}).run()
+    _Fetch(work, EntryRun(part), part, None, {}, lambda: None).run()
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,22 @@ def _key(entry: Entry) -> str:
 class _Fetch:
     """One fetch of one entry."""
 
-    def __init__(self, work: Workspace, entry: Entry, last: Record | None, known: dict[str, _Known]) -> None:
-        self._work, self._entry, self._store = work, entry, work.store
+    def __init__(
+        self,
+        work: Workspace,
+        record: EntryRun,
+        part: Entry,
+        last: Record | None,
+        known: dict[str, _Known],
+        check: Callable[[], None],
+    ) -> None:
+        self._check_wanted = check
+        self._work, self._record, self._entry, self._store = work, record, part, work.store
         self._last, self._known = last, known
         self._new: list[Received] = []
         """What this fetch received."""
         self._expected: set[str] = set()
         """The files, by key, for which room was made."""
-        self._arrivals = Arrivals(work.progress, entry.name)
 
     def run(self) -> None:
         """Bring every file, give them their names, and keep what the reference stood for."""
@@ -137,7 +150,6 @@ class _Fetch:
                 revision = listing.revision
         finally:
             work.lease.expect_no_more(self._expected)
-            self._arrivals.close()
         tree = store.make_tree(entry.ref.id, digests, folder=is_whole(entry.ref))
         self._note_digests()
         files = tuple(
@@ -158,10 +170,9 @@ class _Fetch:
         for found in find(sha256, size):
             key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
             self._make_room({key: bytes_there})
-            self._arrivals.begin(bytes_there, found.source)
-            taken = adopt(self._store, found, sha256, partial(self._arrivals.add, key))
+            with fetching(self._work.progress, self._entry.name, bytes_there, found.source) as progress:
+                taken = adopt(self._store, found, sha256, partial(progress.add, key))
             self._work.lease.expect_no_more([key])
-            self._arrivals.close()
             if taken:
                 self._from(f"taken from {found.source}")
                 return True
@@ -188,14 +199,16 @@ class _Fetch:
         sizes = {each.key(entry): each.size for each in left}
         known = {key: size for key, size in sizes.items() if size is not None}
         self._make_room(known)
-        if left:
-            self._arrivals.begin(sum(known.values()) if len(known) == len(sizes) else None, left[0].host)
-        for each, sha256 in self._brought(left):
-            digests[each.file.name] = sha256
-            self._from(f"fetched from {each.host}")
+        if not left:
+            return digests
+        size = sum(known.values()) if len(known) == len(sizes) else None
+        with fetching(work.progress, entry.name, size, left[0].host) as progress:
+            for each, sha256 in self._brought(left, progress):
+                digests[each.file.name] = sha256
+                self._from(f"fetched from {each.host}")
         return digests
 
-    def _brought(self, left: Sequence[Wanted]) -> Iterator[tuple[Wanted, str]]:
+    def _brought(self, left: Sequence[Wanted], progress: FetchProgress) -> Iterator[tuple[Wanted, str]]:
         """Bring files, several at a time; yield each with its SHA-256 as it is here."""
         from model_provisioner.fetchers.http.https import Https
 
@@ -204,7 +217,7 @@ class _Fetch:
             entry=self._entry,
             store=self._store,
             https=https,
-            arrivals=self._arrivals,
+            progress=progress,
             heard=self._heard,
             came=self._came,
         )
@@ -215,7 +228,7 @@ class _Fetch:
             return str(wanted.sha256) if received is None else received.sha256
 
         with https:
-            yield from in_threads(bring, left, AT_ONCE, wake=https.close)
+            yield from in_pools([(bring, left, AT_ONCE)], https.close, self._check_wanted)
 
     def _came(self, received: Received) -> None:
         self._work.lease.use([received.sha256])
@@ -238,20 +251,19 @@ class _Fetch:
         if self._work.config.max_size is not None:
             from model_provisioner.engine.eviction import make_room
 
-            make_room(self._work, self._entry.name, sizes)
+            self._record.evicted += make_room(self._work, self._entry.name, sizes)
             self._expected.update(sizes)
 
     def _heard(self, key: str, total: int) -> None:
         """Take note of the size of a file that its source did not list."""
         if key not in self._expected:
             self._make_room({key: total})
-        self._arrivals.expect(key, total)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""
-        told = self._work.origins.get(self._entry.name, "")
+        told = self._record.origin
         if origin not in told.split(", "):
-            self._work.origins[self._entry.name] = f"{told}, {origin}" if told else origin
+            self._record.origin = f"{told}, {origin}" if told else origin
 
     def _note_digests(self) -> None:
         """Let the memo know what was hashed while it came, so that it is not read again.
@@ -270,16 +282,3 @@ class _Fetch:
         }
         self._work.memo.keep(rows)
         self._work.received.update(row.identity for row in rows.values())
-
-
-def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
-    """Return the error for an entry, or a part of one, that the lock does not name, in a run that takes no other."""
-    part = next(part for part in entry.parts if part.locked is None)
-    what = f"{part.label} of {part.name}" if part.label else part.name
-    return NotLockedError(
-        f"{what} is not in the lock file as models.yaml has it, and this run takes no other model",
-        where=f"{work.config.path}:{entry.line}",
-        expected="an entry in models.lock of the same reference",
-        found="none, or one of another reference",
-        fix="run `doit model-lock` where you may, and commit models.lock",
-    )

@@ -1,64 +1,52 @@
-"""Arrivals: how far the files of one model have come, which several threads bring, as one number."""
+"""Fetch progress: how far the files of one model have come, which several threads fetch, as one number."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.events import FetchBegins, FetchEnded, FetchReached
+
 if TYPE_CHECKING:
-    from model_provisioner.engine.workspace import Progress, Transfer
+    from collections.abc import Iterator
+
+    from model_provisioner.engine.events import Progress
 
 
-class Arrivals:
-    """Tells the progress of a run how far one model is; nothing is shown before `begin` and after `close`."""
+@contextmanager
+def fetching(progress: Progress, model: str, size: int | None, source: str) -> Iterator[FetchProgress]:
+    """Tell `progress` that `size` bytes of a model come from `source` while the block runs; None where nobody knows."""
+    progress(FetchBegins(model, size, source))
+    try:
+        yield FetchProgress(progress, model, size)
+    finally:
+        progress(FetchEnded(model))
 
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress, self._name = progress, name
+
+class FetchProgress:
+    """Adds up the bytes of the files of one model. Each is named by the key of its download."""
+
+    def __init__(self, progress: Progress, model: str, size: int | None) -> None:
+        self._progress, self._model, self._size = progress, model, size
         self._lock = Lock()
-        self._shown: Transfer | None = None
-        self._sizes: dict[str, int] = {}
-        """The bytes that are here, by the key of their file."""
+        self._done: dict[str, int] = {}
         self._ours: set[str] = set()
-        """Those that we bring, and no other run."""
-
-    def begin(self, size: int | None, source: str) -> None:
-        """Show that `size` bytes come from `source`; None where nobody knows how many."""
-        with self._lock:
-            self._shown = self._progress.fetching(self._name, size, source)
-            self._sizes, self._ours = {}, set()
+        """The files that this run fetches, and no other."""
 
     def expect(self, key: str, size: int) -> None:
-        """Take note that a file whose size nobody knew has `size` bytes."""
+        """Note that a file whose size the source did not list has `size` bytes."""
         with self._lock:
-            if self._shown is not None:
-                self._shown.expect(size + sum(count for each, count in self._sizes.items() if each != key))
+            self._size = size + sum(done for each, done in self._done.items() if each != key)
 
-    def reach(self, key: str, size: int) -> None:
-        """Tell that so many bytes of a file are here by now."""
+    def reach(self, key: str, done: int, *, by_another_run: bool = False) -> None:
+        """Tell that `done` bytes of a file are here."""
         with self._lock:
-            self._ours.add(key)
-            self._tell(key, size)
+            self._done[key] = done
+            if not by_another_run:
+                self._ours.add(key)
+            self._progress(FetchReached(self._model, sum(self._done.values()), self._size, not self._ours))
 
     def add(self, key: str, count: int) -> None:
-        """Tell that so many bytes more of a file are here."""
-        with self._lock:
-            self._ours.add(key)
-            self._tell(key, self._sizes.get(key, 0) + count)
-
-    def follow(self, key: str, size: int) -> None:
-        """Tell that another run brings a file, and has so many bytes of it by now."""
-        with self._lock:
-            self._tell(key, size)
-
-    def close(self) -> None:
-        """Show no more."""
-        with self._lock:
-            if self._shown is not None:
-                self._shown.close()
-                self._shown = None
-
-    def _tell(self, key: str, size: int) -> None:
-        self._sizes[key] = size
-        if self._shown is not None:
-            tell = self._shown.reach if self._ours else self._shown.follow
-            tell(sum(self._sizes.values()))
+        """Tell that `count` more bytes of a file are here."""
+        self.reach(key, self._done.get(key, 0) + count)

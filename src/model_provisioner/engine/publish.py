@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.withdraw import check_place, publishing, retired_error
-from model_provisioner.errors import failing
 from model_provisioner.fs.atomic import drafted, read_if_there
 from model_provisioner.fs.identity import identity
 from model_provisioner.records.handoff import render
@@ -15,18 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.errors import ProvisionError
     from model_provisioner.fs.atomic import Draft
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest
     from model_provisioner.headers.metadata import Facts
     from model_provisioner.references.digest import Digest
-
-
-class MovedError(Exception):
-    """A file is no longer what was verified, or what was written: verify again. Never leaves the library."""
 
 
 def render_handoff(
@@ -51,46 +47,43 @@ def handoff_of(entry: Entry, found: Verification) -> bytes:
     return render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
 
 
-def publish(
-    work: Workspace, verified: Sequence[tuple[Entry, Verification]]
-) -> dict[str, bool | MovedError | ProvisionError]:
-    """Write the handoffs of verified entries; return by entry whether its bytes changed, or what kept it from being written.
+def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Write the handoffs of verified and registered entries.
 
-    Just before the rename, under the locks of the handoffs, the policy is read again and every file looked at again: where
-    they differ nothing is written, which is a `PolicyChangedError` or `MovedError`; nor is it for a model that was retired
-    meanwhile. What stands in the place of a handoff
-    and is none is an `OccupiedError`.
+    Just before the rename, under the locks of the handoffs, the policy is read again and every file looked at again. Where
+    the policy differs nothing is written, which is a `PolicyChangedError`; nor is it for a model that was retired meanwhile.
+    What stands in the place of a handoff and is none is an `OccupiedError`. A model that moved is neither `published` nor
+    failed: it has to be verified again, and loses its `verification`.
     """
-    results: dict[str, bool | MovedError | ProvisionError] = {}
-    data = {entry.handoff: handoff_of(entry, found) for entry, found in verified}
-    changed = {path: wanted for path, wanted in data.items() if read_if_there(path) != wanted}
-    with drafted(changed) as (drafts, errors):
+    data = {each.entry.handoff: handoff_of(each.entry, each.verification) for each in records if each.verification}
+    there = {path: read_if_there(path) for path in data}
+    with drafted({path: wanted for path, wanted in data.items() if there[path] != wanted}) as (drafts, errors):
         ready = {draft.path: draft for draft in drafts}
-        with failing(results, [entry.name for entry, _ in verified]), publishing(work, data):
+        with failing(*records), publishing(work, data):
             retired = work.catalog.retired(work.config.root)
-            for entry, _ in verified:
-                with failing(results, [entry.name]):
-                    if entry.name in retired:
-                        raise retired_error(work, entry)
-                    check_place(work, entry)
-            work.ledger.record(entry.handoff for entry, _ in verified if entry.name not in results)
-            for entry, found in verified:
-                if entry.name not in results:
-                    with failing(results, [entry.name]):
-                        if entry.handoff in errors:
-                            raise errors[entry.handoff]
-                        results[entry.name] = _publish(work, entry, found, data, ready.get(entry.handoff))
-    return results
+            for record in records:
+                with failing(record):
+                    if record.name in retired:
+                        raise retired_error(work, record.entry)
+                    check_place(work, record.entry)
+            work.ledger.record(record.entry.handoff for record in records if record.error is None)
+            for record in records:
+                with failing(record):
+                    path = record.entry.handoff
+                    if record.error is None:
+                        if path in errors:
+                            raise errors[path]
+                        _publish(work, record, data[path], ready.get(path))
 
 
-def _publish(
-    work: Workspace, entry: Entry, found: Verification, data: dict[str, bytes], draft: Draft | None
-) -> bool | MovedError:
+def _publish(work: Workspace, record: EntryRun, data: bytes, draft: Draft | None) -> None:
     """Put one handoff in its place if everything still is as it was verified; without a draft it is there already."""
-    work.check_policy(entry)
-    is_there = draft is not None or read_if_there(entry.handoff) == data[entry.handoff]
-    if not is_there or not found.at_rest():
-        return MovedError()
-    status = os.stat(entry.handoff) if draft is None else draft.publish()
-    work.written[entry.handoff] = identity(status)
-    return draft is not None
+    work.check_policy(record.entry)
+    path = record.entry.handoff
+    is_there = draft is not None or read_if_there(path) == data
+    if record.verification is None or not is_there or not record.verification.at_rest():
+        record.verification = None
+        return
+    record.artifacts[path] = identity(os.stat(path) if draft is None else draft.publish())
+    record.published, record.changed = True, draft is not None
+    record.withdrawn, record.reasons = False, None

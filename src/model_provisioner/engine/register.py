@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from model_provisioner.engine.entry_run import failing
+from model_provisioner.engine.withdraw import fail
 from model_provisioner.errors import DigestMismatchError
 from model_provisioner.records.catalog import Model, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.workspace import Workspace
     from model_provisioner.errors import InvalidMoveError
     from model_provisioner.records.catalog import Catalog
 
@@ -65,7 +69,18 @@ def differing(row: Model, wanted: Model) -> list[str]:
     return [name for name in _FIELDS if getattr(row, name) != getattr(wanted, name)]
 
 
-def register(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMoveError]:
+def put_verified(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMoveError]:
     """Write rows, in one transaction; they were verified, and are in use, now. Return, by name, what is not to be written."""
     time = now()
     return catalog.put(*(replace(row, registered_at=time, verified_at=time, used_at=time) for row in rows))
+
+
+def register(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Write verified entries into the catalog, in one transaction; one that is not to be written fails."""
+    verified = [record for record in records if record.verification is not None]
+    rows = [row_of(each.entry, work.config, each.verification) for each in verified if each.verification is not None]
+    with failing(*verified):
+        refused = put_verified(work.catalog, rows)
+        for record in verified:
+            if (error := refused.get(record.name)) is not None:
+                fail(work, record, error)

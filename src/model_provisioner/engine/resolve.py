@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import ModelNotFoundError, concerning
+from model_provisioner.errors import ModelNotFoundError, NotLockedError, concerning
 from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.references.reference import LocalRef, UrlRef, is_whole
 
@@ -13,22 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.workspace import Workspace
     from model_provisioner.references.reference import ModelRef
     from model_provisioner.store.store import Store
 
 
-def resolve(ref: ModelRef, store: Store) -> FileSet:
-    """Return the files of a reference: where it points, or what was fetched for it.
-
-    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
-    """
-    return _resolve(ref, store, record_key(ref))
+def resolve(work: Workspace, record: EntryRun) -> FileSet:
+    """Return the files of an entry, which are looked for once a run. Raises as `resolve_entry` does."""
+    if record.files is None:
+        record.files = resolve_entry(record.entry, work.store)
+    return record.files
 
 
 def resolve_entry(entry: Entry, store: Store) -> FileSet:
     """Return the files of an entry and its companions: of a locked remote one those that the lock names.
 
-    Raises as `resolve` does.
+    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
     """
     alone, *companions = entry.parts
     files = _resolve_part(alone, store)
@@ -66,6 +67,11 @@ def record_key(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str
     return " ".join([text, *patterns])
 
 
+def resolve_reference(ref: ModelRef, store: Store) -> FileSet:
+    """Return the files of a reference: where it points, or what was fetched for it. Raises as `resolve_entry` does."""
+    return _resolve(ref, store, record_key(ref))
+
+
 def _resolve(ref: ModelRef, store: Store, key: str) -> FileSet:
     if isinstance(ref, LocalRef):
         return discover(ref.path, stores=(store.blobs,))
@@ -80,4 +86,17 @@ def _not_here(ref: ModelRef) -> ModelNotFoundError:
         where=ref.id,
         expected="a model that was fetched",
         fix="run `doit provision`, which fetches it where network.allow has its host",
+    )
+
+
+def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
+    """Return the error for an entry, or a part of one, that the lock does not name, in a run that takes no other."""
+    part = next(part for part in entry.parts if part.locked is None)
+    what = f"{part.label} of {part.name}" if part.label else part.name
+    return NotLockedError(
+        f"{what} is not in the lock file as models.yaml has it, and this run takes no other model",
+        where=f"{work.config.path}:{entry.line}",
+        expected="an entry in models.lock of the same reference",
+        found="none, or one of another reference",
+        fix="run `doit model-lock` where you may, and commit models.lock",
     )

@@ -1,98 +1,259 @@
-"""Provision: the steps one after the other, as the Python API takes them."""
+"""One run over a project: sweep, fetch, verify, register, publish, in this order, over batches of entries.
+
+Every way into the program goes through here: `doit provision`, the tasks of plain doit, the audit and the Python API. One
+entry is a batch of one.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
-from model_provisioner.engine.examine import Verification
-from model_provisioner.engine.fetch import fetch
-from model_provisioner.engine.publish import MovedError, publish
-from model_provisioner.engine.register import register, row_of
+from model_provisioner.engine.batches import cut
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.publish import publish
+from model_provisioner.engine.register import register
 from model_provisioner.engine.sweep import sweep
+from model_provisioner.engine.up_to_date import reasons
+from model_provisioner.engine.usage import note_usage
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import fail, retired_error, set_pending
-from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, failing
+from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_orphans
+from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
+from model_provisioner.hashing.threads import in_pools
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
-    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import Step
+    from model_provisioner.engine.events import Event
+    from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.errors import InvalidMoveError
 
 TRIES = 3
+"""How often a model that moves after it was verified is verified again."""
+FETCHES = 8
+"""How many models are fetched at a time."""
 
 
-def provision(work: Workspace, entry: Entry) -> Verification:
-    """Take every step for an entry. Raises what the steps raise, `RetiredModelError` too; then there is no handoff."""
-    if sweep(work, [entry])[entry.name].retired:
-        raise retired_error(work, entry)
-    if not entry.is_local:
-        fetch(work, entry)
-    work.verified.pop(entry.name, None)
-    result = hand_off(work, [entry])[entry.name]
-    if isinstance(result, ProvisionError):
-        raise result
-    return work.verified[entry.name]
+class Run:
+    """One run over a project, with a record for each entry that it came to. A context manager that closes what it opened."""
+
+    def __init__(self, work: Workspace) -> None:
+        self.work = work
+        self.began = time.time_ns()
+        """When the run began, in nanoseconds."""
+        self.records: dict[str, EntryRun] = {}
+        """The entries that this run came to, by name."""
+        self.swept = False
+        """Whether what can't be confirmed was withdrawn."""
+        self.unchanged: frozenset[str] = frozenset()
+        """The entries that are current by the snapshot: nothing is asked of them, and they have no record."""
+        self.orphans: list[str] = []
+        """The artifacts that this run removed because no entry claims them."""
+        self.trouble: list[StorageError] = []
+        """What kept others from being removed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the run uses of the store, and close its records. Their next use opens them again."""
+        self.work.lease.close()
+        self.work.close()
+
+    def record(self, name: str) -> EntryRun:
+        """Return the record of an entry."""
+        if (found := self.records.get(name)) is None:
+            found = self.records[name] = EntryRun(self.work.config.entries[name])
+        return found
+
+    @cached_property
+    def retired(self) -> set[str]:
+        """The retired entries, for which nothing is done; none where the catalog can't be read, which the sweep reports."""
+        with suppress(StorageError):
+            return self.work.catalog.retired(self.work.config.root) & self.work.config.entries.keys()
+        return set()
+
+    def sweep(self, names: Iterable[str], *, orphans: bool) -> None:
+        """Withdraw the handoffs of entries that can't be confirmed, and `orphans`, before any work.
+
+        Raises `StorageError` where the records can't be read; then every handoff of these entries is gone.
+        """
+        self.swept = True
+        retired = sweep(self.work, [self.record(name) for name in names])
+        self.retired.update(retired)
+        if orphans:
+            self.orphans, self.trouble = withdraw_orphans(self.work)
+
+    def provision(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
+        """Take every step for entries; yield their records batch by batch, as they are done or have failed.
+
+        Models are read by at most `workers` threads, the largest first, and tiny ones by one more; what is to be fetched
+        is fetched beside that. A record that is neither `published` nor failed was done by another process meanwhile.
+        """
+        local: list[EntryRun] = []
+        remote: list[EntryRun] = []
+        for name in names:
+            record = self.record(name)
+            (local if self._is_here(record) else remote).append(record)
+        several, tiny = cut(self.work, local, workers)
+        alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
+        fetching, reading = self._fetch_and_hand_off, self._hand_off
+        for batch, _ in in_pools([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
+            yield batch
+
+    def _is_here(self, record: EntryRun) -> bool:
+        if record.entry.is_local:
+            return True
+        from model_provisioner.engine.fetch import is_present
+
+        return is_present(self.work, record)
+
+    def _fetch_and_hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+        from model_provisioner.engine.fetch import fetch
+
+        for record in batch:
+            fetch(self.work, record, check)
+        self._hand_off(tuple(record for record in batch if record.error is None), check)
+
+    def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+        def progress(event: Event) -> None:
+            check()  # ends a reading whose result nobody waits for any more
+            self.work.progress(event)
+
+        work = replace(self.work, progress=progress)
+        done = done_by_another(work, batch)
+        hand_off(work, [record for record in batch if record not in done])
+
+    def provision_one(self, name: str) -> Verification:
+        """Take every step for one entry, the sweep too. Raises what it failed with, or `RetiredModelError`."""
+        self.sweep([name], orphans=False)
+        record = self.record(name)
+        if name in self.retired:
+            raise retired_error(self.work, record.entry)
+        for _ in self.provision([name], 1):
+            pass
+        self.advance(record, "handoff")
+        assert record.verification is not None
+        return record.verification
+
+    def advance(self, record: EntryRun, step: Step) -> None:
+        """Take one step of an entry, and those before it that this run did not take. Raises what the entry failed with.
+
+        A step that was taken is not taken again, and none is after a failure.
+        """
+        if record.error is None and not record.published:
+            record.advanced = True
+            record.reasons = None
+            if step == "fetch":
+                from model_provisioner.engine.fetch import fetch
+
+                fetch(self.work, record)
+            elif step == "handoff":
+                hand_off(self.work, [record])
+            else:
+                if step == "verify" or record.verification is None:
+                    verify(self.work, [record])
+                if step == "register" and record.error is None:
+                    register(self.work, [record])
+        if record.error is not None:
+            raise record.error
+
+    def is_done(self, record: EntryRun, step: Step) -> bool:
+        """Tell whether a step need not be taken. What follows a step that this run took is taken without a look."""
+        if record.error is not None or (step != "verify" and record.advanced):
+            return False
+        if record.reasons is None and not record.published:
+            record.reasons = reasons(self.work, record)
+            record.why = record.why or record.reasons
+        why = record.why if record.published else record.reasons
+        return not any(reason.step == step for reason in why or ())
+
+    @property
+    def lost(self) -> list[EntryRun]:
+        """The entries whose handoff this run withdrew, and that neither have it back nor failed."""
+        return [
+            record
+            for record in self.records.values()
+            if record.withdrawn and record.error is None and record.name not in self.retired
+        ]
+
+    def finish(self) -> None:
+        """Note in the store what the project uses of it, and release it: from now on its handoffs hold that."""
+        note_usage(self.work, self.records)
 
 
-def verify_and_register(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification | ProvisionError]:
-    """Take the first two steps for entries; return by entry what was found."""
-    results = verify(work, entries)
-    rows = {
-        entry.name: row_of(entry, work.config, found)
-        for entry in entries
-        if isinstance(found := results[entry.name], Verification)
-    }
-    refused: dict[str, InvalidMoveError] = {}
-    with failing(results, rows):
-        refused = register(work.catalog, rows.values())
-    for name, error in refused.items():
-        results[name] = _withdrawn(work, work.config.entries[name], error)
-    return results
+def hand_off(work: Workspace, records: Collection[EntryRun]) -> None:
+    """Verify entries, register them and publish their handoffs; each is `published` afterwards or has its `error`.
 
-
-def hand_off(work: Workspace, entries: Sequence[Entry]) -> dict[str, bool | ProvisionError]:
-    """Publish the handoffs of entries, after the steps before it for those that this run did not verify.
-
-    Return by entry whether the bytes of its handoff changed, or the error for which it has none. A model that moved since it
-    was verified is verified again, three times at the most: then that is a `ChangingModelError`.
+    One that this run verified before is not verified again, unless it moved since: that is done three times at the most, and
+    then it is a `ChangingModelError`.
     """
-    results: dict[str, bool | ProvisionError] = {}
-    left = list(entries)
+    left = list(records)
+    for record in left:
+        record.advanced, record.reasons = True, None
     for _ in range(TRIES):
-        found = verify_and_register(work, [entry for entry in left if entry.name not in work.verified])
-        results.update((name, each) for name, each in found.items() if isinstance(each, ProvisionError))
-        ready = [entry for entry in left if entry.name not in results]
-        published = publish(work, [(entry, work.verified[entry.name]) for entry in ready])
-        left = [entry for entry in ready if isinstance(published[entry.name], MovedError)]
-        for entry in left:
-            del work.verified[entry.name]
-        for entry in ready:
-            if not isinstance(each := published[entry.name], MovedError):
-                results[entry.name] = _withdrawn(work, entry, each) if isinstance(each, ProvisionError) else each
+        verify_and_register(work, [record for record in left if record.verification is None])
+        ready = [record for record in left if record.error is None]
+        publish(work, ready)
+        for record in ready:
+            if record.error is not None:
+                _withdraw(work, record, record.error)
+        left = [record for record in ready if record.error is None and not record.published]
         if not left:
-            return results
-    for entry in left:
+            return
+    for record in left:
         error = ChangingModelError(
             "the model keeps changing after it was verified",
-            where=entry.ref.path if isinstance(entry.ref, LocalRef) else entry.ref.id,
+            where=record.entry.ref.path if isinstance(record.entry.ref, LocalRef) else record.entry.ref.id,
             expected="files at rest",
             found=f"other bytes, times or files after each of {TRIES} verifications",
             fix="wait until what writes them has ended, then run again",
         )
-        results[entry.name] = _withdrawn(work, entry, error)
-    return results
+        fail(work, record, error)
 
 
-def _withdrawn(work: Workspace, entry: Entry, error: ProvisionError) -> ProvisionError:
-    """Take back what an entry has for which there is no handoff; return the error that tells why."""
+def verify_and_register(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Verify entries, and write those that can be used into the catalog."""
+    if records:
+        verify(work, records)
+        register(work, records)
+
+
+def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
+    """Withdraw what an entry has that can't be handed off: its policy may have changed, else it failed."""
+    if not isinstance(error, PolicyChangedError):
+        fail(work, record, error)
+        return
     try:
-        if isinstance(error, PolicyChangedError):
-            set_pending(work, [entry])
-        else:
-            fail(work, entry, error)
+        set_pending(work, [record.entry])
     except ProvisionError as worse:
-        return worse
-    return error
+        record.error = worse
+
+
+def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRun]:
+    """Return the entries that another process provisioned since this run began."""
+    paths = {record: record.entry.ref.path for record in records if isinstance(record.entry.ref, LocalRef)}
+    work.memo.load(paths.values())
+    known = [
+        record
+        for record in records
+        if record not in paths or os.path.isdir(paths[record]) or work.memo.known(paths[record]) is not None
+    ]
+    if not known:
+        return set()
+    work.load([record.entry for record in known])
+    done = set()
+    for record in known:
+        record.reasons = reasons(work, record)
+        if not record.reasons:
+            done.add(record)
+    return done

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from model_provisioner.engine.examine import Verification, check_kinds, digest_of, expected_beside, parts_of
+from model_provisioner.engine.entry_run import Reason
+from model_provisioner.engine.events import counting
+from model_provisioner.engine.examine import check_kinds, digest_of, expected_beside, parts_of, verification_of
 from model_provisioner.engine.publish import render_handoff
 from model_provisioner.engine.register import row_of
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
@@ -23,25 +25,13 @@ from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest, Memo
-    from model_provisioner.headers.metadata import Facts
     from model_provisioner.records.catalog import Model
-
-Step = Literal["verify", "register", "handoff"]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a step has to be done, in words."""
-
-    step: Step
-    text: str
-    touched: str = ""
-    """A file whose times say that it changed, while its size does not: its content may be the same."""
-    follows: bool = False
-    """Whether the step has to be done only because an earlier one has."""
+    from model_provisioner.references.digest import Digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +44,26 @@ class Standing:
     unread: tuple[Reason, ...] = ()
     """Why files would have to be read, or what keeps them from being used at all."""
 
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of the model itself, None where a file would have to be read."""
+        return None if self.files is None or self.digests is None else digest_of(self.files, self.digests)
 
-def stand(work: Workspace, entry: Entry) -> Standing:
+
+def stand(work: Workspace, record: EntryRun) -> Standing:
     """Find out what is known of an entry."""
-    if (found := work.verified.get(entry.name)) is not None and found.at_rest():
+    if (found := record.verification) is not None and found.at_rest():
         return Standing(files=found.files, digests=found.digests)
     try:
-        files = resolve_entry(entry, work.store)
-        check_kinds(entry.expected, expected_beside(entry), files)
+        files = resolve(work, record)
+        check_kinds(record.entry, files)
     except ProvisionError as error:
         return Standing(unread=(Reason("verify", error.what),))
     if work.rules.full:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
     if len(files.members) > 1:
-        work.memo.reload(member.path for member in files.members)
+        work.memo.load(member.path for member in files.members)
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:
@@ -81,28 +76,43 @@ def stand(work: Workspace, entry: Entry) -> Standing:
     return Standing(files=files, digests=None if unread else tuple(digests), unread=tuple(unread))
 
 
-def reasons(work: Workspace, entry: Entry) -> list[Reason]:
+def known(work: Workspace, record: EntryRun) -> Verification | None:
+    """Return what an entry's bytes are without reading one of them; None where one would have to be read.
+
+    The header is read where the catalog does not have it. Raises what keeps the model from being used.
+    """
+    standing = stand(work, record)
+    if standing.files is None or standing.digests is None:
+        return None
+    row = work.catalog.get(work.config.root, record.name)
+    metadata = row.metadata if row is not None and row.digest == str(standing.digest) else None
+    if metadata is None:
+        metadata = read_checked(standing.files, record.entry.engine)
+    return verification_of(record.entry, standing.files, standing.digests, metadata)
+
+
+def reasons(work: Workspace, record: EntryRun) -> list[Reason]:
     """Return why the entry's steps have to be done; nothing when all is current."""
-    standing = stand(work, entry)
-    row = work.catalog.get(work.config.root, entry.name)
+    standing = stand(work, record)
+    row = work.catalog.get(work.config.root, record.name)
     return [
-        *_verify_reasons(work, entry, standing, row),
-        *_register_reasons(work, entry, standing, row),
-        *_handoff_reasons(work, entry, standing, row),
+        *_verify_reasons(work, record.entry, standing, row),
+        *_register_reasons(work, record.entry, standing, row),
+        *_handoff_reasons(work, record.entry, standing, row),
     ]
 
 
-def explain(work: Workspace, entry: Entry) -> list[Reason]:
+def explain(work: Workspace, record: EntryRun) -> list[Reason]:
     """Return the `reasons`, less what only follows, after reading what was touched to tell whether its content changed."""
     found = []
-    for reason in reasons(work, entry):
+    for reason in reasons(work, record):
         if reason.follows:
             continue
         if not reason.touched:
             found.append(reason)
             continue
         try:
-            same = work.memo.same_content(reason.touched, work.progress.advance)
+            same = work.memo.same_content(reason.touched, counting(work.progress))
         except ProvisionError as error:
             found.append(Reason("verify", error.what))
         else:
@@ -110,11 +120,12 @@ def explain(work: Workspace, entry: Entry) -> list[Reason]:
     return found
 
 
-def confirmed(work: Workspace, entry: Entry) -> bool:
+def confirmed(work: Workspace, record: EntryRun) -> bool:
     """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
+    entry = record.entry
     if not os.path.lexists(entry.handoff):
         return False
-    standing = stand(work, entry)
+    standing = stand(work, record)
     data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
     return data is not None and data == read_if_there(entry.handoff)
 
@@ -161,7 +172,7 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
         return [Reason("register", "the model has to be verified first", follows=True)]
     if row.metadata is None:
         return [Reason("register", "header not in the catalog")]
-    found = _as_verified(entry, standing, row.metadata)
+    found = verification_of(entry, standing.files, standing.digests, row.metadata)
     wanted = row_of(entry, work.config, found)
     edited = {"engine": "engine edited", "handoff": "handoff path edited"}
     compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source", "revision")
@@ -204,7 +215,7 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
         facts = replace(facts, signature=recorded(work, entry, row, str(digest)))
         if entry.signature is not None and facts.signature is None:
             return None
-    found = _as_verified(entry, standing, facts)
+    found = verification_of(entry, standing.files, standing.digests, facts)
     if row is not None and row.corrupt == str(digest) and found.outcome != "pass":
         return None
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
@@ -212,19 +223,6 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
     if work.rules.locked and not entry.is_locked:
         return None
     return render_handoff(entry, found.files, found.digests, found.digest, facts, found.outcome)
-
-
-def _as_verified(entry: Entry, standing: Standing, facts: Facts) -> Verification:
-    assert standing.files is not None and standing.digests is not None  # noqa: PT018
-    return Verification(
-        ref=entry.ref,
-        files=standing.files,
-        digests=standing.digests,
-        digest=digest_of(standing.files, standing.digests),
-        expected=entry.expected,
-        facts=facts,
-        companions=expected_beside(entry),
-    )
 
 
 def _change(memo: Memo, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Use: note in the store what the project uses of it, when a run ends."""
+"""Usage: note in the store what the project uses of it, when a run ends."""
 
 from __future__ import annotations
 
@@ -6,34 +6,46 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve_entry
-from model_provisioner.engine.retention import tree_of
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.store.usage import has_record, note
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
 
 
-def end_of_use(work: Workspace) -> None:
-    """Note that the project used its fetched models until now, and let them go: from now on its handoffs hold them.
+def note_usage(work: Workspace, records: Mapping[str, EntryRun]) -> None:
+    """Note that the project used its fetched models until now, and release them: from now on its handoffs hold them.
 
-    A project that never fetched anything asks nothing of the store. Where the store can't be written, nobody is told of
-    the use, and nobody lets anything go either.
+    `records` has what this run resolved already, by name. A project that never fetched anything asks nothing of the store.
+    Where the store can't be written, nobody is told of the use, and nobody evicts anything either.
     """
     config = work.config
     try:
         if config.remote or has_record(work.state, config.path):
-            trees, handoffs = set(), []
-            for name in config.remote:
-                entry = config.entries[name]
-                handoffs.append(entry.handoff)
-                for part in entry.parts:
-                    with suppress(ProvisionError):  # not here
-                        if not part.ref.is_local:
-                            trees.add(tree_of(work.store, resolve_entry(part, work.store).path))
+            from model_provisioner.engine.retention import tree_of
+
+            entries = [config.entries[name] for name in config.remote]
+            trees = {tree_of(work.store, path) for entry in entries for path in _paths(work, entry, records)}
             if trees or has_record(work.state, config.path):
-                note(work.store, work.state, config.path, trees, handoffs)
+                note(work.store, work.state, config.path, trees, [entry.handoff for entry in entries])
     except StorageError:
         pass
     finally:
-        work.let_go()
+        work.lease.close()
+
+
+def _paths(work: Workspace, entry: Entry, records: Mapping[str, EntryRun]) -> Iterator[str]:
+    """Yield where the fetched parts of an entry lie, as far as they are here."""
+    record = records.get(entry.name)
+    if record is not None and record.files is not None:
+        parts = (record.files.model, *(each.files for each in record.files.companions))
+        yield from (files.path for part, files in zip(entry.parts, parts, strict=True) if not part.ref.is_local)
+        return
+    for part in entry.parts:
+        if not part.ref.is_local:
+            with suppress(ProvisionError):
+                yield resolve_entry(part, work.store).path

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.corruption import corruption
 from model_provisioner.engine.damage import put_away_damaged
-from model_provisioner.engine.examine import Asked, Verification, examine, expected_beside
-from model_provisioner.engine.fetch import not_locked
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.entry_run import failing
+from model_provisioner.engine.events import ReadingBegins, counting
+from model_provisioner.engine.examine import examine
+from model_provisioner.engine.resolve import not_locked, resolve
 from model_provisioner.engine.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
-from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, failing
+from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
 from model_provisioner.fs.atomic import drafted, read_if_there
 from model_provisioner.fs.identity import identity
 from model_provisioner.provenance import log as provenance
@@ -25,81 +26,80 @@ from model_provisioner.records.checksums import render as render_checksums
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.examine import Verification
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import Answer, FileDigest
     from model_provisioner.hashing.memo_rows import Row
 
 
-def verify(work: Workspace, entries: Sequence[Entry]) -> dict[str, Verification | ProvisionError]:
-    """Take the step for entries, so that the promise holds however it ends; return by entry what was found.
+def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Verify entries, so that the promise holds however it ends: each has its `verification` or its `error` afterwards.
 
-    What must be read again loses its handoff first. A failure withdraws the handoff and the `.sha256` target, is noted in
-    the catalog, and is the result; a tolerated mismatch is none.
+    What must be read again loses its handoff first. A failure withdraws handoff and checksum file and is noted in the
+    catalog; a tolerated mismatch is none.
     """
-    results: dict[str, Verification | ProvisionError] = {}
-    files: dict[str, FileSet] = {}
-    for entry in entries:
-        with failing(results, [entry.name]):
-            if work.rules.locked and not entry.is_locked:
-                raise not_locked(work, entry)
-            resolved = resolve_entry(entry, work.store)
-            if entry.signature is not None:
-                check_readable(entry.signature)  # before an hour of hashing
-            files[entry.name] = resolved
-    there = [entry for entry in entries if entry.name in files]
-    asked = [
-        Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in there
-    ]
-    reader = _Reader(work, there, files)
-    found = examine(asked, reader.digests)
-    results.update(zip((entry.name for entry in there), found, strict=True))
-    for entry in there:
-        with failing(results, [entry.name]):
-            if isinstance(each := results[entry.name], Verification):
-                results[entry.name] = signed(work, entry, each)
-    read = {
-        entry.name: _account(work, entry, each)
-        for entry in there
-        if isinstance(each := results[entry.name], Verification) and each.how != "stat"
-    }
-    with failing(results, read):
-        provenance.append(work.provenance_log, (account.record() for account in read.values()))
-    for entry in entries:
-        with failing(results, [entry.name]):
-            _check_store(work, entry, results[entry.name])
-            _check_policy(work, entry, results[entry.name], reader.before)
-    _write_targets(work, entries, results)
-    for entry in entries:
-        each = results[entry.name]
-        if isinstance(each, Verification):
-            work.verified[entry.name] = each
-            continue
-        with failing(results, [entry.name]):
-            fail(work, entry, each)
-    return results
+    if work.rules.locked:
+        for record in records:
+            if not record.entry.is_locked:
+                record.error = not_locked(work, record.entry)
+    reader = _Reader(work, records)
+    find_out(work, records, reader.digests)
+    read = [each for each in records if each.verification is not None and each.verification.how != "stat"]
+    with failing(*read):
+        provenance.append(work.provenance_log, (_account(work, each).record() for each in read))
+    for record in records:
+        if record.error is None:
+            with failing(record):
+                _check_store(work, record)
+                _check_policy(work, record, reader.before)
+    _write_targets(work, [record for record in records if record.error is None])
+    for record in records:
+        if record.error is not None:
+            fail(work, record, record.error)
 
 
-def _check_store(work: Workspace, entry: Entry, found: Verification | ProvisionError) -> None:
-    """Raise for fetched files that are damaged, unless the policy takes any bytes."""
-    if isinstance(found, Verification) and not entry.is_local:
-        for part in found.parts:
-            if entry.strict or part.expected is None:
-                try:
-                    put_away_damaged(work.store, part.digests)
-                except DamagedError as error:
-                    error.companion = part.label
-                    raise
-
-
-def _check_policy(
-    work: Workspace, entry: Entry, found: Verification | ProvisionError, before: Mapping[str, Row | None]
+def find_out(
+    work: Workspace, records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequence[Answer]]
 ) -> None:
+    """Find out what the bytes of entries are, and whether their signatures hold, taking digests of files from `digests`.
+
+    This is all that verifying and checking have in common: nothing is written, withdrawn or held to a policy. Each record
+    without an error has its `verification` or its `error` afterwards.
+    """
+    for record in records:
+        record.verification = None
+        if record.error is None:
+            with failing(record):
+                resolve(work, record)
+                if record.entry.signature is not None:
+                    check_readable(record.entry.signature)  # before an hour of hashing
+    examine([record for record in records if record.error is None], digests)
+    for record in records:
+        if record.verification is not None:
+            with failing(record):
+                record.verification = signed(work, record.entry, record.verification)
+
+
+def _check_store(work: Workspace, record: EntryRun) -> None:
+    """Raise for fetched files that are damaged, unless the policy takes any bytes."""
+    if record.entry.is_local or record.verification is None:
+        return
+    for part in record.verification.parts:
+        if record.entry.strict or part.expected is None:
+            try:
+                put_away_damaged(work.store, part.digests)
+            except DamagedError as error:
+                error.companion = part.label
+                raise
+
+
+def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | None]) -> None:
     """Raise what the policy has against a verification; `before` has what the memo knew of the files, by path."""
-    if isinstance(found, ProvisionError):
+    entry, found = record.entry, record.verification
+    if found is None:
         return
     if (error := corruption(work.catalog.get(work.config.root, entry.name), found, before)) is not None:
         raise error
@@ -122,54 +122,47 @@ class _Reader:
     Whatever has to be read, now or because it moved after it was looked at, the handoff goes first.
     """
 
-    def __init__(self, work: Workspace, entries: Sequence[Entry], files: Mapping[str, FileSet]) -> None:
-        self._work = work
-        self._pending: set[str] = set()
+    def __init__(self, work: Workspace, records: Sequence[EntryRun]) -> None:
+        self._work, self._records = work, records
+        self._pending: set[EntryRun] = set()
         self.before: dict[str, Row | None] = {}
         """What the memo knew of files, by path, before they were read."""
-        self._entries: dict[str, list[Entry]] = {}
-        """The entries that a file belongs to, by path."""
-        for entry in entries:
-            for member in files[entry.name].members:
-                self._entries.setdefault(member.path, []).append(entry)
 
     def digests(self, paths: Sequence[str]) -> list[Answer]:
         """Return the digests of files, in their order; an error takes the place of one that can't be had."""
         work = self._work
         work.memo.load(paths)
-        unknown = [path for path in paths if work.rules.full or work.memo.known(path) is None]
+        unknown = {path for path in paths if work.rules.full or work.memo.known(path) is None}
         for path in unknown:
             self.before.setdefault(path, work.memo.last(path))
-        errors = self._pend(unknown)
-        if not errors:
+        refused = self._pend(unknown)
+        if not refused:
             return self._read(paths)
-        refused = {path: errors[entry.name] for path in unknown for entry in self._of(path) if entry.name in errors}
         answers = iter(self._read([path for path in paths if path not in refused]))
         return [refused[path] if path in refused else next(answers) for path in paths]
 
-    def _pend(self, unknown: Sequence[str]) -> dict[str, ProvisionError]:
-        sizes: dict[str, int] = {}
-        pending: dict[str, Entry] = {}
-        for path in unknown:
-            size = size_of(path)
-            for entry in self._of(path):
-                if entry.name not in self._pending or os.path.lexists(entry.handoff):
-                    pending[entry.name] = entry
-                    sizes[entry.name] = sizes.get(entry.name, 0) + size
-        if not pending:
-            return {}
-        errors = pend(self._work, list(pending.values()))
-        for name in pending.keys() - errors.keys() - self._pending:
-            self._work.progress.begin(name, sizes[name])
-        self._pending.update(pending)
-        return errors
-
-    def _of(self, path: str) -> list[Entry]:
-        # A file that came into a folder meanwhile belongs to whoever may have that folder.
-        return self._entries.get(path) or [each for some in self._entries.values() for each in some]
+    def _pend(self, unknown: Collection[str]) -> dict[str, ProvisionError]:
+        """Withdraw the handoffs of entries whose files are about to be read; return, by path, what keeps one from that."""
+        owners: dict[str, list[EntryRun]] = {}
+        sizes: dict[EntryRun, int] = {}
+        for record in self._records:
+            if record.files is None or record.error is not None or record.verification is not None:
+                continue
+            if mine := [member.path for member in record.files.members if member.path in unknown]:
+                for path in mine:
+                    owners.setdefault(path, []).append(record)
+                if record not in self._pending or os.path.lexists(record.entry.handoff):
+                    sizes[record] = sum(map(size_of, mine))
+        if sizes:
+            pend(self._work, list(sizes))
+        for record in sizes.keys() - self._pending:
+            if record.error is None:
+                self._work.progress(ReadingBegins(record.name, sizes[record]))
+        self._pending.update(sizes)
+        return {path: each.error for path, some in owners.items() for each in some if each.error is not None}
 
     def _read(self, paths: Sequence[str]) -> list[Answer]:
-        memo, progress = self._work.memo, self._work.progress.advance
+        memo, progress = self._work.memo, counting(self._work.progress)
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
         answers = memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
@@ -200,38 +193,38 @@ def size_of(path: str) -> int:
         return 0
 
 
-def _write_targets(
-    work: Workspace, entries: Sequence[Entry], results: dict[str, Verification | ProvisionError]
-) -> None:
-    """Write the `.sha256` targets of what was verified, and take back those of what is not as it should be."""
-    data: dict[str, bytes] = {}
-    names: dict[str, str] = {}
-    for entry in entries:
-        found = results[entry.name]
-        if isinstance(found, ProvisionError):
-            continue  # `fail` takes it back
-        target = work.sha256_target(entry)
-        names[target] = entry.name
-        if (wanted := target_of(found)) is None:
-            with failing(results, [entry.name]):
+def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Write the `.sha256` targets of what was verified, and remove those of what is not as it should be."""
+    changed: dict[str, bytes] = {}
+    by_path: dict[str, EntryRun] = {}
+    for record in records:
+        if record.verification is None:
+            continue
+        target = work.sha256_target(record.entry)
+        by_path[target] = record
+        if (wanted := target_of(record.verification)) is None:
+            with failing(record):
                 withdraw(work, target)
         elif read_if_there(target) != wanted:
-            data[target] = wanted
+            changed[target] = wanted
         else:
             with contextlib.suppress(OSError):
-                work.written[target] = identity(os.stat(target))
-    if not data:
+                record.artifacts[target] = identity(os.stat(target))
+    if not changed:
         return
-    with failing(results, [names[target] for target in data]):
-        work.ledger.record(data)
-        with drafted(data) as (drafts, errors):
-            results.update((names[path], error) for path, error in errors.items())
+    with failing(*(by_path[target] for target in changed)):
+        work.ledger.record(changed)
+        with drafted(changed) as (drafts, errors):
+            for path, error in errors.items():
+                by_path[path].error = error
             for draft in drafts:
-                with failing(results, [names[draft.path]]):
-                    work.written[draft.path] = identity(draft.publish())
+                with failing(by_path[draft.path]):
+                    by_path[draft.path].artifacts[draft.path] = identity(draft.publish())
 
 
-def _account(work: Workspace, entry: Entry, found: Verification) -> Account:
+def _account(work: Workspace, record: EntryRun) -> Account:
+    entry, found = record.entry, record.verification
+    assert found is not None
     return Account(
         name=entry.name,
         id=found.ref.id,
@@ -240,7 +233,7 @@ def _account(work: Workspace, entry: Entry, found: Verification) -> Account:
         digest=str(found.digest),
         outcome=found.outcome,
         how=found.how,
-        origin=work.origins.get(entry.name),
+        origin=record.origin or None,
         files=accounts_of(found.files, found.digests),
         companions=_companions(found),
         policy=work.policy_of(entry),

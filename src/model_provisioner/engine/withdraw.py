@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.corruption import IN_FULL, is_in_full
+from model_provisioner.engine.entry_run import failing
 from model_provisioner.errors import (
     CorruptModelError,
     DigestMismatchError,
@@ -16,7 +17,6 @@ from model_provisioner.errors import (
     RetiredModelError,
     SignatureError,
     StorageError,
-    failing,
 )
 from model_provisioner.fs.atomic import read_if_there, remove_all_durably
 from model_provisioner.fs.locks import locked
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Outcome
     from model_provisioner.records.lifecycle import By, Lifecycle
@@ -41,16 +42,20 @@ def withdraw(work: Workspace, path: str) -> bool:
     return removed
 
 
-def withdraw_handoffs(work: Workspace, entries: Iterable[Entry]) -> dict[str, bool | ProvisionError]:
-    """Remove the handoffs of entries, durably; return by entry whether it was there, or what kept it there."""
-    by_name: dict[str, bool | ProvisionError] = {}
-    paths = {}
-    for entry in entries:
-        with failing(by_name, [entry.name]):
-            check_place(work, entry)
-            paths[entry.handoff] = entry.name
-    by_name.update((paths[path], removed) for path, removed in _remove(work, paths).items())
-    return by_name
+def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> None:
+    """Remove the handoffs of entries, durably, and note where there was one; what keeps one there is its `error`."""
+    by_path: dict[str, EntryRun] = {}
+    for record in records:
+        with failing(record):
+            check_place(work, record.entry)
+            by_path[record.entry.handoff] = record
+    for path, removed in _remove(work, by_path).items():
+        record = by_path[path]
+        record.published = False
+        if isinstance(removed, StorageError):
+            record.error = removed
+        elif removed:
+            record.withdrawn = True
 
 
 def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
@@ -148,17 +153,16 @@ def _rows(work: Workspace) -> dict[str, str | None]:
     return work.catalog.handoffs(work.config.root, work.config.path)
 
 
-def pend(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
-    """Take back what the last verification of entries gave, for their bytes are about to be read.
+def pend(work: Workspace, records: Sequence[EntryRun]) -> None:
+    """Withdraw what the last verification of entries gave, for their bytes are about to be read.
 
-    Return, by entry, what kept it from being taken back.
+    What keeps it from being withdrawn is the `error` of the entry.
     """
-    withdrawn = withdraw_handoffs(work, entries)
-    errors = {name: each for name, each in withdrawn.items() if isinstance(each, ProvisionError)}
-    pending = [entry for entry in entries if entry.name not in errors]
-    with failing(errors, [entry.name for entry in pending]):
-        errors.update(set_pending(work, pending))
-    return errors
+    withdraw_handoffs(work, records)
+    pending = [record for record in records if record.error is None]
+    with failing(*pending):
+        for name, error in set_pending(work, [record.entry for record in pending]).items():
+            next(record for record in pending if record.name == name).error = error
 
 
 def set_pending(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
@@ -171,17 +175,17 @@ def set_pending(work: Workspace, entries: Sequence[Entry]) -> dict[str, Provisio
     }
 
 
-def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
-    """Take back what the entry's last verification gave, for it failed with `error`.
+def fail(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
+    """Withdraw what the entry's last verification gave, for it failed with `error`: that is its `error` from now on.
 
-    All three steps are tried; what keeps one of them from being done is raised, with `error` told in it.
+    All three steps are tried; where one of them can't be done, that is the `error`, with the first one in it.
     """
-    work.verified.pop(entry.name, None)
+    record.verification = record.reasons = None
     trouble: StorageError | None = None
     for step in (
-        lambda: _withdraw_handoff(work, entry),
-        lambda: withdraw(work, work.sha256_target(entry)),
-        lambda: _note_failure(work, entry, error),
+        lambda: _withdraw_handoff(work, record),
+        lambda: withdraw(work, work.sha256_target(record.entry)),
+        lambda: _note_failure(work, record.entry, error),
     ):
         try:
             step()
@@ -189,17 +193,19 @@ def fail(work: Workspace, entry: Entry, error: ProvisionError) -> None:
             pass  # what stands there is no handoff; what is retired stays so
         except StorageError as found:
             trouble = trouble or found
+    record.error = error
     if trouble is not None and trouble is not error:
         what = trouble.what if trouble.what == error.what else f"{error.what}; and {trouble.what}"
-        raise StorageError(
-            what, where=trouble.where, expected=trouble.expected, found=trouble.found, fix=trouble.fix
-        ) from error
+        worse = StorageError(what, where=trouble.where, expected=trouble.expected, found=trouble.found, fix=trouble.fix)
+        worse.__cause__ = error
+        record.error = worse
 
 
-def _withdraw_handoff(work: Workspace, entry: Entry) -> None:
-    withdrawn = withdraw_handoffs(work, [entry])[entry.name]
-    if isinstance(withdrawn, ProvisionError):
-        raise withdrawn
+def _withdraw_handoff(work: Workspace, record: EntryRun) -> None:
+    record.error = None
+    withdraw_handoffs(work, [record])
+    if record.error is not None:
+        raise record.error
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:

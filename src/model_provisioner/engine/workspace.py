@@ -6,12 +6,13 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from model_provisioner.config.cache_file import Kept
 from model_provisioner.config.entries import Config, parse_config, read_config
 from model_provisioner.config.locked import held, lock_path, read_lock
 from model_provisioner.config.source_file import Source
+from model_provisioner.engine.events import silent
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
@@ -19,7 +20,7 @@ from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.provenance.record import Policy
 from model_provisioner.records.artifacts import Ledger
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
@@ -28,68 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.events import Progress
     from model_provisioner.fs.identity import Identity
-
-
-class Progress(Protocol):
-    """Is told of long readings, from any thread."""
-
-    def begin(self, name: str, size: int) -> None:
-        """`size` bytes of the model `name` are about to be read."""
-
-    def advance(self, count: int) -> None:
-        """`count` bytes more were read."""
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """`size` bytes of the model `name` are about to be brought from `source`; None where nobody knows how many."""
-        ...
-
-
-class Transfer(Protocol):
-    """Is told how one model comes, by one thread."""
-
-    def expect(self, size: int) -> None:
-        """All in all it is `size` bytes."""
-
-    def reach(self, size: int) -> None:
-        """So many bytes are here by now; it may be fewer than before."""
-
-    def follow(self, size: int) -> None:
-        """Another run brings it; so many bytes are here by now."""
-
-    def close(self) -> None:
-        """No more will come."""
-
-
-class Silent:
-    """Progress that is shown nowhere."""
-
-    def begin(self, name: str, size: int) -> None:
-        """Show nothing."""
-
-    def advance(self, count: int) -> None:
-        """Show nothing."""
-
-    def fetching(self, name: str, size: int | None, source: str) -> Transfer:
-        """Show nothing."""
-        return SilentTransfer()
-
-
-class SilentTransfer:
-    """A transfer that is shown nowhere."""
-
-    def expect(self, size: int) -> None:
-        """Show nothing."""
-
-    def reach(self, size: int) -> None:
-        """Show nothing."""
-
-    def follow(self, size: int) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
 
 
 @dataclass(kw_only=True)
@@ -105,28 +46,14 @@ class Workspace:
     memo: Memo
     catalog: Catalog
     ledger: Ledger
+    store: Store
+    """What was fetched."""
+    lease: Lease
+    """What this run uses of the store."""
     rules: Rules = field(default_factory=Rules)
-    progress: Progress = field(default_factory=Silent)
-    verified: dict[str, Verification] = field(default_factory=dict)
-    """What this run verified, by entry."""
-    origins: dict[str, str] = field(default_factory=dict)
-    """Where the models that this run fetched came from, in words, by entry."""
-    removed: dict[str, list[str]] = field(default_factory=dict)
-    """What went from the store to make room for a model, in words, by entry."""
+    progress: Progress = silent
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
-    written: dict[str, Identity] = field(default_factory=dict)
-    """How the artifacts looked when this run wrote them or found them as they must be, by path."""
-
-    @cached_property
-    def store(self) -> Store:
-        """What was fetched."""
-        return Store(self.config.cache_dir)
-
-    @cached_property
-    def lease(self) -> Lease:
-        """What this run uses of the store."""
-        return Lease(self.store)
 
     def sha256_target(self, entry: Entry) -> str:
         """Return the path of the entry's `.sha256` file."""
@@ -152,7 +79,7 @@ class Workspace:
 
     def load(self, entries: Collection[Entry]) -> None:
         """Read the records of many entries at once, so that they are not asked for each of them."""
-        self.memo.reload(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
+        self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
         self.catalog.load(self.config.root, [entry.name for entry in entries])
         self.ledger.load(entry.handoff for entry in entries)
 
@@ -161,11 +88,6 @@ class Workspace:
         self.memo.close()
         self.catalog.close()
         self.ledger.close()
-
-    def let_go(self) -> None:
-        """Use nothing of the store any more: what was handed off is held by its handoff."""
-        if "lease" in self.__dict__:
-            self.lease.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
@@ -196,7 +118,7 @@ def open_workspace(
     cache_dir: str | None = None,
     state: str | None = None,
     rules: Rules | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
@@ -220,8 +142,10 @@ def open_workspace(
         memo=Memo(state),
         catalog=Catalog(state),
         ledger=Ledger(project_folder(state, config.root), config.path),
+        store=(store := Store(config.cache_dir)),
+        lease=Lease(store),
         rules=rules or Rules(),
-        progress=progress or Silent(),
+        progress=progress,
     )
 
 
@@ -239,4 +163,34 @@ def look_at_workspace(config_path: str, state: str) -> Workspace:
         memo=Memo(state, database=ReadOnlyDatabase),
         catalog=Catalog.reader(state),
         ledger=Ledger(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
+        store=(store := Store(config.cache_dir)),
+        lease=Lease(store),
+    )
+
+
+def without_project(catalog: Catalog, cache_dir: str) -> Workspace:
+    """Return the workspace of the models that programs register: they are in no project, and nothing is written of them."""
+    state = os.path.dirname(catalog.path)
+    config = Config(
+        path="",
+        root=NO_PROJECT,
+        cache_dir=cache_dir,
+        runtime_dir="",
+        allow=(),
+        recheck="xxh3",
+        answers=(),
+        entries={},
+        handoffs=(),
+    )
+    nothing = Source("", None, read_config, None)
+    return Workspace(
+        config=config,
+        source=nothing,
+        lock=nothing,
+        state=state,
+        memo=Memo(state),
+        catalog=catalog,
+        ledger=Ledger(state, ""),
+        store=(store := Store(cache_dir)),
+        lease=Lease(store),
     )

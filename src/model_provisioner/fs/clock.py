@@ -31,7 +31,7 @@ TICK_NS = 20_000_000
 def ticked(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
     """Tell whether a write after this moment would move the times in `status`, of a file whose content is known by now."""
     now, margin = _clock(path, status.device, mountinfo)
-    return max(status.ctime_ns, status.mtime_ns) < now - (TICK_NS if margin == MARGIN_NS else margin)
+    return max(status.ctime_ns, status.mtime_ns) < now - (margin if margin == UNKNOWN_CLOCK_MARGIN_NS else TICK_NS)
 
 
 def at_rest(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:

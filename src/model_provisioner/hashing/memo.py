@@ -96,7 +96,7 @@ class Memo(MemoRows):
         answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
         if missing := [path for path in dict.fromkeys(paths) if path not in answers]:
             with self._locked(missing):
-                self.reload(missing)
+                self.load(missing)
                 answers.update(self._read_all(missing, read, progress))
         return [answers[path] for path in paths]
 

@@ -77,15 +77,11 @@ class MemoRows:
         )
 
     def load(self, paths: Iterable[str]) -> None:
-        """Read the rows of many files at once, except those that are loaded already.
+        """Read the rows of many files at once, as the database has them now, so that they are not read one by one.
 
-        A loaded row may be older than the database. That does no harm: a row stays true of the bytes it was made of, and
-        before anything is read for want of a row, the database is asked again.
+        Later they may be older than the database. That does no harm: a row stays true of the bytes it was made of, and
+        before a file is read for want of a row, the row is loaded again.
         """
-        self.reload(path for path in paths if path not in self._rows)
-
-    def reload(self, paths: Iterable[str]) -> None:
-        """Read the rows of many files at once, as the database has them now."""
         found = self._select(paths)
         self._rows.update(found)
         missing = [path for path, row in found.items() if row is None]

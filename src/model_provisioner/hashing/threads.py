@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import contextmanager
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+CHECK_SECONDS = 0.1
+"""How long a caller waits for results before it asks whether they are still wanted."""
 
 _lock = threading.Lock()
 _busy = 0
@@ -44,54 +47,74 @@ def core_taken() -> Iterator[int]:
 
 
 def in_threads(
-    work: Callable[[Item, Callable[[], None]], Result],
-    items: Sequence[Item],
-    workers: int,
-    wake: Callable[[], object] = lambda: None,
+    work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Call `work` for every item in at most `workers` threads; yield each item with its result as it is done.
+    """Call `work` for every item in at most `workers` threads: see `in_pools`."""
+    return in_pools([(work, items, workers)])
 
-    `work` takes the item and a function to call now and then. That function raises `Stopped` when the results are no
-    longer wanted: the work of another item raised, which is raised here, or the caller closed the generator. `wake` is
-    called then, to end what threads may be waiting for. No thread outlives the call. One worker, or one item, runs in the
-    caller's own thread.
+
+def in_pools(
+    pools: Sequence[tuple[Callable[[Item, Callable[[], None]], Result], Sequence[Item], int]],
+    wake: Callable[[], object] | None = None,
+    check: Callable[[], None] | None = None,
+) -> Iterator[tuple[Item, Result]]:
+    """Do several kinds of work side by side, each for its items in at most so many threads of its own.
+
+    Yield each item with its result as it is done. Work takes the item and a function to call now and then. That function
+    raises `Stopped` when the results are no longer wanted: other work raised, which is raised here, the caller's own
+    `check` raised, or the caller closed the generator. `wake` is called then, to end what threads may be waiting for. No
+    thread outlives the call. Work for one thread runs in the caller's own, unless there is a `wake`.
     """
-    if min(workers, len(items)) < 2:
-        for item in items:
-            yield item, work(item, lambda: None)
+    pools = [(work, items, min(workers, len(items))) for work, items, workers in pools if items]
+    if wake is None and sum(workers for *_, workers in pools) < 2:
+        for work, items, _ in pools:
+            for item in items:
+                yield item, work(item, check or (lambda: None))
         return
-    queue = iter(items)
     done: SimpleQueue[tuple[Item, Result] | BaseException] = SimpleQueue()
     stop = threading.Event()
     lock = threading.Lock()
 
-    def check() -> None:
+    def checked() -> None:
         if stop.is_set():
             raise Stopped
+        if check is not None:
+            check()
 
-    def run() -> None:
+    def run(work: Callable[[Item, Callable[[], None]], Result], left: Iterator[Item]) -> None:
         try:
             while not stop.is_set():
                 with lock:
-                    each = list(islice(queue, 1))
+                    each = list(islice(left, 1))
                 if not each:
                     return
-                done.put((each[0], work(each[0], check)))
+                done.put((each[0], work(each[0], checked)))
         except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
             done.put(error)
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(workers, len(items)))]
+    threads = [
+        threading.Thread(target=run, args=(work, left), daemon=True)
+        for work, items, workers in pools
+        for left in [iter(items)]
+        for _ in range(workers)
+    ]
     for thread in threads:
         thread.start()
     try:
-        for _ in items:
-            found = done.get()
+        for _ in range(sum(len(items) for _, items, _ in pools)):
+            while True:
+                try:
+                    found = done.get(timeout=CHECK_SECONDS)
+                    break
+                except Empty:
+                    if check is not None:
+                        check()
             if isinstance(found, BaseException):
                 raise found
             yield found
     finally:
         stop.set()
-        if any(thread.is_alive() for thread in threads):
+        if wake is not None and any(thread.is_alive() for thread in threads):
             wake()
         for thread in threads:
             thread.join()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import digest_of, parts_of
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
@@ -75,7 +77,7 @@ def _is_of(account: Account, row: Model) -> bool:
 
 
 def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
-    standing = stand(work, entry)
+    standing = stand(work, EntryRun(entry))
     files, digests = standing.files, standing.digests
     if files is None or digests is None or str(digest_of(files, digests)) != row.digest:
         raise NotVerifiedError(
@@ -176,7 +178,7 @@ def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
     paths = [member.path for member in files.members]
     ask = work.memo.digests_in_full if work.rules.full else work.memo.digests
     here = {}
-    for name, answer in zip(files.names(), ask(paths, work.progress.advance), strict=True):
+    for name, answer in zip(files.names(), ask(paths, counting(work.progress)), strict=True):
         if isinstance(answer, ProvisionError):
             raise answer
         here[name] = answer.sha256

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.run import hand_off
 from model_provisioner.engine.verify import size_of
 from model_provisioner.errors import ProvisionError
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.examine import Verification
+    from model_provisioner.engine.run import Run
     from model_provisioner.engine.workspace import Workspace
 
 
@@ -79,27 +81,29 @@ def plan(work: Workspace, entries: Iterable[Entry], older_than: int | None, at: 
     return found
 
 
-def audit(work: Workspace, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audited]:
+def audit(run: Run, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audited]:
     """Audit models one after the other, until the next would make them more than `max_bytes`; yield each as it is done.
 
-    The first is audited whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff goes
-    before it is read, and comes back if it passes. What was done is in the catalog before the next begins.
+    The first is audited whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff is
+    withdrawn before it is read, and comes back if it passes. What was done is in the catalog before the next begins.
     """
     total = 0
     for each in due:
-        size = _size(work, each.entry)
+        record = run.record(each.entry.name)
+        size = _size(run.work, record)
         if max_bytes is not None and total and total + size > max_bytes:
             return
         total += size
-        result = hand_off(work, [each.entry])[each.entry.name]
-        if work.rules.full:
-            work.catalog.note_audit(work.config.root, each.entry.name)
-        found = result if isinstance(result, ProvisionError) else work.verified[each.entry.name]
+        hand_off(run.work, [record])
+        if run.work.rules.full:
+            run.work.catalog.note_audit(run.work.config.root, record.name)
+        found = record.error or record.verification
+        assert found is not None
         yield Audited(due=each, size=size, found=found)
 
 
-def _size(work: Workspace, entry: Entry) -> int:
+def _size(work: Workspace, record: EntryRun) -> int:
     try:
-        return sum(size_of(member.path) for member in resolve_entry(entry, work.store).members)
+        return sum(size_of(member.path) for member in resolve(work, record).members)
     except ProvisionError:
         return 0  # the audit says why

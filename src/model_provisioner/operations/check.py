@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.locked import lock_path
 from model_provisioner.config.lockfile import line_of, parse_lock
-from model_provisioner.engine.examine import Asked, Verification, check_kinds, digest_of, examine, expected_beside
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.entry_run import EntryRun, failing
+from model_provisioner.engine.events import ReadingBegins, counting
+from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.signatures import signed
-from model_provisioner.engine.verify import size_of
+from model_provisioner.engine.up_to_date import known
+from model_provisioner.engine.verify import find_out, size_of
 from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
-from model_provisioner.errors import ProvisionError, StorageError, failing
+from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.hashing.memo import Memo
-from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.operations.differences import (
     BUILD,
     Difference,
@@ -35,13 +36,11 @@ from model_provisioner.operations.lock import disagreement
 from model_provisioner.records.handoff import is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.workspace import Progress, Workspace
-    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.engine.events import Progress
+    from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.memo import Answer
-    from model_provisioner.records.catalog import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +109,18 @@ def check(work: Workspace, *, full: bool) -> Report:
     work.load(entries)
     rows = {entry.name: work.catalog.get(config.root, entry.name) for entry in entries}
     retired = {name for name, row in rows.items() if row is not None and row.lifecycle == "Retired"}
-    found = _verifications(work, [entry for entry in entries if entry.name not in retired], rows, full=full)
+    records = {entry.name: EntryRun(entry) for entry in entries if entry.name not in retired}
+    _verifications(work, list(records.values()), full=full)
     locked = None if work.lock.data is None else parse_lock(work.lock.data, lock_path(config))
     models = []
     for entry in entries:
         differences, told = list(of_lock(work, entry, locked)), []
         if entry.name in retired:
             differences += of_retired(entry)
-        elif isinstance(each := found[entry.name], ProvisionError):
-            differences.append(of_error(each))
+        elif (record := records[entry.name]).error is not None:
+            differences.append(of_error(record.error))
+        elif (each := record.verification) is None:
+            raise AssertionError("neither verified nor failed")
         elif wrong := list(of_bytes(entry, each)) or list(of_rot(work, each)):  # all else follows from that
             differences += wrong
         else:
@@ -140,76 +142,35 @@ def check(work: Workspace, *, full: bool) -> Report:
 # ---- what the bytes are
 
 
-def _verifications(
-    work: Workspace, entries: Sequence[Entry], rows: Mapping[str, Model | None], *, full: bool
-) -> dict[str, Verification | ProvisionError]:
-    """Return what every entry's bytes are, by name; read is what the memo does not know, or with `full` all of it."""
-    results: dict[str, Verification | ProvisionError] = {}
-    files: dict[str, FileSet] = {}
-    for entry in entries:
-        with failing(results, [entry.name]):
-            files[entry.name] = resolve_entry(entry, work.store)
-            check_kinds(entry.expected, expected_beside(entry), files[entry.name])
-    there = [entry for entry in entries if entry.name not in results]
-    sets = [files[entry.name].members for entry in there if len(files[entry.name].members) > 1]
-    work.memo.load(member.path for members in sets for member in members)
-    unread = []
-    for entry in there:
-        with failing(results, [entry.name]):
-            known = None if full else _known(work, entry, files[entry.name], rows[entry.name])
-            if known is None:
-                unread.append(entry)
-            else:
-                results[entry.name] = known
-    for entry in unread:
-        work.progress.begin(entry.name, sum(size_of(member.path) for member in files[entry.name].members))
-    read = examine(
-        [Asked(entry.ref, files[entry.name], entry.expected, expected_beside(entry), entry.engine) for entry in unread],
-        lambda paths: _digests(work, paths, full=full),
-    )
-    results.update(zip((entry.name for entry in unread), read, strict=True))
-    for entry in there:
-        with failing(results, [entry.name]):
-            if isinstance(each := results[entry.name], Verification):
-                results[entry.name] = signed(work, entry, each)
-    return results
-
-
-def _known(work: Workspace, entry: Entry, files: FileSet, row: Model | None) -> Verification | None:
-    """Return what an entry's bytes are by the memo's word; the header is read where the catalog has it not."""
-    digests = []
-    for member in files.members:
-        digest = work.memo.known(member.path)
-        if digest is None:
-            return None
-        digests.append(digest)
-    digest_of_all = digest_of(files, digests)
-    facts = row.metadata if row is not None and row.digest == str(digest_of_all) else None
-    return Verification(
-        ref=entry.ref,
-        files=files,
-        digests=tuple(digests),
-        digest=digest_of_all,
-        expected=entry.expected,
-        facts=read_checked(files, entry.engine) if facts is None else facts,
-        companions=expected_beside(entry),
-    )
+def _verifications(work: Workspace, records: Sequence[EntryRun], *, full: bool) -> None:
+    """Find out what every entry's bytes are; read is what the memo does not know, or with `full` all of it."""
+    for record in records:
+        with failing(record):
+            resolve(work, record)
+            record.verification = None if full else known(work, record)
+            if record.verification is not None:
+                record.verification = signed(work, record.entry, record.verification)
+    unread = [record for record in records if record.verification is None and record.error is None]
+    for record in unread:
+        size = sum(size_of(member.path) for member in resolve(work, record).members)
+        work.progress(ReadingBegins(record.name, size))
+    find_out(work, unread, lambda paths: _digests(work, paths, full=full))
 
 
 def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
     if not paths:
         return []
-    advance = work.progress.advance
+    progress = counting(work.progress)
     if full:
         # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
-        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, advance)
+        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, progress)
     trust = work.config.recheck == "xxh3"
     try:
-        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+        return work.memo.digests(paths, progress, trust_fingerprint=trust)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
         work.memo.close()
         work.memo = Memo(work.state, database=ReadOnlyDatabase)
-        return work.memo.digests(paths, advance, trust_fingerprint=trust)
+        return work.memo.digests(paths, progress, trust_fingerprint=trust)
 
 
 # ---- what belongs to no entry

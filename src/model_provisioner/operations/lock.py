@@ -9,6 +9,8 @@ from model_provisioner.config.entries import label_of
 from model_provisioner.config.locked import as_written, lock_path
 from model_provisioner.config.lockfile import Locked, LockedFile, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.damage import put_away_damaged
+from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.events import counting
 from model_provisioner.engine.examine import digest_of, matches
 from model_provisioner.engine.fetch import fetch, fetch_anew, is_present
 from model_provisioner.engine.resolve import resolve_entry
@@ -118,9 +120,12 @@ def compare_files(
 
 def _locked_now(work: Workspace, entry: Entry, anew: bool) -> Locked:
     """Return what an entry, or a part of one, stands for now: as it is written, for the lock would answer for it."""
-    if not entry.ref.is_local:
-        bring = fetch_anew if anew else fetch
-        bring(work, entry)
+    if anew and not entry.ref.is_local:
+        fetch_anew(work, entry)
+    elif not entry.ref.is_local:
+        fetch(work, record := EntryRun(entry))
+        if record.error is not None:
+            raise record.error
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
@@ -134,7 +139,7 @@ def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     """Return the files of an entry, and what each of them holds. Raises what keeps them from being read."""
     files = resolve_entry(entry, work.store)
     digests = []
-    for answer in work.memo.digests([member.path for member in files.members], work.progress.advance):
+    for answer in work.memo.digests([member.path for member in files.members], counting(work.progress)):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
@@ -155,7 +160,7 @@ def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[File
 
 def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
     title = f"{entry.name}: {entry.label}" if entry.label else entry.name
-    if not entry.ref.is_local and not is_present(work, entry):
+    if not entry.ref.is_local and not is_present(work, EntryRun(entry)):
         return []  # it will be fetched as it is locked, or not at all
     try:
         now = _as_locked(work, entry, *_read(work, entry))

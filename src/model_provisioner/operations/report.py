@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.engine.resolve import resolve_entry
+from model_provisioner.engine.entry_run import EntryRun, failing
+from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.errors import DigestMismatchError
 from model_provisioner.provenance.verifications import read_verifications
 from model_provisioner.version import __version__
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.up_to_date import Reason
+    from model_provisioner.engine.entry_run import Reason
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.provenance.verifications import Seen, Verifications
@@ -195,12 +196,11 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
     row = work.catalog.get(work.config.root, entry.name)
     if row is not None and row.id != entry.ref.id:
         row = None  # of what the entry named before
-    files, trouble = None, None
-    try:
-        files = resolve_entry(entry, work.store)
-    except ProvisionError as error:
-        trouble = str(error)
-    why = tuple(reasons(work, entry))
+    record = EntryRun(entry)
+    with failing(record):
+        resolve(work, record)
+    files, trouble = record.files, None if record.error is None else str(record.error)
+    why = tuple(reasons(work, record))
     key = ("", "") if row is None or row.digest is None else (row.id, row.digest)
     return ModelReport(
         name=entry.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.withdraw import set_state, withdraw, withdraw_handoffs
 from model_provisioner.errors import OccupiedError, ProvisionError
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -28,9 +29,9 @@ def retire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     fresh = [entry for entry in entries if entry.name not in before]
     _move(set_state(work, fresh, "Retired", by="hand"))
     for entry in entries:
-        withdrawn = withdraw_handoffs(work, [entry])[entry.name]
-        if isinstance(withdrawn, ProvisionError) and not isinstance(withdrawn, OccupiedError):
-            raise withdrawn
+        withdraw_handoffs(work, [record := EntryRun(entry)])
+        if record.error is not None and not isinstance(record.error, OccupiedError):
+            raise record.error
         withdraw(work, work.sha256_target(entry))
     return {entry.name for entry in fresh}
 

@@ -61,6 +61,7 @@ class ModelVerify(Query):
         """Audit what is due; print a line each, as it is done."""
         from model_provisioner.cli.progress import progress_for_stderr
         from model_provisioner.engine.rules import Rules, is_true
+        from model_provisioner.engine.run import Run
         from model_provisioner.engine.workspace import open_workspace
         from model_provisioner.fs.state_folder import ensure_state_folder
         from model_provisioner.operations.audit import audit, plan
@@ -93,7 +94,7 @@ class ModelVerify(Query):
                 )
         done: list[Audited] = []
         try:
-            for each in audit(work, planned.due, max_bytes):
+            for each in audit(Run(work), planned.due, max_bytes):
                 done.append(each)
                 if not opt_values["json"]:
                     with progress.aside():

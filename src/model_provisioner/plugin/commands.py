@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Config
     from model_provisioner.errors import UnknownModelError
-    from model_provisioner.plugin.session import Session
+    from model_provisioner.plugin.tasks import ModelTasks
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
 
@@ -127,15 +127,21 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
         )
         # Another reporter may want to hear of every task.
-        by_tasks = params["reporter"] != "models" or params["always"]
-
-        def bulk(session: Session, tasks: list[Task]) -> None:
-            if not by_tasks and params["continue"]:
-                self._provision_in_bulk(session, tasks, max(1, params["num_process"]))
-
+        self._whole = params["reporter"] != "models"
+        self._always, self._stop = params["always"], not params["continue"]
+        self._workers = max(1, params["num_process"])
         # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
-        short = rules in (Rules(), Rules(offline=True)) and not by_tasks
-        self.loader = ProvisionLoader(self.loader, args, rules, self._progress, short=short, bulk=bulk)
+        plain = rules in (Rules(), Rules(offline=True))
+        short = plain and not self._whole and not self._always
+        self.loader = ProvisionLoader(
+            self.loader,
+            args,
+            rules,
+            self._progress,
+            short=short,
+            reported=not self._whole,
+            provision=self._provision_before,
+        )
         with self._output(params["outfile"]) as self._stream:
             try:
                 code = int(super().execute(params, args))
@@ -153,18 +159,24 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             except InvalidCommand as error:
                 if error.not_found is None:
                     raise
-                raise unknown_name(error.not_found, self.loader.session.work.config) from None
-        from model_provisioner.engine.usage import end_of_use
+                raise unknown_name(error.not_found, self.loader.models.run.work.config) from None
+        with self.loader.models.run as run:
+            if left := [record.name for record in run.records.values() if record.awaited and not record.asked]:
+                run.sweep(left, orphans=False)
+            run.finish()
+            if run.lost:
+                from model_provisioner.plugin.reporter import withdrawn
 
-        self.loader.session.sweep_again()
-        end_of_use(self.loader.session.work)
-        for trouble in self.loader.session.trouble:
-            sys.stderr.write(f"ERROR: {trouble}\n")
-            code = trouble.exit_code
-        if code in (0, 1) and not args and rules in (Rules(), Rules(offline=True)):
-            from model_provisioner.plugin.remember import remember
+                code = code or 1
+                for record in run.lost if self._whole else ():
+                    sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
+            for trouble in run.trouble:
+                sys.stderr.write(f"ERROR: {trouble}\n")
+                code = trouble.exit_code
+            if code in (0, 1) and not args and plain:
+                from model_provisioner.plugin.remember import remember
 
-            remember(self.loader.session, self.loader.dep_file)
+                remember(run, self.loader.dep_file)
         return code
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
@@ -183,24 +195,37 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     def _model_reporter(self) -> Any:
         from model_provisioner.plugin.reporter import ModelReporter, tallying
 
-        session = self.loader.session
-        session.warns = False
-        return tallying(ModelReporter)(self._stream, session, self._progress, self._named)
+        return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named)
 
-    def _provision_in_bulk(self, session: Session, tasks: list[Task], workers: int) -> None:
-        from model_provisioner.plugin.bulk import provision_in_bulk
+    def _provision_before(self, models: ModelTasks, tasks: list[Task], names: list[str]) -> None:
+        """Provision what doit need not be asked about; then its tasks report it, or there are none."""
+        from model_provisioner.plugin.bulk import is_recorded, left_to_doit, provision_before
 
-        reporter = self._model_reporter
+        doit = self.dep_manager
+        apart = left_to_doit(tasks, doit, names)
+        records = [models.run.record(name) for name in names if name not in apart]
+        current = {
+            record.name
+            for record in records
+            if record.is_current and not self._always and is_recorded(models, record, doit)
+        }
+        left = [record.name for record in records if record.name not in current]
+        report = (lambda record: None) if self._whole else self._model_reporter.done_before
         try:
-            provision_in_bulk(session, tasks, self.dep_manager, workers, reporter.done)
+            provision_before(models, left, doit, workers=self._workers, stop=self._stop, report=report)
         except BaseException:
             self._progress.close()
             raise
+        if self._whole:
+            return
+        models.omitted |= {record.name for record in records if record.published}
+        if not self._named:
+            models.omitted |= current
 
     @contextmanager
     def _output(self, outfile: Any) -> Iterator[Any]:
         if not isinstance(outfile, str):
-            yield Patient(outfile)
+            yield Patient(sys.stdout)  # and not what it was when doit was imported
             return
         stream = _opened(outfile)
         try:

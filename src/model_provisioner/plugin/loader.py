@@ -20,18 +20,18 @@ from model_provisioner.plugin.shortcut import doit_state, look
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
-    from model_provisioner.engine.workspace import Progress
-    from model_provisioner.plugin.session import Session
     from model_provisioner.plugin.shortcut import Shortcut
+    from model_provisioner.plugin.tasks import ModelTasks
 
 
 def tasks_here() -> Iterator[dict[str, Any]]:
     """Yield the tasks of the `models.yaml` in the working directory or above; its faults are doit's bad input."""
-    from model_provisioner.plugin.tasks import tasks_of
+    from model_provisioner.plugin.session import tasks_for
 
     try:
-        yield from tasks_of(config_here())
+        yield from tasks_for(config_here())
     except ProvisionError as error:
         raise InvalidDodoFile(str(error)) from error
 
@@ -90,7 +90,7 @@ class NothingToDo(Exception):  # noqa: N818  no error
 class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     """What `doit provision` runs: the project's own graph, our tasks, and the models that were asked for."""
 
-    session: Session
+    models: ModelTasks
     _found: Shortcut | None
     _config_path: str
 
@@ -102,12 +102,17 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         progress: Progress,
         *,
         short: bool,
-        bulk: Callable[[Session, list[Task]], None],
+        reported: bool,
+        provision: Callable[[ModelTasks, list[Task], list[str]], None],
     ) -> None:
+        """Take what provisions entries before doit's graph: it is given the project's own tasks and the entries' names.
+
+        `reported` is whether the reporter shows what was verified.
+        """
         super().__init__()
         self._inner, self._named, self._rules, self._progress = inner, named, rules, progress
         self._short = short and not named
-        self._bulk = bulk
+        self._provision, self._reported = provision, reported
         self._alone = False
         """Whether the project has no tasks of its own."""
         self.dep_file: str | None = None
@@ -153,60 +158,74 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             if self._alone and not found.left:
                 raise NothingToDo(len(found.same), found.retired, self._config_path)
             return
-        if not hasattr(self, "session"):
+        if not hasattr(self, "models"):
             self._begin()
-        omitted, self.session.omitted = self.session.omitted, frozenset()
-        self.session.sweep(omitted, orphans=False)
+        run = self.models.run
+        unchanged, run.unchanged = run.unchanged, frozenset()
+        run.sweep(unchanged, orphans=False)
 
     def _begin(self) -> None:
-        """Open the session and sweep; of what the snapshot says is current, nothing is asked."""
-        from model_provisioner.plugin.session import begin
+        """Begin the run and sweep; of what the snapshot says is current, nothing is asked."""
+        from model_provisioner.engine.run import Run
+        from model_provisioner.engine.workspace import open_workspace
+        from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
 
-        self.session = begin(self._config_path, rules=self._rules, progress=self._progress)
-        entries = self.session.work.config.entries
+        run = Run(open_workspace(self._config_path, rules=self._rules, progress=self._progress))
+        self.models = ReportedTasks(run) if self._reported else ProvisionTasks(run)
+        entries = run.work.config.entries
         looked: Collection[str] = ()
         if self._found is not None:
-            self.session.omitted = frozenset(self._found.same) & entries.keys()
-            looked = self.session.omitted.union(self._found.retired)
+            run.unchanged = frozenset(self._found.same) & entries.keys()
+            looked = run.unchanged.union(self._found.retired)
         # A task or a target may need any model.
         asked = self._named if self._named and entries.keys() >= set(self._named) else entries
         # Where the snapshot says anything, no configuration and no record moved since the run that left no orphan.
         orphans = self._found is None and (not self._named or BASENAME in self._named)
-        self.session.sweep([name for name in asked if name not in looked], orphans=orphans)
+        run.sweep([name for name in asked if name not in looked], orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
+        from model_provisioner.plugin.session import belonging_to
         from model_provisioner.plugin.tasks import handoff_tasks
 
-        tasks = [] if self._alone else list(self._inner.load_tasks(cmd, pos_args))
-        names = {task.name for task in tasks}
-        if BASENAME in names and WITHDRAW not in names:
-            raise InvalidDodoFile(
-                f"the project has a task '{BASENAME}' of its own\n"
-                "  fix       rename it: that name is the one that model-provisioner's tasks need"
-            )
-        whole = self._expect_changes(tasks)
-        if not self._named and not self.session.awaited:
-            self._bulk(self.session, tasks)
-        done = self.session.omitted | self.session.finished
-        if whole or BASENAME not in names:
-            tasks = [task for task in tasks if not is_ours(task.name)]
-            tasks += generate_tasks(BASENAME, tasks_here(), None)
-        else:
-            tasks = _without(tasks, done)
+        run = self.models.run
+        with belonging_to(self.models):
+            tasks = [] if self._alone else list(self._inner.load_tasks(cmd, pos_args))
+            names = {task.name for task in tasks}
+            if BASENAME in names and WITHDRAW not in names:
+                raise InvalidDodoFile(
+                    f"the project has a task '{BASENAME}' of its own\n"
+                    "  fix       rename it: that name is the one that model-provisioner's tasks need"
+                )
+            whole = self._expect_changes(tasks)
+            entries = run.work.config.entries
+            asked = [name for name in pos_args if name in entries]
+            rest = [name for name in pos_args if name not in entries]
+            self._provision(self.models, tasks, self._before_the_graph(asked if asked or rest else list(entries)))
+            done = self.models.omitted | run.unchanged
+            if whole or BASENAME not in names:
+                tasks = [task for task in tasks if not is_ours(task.name)]
+                self.models.omitted = done
+                tasks += generate_tasks(BASENAME, tasks_here(), None)
+            else:
+                tasks = _without(tasks, done)
         if done:
             _release(tasks, done)
-        entries = self.session.work.config.entries
-        asked = [name for name in pos_args if name in entries]
-        wanted = [name for name in asked if name not in self.session.retired]
-        rest = [name for name in pos_args if name not in entries]
+        wanted = [name for name in asked if name not in run.retired and name not in done]
         cmd.sel_tasks = rest if asked or rest else [BASENAME]
-        _leave_out(tasks, self.session.retired)
+        _leave_out(tasks, run.retired)
         if asked:
             # One group, so that doit comes to every verify task before it runs any: see `models:withdraw`.
+            wanted.sort(key=lambda name: run.record(name).error is None)
             tasks.append(Task("_provision", None, task_dep=handoff_tasks(wanted), has_subtask=True))
             cmd.sel_tasks = ["_provision", *rest]
         return tasks
+
+    def _before_the_graph(self, names: list[str]) -> list[str]:
+        """Return which of these entries can be provisioned before doit's graph, as far as doit need not be asked."""
+        run = self.models.run
+        skipped = run.unchanged | run.retired
+        return [name for name in names if name not in skipped and not run.record(name).awaited]
 
     def _expect_changes(self, tasks: list[Task]) -> bool:
         """Let the models that other tasks of this run may make be looked at when those are done, not before.
@@ -219,9 +238,10 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         from model_provisioner.plugin.tasks import files_of
         from model_provisioner.references.reference import LocalRef
 
+        run = self.models.run
         remade = [
             entry.name
-            for entry in self.session.work.config.entries.values()
+            for entry in run.work.config.entries.values()
             if (files := files_of(entry))
             and any(
                 path in files.values() or path.startswith(f"{part.ref.path}/")
@@ -230,14 +250,15 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
                 for path in made
             )
         ]
-        omitted = self.session.omitted.intersection(remade)
-        if omitted:
-            self.session.sweep(self.session.omitted, orphans=False)
-            self.session.omitted = frozenset()
-        self.session.awaited.update(remade)
+        whole = not run.unchanged.isdisjoint(remade)
+        if whole:
+            unchanged, run.unchanged = run.unchanged, frozenset()
+            run.sweep(unchanged, orphans=False)
         for name in remade:
-            self.session.look_again(name)
-        return bool(omitted)
+            record = run.record(name)
+            record.awaited = True
+            record.changed_outside()
+        return whole
 
 
 def _without(tasks: list[Task], names: Collection[str]) -> list[Task]:

@@ -36,7 +36,7 @@ class ModelLock(Query):
         """Write the file, or compare."""
         expect_no_names(self.name, pos_args)
         from model_provisioner.cli.progress import progress_for_stderr
-        from model_provisioner.engine.usage import end_of_use
+        from model_provisioner.engine.usage import note_usage
         from model_provisioner.engine.workspace import open_workspace
         from model_provisioner.operations.lock import drift, lock, write_lock
         from model_provisioner.plugin.commands import unknown_name
@@ -56,7 +56,7 @@ class ModelLock(Query):
             else:
                 found = []
                 written = write_lock(work, lock(work, opt_values["upgrade"]))
-                end_of_use(work)
+                note_usage(work, {})
         finally:
             progress.close()
         if opt_values["json"]:

@@ -131,6 +131,7 @@ class ModelWhy(Query):
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Print the reasons of each model, by step."""
+        from model_provisioner.engine.entry_run import EntryRun
         from model_provisioner.engine.up_to_date import explain
         from model_provisioner.engine.workspace import look_at_workspace
         from model_provisioner.errors import printable
@@ -146,7 +147,7 @@ class ModelWhy(Query):
                 raise unknown_name(name, work.config)
         names = pos_args or list(work.config.entries)
         retired = work.catalog.retired(root)
-        found = {name: [] if name in retired else explain(work, work.config.entries[name]) for name in names}
+        found = {name: [] if name in retired else explain(work, EntryRun(work.config.entries[name])) for name in names}
         if opt_values["json"]:
             return print_json(
                 [

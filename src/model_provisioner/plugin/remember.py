@@ -7,8 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.resolve import resolve_entry
-from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.engine.resolve import resolve
+from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there, write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.identity import identity
@@ -19,25 +19,24 @@ from model_provisioner.records.snapshot import Snapshot, parse, render
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from model_provisioner.config.entries import Entry
-    from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.plugin.session import Session
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.run import Run
     from model_provisioner.records.snapshot import Seen
 
 
-def remember(session: Session, dep_file: str | None) -> None:
+def remember(run: Run, dep_file: str | None) -> None:
     """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way."""
-    work = session.work
+    work = run.work
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
-    files = _omitted(path, session.omitted.difference(session.current, session.handed_off))
-    fresh = _fresh(session)
-    _wait(session)
-    work.memo.load(member.path for found in fresh.values() for member in found.members)
-    for name, found in fresh.items():
+    files = _unchanged(path, run.unchanged - run.records.keys())
+    fresh = [record for record in run.records.values() if _stands(record)]
+    _wait(fresh)
+    work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
+    for record in fresh:
         with contextlib.suppress(OSError):
-            if (seen := _seen(session, work.config.entries[name], found)) is not None:
-                files[name] = seen
-    retired = _retired(session)
+            if (seen := _seen(run, record)) is not None:
+                files[record.name] = seen
+    retired = _retired(run)
     files.update(retired)
     work.close()  # what SQLite still has to move into its files changes how they look
     key = key_of(work.config.path, work.state)
@@ -58,15 +57,22 @@ def remember(session: Session, dep_file: str | None) -> None:
         write_atomically(path, render(snapshot))
 
 
-def _wait(session: Session) -> None:
+def _wait(records: Collection[EntryRun]) -> None:
     """Let the tick end in which the last artifact was written: in it, it could be written once more without a trace."""
-    last = max((each.ctime_ns for each in session.work.written.values()), default=0)
+    last = max((each.ctime_ns for record in records for each in record.artifacts.values()), default=0)
     left = min(last + TICK_NS - time.time_ns(), TICK_NS)
     if left >= 0:
         time.sleep((left + 1) / 1e9)
 
 
-def _omitted(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
+def _stands(record: EntryRun) -> bool:
+    """Tell whether this run found the entry current, or handed it off as it should be."""
+    if record.published:
+        return record.verification is not None and record.verification.outcome != "fail"
+    return record.is_current and record.files is not None
+
+
+def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
     """Return what the last snapshot has of entries that this run did not look at."""
     last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
     if last is None:
@@ -74,21 +80,11 @@ def _omitted(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
     return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}
 
 
-def _fresh(session: Session) -> dict[str, FileSet]:
-    """Return the files of the entries that this run found current, or handed off."""
-    fresh = {name: found.files for name, found in session.handed_off.items() if found.outcome != "fail"}
-    for name in session.current:
-        if name not in session.handed_off:
-            with contextlib.suppress(ProvisionError):
-                fresh[name] = resolve_entry(session.entry(name), session.work.store)
-    return fresh
-
-
-def _retired(session: Session) -> dict[str, Sequence[Seen]]:
+def _retired(run: Run) -> dict[str, Sequence[Seen]]:
     """Return, for retired entries, how the folder looks in which somebody would have to put a handoff; none has one."""
     found: dict[str, Sequence[Seen]] = {}
-    for name in session.retired:
-        path = session.entry(name).handoff
+    for name in run.retired:
+        path = run.work.config.entries[name].handoff
         folder = os.path.dirname(path)
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
@@ -98,9 +94,10 @@ def _retired(session: Session) -> dict[str, Sequence[Seen]]:
     return found
 
 
-def _seen(session: Session, entry: Entry, files: FileSet) -> list[Seen] | None:
+def _seen(run: Run, record: EntryRun) -> list[Seen] | None:
     """Return how an entry's files look; None where a change of one of them could go unseen."""
-    work = session.work
+    work, entry = run.work, record.entry
+    files = resolve(work, record)
     seen: list[Seen] = []
     signature = () if entry.signature is None else entry.signature.files
     for path in (*(member.path for member in files.members), *signature):
@@ -112,9 +109,9 @@ def _seen(session: Session, entry: Entry, files: FileSet) -> list[Seen] | None:
         now = identity(os.stat(path))
         if not ticked(path, now):
             return None
-        if path in artifacts and path not in work.written and now.ctime_ns > session.began:
+        if path in artifacts and path not in record.artifacts and now.ctime_ns > run.began:
             return None  # somebody wrote it after we looked at it
-        if work.written.get(path, now) != now:
+        if record.artifacts.get(path, now) != now:
             return None
         seen.append((path, *now))
     # The file holds 64 bits of a time: until the year 2262.

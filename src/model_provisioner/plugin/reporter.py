@@ -12,6 +12,7 @@ from doit.reporter import ConsoleReporter
 from model_provisioner.cli.summary import summary
 from model_provisioner.errors import printable
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of, shown
+from model_provisioner.plugin.tasks import values_of
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
-    from model_provisioner.cli.progress import Bar, Lines
-    from model_provisioner.plugin.session import Session
+    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.plugin.tasks import ModelTasks
 
 
 class Tally:
@@ -55,9 +57,10 @@ def tallying(reporter: type) -> type:
 class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """Reports models, not tasks; the tasks of the project itself as doit does."""
 
-    def __init__(self, outstream: Any, session: Session, progress: Bar | Lines, named: Iterable[str]) -> None:
+    def __init__(self, outstream: Any, models: ModelTasks, progress: Bars | Lines, named: Iterable[str]) -> None:
         super().__init__(outstream, {})
-        self._session, self._progress, self._named = session, progress, set(named)
+        self._run, self._omitted = models.run, models.omitted
+        self._progress, self._named = progress, set(named)
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._failed = 0
@@ -113,7 +116,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._steps[found[1]] = {}
         first, _, rest = fail.get_msg().rstrip().partition("\n")
         block = "".join(f"      {line}\n" for line in rest.splitlines())
-        gone = "      its handoff was withdrawn\n" if found[1] in self._session.withdrawn else ""
+        gone = "      its handoff was withdrawn\n" if self._run.record(found[1]).withdrawn else ""
         self.write(f"FAIL  {found[1]}  {first}\n{block}{gone}")
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
@@ -128,19 +131,30 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(sys.exc_info()[1], KeyboardInterrupt):
             return
         seconds = time.monotonic() - self._started
-        current = self._current + len(self._session.omitted)
-        named = self._named & self._session.work.config.entries.keys()
-        retired = self._session.retired & named if self._named else self._session.retired
+        run = self._run
+        current = self._current + sum(name not in self._steps for name in self._omitted)
+        named = self._named & run.work.config.entries.keys()
+        retired = run.retired & named if self._named else run.retired
+        for record in run.lost:
+            if record.name not in self._steps:
+                self.write(f"gone  {withdrawn(record)}\n")
         self.write(summary(done=self._done, current=current, failed=self._failed, retired=retired, seconds=seconds))
 
-    def done(self, name: str, steps: dict[str, Any]) -> None:
-        """Report a model that something was done for, and what its steps found."""
+    def done_before(self, record: EntryRun) -> None:
+        """Report a model that was done before doit's tasks began."""
+        why = record.why
+        verified = why is None or any(reason.step == "verify" for reason in why)
+        self._steps[record.name] = {
+            **(values_of(record, "verify") if verified else {}),
+            **values_of(record, "register"),
+            **values_of(record, "handoff"),
+        }
         self._tell_orphans()
         self._done += 1
-        self.write(self._line(name, steps))
+        self.write(self._line(record, self._steps[record.name]))
 
     def _tell_orphans(self) -> None:
-        orphans = [] if self._orphans_told else self._session.orphans
+        orphans = [] if self._orphans_told else self._run.orphans
         self._orphans_told = True
         for path in orphans:
             self.write(f"gone  {printable(shown(path))}  removed: no entry of models.yaml claims it\n")
@@ -152,22 +166,21 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             if name in self._named:
                 self.write(f"same  {name}  current\n")
             return
-        self.done(name, steps)
+        self._done += 1
+        self.write(self._line(self._run.record(name), steps))
 
-    def _line(self, name: str, steps: dict[str, Any]) -> str:
-        outcome = steps.get("outcome")
-        reasons = self._session.why.get(name, [])
+    def _line(self, record: EntryRun, steps: dict[str, Any]) -> str:
+        name, outcome = record.name, steps.get("outcome")
+        reasons = record.why or []
         # The first step's reasons say it all: what follows from them is no news.
-        why = self._session.work.origins.get(name) or "; ".join(
-            reason.text for reason in reasons if reason.step == reasons[0].step
-        )
+        why = record.origin or "; ".join(reason.text for reason in reasons if reason.step == reasons[0].step)
         verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}.get(steps.get("how", ""))
         what = f"{verb} {human(steps['size'])}" if verb else "recorded again"
         line = f"{outcome or 'done'}  {name}  {what}" + (f" ({printable(why)})" if why else "")
         if steps.get("written"):
-            line += f" → {printable(self._handoff(name))}"
+            line += f" → {printable(shown(record.entry.handoff))}"
         lines = [line]
-        expected = self._session.entry(name).expected
+        expected = record.entry.expected
         # Of the model, and where it has companions, of each of them: label, outcome, expected, found.
         parts = steps.get("parts") or [("", outcome, expected, steps.get("digest"))]
         if outcome == "warn":
@@ -189,9 +202,12 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 if each == "fail":
                     lines += [f"        {printable(label)}"] if label else []
                     lines += [f"        expected  {expected}", f"        found     {found}"]
-        notes = [*self._session.work.removed.get(name, ()), *steps.get("notes", ())]
+        notes = [*record.evicted, *steps.get("notes", ())]
         lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"
 
-    def _handoff(self, name: str) -> str:
-        return shown(self._session.entry(name).handoff)
+
+def withdrawn(record: EntryRun) -> str:
+    """Say that the handoff of an entry is gone."""
+    why = "; ".join(reason.text for reason in record.why or ())
+    return f"{record.name}  its handoff was withdrawn ({printable(why)})"

@@ -8,109 +8,202 @@ from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from model_provisioner.engine.fetch import fetch, is_present
-from model_provisioner.engine.register import register, row_of
-from model_provisioner.engine.run import hand_off
-from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import check_place, fail, has_orphans, retired_error, withdraw
+from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, StorageError
-from model_provisioner.fs.fileset import discover
+from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
-from model_provisioner.plugin.session import Session, session
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.examine import Verification
-    from model_provisioner.engine.up_to_date import Step
-    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.engine.entry_run import EntryRun, Step
+    from model_provisioner.engine.run import Run
 
 
-def tasks_of(config_path: str) -> Iterator[dict[str, Any]]:
-    """Yield the tasks of every entry, in the group `models`."""
-    run = session(config_path)
-    yield {
-        "basename": BASENAME,
-        "name": None,
-        "doc": "make every model of models.yaml present, verified and handed off",
-    }
-    for name in run.work.config.entries:
-        if name not in run.omitted and name not in run.finished:
-            yield from _tasks_of_entry(config_path, run.entry(name))
-    # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
-    # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
-    yield _task(
-        "withdraw",
-        "remove the handoffs that can't be confirmed",
-        (_withdraw, (config_path,)),
-        uptodate=[(_nothing_to_withdraw, (config_path,))],
-    )
+class ModelTasks:
+    """The tasks of a project's entries, in the group `models`. Each asks the run to advance one entry to one step."""
 
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.omitted: set[str] = set()
+        """The entries for which nothing is left to do: they have no tasks."""
 
-def _tasks_of_entry(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
-    name = entry.name
-    files = files_of(entry)
-    watch(files)
-    if name in session(config_path).retired:
-        yield from _tasks_of_retired(config_path, entry)
-        return
-    remote = [part.ref.id for part in entry.parts if not part.ref.is_local]
-    if remote:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        run = self.run
+        yield {
+            "basename": BASENAME,
+            "name": None,
+            "doc": "make every model of models.yaml present, verified and handed off",
+        }
+        failed = [name for name, record in run.records.items() if record.error is not None]
+        for name in dict.fromkeys([*failed, *run.work.config.entries]):  # who ends at the first failure, ends there
+            if name not in self.omitted:
+                yield from self._of_retired(name) if name in run.retired else self._of_entry(run.record(name))
+        # Last in the group: doit comes to it when it has asked every verify task whether it has work to do. It is also set
+        # up for each of them that has, so that all handoffs that can't be confirmed go before the first byte is read.
         yield _task(
-            f"fetch:{name}",
-            f"bring {', '.join(remote)} here",
-            (_step, ("fetch", config_path, name)),
-            uptodate=[(_is_fetched, (config_path, name))],
+            "withdraw",
+            "remove the handoffs that can't be confirmed",
+            self._withdraw,
+            uptodate=[self._nothing_to_withdraw],
         )
-    yield _task(
-        f"verify:{name}",
-        f"verify {name} and read its header",
-        (_step, ("verify", config_path, name)),
-        file_dep=list(files),
-        targets=[shown(session(config_path).work.sha256_target(entry))],
-        task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
-        setup=[WITHDRAW],
-        uptodate=[(_is_current, (config_path, name, "verify"))],
-        clean=[(_clean, ("verify", config_path, name))],
-    )
-    yield _task(
-        f"register:{name}",
-        f"write {name} into the catalog",
-        (_step, ("register", config_path, name)),
-        task_dep=[f"{BASENAME}:verify:{name}"],
-        uptodate=[(_is_current, (config_path, name, "register"))],
-    )
-    yield _task(
-        f"handoff:{name}",
-        f"write the handoff of {name} for {entry.engine}",
-        (_step, ("handoff", config_path, name)),
-        targets=[shown(entry.handoff)],
-        task_dep=[f"{BASENAME}:register:{name}"],
-        uptodate=[(_is_current, (config_path, name, "handoff"))],
-        clean=[(_clean, ("handoff", config_path, name))],
-    )
+
+    def _of_entry(self, record: EntryRun) -> Iterator[dict[str, Any]]:
+        entry, name = record.entry, record.name
+        files = files_of(entry)
+        watch(files)
+        remote = [part.ref.id for part in entry.parts if not part.ref.is_local]
+        if remote:
+            yield _task(
+                f"fetch:{name}",
+                f"bring {', '.join(remote)} here",
+                (self._advance, (record, "fetch")),
+                uptodate=[(self._is_fetched, (record,))],
+            )
+        target = self.run.work.sha256_target(entry)
+        yield _task(
+            f"verify:{name}",
+            f"verify {name} and read its header",
+            (self._advance, (record, "verify")),
+            file_dep=list(files),
+            targets=[shown(target)],
+            task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
+            setup=[WITHDRAW],
+            uptodate=[(self._is_verified, (record,))],
+            clean=[(self._clean, ("verify", entry, target))],
+        )
+        yield _task(
+            f"register:{name}",
+            f"write {name} into the catalog",
+            (self._advance, (record, "register")),
+            task_dep=[f"{BASENAME}:verify:{name}"],
+            uptodate=[(self.run.is_done, (record, "register"))],
+        )
+        yield _task(
+            f"handoff:{name}",
+            f"write the handoff of {name} for {entry.engine}",
+            (self._advance, (record, "handoff")),
+            targets=[shown(entry.handoff)],
+            task_dep=[f"{BASENAME}:register:{name}"],
+            uptodate=[(self.run.is_done, (record, "handoff"))],
+            clean=[(self._clean, ("handoff", entry, entry.handoff))],
+        )
+
+    def _of_retired(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the tasks of a retired model: there is nothing to do, but what needs its handoff has to hear of it."""
+        entry = self.run.work.config.entries[name]
+        watch(files_of(entry))
+        before: list[str] = []
+        for step in ("verify", "register", "handoff"):
+            yield _task(
+                f"{step}:{name}",
+                f"nothing: {name} is retired",
+                (self.meet_retired, (entry, step)),
+                targets=[shown(entry.handoff)] if step == "handoff" else [],
+                task_dep=before,
+            )
+            before = [f"{BASENAME}:{step}:{name}"]
+
+    # ---- what doit calls
+
+    def _advance(self, record: EntryRun, step: Step) -> dict[str, object] | TaskFailed | TaskError:
+        """Take one step of an entry; answer in doit's terms, never with a traceback for a model's fault."""
+        try:
+            self.run.advance(record, step)
+        except StorageError as error:
+            return TaskError(str(error))
+        except ProvisionError as error:
+            return TaskFailed(str(error))
+        if step == "verify":
+            self.show_verified(record)
+        return values_of(record, step)
+
+    def show_verified(self, record: EntryRun) -> None:
+        """Warn of bytes that are not as expected, or that nothing is expected of: doit's reporter does not."""
+        found = record.verification
+        if found is not None and found.outcome == "fail":
+            sys.stderr.write(f"WARNING: {found.fault}\n  note      strict_verification is false: it is handed off\n")
+        elif found is not None and found.outcome == "warn":
+            for part in found.parts:
+                if part.outcome == "warn":
+                    what = f"{record.name}: {part.label}" if part.label else record.name
+                    sys.stderr.write(
+                        f'warning: {what}: no digest is expected; to pin it: expected_digest: "{part.digest}"\n'
+                    )
+
+    def meet_retired(self, entry: Entry, step: Step) -> TaskError | TaskFailed | None:
+        """Say that a model is retired, and see to it that it has no handoff."""
+        if step == "handoff":
+            sys.stderr.write(f"{retired_error(self.run.work, entry)}\n")
+            self.run.sweep([entry.name], orphans=False)
+        return None
+
+    def _is_fetched(self, record: EntryRun) -> bool:
+        from model_provisioner.engine.fetch import is_present
+
+        return record.error is None and is_present(self.run.work, record)
+
+    def _is_verified(self, record: EntryRun) -> bool:
+        record.asked = True
+        return self.run.is_done(record, "verify")
+
+    def _nothing_to_withdraw(self) -> bool:
+        waiting = any(record.asked and not self.run.is_done(record, "verify") for record in self.run.records.values())
+        return self.run.swept or not (waiting or has_orphans(self.run.work))
+
+    def _withdraw(self) -> TaskError | None:
+        try:
+            self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
+        except StorageError as error:
+            return TaskError(str(error))
+        return TaskError(str(self.run.trouble[0])) if self.run.trouble else None
+
+    def _clean(self, step: Step, entry: Entry, path: str, dryrun: bool) -> None:
+        work = self.run.work
+        if not os.path.lexists(path):
+            return
+        try:
+            if step == "handoff":
+                check_place(work, entry)
+            print(f"{BASENAME}:{step}:{entry.name} - removing file '{shown(path)}'")
+            if not dryrun:
+                withdraw(work, path)
+                work.ledger.forget([path])
+        except ProvisionError as error:
+            print(f"{BASENAME}:{step}:{entry.name} - {error}")
 
 
-def _task(name: str, doc: str, action: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
+class ProvisionTasks(ModelTasks):
+    """The tasks as `doit provision` runs them: a retired model is met only by what needs its handoff, and fails that."""
+
+    def meet_retired(self, entry: Entry, step: Step) -> TaskError | TaskFailed | None:
+        """Fail."""
+        return TaskFailed(str(retired_error(self.run.work, entry)))
+
+
+class ReportedTasks(ProvisionTasks):
+    """The tasks as `doit provision` runs them under its own reporter, which shows what was verified."""
+
+    def show_verified(self, record: EntryRun) -> None:
+        """Leave it to the reporter."""
+
+
+def values_of(record: EntryRun, step: Step) -> dict[str, object]:
+    """Return the values that a task of an entry has after its step."""
+    found = record.verification
+    if step == "fetch" or found is None:
+        return {}
+    if step == "verify":
+        return found.told()
+    return {"notes": list(found.facts.notes)} if step == "register" else {"written": record.changed}
+
+
+def _task(name: str, doc: str, action: Any, **fields: Any) -> dict[str, Any]:
     # doit swaps sys.stdout while it captures, which is wrong as soon as there are two threads: we print nothing anyway.
     return {"basename": BASENAME, "name": name, "doc": doc, "actions": [action], "io": {"capture": False}, **fields}
-
-
-def _tasks_of_retired(config_path: str, entry: Entry) -> Iterator[dict[str, Any]]:
-    """Yield the tasks of a retired model: there is none to do, but who needs its handoff has to be told."""
-    before: list[str] = []
-    for step in ("verify", "register", "handoff"):
-        yield _task(
-            f"{step}:{entry.name}",
-            f"nothing: {entry.name} is retired",
-            (_tell_retired, (config_path, entry.name, step)),
-            targets=[shown(entry.handoff)] if step == "handoff" else [],
-            task_dep=before,
-        )
-        before = [f"{BASENAME}:{step}:{entry.name}"]
 
 
 def files_of(entry: Entry) -> dict[str, str]:
@@ -136,126 +229,6 @@ def _files_at(path: str) -> dict[str, str]:
 def files_in(files: FileSet) -> dict[str, str]:
     """Return the files of a model as tasks name them and their absolute paths."""
     return {shown(member.path): member.path for member in files.members}
-
-
-# ---- what doit calls
-
-
-def _step(step: Step | str, config_path: str, name: str) -> dict[str, object] | TaskFailed | TaskError:
-    """Do one step of an entry; answer in doit's terms, never with a traceback for a model's fault."""
-    run = session(config_path)
-    try:
-        return _STEPS[step](run, run.entry(name))
-    except StorageError as error:
-        return TaskError(str(error))
-    except ProvisionError as error:
-        return TaskFailed(str(error))
-    finally:
-        run.did.add(name)
-        run.look_again(name)
-
-
-def _fetch(run: Session, entry: Entry) -> dict[str, object]:
-    fetch(run.work, entry)
-    return {}
-
-
-def _verify(run: Session, entry: Entry) -> dict[str, object]:
-    if (error := run.failed.pop(entry.name, None)) is not None:
-        raise error
-    found = _verified(verify(run.work, [entry])[entry.name])
-    if run.warns and found.outcome == "fail":
-        sys.stderr.write(f"WARNING: {found.fault}\n  note      strict_verification is false: it is handed off\n")
-    elif run.warns and found.outcome == "warn":
-        for part in found.parts:
-            if part.outcome == "warn":
-                what = f"{entry.name}: {part.label}" if part.label else entry.name
-                sys.stderr.write(
-                    f'warning: {what}: no digest is expected; to pin it: expected_digest: "{part.digest}"\n'
-                )
-    return found.told()
-
-
-def _verified(found: Verification | ProvisionError) -> Verification:
-    if isinstance(found, ProvisionError):
-        raise found
-    return found
-
-
-def _register(run: Session, entry: Entry) -> dict[str, object]:
-    found = run.work.verified.get(entry.name) or _verified(verify(run.work, [entry])[entry.name])
-    for refused in register(run.work.catalog, [row_of(entry, run.work.config, found)]).values():
-        fail(run.work, entry, refused)
-        raise refused
-    return {"notes": list(found.facts.notes)}
-
-
-def _hand_off(run: Session, entry: Entry) -> dict[str, object]:
-    written = hand_off(run.work, [entry])[entry.name]
-    if isinstance(written, ProvisionError):
-        raise written
-    run.handed_off[entry.name] = run.work.verified[entry.name]
-    return {"written": written}
-
-
-_STEPS: dict[str, Callable[[Session, Entry], dict[str, object]]] = {
-    "fetch": _fetch,
-    "verify": _verify,
-    "register": _register,
-    "handoff": _hand_off,
-}
-
-
-def _is_current(config_path: str, name: str, step: Step) -> bool:
-    return session(config_path).is_current(name, step)
-
-
-def _is_fetched(config_path: str, name: str) -> bool:
-    run = session(config_path)
-    return is_present(run.work, run.entry(name))
-
-
-def _nothing_to_withdraw(config_path: str) -> bool:
-    run = session(config_path)
-    return run.swept or (not any(run.asked.values()) and not has_orphans(run.work))
-
-
-def _withdraw(config_path: str) -> TaskError | None:
-    run = session(config_path)
-    try:
-        run.sweep(list(run.asked), orphans=True)
-    except StorageError as error:
-        return TaskError(str(error))
-    return TaskError(str(run.trouble[0])) if run.trouble else None
-
-
-def _tell_retired(config_path: str, name: str, step: Step) -> TaskError | TaskFailed | None:
-    """Say that a model is retired: by a failure where doit comes here only for a task that needs it."""
-    run = session(config_path)
-    error = retired_error(run.work, run.entry(name))
-    if run.gives_out:
-        return TaskFailed(str(error))
-    if step == "handoff":
-        sys.stderr.write(f"{error}\n")
-        run.sweep([name], orphans=False)
-    return None
-
-
-def _clean(step: Step, config_path: str, name: str, dryrun: bool) -> None:
-    work = session(config_path).work
-    entry = work.config.entries[name]
-    path = entry.handoff if step == "handoff" else work.sha256_target(entry)
-    if not os.path.lexists(path):
-        return
-    try:
-        if step == "handoff":
-            check_place(work, entry)
-        print(f"{BASENAME}:{step}:{name} - removing file '{shown(path)}'")
-        if not dryrun:
-            withdraw(work, path)
-            work.ledger.forget([path])
-    except ProvisionError as error:
-        print(f"{BASENAME}:{step}:{name} - {error}")
 
 
 def handoff_tasks(names: Iterable[str]) -> list[str]:
