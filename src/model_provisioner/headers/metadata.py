@@ -87,11 +87,11 @@ class Facts:
     """The signature over the model, if the entry names one. No header says that."""
 
 
-def to_json(facts: Facts) -> dict[str, Any]:
+def to_json(metadata: Facts) -> dict[str, Any]:
     """Return metadata as plain JSON values."""
-    split = None if facts.split is None else vars(facts.split)
-    types = [list(each) for each in facts.tensor_types]
-    plain = {**vars(facts), "split": split, "tensor_types": types, "notes": list(facts.notes)}
+    split = None if metadata.split is None else vars(metadata.split)
+    types = [list(each) for each in metadata.tensor_types]
+    plain = {**vars(metadata), "split": split, "tensor_types": types, "notes": list(metadata.notes)}
     if (signed := plain.pop("signature")) is not None:
         fault = None if signed.fault is None else list(signed.fault)
         plain["signature"] = {**vars(signed), "fault": fault, "outcome": signed.outcome}
@@ -121,26 +121,26 @@ def combine(shards: Sequence[Facts]) -> Facts:
         first,
         quantization=named or next((name for name, _ in types), None),
         tensor_types=types,
-        parameter_count=sum(facts.parameter_count or 0 for facts in shards),
-        tensor_count=sum(facts.tensor_count or 0 for facts in shards),
-        attention_width=next((facts.attention_width for facts in shards if facts.attention_width), None),
-        notes=tuple(dict.fromkeys(note for facts in shards for note in facts.notes)),
+        parameter_count=sum(each.parameter_count or 0 for each in shards),
+        tensor_count=sum(each.tensor_count or 0 for each in shards),
+        attention_width=next((each.attention_width for each in shards if each.attention_width), None),
+        notes=tuple(dict.fromkeys(note for each in shards for note in each.notes)),
     )
 
 
 def sum_types(files: Sequence[Facts]) -> tuple[tuple[str, int], ...]:
     """Return the tensor types of all files together."""
     total: Counter[str] = Counter()
-    for facts in files:
-        total.update(dict(facts.tensor_types))
+    for each in files:
+        total.update(dict(each.tensor_types))
     return tuple(total.most_common())
 
 
 def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
     """Raise `UnsoundModelError` unless shards, given in order as (name, path, metadata), belong together."""
     first = shards[0][2].split
-    for number, (name, path, facts) in enumerate(shards):
-        split = facts.split
+    for number, (name, path, metadata) in enumerate(shards):
+        split = metadata.split
         if split is None:
             raise _foreign(
                 name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own"
@@ -151,7 +151,7 @@ def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
             raise _foreign(name, path, f"split.no {number}", f"split.no {split.number}")
         if first is not None and split.tensors != first.tensors:
             raise _foreign(name, path, f"split.tensors.count {first.tensors}", f"split.tensors.count {split.tensors}")
-    found = sum(facts.tensor_count or 0 for _, _, facts in shards)
+    found = sum(each.tensor_count or 0 for _, _, each in shards)
     if first is not None and found != first.tensors:
         raise UnsoundModelError(
             "the shards do not hold all tensors of the model",

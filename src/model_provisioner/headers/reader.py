@@ -27,13 +27,13 @@ def read_facts(files: FileSet) -> Facts:
     if files.kind == "split":
         shards = [(member.name, member.path, _read_file(member)) for member in files.members]
         check_split(shards)
-        return combine([facts for _, _, facts in shards])
+        return combine([each for _, _, each in shards])
     if files.kind == "folder":
         return _with_note_on_code(files, _read_folder(files))
-    facts = _read_file(files.members[0])
-    if facts.split is not None:  # a shard under another name, without the rest of its model
-        check_split([(files.members[0].name, files.members[0].path, facts)])
-    return facts
+    metadata = _read_file(files.members[0])
+    if metadata.split is not None:  # a shard under another name, without the rest of its model
+        check_split([(files.members[0].name, files.members[0].path, metadata)])
+    return metadata
 
 
 def _read_file(file: Member) -> Facts:
@@ -71,27 +71,23 @@ def _read_folder(files: FileSet) -> Facts:
     ]
     config = next((member for member in files.members if member.name == "config.json"), None)
     adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
-    if (
-        adapter
-        and not ggufs
-        and (all(facts.kind == "adapter" for facts in weights.values()) if weights else not config)
-    ):
+    if adapter and not ggufs and (all(each.kind == "adapter" for each in weights.values()) if weights else not config):
         return combine_folder(read_adapter_config(_read_small(adapter), adapter.path), list(weights.values()))
     if weights or config:
         described = None if config is None else read_transformers_config(_read_small(config), config.path)
         # Some repositories have the same weights twice, under the names of two loaders.
-        usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
+        usual = [each for name, each in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
         return combine_folder(described, usual or list(weights.values()))
     return _the_one_model(ggufs)
 
 
-def _with_note_on_code(files: FileSet, facts: Facts) -> Facts:
+def _with_note_on_code(files: FileSet, metadata: Facts) -> Facts:
     """Add a note on the Python files of a folder, which run if an engine is allowed to trust remote code."""
     code = [member.name for member in files.members if member.name.endswith(".py")]
     if not code:
-        return facts
+        return metadata
     note = f"it holds Python code, which an engine runs only if it is told to trust it: {', '.join(code[:5])}"
-    return replace(facts, notes=(*facts.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
+    return replace(metadata, notes=(*metadata.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
 
 
 def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
@@ -100,7 +96,7 @@ def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
     names = split_names(models[0][1]) if models else None
     if names is not None and len(names) == len(models) > 1:
         check_split(models)
-        return combine([facts for _, _, facts in models])
+        return combine([each for _, _, each in models])
     return models[0][2] if len(models) == 1 else Facts()
 
 
