@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from large import words
 from limits import inside
-from measure import Comparison, Sample, run
+from measure import Comparison
 from peers import CURL, NGINX
+from process import Sample, run
 from projects import AT_REST
 
 from model_provisioner.config.lockfile import Locked, LockedFile, render_lock

@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from limits import inside
-from measure import Comparison, Pairs, Sample, run
+from measure import Comparison, Pairs
 from peers import OPENSSL, RHASH, SHA256SUM, TASKSET, Peer
+from process import Sample, run
 from projects import Project
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from measure import Sample, run
+from process import Sample, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

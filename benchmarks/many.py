@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from measure import Comparison, Pairs, run
+from measure import Comparison, Pairs
 from peers import DVC, NINJA, Dvc, Ninja, PlainDoit
+from process import run
 from projects import Project
 
 if TYPE_CHECKING:

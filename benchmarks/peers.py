@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from measure import Sample, run
+from process import Sample, run
 
 if TYPE_CHECKING:
     from pathlib import Path

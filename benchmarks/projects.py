@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from measure import Sample, run
+from process import Sample, run
 
 if TYPE_CHECKING:
     from pathlib import Path

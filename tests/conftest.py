@@ -7,17 +7,39 @@ import pytest
 from hypothesis import settings
 
 from model_provisioner.fs import clock
+from tests.support.ids import id_of
 from tests.support.project import Project, clock_after_settle
 
-# CI says the same of the same commit; a developer's runs look further each time.
+# CI says the same of the same commit; a developer's runs look further each time, the nightly ones furthest.
 settings.register_profile("ci", derandomize=True)
+settings.register_profile("nightly", max_examples=1000)
 if "CI" in os.environ:
     settings.load_profile("ci")
 
 
+def pytest_make_parametrize_id(val, argname):
+    return id_of(val, argname)
+
+
+def pytest_collection_modifyitems(items):
+    """What is long is slow as well."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers a core: many a test waits, for files to be at rest or for a server."""
     return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let workers that are done take from the others: some tests take a hundred times as long as most."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)

@@ -7,30 +7,40 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import yaml
+from doit.cmd_run import Run
 
 from model_provisioner.config.entries import parse_config
+from tests.support.hub import Hub
 from tests.support.project import DODO
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+GUIDES = ROOT / "docs" / "guides"
+ENGINES = GUIDES / "engines.md"
+"""Its examples need an engine: tests/test_engines_page.py."""
+REMOTE = GUIDES / "remote-models.md"
+"""Its console is shown against a Hub on this machine."""
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path, kind: str) -> list[str]:
-    return [text for found, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == kind]
-
-
-ENGINES = ROOT / "docs" / "engines.md"
-"""Its examples need an engine: tests/test_engines_page.py."""
+    return [text for found, _, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == kind]
 
 
 def examples(kind: str) -> list:
     return [
-        pytest.param(text, id=f"{page.name}-{number}")
+        pytest.param(text, id=f"{name_of(page)}-{number}")
         for page in PAGES
         if page != ENGINES
         for number, text in enumerate(blocks(page, kind), start=1)
@@ -47,36 +57,79 @@ def copy(tmp_path):
     return tmp_path
 
 
-def run(command: str, folder: Path, state: Path) -> str:
+def run(command: str, folder: Path, state: Path, **more: str) -> str:
     """Run a line as a terminal would show it."""
     environ = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MODEL_PROVISIONER_STATE_DIR": str(state),
+        **more,
     }
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     ).stdout.decode()
 
 
-def sessions(page: Path) -> list[tuple[str, str]]:
-    """Return the commands of a page's console blocks and what each of them printed."""
-    found = []
-    for text in blocks(page, "console"):
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            command, _, printed = part.partition("\n")
-            found.append((command, printed))
+@dataclass(frozen=True)
+class Command:
+    """A line of a console block, and what it printed."""
+
+    line: str
+    printed: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A block with a title: the reader writes it into that file."""
+
+    name: str
+    text: str
+
+
+def session(page: Path) -> list[Command | File]:
+    """Return what a reader of the page does, in its order."""
+    found: list[Command | File] = []
+    for kind, title, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if title:
+            found.append(File(title, text))
+        elif kind == "console":
+            for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+                line, _, printed = part.partition("\n")
+                found.append(Command(line, printed))
     return found
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if sessions(page)], ids=lambda page: page.name)
+def play(page: Path, folder: Path, state: Path, **environ: str) -> None:
+    """Do what the page says; `…` is for what differs from machine to machine, and for lines that are left out."""
+    for step in session(page):
+        if isinstance(step, File):
+            (folder / step.name).write_text(step.text, encoding="utf-8")
+            continue
+        pattern = re.escape(step.printed).replace("…", "(?s:.*)")
+        found = run(step.line, folder, state, **environ)
+        assert re.fullmatch(pattern, found), f"$ {step.line}\n{found}"
+
+
+PLAYED = [page for page in PAGES if page != REMOTE and any(isinstance(step, Command) for step in session(page))]
+
+
+@pytest.mark.parametrize("page", PLAYED, ids=name_of)
 def test_what_a_console_shows_is_what_is_printed(page, copy, tmp_path_factory):
-    """`…` stands for what differs from machine to machine, and for lines that are left out."""
-    state = tmp_path_factory.mktemp("state")
-    for command, printed in sessions(page):
-        pattern = re.escape(printed).replace("…", "(?s:.*)")
-        found = run(command, copy, state)
-        assert re.fullmatch(pattern, found), f"$ {command}\n{found}"
+    play(page, copy, tmp_path_factory.mktemp("state"))
+
+
+def test_the_guide_to_remote_models_works_as_written(copy, tmp_path_factory):
+    """Against a Hub on this machine, which another line of the environment names."""
+    (text,) = [step.text for step in session(REMOTE) if isinstance(step, File)]
+    (entry,) = yaml.safe_load(text)["models"].values()
+    _, organisation, name, path = re.split("[:/]", entry["model_ref"])
+    outside = tmp_path_factory.mktemp("outside")
+    with Hub() as hub:
+        hub.add(f"{organisation}/{name}", {path: (copy / "models/tiny-llama.gguf").read_bytes()})
+        local = tmp_path_factory.mktemp("page") / "page.md"
+        local.write_text(REMOTE.read_text(encoding="utf-8").replace("allow: [huggingface]", 'allow: ["127.0.0.1"]', 1))
+        environ = {**hub.environ(outside), "MODEL_PROVISIONER_CACHE_DIR": str(outside / "cache")}
+        play(local, copy, outside / "state", **environ)
 
 
 @pytest.mark.parametrize("text", examples("yaml"))
@@ -97,7 +150,6 @@ def test_json_is_json(text):
 
 @pytest.mark.parametrize("text", examples("python"))
 def test_python_runs(text, copy, tmp_path_factory):
-    (copy / "example.py").write_text(text)
     tree = ast.parse(text)
     if any(isinstance(node, ast.FunctionDef) and node.name.startswith("task_") for node in tree.body):
         (copy / "restart-engine").write_text("#!/bin/sh\ncp .runtime/engines/llamacpp.json started\n")
@@ -106,6 +158,7 @@ def test_python_runs(text, copy, tmp_path_factory):
         assert ".  serve\n" in run("doit", copy, tmp_path_factory.mktemp("state"))
         assert (copy / "started").exists()
         return
+    (copy / "example.py").write_text(text)
     found = run("python -W error example.py", copy, tmp_path_factory.mktemp("state"))
     assert "Traceback" not in found, found
     if "print" in text:
@@ -114,34 +167,88 @@ def test_python_runs(text, copy, tmp_path_factory):
         assert found == f"local:{path} {path}\nsha256:{'0' * 64} sha256:{digest} {path}\n"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
-def test_the_readme_names_every_command_and_every_public_name():
+COMMANDS = sorted(entry_points(group="doit.COMMAND"), key=lambda each: each.name)
+
+
+def test_the_readme_names_every_command():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in (
-        "provision",
-        "model-list",
-        "model-show",
-        "model-why",
-        "model-lock",
-        "model-check",
-        "model-attest",
-        "model-prune",
-        "model-report",
-        "model-retire",
-        "model-verify",
-        "model-schema",
-    ):
-        assert f"doit {command}" in text
+    assert [each.name for each in COMMANDS if f"doit {each.name}" not in text] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
+def test_the_page_of_commands_has_every_option_of_ours(command):
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    (section,) = [
+        part
+        for part in re.split(r"^## ", text, flags=re.MULTILINE)
+        if f"`doit {command.name}" in part.partition("\n")[0]
+    ]
+    of_doit = {option["name"] for option in Run.cmd_options}
+    options = [f"--{option['long']}" for option in command.load().cmd_options if option["name"] not in of_doit]
+    assert [option for option in options if option not in section] == []
+
+
+def test_the_readme_can_be_read_in_a_few_minutes():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def shown(part: ast.expr) -> str:
+    """Return a part of an f-string as the FAQ writes it: `…` for what is filled in."""
+    match part:
+        case ast.Constant(value):
+            return str(value)
+        case ast.FormattedValue(ast.Name("CONFIG_NAME")):
+            return "models.yaml"
+        case ast.FormattedValue(_, 114):  # !r
+            return "'…'"
+    return "…"
+
+
+def texts() -> Iterator[str]:
+    """Yield all texts that stand in the program."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(map(shown, node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_of_the_faq_is_one_that_the_program_prints():
+    told = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs/faq.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(told) > 50
+    program = "\n\n".join(texts())
+    assert [message for message in told if message not in program] == []
+
+
+OF_TODAY = [page for page in PAGES if page.parent.name != "adr"]
+"""The pages that follow the program; a decision keeps the names that it was written with."""
+
+
+@pytest.mark.parametrize("page", OF_TODAY, ids=name_of)
+def test_modules_that_a_page_names_exist(page):
+    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts"]
+    named = re.findall(r"`([\w./]+\.py|[a-z_]+/)`", page.read_text(encoding="utf-8"))
+    made = {"dodo.py", "partial/", "quarantine/", "refs/", "locks/", "leases/", "x/"}  # of a project, of a store
+    assert [each for each in named if each not in made and not any((place / each).exists() for place in places)] == []
+
+
+def test_every_page_is_in_the_site():
+    """What `mkdocs build --strict` checks in CI, for who has not installed it."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    assert [page for page in pages if not re.search(rf" {re.escape(page)}$", text, re.MULTILINE)] == []
 
 
 def recipe() -> list[dict]:
-    """Return the steps of the README's workflow."""
-    (text,) = [text for text in blocks(ROOT / "README.md", "yaml") if "jobs:" in text]
+    """Return the steps of the guide's workflow."""
+    (text,) = [text for text in blocks(GUIDES / "ci.md", "yaml") if "jobs:" in text]
     assert len(text.splitlines()) == 10
     (job,) = yaml.safe_load(text)["jobs"].values()
     return job["steps"]

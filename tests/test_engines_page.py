@@ -1,4 +1,4 @@
-"""docs/engines.md, as its reader would use it: with a real llama.cpp, and for vLLM up to the command that would be run."""
+"""docs/guides/engines.md, as its reader would use it: with a real llama.cpp, and for vLLM up to the command that would be run."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.support.project import TINY
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guides" / "engines.md").read_text(encoding="utf-8")
 DODO, VLLM = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SERVER = ROOT / "tests" / "support" / "llama_server.py"
 

@@ -26,6 +26,8 @@ from model_provisioner.engine.run import Run
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 
+from tests.support.examples import examples
+
 LARGE = BUFFER + 1
 WORK = SimpleNamespace(store=Store("/nothing/was/fetched"))
 
@@ -161,7 +163,7 @@ _serial = count()
     ),
     workers=st.integers(0, 80).map(lambda number: number or 1),
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_every_entry_is_in_one_batch_that_keeps_to_the_limits(tmp_path_factory, sizes, workers):
     folder = tmp_path_factory.getbasetemp() / f"batches {next(_serial)}"
     entries, size_of = [], {}

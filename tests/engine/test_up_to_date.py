@@ -33,6 +33,7 @@ from model_provisioner.config import cache_file as configuration
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
+from tests.support.examples import examples
 from tests.support.keys import make_keys
 from tests.support.project import DODO, TINY
 
@@ -499,7 +500,10 @@ class ProjectMachine(RuleBasedStateMachine):
 
 TestProject = pytest.mark.slow(ProjectMachine.TestCase)
 TestProject.settings = settings(
-    deadline=None, max_examples=25, stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    deadline=None,
+    max_examples=examples(25),
+    stateful_step_count=25,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 
 

@@ -9,6 +9,7 @@ from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.https import Https, fetch
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.fetchers.http.test_https import Sink
+from tests.support.examples import examples
 from tests.support.files_server import FilesServer, Manners
 
 VERSIONS = tuple(random.Random(seed).randbytes(size) for seed, size in ((1, 150_000), (2, 150_000), (3, 90_000)))
@@ -31,7 +32,7 @@ TROUBLE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(TROUBLE, max_size=6), st.sampled_from(range(3)))
 def test_the_bytes_are_of_one_version(troubles, last):
     with FilesServer({"/x": b""}) as server:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from model_provisioner.fs.atomic import drafted, read_if_there, remove_durably, write_atomically
+from model_provisioner.fs.atomic import drafted, read_if_there, remove_all_durably, write_atomically
 from model_provisioner.errors import StorageError
 from tests.support.project import read_only
 
@@ -39,7 +39,7 @@ def test_writers_at_the_same_time_leave_one_of_their_files_whole(tmp_path):
 def test_what_a_killed_writer_left_is_used_by_the_next(tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(b"old")
-    script = "import os, sys; from model_provisioner.fs import atomic\natomic.os.replace = lambda *_: os.kill(os.getpid(), 9)\natomic.write_atomically(sys.argv[1], b'half')"
+    script = "import os, sys; from model_provisioner.fs import atomic\natomic.Folder.rename = lambda *_: os.kill(os.getpid(), 9)\natomic.write_atomically(sys.argv[1], b'half')"
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
     assert path.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == [".x.json.tmp", "x.json"]
@@ -230,11 +230,13 @@ def test_writers_of_many_files_at_the_same_time_do_not_wait_for_each_other_for_e
 
 def test_removing(tmp_path):
     (tmp_path / "x").touch()
-    assert remove_durably(str(tmp_path / "x"))
-    assert not remove_durably(str(tmp_path / "x"))
-    assert not remove_durably(str(tmp_path / "no" / "x"))
-    with pytest.raises(StorageError):
-        remove_durably(str(tmp_path))
+    (tmp_path / "y").touch()
+    paths = [str(tmp_path / name) for name in ("x", "no/x", "y/x", "none")]
+    assert remove_all_durably(paths) == dict(zip(paths, (True, False, False, False), strict=True))
+    assert remove_all_durably(paths[:1]) == {paths[0]: False}
+    kept = remove_all_durably([str(tmp_path), str(tmp_path / "y")])
+    assert isinstance(kept[str(tmp_path)], StorageError)
+    assert kept[str(tmp_path / "y")] is True
 
 
 def test_reading_what_may_not_be_there(tmp_path):

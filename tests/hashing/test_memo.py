@@ -18,6 +18,8 @@ from model_provisioner.hashing.memo import Memo
 from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.errors import ChangingModelError, ProvisionError, UnreadableModelError
 
+from tests.support.examples import examples
+
 OLD = time.time_ns() - 3600 * 10**9
 
 
@@ -305,7 +307,7 @@ def test_a_locked_memo_costs_time_never_truth(model, settled, tmp_path):
     holder.close()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["touch", "rewrite", "same", "grow", "replace", "forget"]), max_size=12))
 def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):
     """Whatever happens to a file, the memo says what a plain SHA-256 says."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from model_provisioner.headers.metadata import Facts, check_split, combine, from_json, to_json
 from model_provisioner.headers.gguf import read_gguf
 from model_provisioner.errors import UnsoundModelError
+from tests.support.examples import examples
 from tests.support.gguf_bytes import (
     ARRAY,
     BOOL,
@@ -644,7 +645,7 @@ def test_a_sound_file_reads_back(tmp_path, others, context, blocks, shapes, alig
     assert from_json(to_json(found)) == found
 
 
-@settings(in_a_folder, max_examples=500)
+@settings(in_a_folder, max_examples=examples(500))
 @given(
     st.lists(st.tuples(st.integers(0, 9500), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
     st.integers(0, 105_248),
@@ -666,7 +667,7 @@ def test_damage_is_refused_or_read_but_never_more(tmp_path, damages, length):
     assert peak < 8 << 20
 
 
-@settings(in_a_folder, max_examples=300)
+@settings(in_a_folder, max_examples=examples(300))
 @given(st.binary(max_size=200))
 def test_noise_behind_the_magic_is_refused_or_read_but_never_more(tmp_path, noise):
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + noise)

@@ -15,6 +15,8 @@ from model_provisioner.headers.metadata import Facts
 from model_provisioner.headers.safetensors import combine_folder, read_safetensors, read_transformers_config
 from model_provisioner.errors import UnsoundModelError
 
+from tests.support.examples import examples
+
 DAMAGED = "get the file again from its source: its header is damaged"
 CUT = "get the file again from its source: it was cut off"
 
@@ -256,7 +258,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=100), st.dictionaries(st.text(max_size=9), ANYTHING, max_size=4)))
 def test_whatever_the_header_holds_it_is_refused_or_read_but_never_more(facts, header):
     tracemalloc.start()

@@ -88,9 +88,15 @@ def test_models_are_provisioned_beside_doits_graph(project, options):
     assert {task for task in rows_of_doit(project) if ":verify:" in task} == {f"models:verify:{name}" for name in "abc"}
 
 
-@pytest.mark.parametrize(
-    "options", [["a", "b", "c"], ["models"], ["-r", "console"], ["-r", "zero"], ["--always-execute"]]
-)
+@pytest.mark.parametrize("options", [["a", "b", "c"], ["--always-execute"], ["--no-continue"]])
+def test_names_of_models_and_options_of_doit_change_nothing_about_that(project, options):
+    project_of(project)
+    project.provision(*options)
+    assert handed_off(project) == ["a", "b", "c"]
+    assert left_to_doit(project) == []
+
+
+@pytest.mark.parametrize("options", [["models"], ["-r", "console"], ["-r", "zero"]])
 def test_who_names_tasks_or_wants_to_hear_of_them_has_doit_run_them(project, options):
     project_of(project)
     project.provision(*options)
@@ -178,13 +184,14 @@ def test_tasks_of_the_project_that_need_a_model_are_not_run_and_keep_none_back(p
     assert {path.name for path in project.root.iterdir()} >= {"after", "later", "all", "some", "size"}
 
 
-def test_where_a_task_of_the_project_makes_a_model_all_are_left_to_doit(project):
+def test_where_a_task_of_the_project_makes_a_model_the_others_go_first(project):
     project_of(project)
     project.write(
         "dodo.py", DODO + "def task_make():\n    return {'actions': ['echo made > b.bin'], 'targets': ['b.bin']}\n"
     )
     project.provision()
-    assert left_to_doit(project) == ["a", "b", "c"]
+    assert left_to_doit(project) == ["b"]
+    assert handed_off(project) == ["a", "b", "c"]
     assert project.handoff("b")["metadata"]["size_bytes"] == len("made\n")
 
 
@@ -199,7 +206,7 @@ def test_an_ignored_model_is_left_alone(project, step):
     assert handed_off(project) == ["a", "c"]
 
 
-def test_a_remote_model_is_left_to_doit(project):
+def test_a_remote_model_that_may_not_be_fetched_is_told_by_its_first_task(project):
     project_of(project, b={"model_ref": "hf:org/repo/x.gguf"})
     out = project.provision(code=1).out
     assert "FAIL  b  b would have to be fetched, and the network is not allowed" in out
@@ -284,7 +291,7 @@ def test_all_kinds_of_models_come_to_the_same_in_bulk_and_task_by_task(project, 
         out = project.provision(*options, code=1).out
         if "-r" not in options:
             said.append({name: without_why(text) for name, text in told(out).items()})
-        by_doit = set(names) - {"gone", "strict"} if "-r" in options or options is names else set()
+        by_doit = set(names) - {"gone", "strict"} if "-r" in options else set()
         assert set(left_to_doit(project)) == by_doit
         ways.append(
             {

@@ -154,7 +154,15 @@ def test_a_no_op_reads_no_byte_of_a_model(tiny):
     trace = tiny.root.parent / "trace"
     command = [sys.executable, "-m", "doit", "provision"]
     subprocess.run(
-        ["strace", "-f", "-e", "trace=open,openat,openat2,creat,rename,unlink", "-o", trace, *command],
+        [
+            "strace",
+            "-f",
+            "-e",
+            "trace=open,openat,openat2,creat,rename,renameat,renameat2,unlink,unlinkat",
+            "-o",
+            trace,
+            *command,
+        ],
         cwd=tiny.root,
         env={**os.environ, "MODEL_PROVISIONER_STATE_DIR": str(tiny.state)},
         check=True,
@@ -163,7 +171,7 @@ def test_a_no_op_reads_no_byte_of_a_model(tiny):
     calls = trace.read_text()
     assert "models.yaml" in calls
     assert "tiny.gguf" not in calls
-    assert "rename(" not in calls
+    assert not re.search(r"\brename(at2?)?\(", calls)
 
 
 def test_a_touched_file_is_confirmed_and_said_to_be(tiny):
@@ -611,7 +619,7 @@ def test_the_folder_and_the_temp_file_are_synced(two):
             "-f",
             "-y",
             "-e",
-            "trace=unlink,rename,fsync",
+            "trace=unlinkat,renameat,fsync",
             "-o",
             trace,
             sys.executable,
@@ -625,8 +633,9 @@ def test_the_folder_and_the_temp_file_are_synced(two):
         capture_output=True,
     )
     calls = [line.split(" ", 1)[1].strip() for line in trace.read_text().splitlines() if ".runtime" in line]
-    handoff = f"{two.root}/.runtime/engines/b.json"
-    unlinked = next(number for number, call in enumerate(calls) if call.startswith(f'unlink("{handoff}"'))
-    assert re.match(rf"fsync\(\d+<{re.escape(os.path.dirname(handoff))}>\)", calls[unlinked + 1])
-    renamed = next(number for number, call in enumerate(calls) if call.startswith("rename") and f'"{handoff}"' in call)
+    folder = rf"\d+<{re.escape(str(two.root))}/\.runtime/engines>"
+    unlink, rename = rf'unlinkat\({folder}, "b\.json"', rf'renameat\({folder}, "\.b\.json\.tmp", {folder}, "b\.json"\)'
+    unlinked = next(number for number, call in enumerate(calls) if re.match(unlink, call))
+    assert re.match(rf"fsync\({folder}\)", calls[unlinked + 1])
+    renamed = next(number for number, call in enumerate(calls) if re.match(rename, call))
     assert any(call.startswith("fsync(") and "/.b.json.tmp>" in call for call in calls[:renamed])

@@ -147,7 +147,16 @@ SOUND = statement_of(ONE, "/p/models.yaml")
         ({**SOUND, "subject": [{"digest": {"sha256": "A" * 64}}]}, "found     a subject without"),
     ],
     ids=[
-        "empty", "deep", "no UTF-8", "list", "type", "predicate type", "no subject", "predicate", "no sha256", "text",
+        "empty",
+        "deep",
+        "no UTF-8",
+        "list",
+        "type",
+        "predicate type",
+        "no subject",
+        "predicate",
+        "no sha256",
+        "text",
         "upper case",
     ],  # fmt: skip
 )

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model_provisioner.references.path_environment import HERE, Surroundings, is_any_folder
+from model_provisioner.fs.paths import is_any_folder
+from model_provisioner.references.path_environment import HERE, Surroundings
 
 STEPS = st.lists(st.sampled_from(["a", "b", "link", "up", "gone", "file", "no such", "..", ".", "", "é"]), max_size=8)
 

@@ -72,7 +72,7 @@ def test_a_line_that_is_being_written_and_one_of_another_version_say_nothing(sto
 
 @pytest.mark.parametrize("name", ["a folder", "a link", "empty"])
 def test_what_is_no_lease_says_nothing(store, lease, name):
-    folder = store.folder(FOLDER)
+    folder = store.folder(FOLDER).path
     path = os.path.join(folder, name)
     {"a folder": os.mkdir, "a link": lambda it: os.symlink("/dev/zero", it), "empty": lambda it: open(it, "x").close()}[
         name

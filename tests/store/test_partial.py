@@ -1,5 +1,6 @@
 """What is on its way: owners that die, versions that change, and digests taken while it is written."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from model_provisioner.store.single_flight import flight
 from model_provisioner.hashing.streaming import fingerprint, open_model
 from model_provisioner.store.partial import Partial, arrived
 from model_provisioner.store.store import Store
+
+from tests.support.examples import examples
 from model_provisioner.errors import StorageError
 
 
@@ -148,7 +151,7 @@ def test_what_was_let_go_in_order_survives_a_power_cut(store, monkeypatch):
 
 def abandon(partial):
     """Let it go as a kill does: nothing is synced or noted."""
-    partial._let_go()
+    partial._close()
 
 
 def test_an_owner_who_lives_is_left_alone(store):
@@ -229,7 +232,7 @@ def test_without_locks_everybody_begins_anew(store, monkeypatch):
     def refuse(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     for _ in range(2):
         with Partial.open(store, "a") as partial:
             assert partial.size == 0
@@ -243,7 +246,7 @@ def test_without_locks_everybody_begins_anew(store, monkeypatch):
     st.lists(st.binary(min_size=1, max_size=50), max_size=20),
     st.sampled_from([1, 40, 10_000]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_the_follower_reads_what_was_there_and_what_comes(tmp_path_factory, before, after, backlog):
     path = tmp_path_factory.mktemp("follow") / "x"
     path.write_bytes(b"".join(before))
@@ -277,6 +280,7 @@ def test_memory_does_not_grow_with_the_file(store):
 
 
 def test_no_thread_and_no_descriptor_stays(store):
+    store.folder("partial")  # the store keeps a few folders open
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     for number in range(20):
         with Partial.open(store, "a") as partial:
@@ -398,8 +402,6 @@ def test_the_death_of_the_owner_frees_the_others(store):
 
 
 def test_without_locks_nobody_waits(store, monkeypatch):
-    import fcntl
-
     def refuse(*_):
         raise OSError(95, "Operation not supported")
 

@@ -15,7 +15,7 @@ from model_provisioner.store.usage import has_record, note, owner_of, touch, use
 def store(tmp_path):
     store = Store(str(tmp_path / "cache"))
     for tree in ("k/1", "k/2", "l/1"):
-        store.folder("trees", *tree.split("/"))
+        store.folder(f"trees/{tree}")
     return store
 
 
@@ -95,7 +95,7 @@ def test_a_store_that_moved_gets_a_record_again(store, state, tmp_path):
     ids=range(10),
 )
 def test_what_is_no_record_says_nothing(store, state, text):
-    folder = store.folder("uses")
+    folder = store.folder("uses").path
     with open(os.path.join(folder, "x.json"), "w", encoding="utf-8") as file:
         file.write(text)
     note(store, state, CONFIG, ["k/1"], [])

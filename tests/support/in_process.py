@@ -28,7 +28,7 @@ from doit.action import CmdAction, PythonAction
 from doit.doit_cmd import DoitMain
 
 from model_provisioner.fs import clock, sqlite
-from model_provisioner.plugin import checker, session
+from model_provisioner.plugin import checker
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 LIBRARIES = tuple(os.path.realpath(path) for path in sys.path if path)
@@ -121,9 +121,6 @@ def _globals() -> Iterator[None]:
     try:
         yield
     finally:
-        for each in session._sessions.values():
-            each.work.close()
-            each.work.let_go()
         manager = doit.globals.Globals.dep_manager
         if manager is not None:
             manager.close()
@@ -140,7 +137,6 @@ def _is_ours(name: str) -> bool:
 
 
 def _reset() -> None:
-    session._sessions.clear()
     checker._models.clear()
     clock._kinds.clear()
     sqlite._inherited.clear()
@@ -177,7 +173,7 @@ def _streams(out, err) -> Iterator[None]:
         default["default"] = sys.stdout
 
 
-CLOSED_BY_THE_COLLECTOR = {"model-check", "model-lock", "model-retire", "model-verify", "provision"}
+CLOSED_BY_THE_COLLECTOR = {"model-check", "model-lock", "model-retire", "model-verify"}
 """The commands that leave databases to Python's garbage collector. To become empty."""
 
 

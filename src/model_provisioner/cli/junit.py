@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 from model_provisioner.errors import ConfigError, InputError, StorageError, printable
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SUITE = "model-check"
 _BEGINS = b"<?xml"
+_LIMIT = 256 << 20
+"""How many bytes of an older report are read."""
 
 
 def render(report: Report) -> bytes:
@@ -45,14 +48,9 @@ def check_place(path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return
-    if stat.S_ISREG(mode):
-        try:
-            with open(path, "rb") as file:
-                begin = file.read(len(_BEGINS))
-        except OSError:
-            begin = b"?"
-        if begin in (b"", _BEGINS):
-            return
+    data = read_if_there(path, _LIMIT)
+    if data is not None and (not data or data.startswith(_BEGINS)):
+        return
     raise InputError(
         "the place of the JUnit report is taken",
         where=path,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.config.entries import Companion, Config, Entry
 from model_provisioner.config.signature import Claim
+from model_provisioner.fs.paths import is_any_folder
 from model_provisioner.references.digest import Digest, SetDigest
-from model_provisioner.references.path_environment import Surroundings, is_any_folder
+from model_provisioner.references.path_environment import Surroundings
 from model_provisioner.references.reference import LocalRef, ModelRef, UrlRef
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.cache import parse, render, still_holds
 from model_provisioner.config.entries import asked_cache_dir, real_path
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import read_if_there, write_atomically
+from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.version import __version__
 

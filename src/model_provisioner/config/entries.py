@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.gc_pause import collector_paused
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,21 +130,14 @@ class Config:
 def read_config(path: str) -> bytes:
     """Return the bytes of a configuration file. Raises `ConfigError` for what is no file of a sensible size."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_file(path, MAX_BYTES)
+    except NotAFileError:
+        raise _unreadable(path, "a folder, a FIFO or a device", "name a file") from None
+    except TooLargeError as error:
+        raise _unreadable(path, f"{error.size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read") from None
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error), "check its name and its permissions") from None
-    with open(fd, "rb", closefd=True) if stat.S_ISREG(os.fstat(fd).st_mode) else _closing(fd, path) as file:
-        if (size := os.fstat(fd).st_size) > MAX_BYTES:
-            raise _unreadable(path, f"{size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read")
-        try:
-            return file.read()
-        except OSError as error:
-            raise _unreadable(path, error.strerror or str(error), "check the disk it lies on") from None
-
-
-def _closing(fd: int, path: str) -> Any:
-    os.close(fd)
-    raise _unreadable(path, "a folder, a FIFO or a device", "name a file")
+        fix = "check the disk it lies on" if error.errno == errno.EIO else "check its name and its permissions"
+        raise _unreadable(path, error.strerror or str(error), fix) from None
 
 
 def _unreadable(path: str, found: str, fix: str) -> ConfigError:

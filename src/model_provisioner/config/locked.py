@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.lockfile import LOCK_NAME, Locked, parse_lock
 from model_provisioner.errors import ConfigError, InputError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def lock_path(config: Config) -> str:
 
 def read_lock(path: str) -> bytes | None:
     """Return the bytes of the lock file, None where there is none. Raises `ConfigError` for what is no file."""
-    if not os.path.lexists(path):
+    if not may_be_there(path):
         return None
     data = read_if_there(path, LIMIT)
     if data is None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.clock import at_rest
-from model_provisioner.fs.identity import Identity, identity
+from model_provisioner.fs.identity import Identity, identity_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,20 +25,13 @@ class Source:
     @staticmethod
     def of(path: str, read: Callable[[str], bytes | None]) -> Source:
         """Read a file by `read`, and raise what that raises."""
-        status = _identity_of(path)  # before it is read
+        status = identity_or_none(path)  # before it is read
         rests = status is not None and at_rest(path, status)
         return Source(path, read(path), read, status if rests else None)
 
     def again(self) -> bytes | None:
         """Return the bytes that the file has now."""
-        now = _identity_of(self.path)
+        now = identity_or_none(self.path)
         if (self._identity is not None and self._identity == now) or (now is None and self.data is None):
             return self.data
         return self._read(self.path)
-
-
-def _identity_of(path: str) -> Identity | None:
-    try:
-        return identity(os.stat(path))
-    except OSError:
-        return None

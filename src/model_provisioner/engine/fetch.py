@@ -26,7 +26,7 @@ from model_provisioner.hashing.threads import in_pools
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.reference import HubRef, is_whole
 from model_provisioner.store.import_existing import adopt, find
-from model_provisioner.store.store import Record, StoredFile
+from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class _Fetch:
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(Record(ref=_key(entry), revision=revision, etag=None, files=files, tree=tree))
+        store.record(Record(ref=_key(entry), revision=revision, files=files, tree=tree))
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""

@@ -20,6 +20,7 @@ from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.atomic import read_if_there
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.units import human
 
@@ -123,7 +124,7 @@ def explain(work: Workspace, record: EntryRun) -> list[Reason]:
 def confirmed(work: Workspace, record: EntryRun) -> bool:
     """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
     entry = record.entry
-    if not os.path.lexists(entry.handoff):
+    if not may_be_there(entry.handoff):
         return False
     standing = stand(work, record)
     data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))

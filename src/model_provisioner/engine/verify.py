@@ -18,6 +18,7 @@ from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
 from model_provisioner.fs.atomic import drafted, read_if_there
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import Account, accounts_of
@@ -151,7 +152,7 @@ class _Reader:
             if mine := [member.path for member in record.files.members if member.path in unknown]:
                 for path in mine:
                     owners.setdefault(path, []).append(record)
-                if record not in self._pending or os.path.lexists(record.entry.handoff):
+                if record not in self._pending or may_be_there(record.entry.handoff):
                     sizes[record] = sum(map(size_of, mine))
         if sizes:
             pend(self._work, list(sizes))

@@ -20,6 +20,7 @@ from model_provisioner.errors import (
 )
 from model_provisioner.fs.atomic import read_if_there, remove_all_durably
 from model_provisioner.fs.locks import locked
+from model_provisioner.fs.paths import is_there, may_be_there
 from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import is_handoff
 
@@ -59,7 +60,7 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> None:
 
 
 def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
-    if not any(map(os.path.lexists, paths)):
+    if not any(map(may_be_there, paths)):
         return dict.fromkeys(paths, False)
     with _locked_if_possible(work, paths):
         removed = remove_all_durably(paths)
@@ -85,7 +86,7 @@ def _locked_if_possible(work: Workspace, paths: Iterable[str]) -> Iterator[None]
 
 def check_place(work: Workspace, entry: Entry) -> None:
     """Raise `OccupiedError` where something stands in the handoff's place that we did not write and that is no handoff."""
-    if not os.path.lexists(entry.handoff):
+    if not is_there(entry.handoff):
         return
     data = read_if_there(entry.handoff)
     if data is not None and is_handoff(data):

@@ -84,10 +84,11 @@ class Workspace:
         self.ledger.load(entry.handoff for entry in entries)
 
     def close(self) -> None:
-        """Close the records; their next use opens them again."""
+        """Close the records and the store; their next use opens them again."""
         self.memo.close()
         self.catalog.close()
         self.ledger.close()
+        self.store.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""

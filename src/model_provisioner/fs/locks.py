@@ -1,17 +1,89 @@
-"""Locks between threads and processes of one user, kept by the kernel: the owner's death frees them, none goes stale."""
+"""Locks between threads and processes, kept by the kernel: the owner's death frees them, none goes stale."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.atomic import storage_error
+from model_provisioner.fs.root import Folder
+from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+POLL_S = 0.1
+"""Seconds between two tries of who has something to do while it waits."""
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class NoLocksError(OSError):
+    """The file system keeps no locks."""
+
+
+def lock(fd: int, *, shared: bool = False, waiting: Callable[[], object] | None = None) -> None:
+    """Wait for the lock of an open file, which its closing frees; call `waiting` now and then, which may raise to give up.
+
+    Raises `NoLocksError` and `OSError`.
+    """
+    if waiting is None:
+        _flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    else:
+        while not try_lock(fd, shared=shared):
+            waiting()
+            time.sleep(POLL_S)
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take the lock of an open file; return False where another owner has it. Raises `NoLocksError` and `OSError`."""
+    try:
+        _flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def open_locked(
+    folder: Folder,
+    name: str,
+    flags: int,
+    mode: int = 0o644,
+    *,
+    shared: bool = False,
+    waiting: Callable[[], object] | None = None,
+) -> int:
+    """Open a file and wait for its lock as `lock` does; return its descriptor.
+
+    A file that lost its name while it was waited for is no longer the one that is meant: then the next is opened.
+    """
+    while True:
+        fd = folder.open(name, flags, mode)
+        try:
+            lock(fd, shared=shared, waiting=waiting)
+            if folder.names_file(name, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+@contextmanager
+def locked_folder(folder: Folder, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder. Raises `NoLocksError` and `OSError`."""
+    fd = folder.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        lock(fd, shared=shared)
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager
@@ -22,24 +94,27 @@ def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
     then, which is harmless as long as no thread asks for more locks of a purpose while it holds some.
     """
     stripes = {hashlib.blake2b(os.fsencode(key), digest_size=1).hexdigest() for key in keys}
+    path = os.path.join(state, "locks", purpose)
     held: list[int] = []
     try:
-        for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
-            held.append(_open(os.path.join(state, "locks", purpose, stripe)))
-            fcntl.flock(held[-1], fcntl.LOCK_EX)
+        try:
+            folder = Folder.made(path, 0o700)
+            for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
+                path = folder.path_of(stripe)
+                held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT, 0o600))
+                lock(held[-1])
+        except OSError as error:
+            raise storage_error("a lock can't be made in the state folder", path, error) from None
         yield
     finally:
         for fd in held:
             os.close(fd)
 
 
-def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+def _flock(fd: int, operation: int) -> None:
     try:
-        try:
-            return os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            return os.open(path, flags, 0o600)
+        fcntl.flock(fd, operation)
     except OSError as error:
-        raise storage_error("a lock can't be made in the state folder", path, error) from None
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError(error.errno, error.strerror) from None
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -106,8 +105,10 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        with alone_in(os.path.dirname(self.path)):  # SQLite's change to WAL waits for nobody
+        from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
+        from model_provisioner.fs.root import Folder
+
+        with locked_folder(Folder.made(os.path.dirname(self.path), 0o700)):  # SQLite's change to WAL waits for nobody
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
@@ -239,17 +240,6 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     with closing(connection):
         connection.backup(memory)
     return memory
-
-
-@contextmanager
-def alone_in(folder: str) -> Iterator[None]:
-    """Hold the lock of a folder."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:

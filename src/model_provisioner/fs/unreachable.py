@@ -1,4 +1,4 @@
-"""Why a path can't be reached, in words: which part of it is missing, broken or closed, and what was perhaps meant."""
+"""Why a path can't be reached or written, in words: which part is missing, broken or closed, and what was perhaps meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import ModelNotFoundError, UnreadableModelError
+from model_provisioner.errors import ModelNotFoundError, StorageError, UnreadableModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,26 @@ def near_names(path: str, candidate: Callable[[str], bool] = bool) -> list[str]:
         return []
     folded = {other.casefold(): other for other in names}
     return [folded[match] for match in difflib.get_close_matches(name.casefold(), folded)]
+
+
+def storage_error(
+    what: str, path: str, error: OSError, *, elsewhere: str = "runtime_dir (or the handoff)"
+) -> StorageError:
+    """Word an operating system's refusal to write or remove a file of ours, which the setting `elsewhere` could move."""
+    fixes = {
+        "ENOSPC": "free some space on that disk and run again; what was finished is kept",
+        "EDQUOT": "free some of your quota on that disk and run again; what was finished is kept",
+        "EROFS": f"the disk is read-only: point {elsewhere} to a folder that can be written",
+        "EACCES": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
+        "EPERM": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
+        "EISDIR": "a folder has the name of this file: rename it",
+        "EEXIST": "a file has the name of this folder: rename it",
+        "ENOTDIR": "a file has the name of a folder in this path: rename it",
+    }
+    name = errno.errorcode.get(error.errno or 0, "")
+    return StorageError(
+        what, where=path, found=error.strerror or str(error), fix=fixes.get(name, "mend that and run again")
+    )
 
 
 def _not_there(path: str, stop: str) -> ModelNotFoundError:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
 from model_provisioner.fs.clock import at_rest
-from model_provisioner.fs.identity import Identity, identity
+from model_provisioner.fs.identity import Identity, identity, identity_of, identity_or_none, size_or_zero
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.sqlite import Database
-from model_provisioner.hashing.memo_rows import MemoRows, Row, identity_of
+from model_provisioner.hashing.memo_rows import MemoRows, Row
 from model_provisioner.hashing.streaming import BUFFER, fingerprint, hash_both, open_model, unreadable
 from model_provisioner.hashing.threads import core_count, in_threads
 
@@ -72,7 +72,7 @@ class Memo(MemoRows):
 
     def known(self, path: str) -> FileDigest | None:
         """Return the digest of the file at `path` if it is known without reading it (step 1)."""
-        if (now := identity_of(path)) is None:
+        if (now := identity_or_none(path)) is None:
             return None
         row = self.last(path)
         if row is None or not row.settled or row.identity != now:
@@ -109,7 +109,7 @@ class Memo(MemoRows):
 
         def read(path: str, progress: Progress) -> Reading:
             found = self._in_full.get(reals[path])
-            if found is not None and found.identity == identity_of(path):
+            if found is not None and found.identity == identity_or_none(path):
                 return Reading(replace(found, path=path), None)
             reading = self._read(path, progress, None)
             self._in_full[reals[path]] = reading.digest
@@ -139,7 +139,7 @@ class Memo(MemoRows):
         if self._read_only:  # locks are files: they would be left in the state folder
             return contextlib.nullcontext()
         # A large file has its own lock; small ones share their folder's: many of them cost few locks.
-        keys = {real if _size(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
+        keys = {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
         return locked(self._state, "hash", *keys)
 
     def _read_all(
@@ -157,7 +157,7 @@ class Memo(MemoRows):
             except ProvisionError as error:
                 return error
 
-        sizes = {path: _size(path) for path in paths}
+        sizes = {path: size_or_zero(path) for path in paths}
         large = sorted((path for path in paths if sizes[path] > BUFFER), key=sizes.__getitem__, reverse=True)
         answers: dict[str, Answer] = {}
         for path, found in in_threads(attempt, large, core_count()):
@@ -182,7 +182,7 @@ class Memo(MemoRows):
                 settled = at_rest(path, before)
                 confirmed = _confirm(fd, before, last, progress)
                 row = confirmed or _hash(fd, before, progress)
-                unmoved = before == identity(os.fstat(fd)) == identity(os.stat(path))
+                unmoved = before == identity(os.fstat(fd)) == identity_of(path)
             except OSError as error:
                 raise unreadable(path, error) from None
             finally:
@@ -223,10 +223,6 @@ def _real_paths(paths: Sequence[str]) -> list[str]:
         real = f"{folders[folder]}/{name}"
         found.append(os.path.realpath(real) if os.path.islink(real) else real)
     return found
-
-
-def _size(path: str) -> int:
-    return 0 if (now := identity_of(path)) is None else now.size
 
 
 def _settle_pages(fd: int) -> None:

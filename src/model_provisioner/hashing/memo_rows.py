@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.identity import Identity, identity
+from model_provisioner.fs.identity import Identity, identity_or_none
 from model_provisioner.fs.sqlite import (
     Database,
     ForeignDatabaseError,
@@ -85,7 +85,7 @@ class MemoRows:
         found = self._select(paths)
         self._rows.update(found)
         missing = [path for path, row in found.items() if row is None]
-        inodes = [str(now.inode) for path in missing if (now := identity_of(path)) is not None]
+        inodes = [str(now.inode) for path in missing if (now := identity_or_none(path)) is not None]
         self._links.update(self._select_links(inodes))
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class MemoRows:
         """Find a settled row of another path to the very same file: a link, hard or symbolic."""
         inode = str(now.inode)
         links = self._links[inode] if inode in self._links else self._select_links([inode])[inode]
-        return next((row for path, row in links if row.identity == now == identity_of(path)), None)
+        return next((row for path, row in links if row.identity == now == identity_or_none(path)), None)
 
     def keep(self, rows: Mapping[str, Row]) -> None:
         """Record rows, by path, in one transaction."""
@@ -161,14 +161,6 @@ class MemoRows:
         except (StorageError, OSError):
             self._database = None
             return without
-
-
-def identity_of(path: str) -> Identity | None:
-    """Return the stat identity of a file, None where there is none."""
-    try:
-        return identity(os.stat(path))
-    except (OSError, ValueError):
-        return None
 
 
 def _values(path: str, row: Row) -> tuple[object, ...]:

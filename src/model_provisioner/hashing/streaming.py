@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import xxhash
 
 from model_provisioner.errors import UnreadableModelError
+from model_provisioner.fs.read import NotAFileError, open_regular
 from model_provisioner.hashing.threads import core_taken, in_threads
 
 if TYPE_CHECKING:
@@ -42,13 +42,11 @@ class Hashes:
 def open_model(path: str) -> int:
     """Open a regular file for reading. Raises `UnreadableModelError`, and never waits for a FIFO or a terminal."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return open_regular(path)
+    except NotAFileError as error:
+        raise UnreadableModelError(str(error.strerror), where=path, fix="name a file that holds a model") from None
     except OSError as error:
         raise unreadable(path, error) from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise UnreadableModelError("not a regular file", where=path, fix="name a file that holds a model")
-    return fd
 
 
 def unreadable(path: str, error: OSError) -> UnreadableModelError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ from model_provisioner.engine.examine import digest_of, parts_of
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance.dsse import is_envelope, open_envelope
 from model_provisioner.provenance.log import TornLine, newest_first
 from model_provisioner.provenance.record import Account, accounts_of
@@ -132,7 +132,7 @@ def read_statement(path: str, public_key: str | None) -> Read:
     """
     data = read_if_there(path, LIMIT)
     if data is None:
-        found = "a folder, or no file that you may read" if os.path.lexists(path) else "no such file"
+        found = "a folder, or no file that you may read" if may_be_there(path) else "no such file"
         raise InputError("the statement can't be read", where=path, found=found, fix="name another file")
     try:
         document = json.loads(data)

@@ -18,6 +18,7 @@ from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.hashing.memo import Memo
@@ -190,7 +191,7 @@ def _unclaimed_lines(work: Workspace, locked: Iterable[str]) -> Iterator[LeftOve
 
 
 def _unclaimed_artifacts(work: Workspace) -> Iterator[LeftOver]:
-    recorded = {path for path in orphaned_artifacts(work) if os.path.lexists(path)}
+    recorded = {path for path in orphaned_artifacts(work) if may_be_there(path)}
     for path in sorted(recorded | _unknown_handoffs(work)):
         target = path.endswith(".sha256")
         difference = Difference(
@@ -208,11 +209,7 @@ def _unknown_handoffs(work: Workspace) -> set[str]:
     claimed = set(work.config.handoffs)
     found: set[str] = set()
     for folder in {os.path.join(work.config.runtime_dir, "engines"), *map(os.path.dirname, claimed)}:
-        try:
-            with os.scandir(folder) as files:
-                paths = {file.path for file in files if file.name.endswith(".json")}
-        except OSError:
-            continue
+        paths = {os.path.join(folder, name) for name in names_in(folder) if name.endswith(".json")}
         unclaimed = paths - claimed
         work.ledger.load(unclaimed)
         found.update(path for path in unclaimed if path not in work.ledger and is_handoff(read_if_there(path) or b""))

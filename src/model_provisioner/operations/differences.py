@@ -17,7 +17,8 @@ from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.metadata import Facts, to_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
@@ -170,7 +171,7 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
 
 def of_retired(entry: Entry) -> Iterator[Difference]:
     """Tell of the handoff of a retired entry, which has none."""
-    if os.path.lexists(entry.handoff):
+    if may_be_there(entry.handoff):
         yield Difference(
             kind="handoff",
             what=f"{entry.name} is retired and has a handoff",
@@ -190,7 +191,7 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
                 where=path,
                 fix=f"{BUILD}, which records it",
             )
-    elif not os.path.lexists(path):
+    elif not may_be_there(path):
         yield Difference(kind="handoff", what="the handoff is missing", where=path, fix=f"{BUILD}, which writes it")
     elif data is None or not is_handoff(data):
         yield Difference(
@@ -213,12 +214,12 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
 
 def _of_target(path: str, wanted: bytes | None) -> Iterator[Difference]:
     data = read_if_there(path)
-    if data == wanted and (data is not None or not os.path.lexists(path)):
+    if data == wanted and (data is not None or not may_be_there(path)):
         return
     what, words = "the checksum file is not what would be written", {}
     if wanted is None:
         what = "there is a checksum file of bytes that are not as expected"
-    elif not os.path.lexists(path):
+    elif not may_be_there(path):
         what = "the checksum file is missing"
     else:
         words = _in_words(_unequal_lines(wanted, data))

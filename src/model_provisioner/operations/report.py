@@ -12,6 +12,7 @@ from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.errors import DigestMismatchError
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.provenance.verifications import read_verifications
 from model_provisioner.version import __version__
 
@@ -221,7 +222,7 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
 
 
 def _handoff_state(entry: Entry, why: tuple[Reason, ...]) -> HandoffState:
-    if not os.path.lexists(entry.handoff):
+    if not may_be_there(entry.handoff):
         return "none"
     return "unconfirmed" if any(reason.step == "handoff" for reason in why) else "confirmed"
 

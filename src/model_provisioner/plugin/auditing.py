@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.queries import OPT_JSON, Query, print_json, project_root
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _line(work: Workspace, each: Audited) -> str:
     name, found = each.due.entry.name, each.found
     if isinstance(found, Exception):
         first, _, rest = str(found).partition("\n")
-        gone = "" if os.path.lexists(each.due.entry.handoff) else "      its handoff was withdrawn\n"
+        gone = "" if may_be_there(each.due.entry.handoff) else "      its handoff was withdrawn\n"
         return (f"FAIL  {name}  {first}\n" + "".join(f"      {line}\n" for line in rest.splitlines()) + gone).rstrip()
     verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}[found.how]
     word = "audited" if work.rules.full else "verified"

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from model_provisioner.config.entries import Config
+    from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.errors import UnknownModelError
     from model_provisioner.plugin.tasks import ModelTasks
 
@@ -142,7 +143,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             reported=not self._whole,
             provision=self._provision_before,
         )
-        with self._output(params["outfile"]) as self._stream:
+        with closing(self.loader), self._output(params["outfile"]) as self._stream:
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
@@ -160,23 +161,27 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 if error.not_found is None:
                     raise
                 raise unknown_name(error.not_found, self.loader.models.run.work.config) from None
-        with self.loader.models.run as run:
-            if left := [record.name for record in run.records.values() if record.awaited and not record.asked]:
-                run.sweep(left, orphans=False)
-            run.finish()
-            if run.lost:
-                from model_provisioner.plugin.reporter import withdrawn
-
-                code = code or 1
-                for record in run.lost if self._whole else ():
-                    sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
-            for trouble in run.trouble:
-                sys.stderr.write(f"ERROR: {trouble}\n")
-                code = trouble.exit_code
+            code = self._finish(self.loader.models.run, code)
             if code in (0, 1) and not args and plain:
                 from model_provisioner.plugin.remember import remember
 
-                remember(run, self.loader.dep_file)
+                remember(self.loader.models.run, self.loader.dep_file)
+        return code
+
+    def _finish(self, run: ProjectRun, code: int) -> int:
+        """Look at what doit's tasks may have left, and report what is lost; return the exit code."""
+        if left := [each.name for each in run.records.values() if each.awaited and not each.asked]:
+            run.sweep(left, orphans=False)
+        run.finish()
+        if run.lost:
+            from model_provisioner.plugin.reporter import withdrawn
+
+            code = code or 1
+            for record in run.lost if self._whole else ():
+                sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
+        for trouble in run.trouble:
+            sys.stderr.write(f"ERROR: {trouble}\n")
+            code = trouble.exit_code
         return code
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
@@ -285,9 +290,10 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
 
 def _opened(path: str) -> TextIO:
     from model_provisioner.errors import InputError
+    from model_provisioner.fs.atomic import open_output
 
     try:
-        return open(path, "w", encoding="utf-8")
+        return open_output(path)
     except OSError as error:
         raise InputError(
             "the output file can't be written",

@@ -11,8 +11,9 @@ from doit.loader import generate_tasks
 from doit.task import Task
 
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.atomic import storage_error
+from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
+from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import BASENAME, CONFIG_NAME, WITHDRAW, find_config, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
@@ -58,7 +59,7 @@ def doit_config_here() -> dict[str, Any]:
     try:
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        Folder.made(folder, 0o700)
     except OSError as error:
         told = storage_error("the state folder can't be used", state, error)
         raise InvalidDodoFile(str(told)) from told
@@ -118,6 +119,11 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self.dep_file: str | None = None
         self.cmd_options = inner.cmd_options
         self.config, self.cmd_names = inner.config, inner.cmd_names
+
+    def close(self) -> None:
+        """Close what the run opened."""
+        if hasattr(self, "models"):
+            self.models.run.close()
 
     def setup(self, opt_values: Any) -> None:
         """Take back what is not confirmed, then let the project's loader set up; without a `dodo.py` ours takes its place.
@@ -202,10 +208,10 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             asked = [name for name in pos_args if name in entries]
             rest = [name for name in pos_args if name not in entries]
             self._provision(self.models, tasks, self._before_the_graph(asked if asked or rest else list(entries)))
-            done = self.models.omitted | run.unchanged
+            done = self.models.omitted
+            done |= run.unchanged
             if whole or BASENAME not in names:
                 tasks = [task for task in tasks if not is_ours(task.name)]
-                self.models.omitted = done
                 tasks += generate_tasks(BASENAME, tasks_here(), None)
             else:
                 tasks = _without(tasks, done)

@@ -12,6 +12,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import read_if_there, write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render
@@ -89,7 +90,7 @@ def _retired(run: Run) -> dict[str, Sequence[Seen]]:
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         now = identity(os.stat(folder))
-        if ticked(folder, now) and not os.path.lexists(path):
+        if ticked(folder, now) and not may_be_there(path):
             found[name] = [(folder, *now)]
     return found
 

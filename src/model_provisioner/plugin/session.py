@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ def tasks_for(config_path: str) -> ModelTasks:
         return tasks
     work = open_workspace(config_path)
     ensure_state_folder(work.state)
-    return ModelTasks(Run(work))
+    run = Run(work)
+    atexit.register(run.close)  # doit does not say when it ends
+    return ModelTasks(run)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.read import read_file
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.records.snapshot import compare
 from model_provisioner.version import __version__
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "snapshot"
 LOCK_NAME = "models.lock"
 SQLITE_PAGE = 4096
+SNAPSHOT_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ def look(config_path: str) -> Shortcut | None:
     state = state_folder()
     root = os.path.dirname(config_path)
     try:
-        with open(os.path.join(project_folder(state, root), NAME), "rb") as file:
-            data = file.read()
+        data = read_file(os.path.join(project_folder(state, root), NAME), SNAPSHOT_LIMIT)
         status = os.stat(state)
     except OSError:
         return None
@@ -66,8 +67,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
     """Return what stands for all that decides what is to be done, but the files of the entries and doit's state."""
     root = os.path.dirname(config_path)
     try:
-        with open(config_path, "rb") as file:
-            source = file.read(64 << 20)
+        source = read_file(config_path, 64 << 20)
         lock = _lock(root)
     except OSError:
         return None
@@ -88,8 +88,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
 
 def _lock(root: str) -> bytes | None:
     try:
-        with open(os.path.join(root, LOCK_NAME), "rb") as file:
-            return file.read()
+        return read_file(os.path.join(root, LOCK_NAME), 256 << 20)
     except FileNotFoundError:
         return None
 

@@ -11,6 +11,7 @@ from doit.exceptions import TaskError, TaskFailed
 from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, StorageError
 from model_provisioner.fs.fileset import FileSet, discover
+from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, shown
 from model_provisioner.references.reference import LocalRef
@@ -163,7 +164,7 @@ class ModelTasks:
 
     def _clean(self, step: Step, entry: Entry, path: str, dryrun: bool) -> None:
         work = self.run.work
-        if not os.path.lexists(path):
+        if not may_be_there(path):
             return
         try:
             if step == "handoff":

@@ -6,12 +6,12 @@ securesystemslib does both. It comes with the extra `sign`, so it is imported on
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import InputError, MissingExtraError, StatementError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -139,7 +139,7 @@ def _check_kind(key: Any, path: str, wanted: str) -> None:
 def _key_bytes(path: str) -> bytes:
     data = read_if_there(path, KEY_LIMIT)
     if data is None:
-        found = "no file that you may read" if os.path.lexists(path) else "no such file"
+        found = "no file that you may read" if may_be_there(path) else "no such file"
         raise InputError("the key can't be read", where=path, expected=KEYS, found=found, fix="name another file")
     return data
 

@@ -7,20 +7,24 @@ of them, and the oldest is dropped. The format is described in `docs/reference/p
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from model_provisioner.fs.atomic import storage_error
+from model_provisioner.fs.locks import open_locked
+from model_provisioner.fs.read import read_descriptor
+from model_provisioner.fs.root import Folder
+from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LIMIT = 16 << 20
 """The size in bytes at which a log is full: some thirty thousand verifications."""
+READ = 1 << 30
+"""How many bytes of a log are read: a batch of records may make it larger than `LIMIT`."""
 KEPT = 9
 """How many rotated logs are kept."""
 
@@ -33,9 +37,9 @@ def append(path: str, records: Iterable[dict[str, object]]) -> None:
     lines = b"".join(json.dumps(record, sort_keys=True).encode() + b"\n" for record in records)
     if not lines:
         return
+    above, name = os.path.split(path)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with _growing(path, len(lines)) as fd:
+        with _growing(Folder.made(above), name, len(lines)) as fd:
             size = os.fstat(fd).st_size
             if _is_torn(fd, size):
                 lines = b"\n" + lines
@@ -47,15 +51,12 @@ def append(path: str, records: Iterable[dict[str, object]]) -> None:
 
 
 @contextmanager
-def _growing(path: str, more: int) -> Iterator[int]:
+def _growing(folder: Folder, name: str, more: int) -> Iterator[int]:
     """Open the log to append `more` bytes, and hold its lock; rotate a full one first."""
     rotated = False
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_locked(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if not _is_at(fd, path):
-                continue  # another process rotated it while we waited for the lock
             size = os.fstat(fd).st_size
             if size and size + more > LIMIT and not rotated:
                 rotated = True
@@ -63,7 +64,7 @@ def _growing(path: str, more: int) -> Iterator[int]:
                 with suppress(OSError):
                     if _is_torn(fd, size):
                         os.write(fd, b"\n")
-                    _rotate(path)
+                    _rotate(folder, name)
                     continue
             yield fd
             return
@@ -71,23 +72,21 @@ def _growing(path: str, more: int) -> Iterator[int]:
             os.close(fd)
 
 
-def _rotate(path: str) -> None:
+def _rotate(folder: Folder, name: str) -> None:
     """Rename the log to `.1`, and each rotated log to the next number.
 
     The last goes first: a kill between two steps leaves a gap, which the next rotation fills. The caller holds the lock of
     the growing log, which keeps its name until the last step.
     """
-    names = [path, *(f"{path}.{number}" for number in range(1, KEPT + 1))]
-    gap = next((number for number, name in enumerate(names) if not os.path.lexists(name)), KEPT)
+    names = _names(name)
+    gap = next((number for number, each in enumerate(names) if not folder.has(each)), KEPT)
     for number in range(gap, 0, -1):
-        os.rename(names[number - 1], names[number])
+        folder.rename(names[number - 1], folder, names[number])
 
 
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
+def _names(name: str) -> list[str]:
+    """Return the names of the logs, the growing one first."""
+    return [name, *(f"{name}.{number}" for number in range(1, KEPT + 1))]
 
 
 def _is_torn(fd: int, size: int) -> bool:
@@ -121,31 +120,25 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _logs(path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of the logs, the growing one first."""
+    """Yield path and bytes of the logs, the growing one first."""
+    above, name = os.path.split(path)
+    opened: dict[str, int] = {}
     with ExitStack() as stack:
-        opened: dict[str, BinaryIO] = {}
         try:
-            # Under the lock of the growing log no log is rotated, and none ends in half a line.
-            while (log := _opened(path)) is not None:
-                stack.enter_context(log)
-                fcntl.flock(log, fcntl.LOCK_SH)
-                if _is_at(log.fileno(), path):
-                    break
-                log.close()
-            for number in range(1, KEPT + 1):
-                if (old := _opened(f"{path}.{number}")) is not None:
-                    opened[f"{path}.{number}"] = stack.enter_context(old)
-            newest = b"" if log is None else log.read()
-            if log is not None:
-                log.close()
-            yield path, newest
-            for name, file in opened.items():
-                yield name, file.read()
+            with suppress(FileNotFoundError):
+                folder = Folder.at(above)
+                with ExitStack() as locked:
+                    # Under the lock of the growing log no log is rotated, and none ends in half a line.
+                    with suppress(FileNotFoundError):
+                        opened[name] = open_locked(folder, name, os.O_RDONLY, shared=True)
+                        locked.callback(os.close, opened[name])
+                    for old in _names(name)[1:]:
+                        with suppress(FileNotFoundError):
+                            opened[old] = folder.open(old, os.O_RDONLY)
+                            stack.callback(os.close, opened[old])
+                    newest = read_descriptor(opened.pop(name), READ) if name in opened else b""
+                yield path, newest
+                for each, fd in opened.items():
+                    yield folder.path_of(each), read_descriptor(fd, READ)
         except OSError as error:
             raise storage_error("the provenance log can't be read", path, error) from None
-
-
-def _opened(path: str) -> BinaryIO | None:
-    with suppress(FileNotFoundError):
-        return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    return None

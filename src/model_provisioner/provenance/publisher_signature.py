@@ -11,12 +11,13 @@ import json
 import logging
 import os
 import pathlib
-import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import InputError, MissingExtraError, SignatureError
-from model_provisioner.fs.atomic import read_if_there
+from model_provisioner.fs.atomic import temporary_file
+from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_file, read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,10 +89,9 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
         if claim.public_key is not None:
             config.use_elliptic_key_verifier(public_key=claim.public_key)
         else:
-            with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as trust:
-                trust.write(_trust()._inner.to_json())  # noqa: SLF001
-                trust.flush()
-                path = pathlib.Path(trust.name)
+            trust = _trust()._inner.to_json().encode()  # noqa: SLF001
+            with temporary_file(trust, ".json") as name:
+                path = pathlib.Path(name)
                 config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
         config.verify(files.path, claim.bundle)
     except Exception as error:  # noqa: BLE001  whatever the error, the signature is not confirmed
@@ -148,8 +148,7 @@ def _check_file(claim: Claim, files: FileSet, found: Mapping[str, str]) -> None:
         raise _missing("sigstore", error) from None
     (value,) = found.values()
     try:
-        with open(claim.bundle, encoding="utf-8") as file:
-            bundle = Bundle.from_json(file.read())
+        bundle = Bundle.from_json(read_file(claim.bundle, BUNDLE_LIMIT))
         Verifier(trusted_root=_trust().trusted_root).verify_artifact(
             Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(value)),
             bundle,
@@ -282,6 +281,6 @@ def check_readable(claim: Claim) -> None:
             raise InputError(
                 f"the signature's {name} can't be read",
                 where=path,
-                found="no file that you may read" if os.path.lexists(path) else "no such file",
+                found="no file that you may read" if may_be_there(path) else "no such file",
                 fix="correct its path in models.yaml, or get it from the publisher",
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.paths import names_in
 from model_provisioner.fs.sqlite import Database, from_column, in_chunks, to_column
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def artifacts_of_all(state: str, *, database: type[Database]) -> set[str]:
     """Return the paths of the files that the projects of the state folder wrote and did not withdraw."""
     found: set[str] = set()
     projects = os.path.join(state, "projects")
-    for name in os.listdir(projects) if os.path.isdir(projects) else []:
+    for name in names_in(projects):
         rows = _open(os.path.join(projects, name), database).query("SELECT path FROM artifact")
         found.update(from_column(path) for (path,) in rows)
     return found

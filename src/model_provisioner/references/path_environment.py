@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import defaultdict
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 HERE = "."
 _SHARED = 255
 """Longer paths have no use for what is known of the folders above them, and could be of a hostile length."""
-
-_MANY = 16
-"""To list a folder of so many files that are asked for is quicker than to look at each."""
 
 
 class Surroundings:
@@ -67,27 +59,6 @@ class Surroundings:
                 real = os.path.realpath(real)
         self._real[folder] = real
         return real
-
-
-def is_any_folder(paths: Iterable[str]) -> bool:
-    """Tell whether there is a folder at one of these absolute paths."""
-    names: defaultdict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        names[folder].add(name)
-    return any(_has_folder(folder, wanted) for folder, wanted in names.items())
-
-
-def _has_folder(folder: str, names: set[str]) -> bool:
-    if len(names) >= _MANY:
-        try:
-            with os.scandir(folder or "/") as found:
-                return any(each.name in names and each.is_dir() for each in found)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            pass  # what can't be listed can be looked at
-    return any(os.path.isdir(f"{folder}/{name}") for name in names)
 
 
 def _is_link(path: str) -> bool:

@@ -11,6 +11,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.identity import stat_or_none
+from model_provisioner.fs.paths import files_below, names_in
+from model_provisioner.fs.read import open_regular
 from model_provisioner.hashing.streaming import BUFFER
 from model_provisioner.store.partial import Partial
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from model_provisioner.hashing.streaming import Progress
-    from model_provisioner.store.store import Store
+    from model_provisioner.store.blobs import Blobs
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ)
     """
     home = environ.get("HOME") or os.path.expanduser("~")
     hub = _hub_cache(environ, home)
-    places = [(os.path.join(hub, repo, "blobs", sha256), "the Hugging Face cache") for repo in _names(hub)]
+    places = [(os.path.join(hub, repo, "blobs", sha256), "the Hugging Face cache") for repo in names_in(hub)]
     ollama = (environ.get("OLLAMA_MODELS") or "~/.ollama/models", "/usr/share/ollama/.ollama/models")
     places += [(os.path.join(_expanded(models, home), "blobs", f"sha256-{sha256}"), "Ollama") for models in ollama]
     for path, source in places:
@@ -45,24 +48,22 @@ def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ)
             yield Found(path, source)
     if size is not None:
         for models in ("~/.lmstudio/models", "~/.cache/lm-studio/models"):
-            for path in _files(_expanded(models, home)):
+            for path in files_below(_expanded(models, home)):
                 if _is_file(path, size):
                     yield Found(path, "LM Studio")
 
 
-def adopt(store: Store, found: Found, sha256: str, progress: Progress = lambda _: None) -> bool:
+def adopt(store: Blobs, found: Found, sha256: str, progress: Progress = lambda _: None) -> bool:
     """Take a file of another program into the store; return False where it can't be read or holds other bytes.
 
     Raises `StorageError` where the store can't be written, and what `progress` raises.
     """
     try:
-        source = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        source = open_regular(found.path)
     except OSError:
         return False
     try:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
-            return False
-        # A name of its own: half a download of the same bytes may wait for somebody to go on with it.
+        # A name of its own: half a download of the same bytes may wait to be resumed.
         with Partial.open(store, f"adopt {sha256}") as partial:
             partial.begin(None)
             if partial.clone(source):
@@ -103,22 +104,6 @@ def _expanded(path: str, home: str) -> str:
     return os.path.join(home, path[2:]) if path.startswith("~/") else os.path.expanduser(path)
 
 
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
-
-
-def _files(folder: str) -> Iterator[str]:
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(where, name) for name in sorted(names))
-
-
 def _is_file(path: str, size: int | None) -> bool:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+    found = stat_or_none(path)
+    return found is not None and stat.S_ISREG(found.st_mode) and size in (None, found.st_size)

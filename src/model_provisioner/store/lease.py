@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import secrets
@@ -19,15 +17,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import storage_error
-from model_provisioner.store.partial import SETTING, stem_of
+from model_provisioner.fs.locks import lock, locked_folder, try_lock
+from model_provisioner.fs.read import read_descriptor
+from model_provisioner.fs.root import write_all
+from model_provisioner.store.layout import store_error
+from model_provisioner.store.partial import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from model_provisioner.store.store import Store
+    from model_provisioner.fs.root import Folder
+    from model_provisioner.store.layout import Layout
 
 FOLDER = "leases"
+LIMIT = 1 << 30
+"""How many bytes of a lease are read: the uses of some ten million blobs."""
 _LINE = re.compile(r"(uses|expects|has) ([0-9a-f]{64})(?: (\d{1,18}))?")
 
 
@@ -44,11 +48,11 @@ class Leased:
 class Lease:
     """What this process uses of a store. Threads may share it; the file is made when something is first noted."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Layout) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._fd: int | None = None
-        self._path = ""
+        self._name = ""
         self._noted: set[str] = set()
 
     def use(self, blobs: Iterable[str]) -> bool:
@@ -58,7 +62,7 @@ class Lease:
         """
         new = set(blobs) - self._noted
         if new:
-            with contextlib.suppress(StorageError), _entered(self._store, fcntl.LOCK_SH):
+            with contextlib.suppress(StorageError), _entered(self._store, shared=True):
                 self._write(f"uses {blob}" for blob in sorted(new))
                 self._noted |= new
         return bool(new)
@@ -76,11 +80,11 @@ class Lease:
                 self._write(f"has {stem_of(key)}" for key in keys)
 
     def close(self) -> None:
-        """Use nothing any more."""
+        """End all uses."""
         with self._lock:
             if self._fd is not None:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._path)
+                    self._store.held(FOLDER).unlink(self._name)
                 os.close(self._fd)
                 atexit.unregister(self.close)
                 self._fd = None
@@ -92,17 +96,16 @@ class Lease:
                 if self._fd is None:
                     self._begin()
                 assert self._fd is not None
-                data = "".join(f"{line}\n" for line in lines).encode()
-                while data:
-                    data = data[os.write(self._fd, data) :]
+                write_all(self._fd, "".join(f"{line}\n" for line in lines).encode())
             except OSError as error:
-                raise storage_error("a lease can't be written", self._path, error, elsewhere=SETTING) from None
+                path = os.path.join(self._store.root, FOLDER, self._name)
+                raise store_error("a lease can't be written", path, error) from None
 
     def _begin(self) -> None:
-        self._path = os.path.join(self._store.folder(FOLDER), secrets.token_hex(16))
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._name = secrets.token_hex(16)
+        fd = self._store.folder(FOLDER).open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            lock(fd)
         except OSError:
             os.close(fd)
             raise
@@ -111,64 +114,52 @@ class Lease:
 
 
 @contextlib.contextmanager
-def alone(store: Store) -> Iterator[Leased]:
+def alone(store: Layout) -> Iterator[Leased]:
     """Keep others from noting a use meanwhile; yield what is in use. Raises `StorageError`, also where there are no locks."""
-    with _entered(store, fcntl.LOCK_EX):
-        yield _living(os.path.join(store.root, FOLDER))
+    with _entered(store, shared=False):
+        yield leased(store)
 
 
-def leased(store: Store) -> Leased:
-    """Return what is in use, to be looked at only."""
-    return _living(os.path.join(store.root, FOLDER))
-
-
-@contextlib.contextmanager
-def _entered(store: Store, how: int) -> Iterator[None]:
-    folder = store.folder(FOLDER)
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise storage_error("the store can't be locked", folder, error, elsewhere=SETTING) from None
-    try:
-        try:
-            fcntl.flock(fd, how)
-        except OSError as error:
-            raise storage_error("the store can't be locked", folder, error, elsewhere=SETTING) from None
-        yield
-    finally:
-        os.close(fd)
-
-
-def _living(folder: str) -> Leased:
+def leased(store: Layout) -> Leased:
     """Return what the leases of living owners say; those of dead ones say nothing."""
     found = Leased()
     with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(folder)):
+        folder = store.held(FOLDER)
+        for name in folder.names():
             with contextlib.suppress(OSError):
-                _read(os.path.join(folder, name), found)
+                _read(folder, name, found)
     return found
 
 
-def _read(path: str, found: Leased) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, encoding="ascii", errors="replace") as file:
+@contextlib.contextmanager
+def _entered(store: Layout, *, shared: bool) -> Iterator[None]:
+    folder = store.folder(FOLDER)
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            stack.enter_context(locked_folder(folder, shared=shared))
         except OSError as error:
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                return
+            raise store_error("the store can't be locked", folder.path, error) from None
+        yield
+
+
+def _read(folder: Folder, name: str, found: Leased) -> None:
+    fd = folder.open_regular(name)
+    try:
+        if try_lock(fd, shared=True):
+            return  # its owner is dead
+        lines = read_descriptor(fd, LIMIT).decode("ascii", "replace").split("\n")[:-1]  # the last one is being written
+    finally:
+        os.close(fd)
+    expected: dict[str, int] = {}
+    for line in lines:
+        if (match := _LINE.fullmatch(line)) is None:
+            continue
+        what, key, size = match.groups()
+        if what == "uses":
+            found.blobs.add(key)
+        elif what == "expects":
+            expected[key] = int(size or 0)
         else:
-            return
-        expected: dict[str, int] = {}
-        for line in file.read().split("\n")[:-1]:  # what follows the last newline is being written
-            if (match := _LINE.fullmatch(line)) is None:
-                continue
-            what, key, size = match.groups()
-            if what == "uses":
-                found.blobs.add(key)
-            elif what == "expects":
-                expected[key] = int(size or 0)
-            else:
-                expected.pop(key, None)
-        for key, count in expected.items():
-            found.expected[key] = max(count, found.expected.get(key, 0))
+            expected.pop(key, None)
+    for key, count in expected.items():
+        found.expected[key] = max(count, found.expected.get(key, 0))

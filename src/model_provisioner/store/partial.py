@@ -1,4 +1,4 @@
-"""A file on its way into the store: one a owner, which the next owner takes over when this one dies.
+"""A file on its way into the store: one for each owner, which the next owner takes over when this one dies.
 
 The kernel's lock of the file says whether its owner lives. Nothing depends on it but the work that would be done twice:
 where a file system has no locks, everybody begins a file of their own.
@@ -7,8 +7,6 @@ where a file system has no locks, everybody begins a file of their own.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import hashlib
 import json
@@ -19,25 +17,24 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.atomic import read_if_there, storage_error
+from model_provisioner.fs.locks import NoLocksError, try_lock
+from model_provisioner.fs.read import clone, read_if_there
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
+from model_provisioner.store.layout import PARTIAL, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
     from model_provisioner.errors import StorageError
-    from model_provisioner.store.store import Store
+    from model_provisioner.fs.root import Folder
+    from model_provisioner.store.layout import Layout
 
-FOLDER = "partial"
-SETTING = "cache_dir"
-"""What a user sets to have the store somewhere else."""
 WRITEBACK = 32 << 20
 """After how many bytes the disk is told to begin: what waits in memory then is little when the last byte has come."""
 SYNCED_EVERY = 1 << 30
 """After how many bytes it is noted that they are safely on the disk: that many a power cut may make to come once more."""
-_FICLONE = 0x40049409
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class Received(Hashes):
 class Partial:
     """The growing file of one owner; a context manager that keeps it for the next owner unless it was published."""
 
-    def __init__(self, path: str, fd: int, git_size: int | None) -> None:
-        self.path, self._fd, self._git_size = path, fd, git_size
-        note = _read_note(path)
+    def __init__(self, folder: Folder, name: str, fd: int, git_size: int | None) -> None:
+        self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
+        note = _read_note(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != _boot():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -70,22 +67,22 @@ class Partial:
         self._open = True
 
     @classmethod
-    def open(cls, store: Store, key: str, *, git_size: int | None = None) -> Partial:
+    def open(cls, store: Layout, key: str, *, git_size: int | None = None) -> Partial:
         """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too.
 
         Of several files that dead owners left the longest is taken and the others are removed. Raises `StorageError`.
         """
-        folder = store.folder(FOLDER)
+        folder = store.folder(PARTIAL)
         stem = stem_of(key)
         try:
             left = sorted(_take_over(folder, stem), key=lambda each: os.fstat(each[1]).st_size)
-            for path, fd in left[:-1]:
-                _remove(path)
+            for name, fd in left[:-1]:
+                _remove(folder, name)
                 os.close(fd)
-            path, fd = left[-1] if left else _begin(folder, stem)
+            name, fd = left[-1] if left else _begin(folder, stem)
         except OSError as error:
-            raise storage_error("a download can't be begun", folder, error, elsewhere=SETTING) from None
-        return cls(path, fd, git_size)
+            raise store_error("a download can't be begun", folder.path, error) from None
+        return cls(folder, name, fd, git_size)
 
     @property
     def size(self) -> int:
@@ -108,7 +105,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _write_note(self.path, _Note(validator, _boot(), 0))
+            _write_note(self._folder, self._name, _Note(validator, _boot(), 0))
         except OSError as error:
             raise self._failed(error) from None
         self.validator = validator
@@ -133,11 +130,7 @@ class Partial:
 
     def clone(self, source: int) -> bool:
         """Let it hold the bytes of an open file, sharing its place on the disk; return whether the file system can."""
-        if sys.platform != "linux":  # Python offers no clonefile
-            return False
-        try:
-            fcntl.ioctl(self._fd, _FICLONE, source)
-        except OSError:
+        if not clone(source, self._fd):
             return False
         self._restart(os.fstat(self._fd).st_size)
         return True
@@ -157,30 +150,30 @@ class Partial:
         os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         os.fsync(self._fd)
 
-    def move(self, path: str) -> None:
-        """Give it its name in the store and let it go. Raises `OSError`."""
-        os.rename(self.path, path)
-        self._let_go()
+    def move(self, folder: Folder, name: str) -> None:
+        """Give it its name in the store and close it. Raises `OSError`."""
+        self._folder.rename(self._name, folder, name)
+        self._close()
         with contextlib.suppress(OSError):
-            os.unlink(_note(self.path))
+            self._folder.unlink(_note(self._name))
 
     def discard(self) -> None:
-        """Remove it and let it go."""
+        """Remove it and close it."""
         if self._open:
             with contextlib.suppress(OSError):
-                _remove(self.path)
-        self._let_go()
+                _remove(self._folder, self._name)
+        self._close()
 
     def close(self) -> None:
-        """Let it go; the next owner finds what is there."""
+        """Close it; the next owner finds what is there."""
         if self._open and not self.size:
             self.discard()
         elif self._open and self.size > self._synced:
             with contextlib.suppress(OSError):
                 self._sync()
-        self._let_go()
+        self._close()
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         if self._open:
             self._open = False
             self._follower.close()
@@ -198,7 +191,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _write_note(self.path, _Note(self.validator, _boot(), size))
+        _write_note(self._folder, self._name, _Note(self.validator, _boot(), size))
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -208,35 +201,30 @@ class Partial:
         self._told = self.size
 
     def _failed(self, error: OSError) -> StorageError:
-        return storage_error("a download could not be written", self.path, error, elsewhere=SETTING)
+        return store_error("a download could not be written", self.path, error)
 
 
-def arrived(store: Store, key: str) -> int:
+def arrived(store: Layout, key: str) -> int:
     """Return how many bytes of `key` the longest file on its way has, whoever owns it."""
     sizes = [0]
     with contextlib.suppress(OSError):
-        for path in _left(os.path.join(store.root, FOLDER), stem_of(key)):
+        folder = store.held(PARTIAL)
+        for name in _left(folder, stem_of(key)):
             with contextlib.suppress(OSError):
-                sizes.append(os.lstat(path).st_size)
+                sizes.append(folder.stat(name).st_size)
     return max(sizes)
 
 
-def remove_dead(folder: str, before: float) -> None:
-    """Remove what nobody owns and nobody has written since `before`, in seconds since the epoch. Raises `OSError`."""
-    for entry in list(os.scandir(folder)):
-        with contextlib.suppress(OSError):
-            if not entry.is_file(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_mtime >= before:
-                continue
-            if entry.name.endswith(".json"):
-                if not os.path.lexists(entry.path.removesuffix(".json")):
-                    os.unlink(entry.path)
-                continue
-            fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                if _claim(fd, entry.path) is not False:
-                    _remove(entry.path)
-            finally:
-                os.close(fd)
+def remove_unowned(folder: Folder, name: str) -> bool:
+    """Remove a file that no living run owns, with its note; return False for one that a run owns. Raises `OSError`."""
+    fd = folder.open_regular(name)
+    try:
+        if _claim(folder, name, fd) is False:
+            return False
+        _remove(folder, name)
+        return True
+    finally:
+        os.close(fd)
 
 
 def stem_of(key: str) -> str:
@@ -244,70 +232,63 @@ def stem_of(key: str) -> str:
     return hashlib.sha256(os.fsencode(key)).hexdigest()
 
 
-def _note(path: str) -> str:
-    return f"{path}.json"
+def _note(name: str) -> str:
+    return f"{name}.json"
 
 
-def _left(folder: str, stem: str) -> Iterator[str]:
-    for name in os.listdir(folder):
-        if name.startswith(f"{stem}.") and not name.endswith(".json"):
-            yield os.path.join(folder, name)
+def _left(folder: Folder, stem: str) -> list[str]:
+    return [name for name in folder.names() if name.startswith(f"{stem}.") and not name.endswith(".json")]
 
 
-def _take_over(folder: str, stem: str) -> Iterator[tuple[str, int]]:
-    """Yield path and descriptor of each file of a dead owner, which is ours now."""
-    for path in _left(folder, stem):
+def _take_over(folder: Folder, stem: str) -> Iterator[tuple[str, int]]:
+    """Yield name and descriptor of each file of a dead owner, which is ours now."""
+    for name in _left(folder, stem):
         try:
-            fd = _open_left(path)
+            fd = _open_left(folder, name)
         except OSError:  # somebody else's, gone, or no file
             continue
-        if stat.S_ISREG(os.fstat(fd).st_mode) and _claim(fd, path):
-            yield path, fd
+        if _claim(folder, name, fd):
+            yield name, fd
         else:
             os.close(fd)
 
 
-def _open_left(path: str) -> int:
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+def _open_left(folder: Folder, name: str) -> int:
     try:
-        return os.open(path, os.O_RDWR | flags)
+        return folder.open_regular(name, os.O_RDWR)
     except PermissionError:
         # Its owner died between the last change of its mode and the rename, or lives and is about to rename it.
-        fd = os.open(path, os.O_RDONLY | flags)
+        fd = folder.open_regular(name)
         try:
-            if not _claim(fd, path):
+            if not _claim(folder, name, fd):
                 raise
             os.fchmod(fd, os.fstat(fd).st_mode | stat.S_IWUSR)
-            return os.open(path, os.O_RDWR | flags)
+            return folder.open_regular(name, os.O_RDWR)
         finally:
             os.close(fd)
 
 
-def _begin(folder: str, stem: str) -> tuple[str, int]:
+def _begin(folder: Folder, stem: str) -> tuple[str, int]:
     while True:
-        path = os.path.join(folder, f"{stem}.{secrets.token_hex(8)}")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        if _claim(fd, path) is not False:
-            return path, fd
+        name = f"{stem}.{secrets.token_hex(8)}"
+        fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        if _claim(folder, name, fd) is not False:
+            return name, fd
         os.close(fd)  # somebody took it over before it was locked, as if we were dead
 
 
-def _claim(fd: int, path: str) -> bool | None:
-    """Own the file that `path` names; return False where another one does, or it is gone, None where there are no locks."""
+def _claim(folder: Folder, name: str, fd: int) -> bool | None:
+    """Own the file of that name; return False where another one does, or it is gone, None where there are no locks."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
+        return try_lock(fd) and folder.names_file(name, fd)
+    except NoLocksError:
+        return None
 
 
-def _remove(path: str) -> None:
-    os.unlink(path)
+def _remove(folder: Folder, name: str) -> None:
+    folder.unlink(name)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_note(path))
+        folder.unlink(_note(name))
 
 
 @dataclass(frozen=True)
@@ -321,9 +302,9 @@ class _Note:
     """How many bytes were safely on the disk."""
 
 
-def _read_note(path: str) -> _Note:
+def _read_note(folder: Folder, name: str) -> _Note:
     try:
-        found = json.loads(read_if_there(_note(path), limit=1 << 16) or b"")
+        found = json.loads(folder.read(_note(name), limit=1 << 16) or b"")
         validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _Note(None, None, 0)
@@ -333,12 +314,12 @@ def _read_note(path: str) -> _Note:
     return _Note(validator, boot, synced)
 
 
-def _write_note(path: str, note: _Note) -> None:
+def _write_note(folder: Folder, name: str, note: _Note) -> None:
     """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
-    draft = os.path.join(os.path.dirname(path), f"draft.{secrets.token_hex(8)}")
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump({"boot": note.boot, "synced": note.synced, "validator": note.validator}, file)
-    os.replace(draft, _note(path))
+    draft = f"draft.{secrets.token_hex(8)}"
+    data = json.dumps({"boot": note.boot, "synced": note.synced, "validator": note.validator}).encode()
+    folder.write(draft, data, sync=False)
+    folder.rename(draft, folder, _note(name))
 
 
 @functools.cache

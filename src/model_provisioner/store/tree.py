@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
+import secrets
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import UnsoundModelError
-from model_provisioner.fs.atomic import sync_folder
+from model_provisioner.fs.root import Root
+from model_provisioner.references.shards import split_names
+from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from model_provisioner.fs.root import Folder
 
 NAME_BYTES = 255
 """How long a part of a path may be on every file system that counts."""
@@ -74,59 +78,73 @@ def _shown(name: str) -> str:
     return name if len(name) <= 200 else f"{name[:200]}…"
 
 
-def is_tree(folder: str, links: Mapping[str, str]) -> bool:
-    """Tell whether a folder holds these links, given as name and target, and nothing else."""
-    found = {}
-    folders = [""]
-    try:
-        while folders:
-            below = folders.pop()
-            with os.scandir(os.path.join(folder, below)) as entries:
-                for entry in entries:
-                    name = f"{below}/{entry.name}" if below else entry.name
-                    if entry.is_symlink():
-                        found[name] = os.readlink(entry.path)
-                    elif entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    else:
-                        return False
-    except OSError:
-        return False
-    return found == links
+class Trees(Layout):
+    """The trees of a store."""
 
+    def make_tree(self, ref_id: str, files: Mapping[str, str], *, folder: bool = False) -> str:
+        """Give blobs the names that an engine wants, given as name and SHA-256; return what it is to open.
 
-def build(folder: str, links: Mapping[str, str], draft: str) -> None:
-    """Put the tree of these links at `folder`, by way of the folders `draft` and `draft.old`. Raises `OSError`.
+        That is the one file, or the first shard of one split; else, and always where a `folder` was asked for, the
+        folder. Raises `UnsoundModelError` for names that can't be, and `StorageError`.
+        """
+        check_names(files, ref_id)
+        key, version, links = tree_key(ref_id), tree_version(files), _links(files)
+        path = os.path.join(self.root, TREES, key, version)
+        if not self._is_tree(key, version, links):
+            try:
+                self._build(self.folder(f"{TREES}/{key}"), version, links)
+            except OSError as error:
+                raise store_error("the names of a model can't be made", path, error) from None
+        return _opened(path, files, folder=folder)
 
-    Whoever builds the same tree at the same time builds an equal one: the first to rename wins.
-    """
-    try:
-        made = {draft}
-        os.mkdir(draft, 0o775)
-        for name, target in links.items():
-            path = os.path.join(draft, name)
-            if (parent := os.path.dirname(path)) not in made:
-                os.makedirs(parent, 0o775, exist_ok=True)
-                made.add(parent)
-            os.symlink(target, path)
-        for each in made:
-            sync_folder(each)
+    def tree(self, ref_id: str, files: Mapping[str, str], *, folder: bool = False) -> str | None:
+        """Return what `make_tree` would, if these blobs have their names already; None where one has not."""
+        key, version = tree_key(ref_id), tree_version(files)
+        path = os.path.join(self.root, TREES, key, version)
+        return _opened(path, files, folder=folder) if self._is_tree(key, version, _links(files)) else None
+
+    def _is_tree(self, key: str, version: str, links: Mapping[str, str]) -> bool:
+        """Tell whether a folder holds these links, given as name and target, and nothing else."""
         try:
-            os.rename(draft, folder)
+            return dict(self.held(f"{TREES}/{key}/{version}").walk()) == links
         except OSError:
-            if is_tree(folder, links):
-                return
-            # Somebody changed it by hand, or it is of a version of ours that made it in another way.
-            os.rename(folder, f"{draft}.old")
-            os.rename(draft, folder)
-        sync_folder(os.path.dirname(folder))
-    finally:
-        for each in (draft, f"{draft}.old"):
-            _remove_all(each)
+            return False
+
+    def _build(self, folder: Folder, version: str, links: Mapping[str, str]) -> None:
+        """Make a tree in `partial`, and move it to its place. Raises `OSError`.
+
+        Whoever builds the same tree at the same time builds an equal one: the first to rename wins.
+        """
+        partial, draft = self.folder(PARTIAL), f"tree.{secrets.token_hex(8)}"
+        try:
+            partial.mkdir(draft)
+            with Root(partial.path_of(draft)) as made:
+                for name, target in links.items():
+                    made.make(os.path.dirname(name)).symlink(target, os.path.basename(name))
+                for each in {os.path.dirname(name) for name in links} | {""}:
+                    made.folder(each).sync()
+            try:
+                partial.rename(draft, folder, version)
+            except OSError:
+                if self._is_tree(os.path.basename(folder.path), version, links):
+                    return
+                # Somebody changed it by hand, or it is of a version of ours that made it in another way.
+                folder.rename(version, partial, f"{draft}.old")
+                partial.rename(draft, folder, version)
+            folder.sync()
+        finally:
+            for each in (draft, f"{draft}.old"):
+                partial.remove_all(each)
 
 
-def _remove_all(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
-    elif os.path.lexists(path):
-        os.unlink(path)
+def _links(files: Mapping[str, str]) -> dict[str, str]:
+    """Return name and target of the links of a tree: relative, so that the store can be moved, and shared under other paths."""
+    return {name: "../" * (3 + name.count("/")) + blob_place(sha256) for name, sha256 in files.items()}
+
+
+def _opened(path: str, files: Mapping[str, str], *, folder: bool) -> str:
+    """Return what stands for all files of a tree: the only one, the first shard of the split that they are, or the folder."""
+    first = min(files)
+    above, name = os.path.split(first)
+    whole = {os.path.join(above, each) for each in split_names(first) or [name]}
+    return path if folder or files.keys() != whole else os.path.join(path, first)

@@ -1,4 +1,4 @@
-"""Who used what of a store, and when: one record a project, in the store itself, so that other machines see it too.
+"""Who used what of a store, and when: one record for each project, in the store itself, so that other machines see it too.
 
 The record's time of modification is when the project was last used with all that it names; so a run that finds all
 current moves that, by one call, through a link in the project's part of the state folder. The format stands in
@@ -19,14 +19,16 @@ from model_provisioner.fs.state_folder import project_folder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from model_provisioner.store.store import Store
+    from model_provisioner.store.layout import Layout
 
 FOLDER = "uses"
+LIMIT = 256 << 20
+"""In bytes: the record of a project of some million trees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What one configuration of one owner uses, or once used."""
+    """The usage record of one configuration of one owner."""
 
     owner: str
     """The machine and the state folder: what can be looked at from there."""
@@ -69,45 +71,41 @@ def has_record(state: str, config: str) -> bool:
     return os.path.islink(_link(state, config))
 
 
-def note(store: Store, state: str, config: str, trees: Iterable[str], handoffs: Iterable[str]) -> None:
+def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs: Iterable[str]) -> None:
     """Note that a project is used now, and what it uses: what it used before keeps the time of its last use.
 
     Raises `StorageError`.
     """
-    path = _path(store, state, config)
-    last = _read(path)
+    from model_provisioner.fs.root import Folder
+
+    owner = owner_of(state)
+    name = hashlib.sha256(os.fsencode(f"{owner}\0{config}")).hexdigest() + ".json"
+    last = _read(store, name)
     now: dict[str, int | None] = dict.fromkeys(sorted(trees))
     before = {} if last is None else {tree: last.last(tree) for tree in last.trees if tree not in now}
     kept = {tree: time for tree, time in before.items() if os.path.isdir(os.path.join(store.root, "trees", tree))}
     wanted = now | kept
     handoffs = tuple(sorted(handoffs))
-    link = _link(state, config)
     if last is not None and (dict(last.trees), last.handoffs) == (wanted, handoffs) and touch(state, config):
         return
-    body = {"config": config, "handoffs": handoffs, "owner": owner_of(state), "trees": wanted}
-    store.folder(FOLDER)
-    store.write(path, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
+    body = {"config": config, "handoffs": handoffs, "owner": owner, "trees": wanted}
+    store.write(FOLDER, name, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
+    path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(_link(state, config))
     with contextlib.suppress(OSError):
-        if os.path.realpath(link) != os.path.realpath(path):
+        folder = Folder.made(above, 0o700)
+        if os.path.realpath(folder.path_of(link)) != os.path.realpath(path):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(link)
-            os.makedirs(os.path.dirname(link), mode=0o700, exist_ok=True)
-            os.symlink(path, link)
+                folder.unlink(link)
+            folder.symlink(path, link)
 
 
-def uses(store: Store) -> list[Use]:
+def uses(store: Layout) -> list[Use]:
     """Return the records of a store; what is none is left out."""
-    folder = os.path.join(store.root, FOLDER)
     try:
-        names = sorted(os.listdir(folder))
+        names = store.held(FOLDER).names()
     except OSError:
         return []
-    return [use for name in names if (use := _read(os.path.join(folder, name))) is not None]
-
-
-def _path(store: Store, state: str, config: str) -> str:
-    text = f"{owner_of(state)}\0{config}"
-    return os.path.join(store.root, FOLDER, f"{hashlib.sha256(os.fsencode(text)).hexdigest()}.json")
+    return [use for name in names if (use := _read(store, name)) is not None]
 
 
 def _link(state: str, config: str) -> str:
@@ -115,11 +113,11 @@ def _link(state: str, config: str) -> str:
     return os.path.join(project_folder(state, folder), f"uses-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}")
 
 
-def _read(path: str) -> Use | None:
+def _read(store: Layout, name: str) -> Use | None:
     try:
-        with open(path, "rb") as file:
-            body = json.load(file)
-            time = int(os.fstat(file.fileno()).st_mtime)
+        folder = store.held(FOLDER)
+        time = int(folder.stat(name).st_mtime)
+        body = json.loads(folder.read(name, LIMIT) or b"")
         trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
         return Use(
             owner=str(body["owner"]),

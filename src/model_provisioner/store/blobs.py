@@ -1,0 +1,99 @@
+"""Blobs: the bytes of files, by their SHA-256.
+
+A blob is published by one rename of a file that was hashed while it was written, so that a kill at any moment leaves a
+whole blob or none. Its bytes were right when it came; whoever hands it to an engine asks the digest memo whether they
+still are.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import DigestMismatchError
+from model_provisioner.fs.locks import locked_folder
+from model_provisioner.store.layout import BLOBS, QUARANTINE, SHA256, Layout, blob_place, store_error
+
+if TYPE_CHECKING:
+    from model_provisioner.store.partial import Partial
+
+
+class Blobs(Layout):
+    """The blobs of a store."""
+
+    @property
+    def blobs(self) -> str:
+        """Where the links of trees may lead."""
+        return os.path.join(self.root, "blobs")
+
+    def blob_path(self, sha256: str) -> str:
+        """Return where the file with this SHA-256 lies if it is here. Raises `UnsoundModelError` for what is no SHA-256."""
+        return os.path.join(self.root, blob_place(sha256))
+
+    def blob_behind(self, path: str) -> str | None:
+        """Return the SHA-256 of the blob here that `path`, a name in a tree, links to; None for any other path."""
+        try:
+            target = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return None
+        folder, sha256 = os.path.split(os.path.normpath(target))
+        here = os.path.join(self.root, BLOBS, sha256[:2])
+        return sha256 if folder == here and SHA256.fullmatch(sha256) else None
+
+    def has(self, sha256: str, size: int | None = None) -> bool:
+        """Tell whether a file with this SHA-256, and of this size in bytes, was published here; its bytes are not read."""
+        try:
+            found = os.lstat(self.blob_path(sha256))
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+
+    def publish(self, partial: Partial, sha256: str) -> str:
+        """Give a file that arrived its place, and return it. Of several publishers one wins; the others' files are removed.
+
+        Raises `DigestMismatchError` where it holds other bytes (it is removed then, so that the next try does not resume
+        it), and `StorageError`.
+        """
+        path = self.blob_path(sha256)
+        received = partial.finish()
+        if received.sha256 != sha256:
+            partial.discard()
+            raise DigestMismatchError(path, f"sha256:{sha256}", f"sha256:{received.sha256}")
+        folder = self.folder(f"{BLOBS}/{sha256[:2]}")
+        try:
+            partial.seal()
+            with ExitStack() as stack:
+                with suppress(OSError):  # without locks, two may publish the same bytes
+                    stack.enter_context(locked_folder(folder))
+                if self.has(sha256, received.size):
+                    partial.discard()
+                else:
+                    partial.move(folder, sha256)
+                    folder.sync()
+        except OSError as error:
+            raise store_error("a file can't be taken into the store", path, error) from None
+        return path
+
+    def corrupt(self, sha256: str) -> str | None:
+        """Move a blob that holds other bytes to where nobody finds it again; return where, None if there was none.
+
+        Raises `StorageError`.
+        """
+        path, name = self.blob_path(sha256), f"{sha256}.{secrets.token_hex(8)}"
+        try:
+            folder = self.held(f"{BLOBS}/{sha256[:2]}")
+            if not folder.has(sha256):
+                return None
+            away = self.folder(QUARANTINE)
+            folder.rename(sha256, away, name)
+            with suppress(OSError):
+                away.touch(name)  # it is kept for some days from now on
+            folder.sync()
+        except (FileNotFoundError, NotADirectoryError):  # another run was faster
+            return None
+        except OSError as error:
+            raise store_error("a damaged file can't be moved away", path, error) from None
+        return away.path_of(name)

@@ -1,0 +1,99 @@
+"""Where everything of a store lies under `cache_dir`, and how small files are written there.
+
+The format stands in `docs/reference/store.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from model_provisioner.errors import UnsoundModelError
+from model_provisioner.fs.root import Folder, Root
+from model_provisioner.fs.unreachable import storage_error
+
+if TYPE_CHECKING:
+    from model_provisioner.errors import StorageError
+
+SETTING = "cache_dir"
+"""What a user sets to have the store somewhere else."""
+BLOBS = "blobs/sha256"
+TREES = "trees"
+PARTIAL = "partial"
+"""The folder of what is on its way: downloads, and drafts of small files and trees."""
+QUARANTINE = "quarantine"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by model-provisioner: what is here can be fetched again.
+# For information about cache directory tags see https://bford.info/cachedir/
+"""
+
+
+class Layout:
+    """The folders of one store. Making one reads and writes nothing; folders are made when first written to."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self.root = os.path.abspath(cache_dir)
+        self._folders = Root(self.root)
+        self._is_prepared = False
+
+    def close(self) -> None:
+        """Close the folders that are held open; the next use opens them again."""
+        self._folders.close()
+
+    def held(self, name: str) -> Folder:
+        """Return a folder of the store. Raises `OSError` where it is not there, too."""
+        return self._folders.folder(name)
+
+    def folder(self, name: str) -> Folder:
+        """Return a folder of the store, made where it is missing. Raises `StorageError`."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            try:
+                self._prepare()
+            except BaseException:
+                self._is_prepared = False
+                raise
+        try:
+            return self._folders.make(name)
+        except OSError as error:
+            path = os.path.join(self.root, name) if name else self.root
+            raise store_error("a folder of the store can't be made", path, error) from None
+
+    def write(self, folder: str, name: str, data: bytes) -> None:
+        """Write a small file whole or not at all, also where the file system has no locks. Raises `StorageError`."""
+        into, partial = self.folder(folder), self.folder(PARTIAL)
+        draft = f"draft.{secrets.token_hex(8)}"
+        try:
+            partial.write(draft, data, sync=True)
+            partial.rename(draft, into, name)
+            into.sync()
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(draft)
+            raise store_error("a file of the store could not be written", into.path_of(name), error) from None
+
+    def _prepare(self) -> None:
+        """Do what comes before the first write: mark the folder as a cache."""
+        if not self.folder("").has("CACHEDIR.TAG"):
+            self.write("", "CACHEDIR.TAG", _TAG)
+
+
+def blob_place(sha256: str) -> str:
+    """Return where the blob with this SHA-256 lies in a store. Raises `UnsoundModelError` for what is no SHA-256."""
+    if not SHA256.fullmatch(sha256):  # it may come from a server, and ends in a path
+        raise UnsoundModelError(
+            "the source of a model names a digest that is none",
+            expected="64 hexadecimal digits",
+            found=sha256[:200],
+        )
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+def store_error(what: str, path: str, error: OSError) -> StorageError:
+    """Word an operating system's refusal to write something of a store."""
+    return storage_error(what, path, error, elsewhere=SETTING)

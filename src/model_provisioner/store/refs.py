@@ -1,0 +1,110 @@
+"""Records: what each reference resolved to when it was fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner.errors import UnsoundModelError
+from model_provisioner.store.layout import Layout, blob_place
+from model_provisioner.store.tree import check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FOLDER = "refs"
+_UNSOUND = (ValueError, TypeError, KeyError, RecursionError, UnsoundModelError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """One file of a model as it was fetched."""
+
+    name: str
+    """Its path in the set, parts separated by `/`."""
+    size: int
+    """In bytes."""
+    sha256: str
+    """In hexadecimal digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a reference resolved to when it was fetched."""
+
+    ref: str
+    """The reference as a text without credentials."""
+    revision: str | None
+    """The commit, where its source has any."""
+    files: tuple[StoredFile, ...]
+    tree: str
+    """The absolute path that an engine is to open: what `Store.make_tree` returned."""
+
+
+class Refs(Layout):
+    """The records of a store."""
+
+    def record(self, record: Record) -> None:
+        """Keep what a reference resolves to. Raises `StorageError`."""
+        body = {
+            "ref": record.ref,
+            "revision": record.revision,
+            "etag": None,  # the format has it, and no source tells it
+            "files": [{"name": each.name, "sha256": each.sha256, "size": each.size} for each in record.files],
+            "tree": os.path.relpath(record.tree, self.root),
+        }
+        data = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        self.write(_FOLDER, _name(record.ref), data)
+
+    def recorded(self, ref: str) -> Record | None:
+        """Return what `ref` resolved to when it was last fetched; None where no sound record says so."""
+        record = self._read(_name(ref))
+        return record if record is not None and record.ref == ref else None
+
+    def records(self) -> Iterator[Record]:
+        """Yield what every reference resolves to; what is no sound record is left out."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for name in self.held(_FOLDER).names():
+                if (record := self._read(name)) is not None:
+                    yield record
+
+    def _read(self, name: str) -> Record | None:
+        try:
+            return self._parsed(json.loads(self.held(_FOLDER).read(name) or b""))
+        except (OSError, *_UNSOUND):
+            return None
+
+    def _parsed(self, body: dict[str, Any]) -> Record:
+        files = tuple(
+            StoredFile(name=_text(each["name"]), size=_count(each["size"]), sha256=_text(each["sha256"]))
+            for each in body["files"]
+        )
+        for each in files:
+            blob_place(each.sha256)
+        ref, tree, revision = _text(body["ref"]), _text(body["tree"]), body["revision"]
+        check_names([each.name for each in files], ref)
+        check_names([tree], ref)
+        if not tree.startswith("trees/"):
+            raise ValueError("a record of something else")
+        revision = None if revision is None else _text(revision)
+        return Record(ref=ref, revision=revision, files=files, tree=os.path.join(self.root, tree))
+
+
+def _name(ref: str) -> str:
+    return f"{hashlib.sha256(os.fsencode(ref)).hexdigest()}.json"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("not a number of bytes")
+    return value

@@ -1,0 +1,216 @@
+"""Folders held by descriptor: where their path leads meanwhile does not matter, and no link below a root is followed."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from model_provisioner.fs.read import NotAFileError
+from model_provisioner.fs.root import KEPT, Folder, Root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder.at(str(tmp_path))
+
+
+@pytest.fixture
+def root(tmp_path):
+    with Root(str(tmp_path / "root")) as root:
+        yield root
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"))
+
+
+def planted(tmp_path):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "x").write_bytes(b"precious")
+    return tmp_path / "victim"
+
+
+# ---- a folder
+
+
+def test_what_is_done_in_a_folder_is_done_there_wherever_its_path_leads(tmp_path):
+    (tmp_path / "ours").mkdir()
+    folder = Folder.at(str(tmp_path / "ours"))
+    os.rename(tmp_path / "ours", tmp_path / "moved")
+    os.symlink(planted(tmp_path), tmp_path / "ours")
+    folder.write("x", b"new", sync=True)
+    folder.mkdir("sub")
+    folder.rename("x", folder.folder("sub"), "y")
+    folder.sync()
+    assert folder.names() == ["sub"]
+    assert (tmp_path / "moved/sub/y").read_bytes() == b"new"
+    assert (tmp_path / "victim/x").read_bytes() == b"precious"
+
+
+def test_no_link_is_opened_read_or_written(tmp_path, folder):
+    victim = planted(tmp_path)
+    os.symlink(victim, tmp_path / "folder")
+    os.symlink(victim / "x", tmp_path / "file")
+    with pytest.raises(OSError):
+        folder.folder("folder")
+    with pytest.raises(OSError):
+        folder.open("file", os.O_RDWR | os.O_TRUNC)
+    with pytest.raises(FileExistsError):
+        folder.write("file", b"new", sync=False)
+    assert folder.read("file") is None
+    assert (victim / "x").read_bytes() == b"precious"
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path, folder):
+    victim = planted(tmp_path)
+    os.symlink(victim, tmp_path / "link")
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    os.symlink(victim, tmp_path / "tree/sub/link")
+    for name in ("link", "tree", "nothing"):
+        folder.remove_all(name)
+    assert folder.names() == ["victim"]
+    assert (victim / "x").read_bytes() == b"precious"
+
+
+def test_only_a_regular_file_is_opened_and_without_waiting(tmp_path, folder):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "sub").mkdir()
+    for name in ("fifo", "sub"):
+        assert folder.read(name) is None
+        with pytest.raises(NotAFileError):
+            folder.open_regular(name)
+
+
+def test_is_it_there_yes_no_or_can_not_be_told(tmp_path, folder):
+    os.symlink("nowhere", tmp_path / "broken")
+    assert folder.has("broken")
+    assert not folder.has("none")
+    with pytest.raises(OSError, match="too long"):
+        folder.has("x" * 300)
+
+
+def test_two_listings_at_once_do_not_share_a_position(tmp_path, folder):
+    names = [f"{number:03}" for number in range(500)]
+    for name in names:
+        (tmp_path / name).touch()
+    found = []
+    threads = [threading.Thread(target=lambda: found.extend(folder.names() for _ in range(20))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [names] * 80
+
+
+def test_what_lies_below(tmp_path, folder):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/file").write_bytes(b"12345")
+    os.symlink("../target", tmp_path / "a/link")
+    os.symlink("/", tmp_path / "top")
+    found = dict(folder.walk())
+    assert found.pop("a/b/file").st_size == 5
+    assert found == {"a/link": "../target", "top": "/"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a folder that can't be listed")
+def test_a_folder_that_may_only_be_searched_is_held(tmp_path):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed/x").write_bytes(b"known by name")
+    (tmp_path / "closed").chmod(0o311)
+    program = (
+        "import sys\n"
+        "from model_provisioner.fs.root import Folder\n"
+        "folder = Folder.at(sys.argv[1])\n"
+        "print(folder.read('x'))\n"
+        "try: folder.names()\n"
+        "except PermissionError: print('not listed')"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "closed")]
+    if os.geteuid() == 0:  # who may list whatever its mode
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (tmp_path / "closed").chmod(0o700)
+    assert said == "b'known by name'\nnot listed\n"
+
+
+# ---- a root
+
+
+def test_a_root_may_be_reached_by_links_and_below_it_none_is_followed(tmp_path, root):
+    victim = planted(tmp_path)
+    (tmp_path / "real").mkdir()
+    os.symlink(tmp_path / "real", tmp_path / "root")
+    root.make("a/b").write("x", b"", sync=False)
+    assert (tmp_path / "real/a/b/x").exists()
+    os.symlink(victim, tmp_path / "real/planted")
+    with pytest.raises(OSError):
+        root.folder("planted")
+    with pytest.raises(FileExistsError):
+        root.make("planted/sub")
+    assert os.listdir(victim) == ["x"]
+
+
+def test_folders_are_made_with_those_above(tmp_path):
+    with Root(str(tmp_path / "x/y")) as root:
+        with pytest.raises(FileNotFoundError):
+            root.folder("a")
+        assert root.make("a/b/c").path == f"{tmp_path}/x/y/a/b/c"
+        assert root.folder("a/b").names() == ["c"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path, root):
+    root.make().write("a", b"", sync=False)
+    for name in ("a", "a/b"):
+        with pytest.raises(FileExistsError):
+            root.make(name)
+
+
+def test_folders_are_opened_once_and_kept_in_a_bounded_number(root):
+    for number in range(10):
+        root.make(f"{number}")
+    assert root.folder("3") is root.folder("3")
+    before = descriptors()
+    for number in range(3 * KEPT):
+        root.make(f"{number}")
+    assert descriptors() - before <= KEPT
+    root.close()
+    assert descriptors() < before
+    assert root.folder("3").names() == []
+
+
+def test_a_folder_in_use_outlives_the_root(root):
+    folder = root.make("a")
+    root.close()
+    folder.write("x", b"1", sync=False)
+    assert folder.read("x") == b"1"
+
+
+@pytest.mark.parametrize("name", ["", "a", "a/b"])
+def test_a_folder_that_was_removed_is_opened_or_made_anew(root, name):
+    root.make("a/b")
+    Folder.at(os.path.dirname(root.path)).remove_all("root")
+    with pytest.raises(FileNotFoundError):
+        root.folder(name)
+    root.make(name).write("x", b"", sync=False)
+    assert os.path.exists(os.path.join(root.path, name, "x"))
+
+
+def test_threads_share_a_root(tmp_path):
+    wrong = []
+    with Root(str(tmp_path), kept=2) as root:
+
+        def work(mine):
+            for number in range(200):
+                name = f"{number % 7}"
+                root.make(name).write(f"{mine}-{number}", b"", sync=False)
+                if not (tmp_path / name / f"{mine}-{number}").exists():
+                    wrong.append((mine, number))
+
+        threads = [threading.Thread(target=work, args=(mine,)) for mine in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
