@@ -107,26 +107,24 @@ class DigestMismatchError(ProvisionError):
     `companion` is the label of a companion, empty for the model itself.
     """
 
-    def __init__(self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "") -> None:
+    message: ClassVar[str] = "the digest{of} differs from what is expected"
+    remedy: ClassVar[str] = (
+        "get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+    )
+
+    def __init__(
+        self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "", fix: str = ""
+    ) -> None:
         self.path, self.wanted, self.actual, self.companion = path, wanted, actual, companion
-        super().__init__(
-            f"the digest of {companion} differs from what is expected"
-            if companion
-            else "the digest differs from what is expected",
-            where=path,
-            expected=wanted,
-            found=f"{actual} ({detail})" if detail else actual,
-            fix="get the file again from its source; if the new bytes are right, put the found digest into expected_digest",
-        )
+        what = self.message.format(of=f" of {companion}" if companion else "")
+        found = f"{actual} ({detail})" if detail else actual
+        super().__init__(what, where=path, expected=wanted, found=found, fix=fix or self.remedy)
 
 
 class DamagedError(DigestMismatchError):
     """A fetched file in the store, at `path`, whose bytes are no longer those that were fetched."""
 
-    def __init__(self, path: str, wanted: str, actual: str, fix: str) -> None:
-        super().__init__(path, wanted, actual)
-        self.what, self.fix = "a fetched file is damaged: it holds other bytes than it came with", fix
-        self.args = (self.what,)
+    message = "a fetched file is damaged: it holds other bytes than it came with"
 
 
 class SignatureError(ProvisionError):
@@ -149,13 +147,8 @@ class ChangingModelError(ProvisionError):
 class CorruptModelError(DigestMismatchError):
     """Bytes that changed, though size and modification time did not: those at `path` are `actual`, and `wanted` is lost."""
 
-    def __init__(self, path: str, wanted: str, actual: str, detail: str = "") -> None:
-        super().__init__(path, wanted, actual, detail)
-        self.what = "the bytes changed, though size and modification time did not"
-        self.args = (self.what,)
-        self.fix = (
-            "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
-        )
+    message = "the bytes changed, though size and modification time did not"
+    remedy = "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
 
 
 class InvalidMoveError(ProvisionError):

@@ -49,14 +49,8 @@ class FileDigest:
 
 
 Answer: TypeAlias = "FileDigest | ProvisionError"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The digest of a file, and the row to record; None where nothing was read."""
-
-    digest: FileDigest
-    row: Row | None
+Reading: TypeAlias = "tuple[FileDigest, Row | None]"
+"""The digest of a file, and the row to record; None if nothing was read."""
 
 
 class Memo(MemoRows):
@@ -90,7 +84,7 @@ class Memo(MemoRows):
 
         def read(path: str, progress: Progress) -> Reading:
             if (known := self.known(path)) is not None:
-                return Reading(known, None)
+                return known, None
             return self._read(path, progress, self.last(path) if trust_fingerprint else None)
 
         answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
@@ -110,9 +104,9 @@ class Memo(MemoRows):
         def read(path: str, progress: Progress) -> Reading:
             found = self._in_full.get(reals[path])
             if found is not None and found.identity == identity_or_none(path):
-                return Reading(replace(found, path=path), None)
+                return replace(found, path=path), None
             reading = self._read(path, progress, None)
-            self._in_full[reals[path]] = reading.digest
+            self._in_full[reals[path]] = reading[0]
             return reading
 
         with self._locked(paths):
@@ -168,9 +162,9 @@ class Memo(MemoRows):
 
     def _record(self, found: Sequence[Reading | ProvisionError]) -> list[Answer]:
         """Record what was read; return the answers."""
-        readings = [each for each in found if isinstance(each, Reading)]
-        self.keep({each.digest.path: each.row for each in readings if each.row is not None})
-        return [each.digest if isinstance(each, Reading) else each for each in found]
+        readings = [each for each in found if not isinstance(each, ProvisionError)]
+        self.keep({digest.path: row for digest, row in readings if row is not None})
+        return [each if isinstance(each, ProvisionError) else each[0] for each in found]
 
     def _read(self, path: str, progress: Progress, last: Row | None) -> Reading:
         """Take step 2, if `last` is given, else step 3. Raises `ChangingModelError` and `UnreadableModelError`."""
@@ -189,7 +183,7 @@ class Memo(MemoRows):
                 os.close(fd)
             if unmoved:
                 digest = FileDigest(path, before, row.sha256, "xxh3" if confirmed else "hashed", row.hashed_at)
-                return Reading(digest, replace(row, settled=settled))
+                return digest, replace(row, settled=settled)
         raise ChangingModelError(
             "the file keeps changing while it is read",
             where=path,

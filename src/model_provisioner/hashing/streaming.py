@@ -83,21 +83,18 @@ def _read_small(fd: int, size: int) -> bytes:
 
 
 def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
-    sha = hashlib.sha256()
-    xxh3 = Fingerprint()
-    view = memoryview(bytearray(BUFFER))
-    offset = 0
-    while count := os.preadv(fd, [view], offset):
-        sha.update(view[:count])
-        xxh3.update(view[:count])
-        offset += count
-        progress(count)
+    sha, xxh3 = hashlib.sha256(), Fingerprint()
+
+    def update(chunk: memoryview) -> None:
+        sha.update(chunk)
+        xxh3.update(chunk)
+
+    _read_segment(fd, 0, None, update, progress)
     return Hashes(sha.hexdigest(), xxh3.hexdigest())
 
 
 def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
-    sha = hashlib.sha256()
-    xxh3 = Fingerprint()
+    sha, xxh3 = hashlib.sha256(), Fingerprint()
     empty: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
     for _ in range(PIPELINE_BUFFERS):
@@ -139,7 +136,7 @@ def fingerprint(fd: int, progress: Progress) -> str:
         if spare and segments > 1:
             return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
         xxh3 = Fingerprint()
-        _read_segment(fd, 0, None, xxh3, progress)
+        _read_segment(fd, 0, None, xxh3.update, progress)
         return xxh3.hexdigest()
 
 
@@ -151,7 +148,7 @@ def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Prog
             check()
             progress(count)
 
-        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], checked)
+        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number].update, checked)
 
     for _ in in_threads(read, range(segments), workers):
         pass
@@ -161,15 +158,17 @@ def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Prog
     return whole.hexdigest()
 
 
-def _read_segment(fd: int, offset: int, limit: int | None, xxh3: Fingerprint, progress: Progress) -> None:
-    """Add the bytes from `offset` to the end of the file, at most `limit` of them."""
+def _read_segment(
+    fd: int, offset: int, limit: int | None, update: Callable[[memoryview], None], progress: Progress
+) -> None:
+    """Pass on the bytes from `offset` to the end of the file, at most `limit` of them."""
     view = memoryview(bytearray(BUFFER))
     left = limit
     while left is None or left:
         count = os.preadv(fd, [view if left is None else view[:left]], offset)
         if not count:
             return
-        xxh3.update(view[:count])
+        update(view[:count])
         offset += count
         left = None if left is None else left - count
         progress(count)

@@ -102,13 +102,12 @@ def from_json(fields: dict[str, Any]) -> Facts:
     """Return the metadata that `to_json` wrote."""
     split = None if fields["split"] is None else Split(**fields["split"])
     types = tuple((name, count) for name, count in fields["tensor_types"])
-    signed = None
-    if (plain := fields.get("signature")) is not None:
-        fault = None if plain["fault"] is None else tuple(plain["fault"])
-        named = {name: plain[name] for name in ("over", "bundle", "public_key", "identity", "issuer")}
-        signed = Signed(**named, fault=fault)
+    signature = fields.get("signature")
+    if signature is not None:
+        signature = {name: value for name, value in signature.items() if name != "outcome"}
+        signature = Signed(**{**signature, "fault": signature["fault"] and tuple(signature["fault"])})
     notes = tuple(fields["notes"])
-    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signed})
+    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signature})
 
 
 def combine(shards: Sequence[Facts]) -> Facts:
@@ -140,23 +139,22 @@ def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
     """Raise `UnsoundModelError` unless shards, given in order as (name, path, metadata), belong together."""
     first = shards[0][2].split
     for number, (name, path, metadata) in enumerate(shards):
-        split = metadata.split
-        if split is None:
-            raise _foreign(
-                name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own"
-            )
-        if split.count != len(shards):
-            raise _foreign(name, path, f"split.count {len(shards)}", f"split.count {split.count}")
-        if split.number != number:
-            raise _foreign(name, path, f"split.no {number}", f"split.no {split.number}")
-        if first is not None and split.tensors != first.tensors:
-            raise _foreign(name, path, f"split.tensors.count {first.tensors}", f"split.tensors.count {split.tensors}")
-    found = sum(each.tensor_count or 0 for _, _, each in shards)
-    if first is not None and found != first.tensors:
+        if (split := metadata.split) is None or first is None:
+            expected = "split.no, split.count and split.tensors.count in its header"
+            raise _foreign(name, path, expected, "a model of its own")
+        for key, wanted, found in (
+            ("split.count", len(shards), split.count),
+            ("split.no", number, split.number),
+            ("split.tensors.count", first.tensors, split.tensors),
+        ):
+            if found != wanted:
+                raise _foreign(name, path, f"{key} {wanted}", f"{key} {found}")
+    found, wanted = sum(each.tensor_count or 0 for _, _, each in shards), first.tensors if first else 0
+    if found != wanted:
         raise UnsoundModelError(
             "the shards do not hold all tensors of the model",
             where=shards[0][1],
-            expected=f"{first.tensors} tensors",
+            expected=f"{wanted} tensors",
             found=f"{found} tensors",
             fix="get all shards again from one source",
         )

@@ -119,21 +119,12 @@ def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
 def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
     """Return where a tensor ends in the data, the number of its elements and its type."""
     shown = printable(name)[:MAX_SHOWN]
+    what, expected = f"tensor {shown} has no description", "dtype, shape and data_offsets"
     if not isinstance(tensor, dict):
-        _fail(
-            f"tensor {shown} has no description",
-            path,
-            expected="dtype, shape and data_offsets",
-            found=type(tensor).__name__,
-        )
+        _fail(what, path, expected=expected, found=type(tensor).__name__)
     dtype, shape, offsets = tensor.get("dtype"), tensor.get("shape"), tensor.get("data_offsets")
     if not isinstance(dtype, str) or not _are_lengths(shape) or not _are_lengths(offsets) or len(offsets) != 2:
-        _fail(
-            f"tensor {shown} has no description",
-            path,
-            expected="dtype, shape and data_offsets",
-            found=printable(str(tensor))[:MAX_SHOWN],
-        )
+        _fail(what, path, expected=expected, found=printable(str(tensor))[:MAX_SHOWN])
     # The product of a long list of large numbers takes minutes.
     count = prod(shape) if len(shape) <= MAX_DIMENSIONS else 1 << 63
     if count >= 1 << 63:
@@ -142,10 +133,11 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
     if begin > end or end >= 1 << 63:
         _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
     if dtype in _BITS and count * _BITS[dtype] != 8 * (end - begin):
+        expected = f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN]
         _fail(
             f"the size of tensor {shown} is not that of its shape",
             path,
-            expected=f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN],
+            expected=expected,
             found=f"{end - begin:,} bytes",
         )
     return end, count, printable(dtype)[:MAX_SHOWN]

@@ -40,7 +40,7 @@ def check_signature(claim: Claim, files: FileSet, digests: Sequence[FileDigest])
     split or of a model of one file. The files are read only if the bundle has other digests than SHA-256 of whole files.
     Raises `MissingExtraError` without the libraries.
     """
-    document = _document(claim.bundle)
+    document = _document(claim)
     found = {member.name: digest.sha256 for member, digest in zip(files.members, digests, strict=True)}
     if "dsseEnvelope" in document:
         _check_model(claim, files, found, _predicate(claim, document))
@@ -173,16 +173,15 @@ def _trust() -> Any:
 # ---- the bundle
 
 
-def _document(path: str) -> dict[str, Any]:
-    data = read_if_there(path, BUNDLE_LIMIT)
+def _document(claim: Claim) -> dict[str, Any]:
     try:
-        document = json.loads(data or b"")
+        document = json.loads(read_if_there(claim.bundle, BUNDLE_LIMIT) or b"")
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise SignatureError(
             "the signature's bundle is damaged",
-            where=path,
+            where=claim.bundle,
             expected="a sigstore bundle, which is a JSON object",
             found="no JSON object",
             fix="get the bundle again from the publisher",

@@ -16,24 +16,11 @@ By = Literal["run", "hand"]
 Move: TypeAlias = tuple[Lifecycle | None, Lifecycle]
 """From and to; from None if the catalog has no row."""
 
+_BY_RUN: tuple[Lifecycle, ...] = ("Pending", "Active", "Failed")
+
 MOVES: Mapping[Move, By] = {
-    (None, "Pending"): "run",
-    (None, "Active"): "run",  # the memo knew its bytes from another project
-    (None, "Failed"): "run",
-    (None, "Retired"): "hand",
-    ("Pending", "Pending"): "run",  # the run before was killed
-    ("Pending", "Active"): "run",
-    ("Pending", "Failed"): "run",
-    ("Pending", "Retired"): "hand",
-    ("Active", "Pending"): "run",
-    ("Active", "Active"): "run",
-    ("Active", "Failed"): "run",
-    ("Active", "Retired"): "hand",
-    ("Failed", "Pending"): "run",
-    ("Failed", "Active"): "run",
-    ("Failed", "Failed"): "run",
-    ("Failed", "Retired"): "hand",
-    ("Retired", "Retired"): "hand",
+    **dict.fromkeys(((old, new) for old in (None, *_BY_RUN) for new in _BY_RUN), "run"),
+    **dict.fromkeys(((old, "Retired") for old in (None, *_BY_RUN, "Retired")), "hand"),
     ("Retired", "Pending"): "hand",  # the retirement is undone, and the next run goes on from there
 }
 """Every move, and who may make it. No run ends a retirement."""
