@@ -73,14 +73,10 @@ class _Header:
             self._read_pair(number, seen)
         alignment = self._alignment()
         elements, data_size = self._read_tensors(tensors, alignment)
-        data = -(-cursor.offset // alignment) * alignment
-        if tensors and data + data_size > cursor.size:
-            cursor.fail(
-                "the file ends before its tensors do",
-                expected=f"{data + data_size:,} bytes",
-                found=f"{cursor.size:,} bytes",
-                fix="get the file again from its source: it was cut off",
-            )
+        end = -(-cursor.offset // alignment) * alignment + data_size
+        if tensors and end > cursor.size:
+            what, fix = "the file ends before its tensors do", "get the file again from its source: it was cut off"
+            cursor.fail(what, expected=f"{end:,} bytes", found=f"{cursor.size:,} bytes", fix=fix)
         return self._metadata(tensors, alignment, elements)
 
     def _read_magic(self) -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.errors import InputError, MissingExtraError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -100,40 +103,35 @@ def _private_key(path: str) -> CryptoSigner:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
 
-    data = _key_bytes(path)
-    try:
-        private = load_pem_private_key(data, password=None)
-    except TypeError:
-        raise _no_key(path, "private key without a password", "one that is encrypted") from None
-    except ValueError:
-        raise _no_key(path, "private key", "a public key" if b"PUBLIC KEY" in data else "something else") from None
-    _check_kind(private, path, "private key")
-    return CryptoSigner(private)
+    return CryptoSigner(_load_key(path, "private", partial(load_pem_private_key, password=None)))
 
 
 def _public_key(path: str) -> SSlibKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SSlibKey
 
-    data = _key_bytes(path)
-    try:
-        public = load_pem_public_key(data)
-    except ValueError:
-        raise _no_key(path, "public key", "a private key" if b"PRIVATE KEY" in data else "something else") from None
-    _check_kind(public, path, "public key")
-    return SSlibKey.from_crypto(public)
+    return SSlibKey.from_crypto(_load_key(path, "public", load_pem_public_key))
 
 
-def _check_kind(key: Any, path: str, wanted: str) -> None:
+def _load_key(path: str, half: Literal["private", "public"], load: Callable[[bytes], Any]) -> Any:
+    """Return the key in a PEM file, of a kind that can be used."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        return
+    data = _key_bytes(path)
+    other = "public" if half == "private" else "private"
+    try:
+        key = load(data)
+    except TypeError:
+        raise _no_key(path, "private key without a password", "one that is encrypted") from None
+    except ValueError:
+        found = f"a {other} key" if f"{other.upper()} KEY".encode() in data else "something else"
+        raise _no_key(path, f"{half} key", found) from None
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
-        if isinstance(key.curve, ec.SECP256R1):
-            return
-        raise _no_key(path, wanted, f"a key on the curve {key.curve.name}")
-    raise _no_key(path, wanted, "a key of another kind")
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise _no_key(path, f"{half} key", f"a key on the curve {key.curve.name}")
+    elif not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+        raise _no_key(path, f"{half} key", "a key of another kind")
+    return key
 
 
 def _key_bytes(path: str) -> bytes:
