@@ -1,7 +1,7 @@
-"""Every error this library raises on purpose, as one tree under `ProvisionError`.
+"""Every error that this library raises on purpose, as one tree under `ProvisionError`.
 
-A message answers five questions: what went wrong, where, what was expected, what was found, and how to mend it.
-It never holds a credential: references are shown by their id, which has none.
+A message says what went wrong, where, what was expected, what was found, and how to fix it. It never holds a credential:
+references are shown by their id, which has none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def printable(text: str | os.PathLike[str]) -> str:
-    """Return `text` with every character that could move the cursor, colour the terminal or hide itself escaped."""
+    """Return `text` with every character escaped that could move the cursor, colour the terminal or be invisible."""
     text = os.fspath(text)
     if text.isprintable():
         return text
@@ -23,7 +23,7 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 
 class ProvisionError(Exception):
-    """The root of the tree. `exit_code` is what a command ends with when this error stops it."""
+    """The root of the tree. `exit_code` is the exit code of a command that this error stops."""
 
     exit_code: ClassVar[int] = 1
 
@@ -32,7 +32,7 @@ class ProvisionError(Exception):
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _again, (type(self), self.args, self.__dict__)
+        return _restored, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         fields = (("where", self.where), ("expected", self.expected), ("found", self.found), ("fix", self.fix))
@@ -40,8 +40,8 @@ class ProvisionError(Exception):
         return "\n".join([printable(self.what), *lines])
 
 
-def _again(kind: type[ProvisionError], args: tuple[object, ...], fields: dict[str, object]) -> ProvisionError:
-    """Make an error again that came from another process: its subclasses take other arguments than they keep."""
+def _restored(kind: type[ProvisionError], args: tuple[object, ...], fields: dict[str, object]) -> ProvisionError:
+    """Restore an error from another process. Subclasses take other arguments than they keep."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(fields)
@@ -52,13 +52,13 @@ def _again(kind: type[ProvisionError], args: tuple[object, ...], fields: dict[st
 
 
 class InputError(ProvisionError):
-    """What the user wrote can't be used as it stands."""
+    """Input of the user that can't be used."""
 
     exit_code = 3
 
 
 class InvalidReferenceError(InputError):
-    """A model reference of no known form."""
+    """A model reference of an unknown form."""
 
 
 class InvalidDigestError(InputError):
@@ -66,7 +66,7 @@ class InvalidDigestError(InputError):
 
 
 class ConfigError(InputError):
-    """The faults of one configuration file, all of them at once (`faults`)."""
+    """All faults of one configuration file (`faults`)."""
 
     def __init__(self, path: str, faults: Iterable[InputError]) -> None:
         self.path = path
@@ -79,22 +79,22 @@ class ConfigError(InputError):
 
 
 class UnknownModelError(InputError):
-    """A name or id that neither the configuration nor the catalog knows."""
+    """A name or id that is neither in the configuration nor in the catalog."""
 
 
 # ---- a model failed: exit code 1
 
 
 class ModelNotFoundError(ProvisionError):
-    """A reference whose file or folder is not there."""
+    """A reference to a file or folder that does not exist."""
 
 
 class UnreadableModelError(ProvisionError):
-    """A path that is there but can't be read as a model: no permission, a FIFO, a folder where a file belongs."""
+    """A path that exists but can't be read as a model: no permission, a FIFO, a folder instead of a file."""
 
 
 class UnsoundModelError(ProvisionError):
-    """Bytes that are not a sound model: a broken header, a missing or foreign shard, a name a set can't hold."""
+    """Bytes that are not a sound model: a broken header, a missing or foreign shard, a name that a set can't have."""
 
 
 class WrongKindError(ProvisionError):
@@ -102,100 +102,93 @@ class WrongKindError(ProvisionError):
 
 
 class DigestMismatchError(ProvisionError):
-    """The bytes at `path` have the digest `actual`, not `wanted`; of a set, `detail` names the files that differ.
+    """The bytes at `path` have the digest `actual`, not `wanted`. `detail` names the files of a set that differ.
 
-    `companion` says which one of a model it is, where it is not the model itself.
+    `companion` is the label of a companion, empty for the model itself.
     """
 
-    def __init__(self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "") -> None:
+    message: ClassVar[str] = "the digest{of} differs from what is expected"
+    remedy: ClassVar[str] = (
+        "get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+    )
+
+    def __init__(
+        self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "", fix: str = ""
+    ) -> None:
         self.path, self.wanted, self.actual, self.companion = path, wanted, actual, companion
-        super().__init__(
-            f"the digest of {companion} differs from what is expected"
-            if companion
-            else "the digest differs from what is expected",
-            where=path,
-            expected=wanted,
-            found=f"{actual} ({detail})" if detail else actual,
-            fix="get the file again from its source; if the new bytes are right, put the found digest into expected_digest",
-        )
+        what = self.message.format(of=f" of {companion}" if companion else "")
+        found = f"{actual} ({detail})" if detail else actual
+        super().__init__(what, where=path, expected=wanted, found=found, fix=fix or self.remedy)
 
 
 class DamagedError(DigestMismatchError):
-    """A fetched file in the store, at `path`, whose bytes are no longer those that came."""
+    """A fetched file in the store, at `path`, whose bytes are no longer those that were fetched."""
 
-    def __init__(self, path: str, wanted: str, actual: str, fix: str) -> None:
-        super().__init__(path, wanted, actual)
-        self.what, self.fix = "a fetched file is damaged: it holds other bytes than it came with", fix
-        self.args = (self.what,)
+    message = "a fetched file is damaged: it holds other bytes than it came with"
 
 
 class SignatureError(ProvisionError):
-    """A signature of a publisher that does not hold: of another key or identity, over other bytes, or a damaged bundle.
+    """A publisher's signature that does not hold: by another key or identity, over other bytes, or in a damaged bundle.
 
-    `digest` is what the model's bytes have, where they are known.
+    `digest` is the model's, if it is known.
     """
 
     digest: str | None = None
 
 
 class DigestRequiredError(ProvisionError):
-    """No digest is given for a model, and the run was told to take none without."""
+    """A model without an expected digest, in a run that requires one."""
 
 
 class ChangingModelError(ProvisionError):
-    """A file that changed each time while it was read."""
+    """A file that changed each time it was read."""
 
 
 class CorruptModelError(DigestMismatchError):
-    """Bytes that changed while size and modification time did not: those at `path` are `actual`, and `wanted` is lost."""
+    """Bytes that changed, though size and modification time did not: those at `path` are `actual`, and `wanted` is lost."""
 
-    def __init__(self, path: str, wanted: str, actual: str, detail: str = "") -> None:
-        super().__init__(path, wanted, actual, detail)
-        self.what = "the bytes changed, though size and modification time did not"
-        self.args = (self.what,)
-        self.fix = (
-            "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
-        )
+    message = "the bytes changed, though size and modification time did not"
+    remedy = "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
 
 
 class InvalidMoveError(ProvisionError):
-    """A model can't go from the state that it has to the one that was asked for."""
+    """A move of a model into a state that can't follow its present one."""
 
 
 class RetiredModelError(InvalidMoveError):
-    """A model was retired by hand: no run verifies it or hands it off."""
+    """A model that was retired by hand: no run verifies it or hands it off."""
 
 
 class OccupiedError(ProvisionError):
-    """A file that is not ours stands where a handoff belongs; it was left as it is."""
+    """A file in the place of a handoff that this program did not write; it is left alone."""
 
 
 class PolicyChangedError(ProvisionError):
-    """The entry in the configuration changed while its model was verified; nothing was written."""
+    """An entry that changed in the configuration while its model was verified; nothing was written."""
 
 
 class NotAllowedError(ProvisionError):
-    """The network policy does not allow what a reference needs."""
+    """A request that the network policy does not allow."""
 
 
 class NotLockedError(ProvisionError):
-    """A model that the lock file does not name, in a run that takes no other."""
+    """A model that is not in the lock file, in a run that requires it there."""
 
 
 class NotVerifiedError(ProvisionError):
-    """A model that no verification is known of, where one was asked for."""
+    """A model without a recorded verification."""
 
 
 class StatementError(ProvisionError):
-    """A statement that does not hold: not signed by the key that was named, or about other bytes."""
+    """A statement that does not hold: not signed by the given key, or about other bytes."""
 
 
 class MissingExtraError(ProvisionError):
-    """What was asked for needs a package that an extra of this one brings."""
+    """A feature whose package, which an extra installs, is missing."""
 
 
 class FetchError(ProvisionError):
-    """A remote reference that could not be brought here; `status` is the HTTP status, where a server answered with one."""
+    """A remote reference that could not be fetched. `status` is the HTTP status, if a server answered."""
 
     def __init__(
         self,
@@ -212,9 +205,9 @@ class FetchError(ProvisionError):
 
 
 class IncompleteError(FetchError):
-    """A transfer that broke off or never began; the same request may go well when it is made again.
+    """A transfer that broke off or never began. The same request may succeed later.
 
-    `wait` is for how many seconds the server wants to be left alone, where it said so.
+    `wait` is the number of seconds that the server asked to wait, if it did.
     """
 
     wait: float | None = None
@@ -224,14 +217,14 @@ class IncompleteError(FetchError):
 
 
 class StorageError(ProvisionError):
-    """A file of ours could not be written or read: a full disk, a read-only folder, a foreign database."""
+    """A file of this program that can't be read or written: a full disk, a read-only folder, a foreign database."""
 
     exit_code = 2
 
 
 @contextmanager
 def concerning(label: str) -> Iterator[None]:
-    """Let an error of the block say what it is about: one of several things of a model."""
+    """Put `label` before the message of an error of the block: it names one of several parts of a model."""
     try:
         yield
     except ProvisionError as error:
@@ -241,7 +234,7 @@ def concerning(label: str) -> Iterator[None]:
 
 @contextmanager
 def failing(results: MutableMapping[Any, Any], names: Iterable[Any]) -> Iterator[None]:
-    """Let an error of the block be the result of all `names`: it keeps what has another name from nothing."""
+    """Store an error of the block as the result of all `names`, so that the others are still done."""
     try:
         yield
     except ProvisionError as error:

@@ -14,7 +14,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_size(value: Any) -> int | None:
-    """Return a size in bytes: KB and its kin are powers of 1000, KiB and its kin of 1024; None for what is no size."""
+    """Return a size in bytes: KB, MB, … are powers of 1000, KiB, MiB, … of 1024. None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value >= 0 else None
     if not isinstance(value, str) or re.match(SIZE_PATTERN, value, re.ASCII) is None or value.endswith("\n"):
@@ -23,19 +23,19 @@ def parse_size(value: Any) -> int | None:
     base = 1024 if "i" in unit else 1000
     power = _PREFIXES.index(unit[0]) if len(unit) > 1 else 0
     whole, _, rest = number.partition(".")
-    exact: int = int(whole + rest) * base**power // 10 ** len(rest)  # which a float would not be
+    exact: int = int(whole + rest) * base**power // 10 ** len(rest)  # as a float would not be
     return exact
 
 
 def parse_age(text: str) -> int | None:
-    """Return an age in seconds; None for what is none."""
+    """Return an age in seconds; None for anything else."""
     if (match := re.fullmatch(r"([0-9]+)([smhdw])", text, re.ASCII)) is None:
         return None
     return int(match[1]) * _SECONDS[match[2]]
 
 
 def human(size: int, other: int = 0) -> str:
-    """Return a size in bytes in words, exact where the rounding would hide the difference to `other`."""
+    """Return a size in words: rounded, or exact if rounding would hide the difference to `other`."""
     rounded = _rounded(size)
     return f"{size:,} bytes" if other and rounded == _rounded(other) else rounded
 

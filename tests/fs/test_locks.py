@@ -127,3 +127,33 @@ def test_keys_are_locked_in_one_order_and_freed_together(tmp_path):
         thread.join(timeout=30)
         assert not thread.is_alive()
     assert len(order) == 100
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_freed_by_death(tmp_path):
+    inside = []
+    overlaps = []
+
+    def work():
+        for _ in range(30):
+            with locked(str(tmp_path), "hash", "/x"):
+                inside.append(1)
+                overlaps.append(len(inside))
+                inside.pop()
+
+    if (child := os.fork()) == 0:
+        with locked(str(tmp_path), "hash", "/x"):
+            os.kill(os.getpid(), 9)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.waitpid(child, 0)
+    assert overlaps == [1] * 120
+
+
+def test_there_are_few_lock_files_however_many_keys(tmp_path):
+    for number in range(1000):
+        with locked(str(tmp_path), "hash", str(number)):
+            pass
+    assert len(os.listdir(tmp_path / "locks" / "hash")) <= 256

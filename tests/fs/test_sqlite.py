@@ -38,6 +38,36 @@ def test_a_database_is_made_in_wal_mode_and_kept(tmp_path):
     assert opened(path).query("SELECT x FROM t") == [(1,)]
 
 
+def test_a_new_database_takes_one_question_and_one_script_and_an_old_one_no_more(tmp_path, monkeypatch):
+    calls = []
+
+    class Counting(sqlite3.Connection):
+        def execute(self, *arguments):
+            calls.append("execute")
+            return super().execute(*arguments)
+
+        def executescript(self, *arguments):
+            calls.append("executescript")
+            return super().executescript(*arguments)
+
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **named: sqlite3.dbapi2.connect(*args, factory=Counting, **named)
+    )
+    for _ in range(2):
+        opened(tmp_path / "x.db").query("SELECT x FROM t")
+        assert calls == ["execute", "executescript", "execute"]  # the last one is the query
+        calls.clear()
+
+
+def test_a_kill_before_the_end_of_the_script_leaves_a_new_file(tmp_path):
+    path = tmp_path / "x.db"
+    with pytest.raises(StorageError):
+        opened(path, upgrades=("CREATE TABLE t (x)",)).query("SELECT 1")  # t is there already: the script stops
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    assert opened(path).query("SELECT x FROM t") == []
+
+
 def test_a_transaction_is_whole_or_nothing(tmp_path):
     database = opened(tmp_path / "x.db")
     with pytest.raises(KeyError), database.transaction() as connection:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_provisioner.errors import ChangingModelError, UnreadableModelError
+from model_provisioner.errors import ChangingModelError, ProvisionError, UnreadableModelError
 from model_provisioner.fs.identity import identity
 from model_provisioner.hashing import memo as memo_module
 from model_provisioner.hashing.memo import Memo
@@ -51,6 +51,13 @@ def model(tmp_path):
     return path
 
 
+def digest(memo, path, progress=lambda _: None, **options):
+    (answer,) = memo.digests([str(path)], progress, **options)
+    if isinstance(answer, ProvisionError):
+        raise answer
+    return answer
+
+
 class Reads:
     def __init__(self):
         self.bytes = 0
@@ -61,15 +68,15 @@ class Reads:
 
 def ask(memo, path, **options):
     reads = Reads()
-    digest = memo.digest(str(path), reads, **options)
-    return digest.sha256, digest.how, reads.bytes
+    found = digest(memo, path, reads, **options)
+    return found.sha256, found.how, reads.bytes
 
 
 def ask_in_a_process_of_its_own(state, path):
     """Leave the memo's file whole and closed, as a run does."""
     if (child := os.fork()) == 0:
         memo = Memo(str(state))
-        memo.digest(str(path))
+        digest(memo, path)
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     with closing(sqlite3.connect(state / "memo.db")) as connection:
@@ -126,14 +133,14 @@ def test_a_file_at_rest_for_two_seconds_is_trusted(memo, model):
     assert ask(memo, model)[1:] == ("stat", 0)
 
 
-def test_a_full_digest_asks_no_memo(memo, model, settled):
+def test_a_digest_in_full_ignores_what_is_recorded(memo, model, settled):
     ask(memo, model)
     reads = Reads()
     assert memo.digests_in_full([str(model)], reads)[0].how == "hashed"
     assert reads.bytes == model.stat().st_size
 
 
-@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
 def test_a_link_to_a_known_file_is_not_hashed_again(memo, model, settled, tmp_path, link):
     other = tmp_path / "other name.gguf"
     if link is os.link:
@@ -188,12 +195,12 @@ def test_a_file_that_changes_once_while_it_is_read_is_read_again(memo, model):
         if changes:
             model.write_bytes(changes.pop())
 
-    assert memo.digest(str(model), progress).sha256 == sha256(b"new bytes")
+    assert digest(memo, model, progress).sha256 == sha256(b"new bytes")
 
 
 def test_a_file_that_keeps_changing_is_an_error(memo, model):
     with pytest.raises(ChangingModelError) as caught:
-        memo.digest(str(model), lambda _: model.write_bytes(os.urandom(10)))
+        digest(memo, model, lambda _: model.write_bytes(os.urandom(10)))
     assert str(caught.value) == (
         "the file keeps changing while it is read\n"
         f"  where     {model}\n"
@@ -212,7 +219,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(memo, model, tmp
         if new.exists():
             new.rename(model)
 
-    assert memo.digest(str(model), progress).sha256 == sha256(b"other")
+    assert digest(memo, model, progress).sha256 == sha256(b"other")
 
 
 def test_a_store_through_a_shared_mapping_of_a_dirty_page_is_seen(memo, model, settled):
@@ -229,7 +236,7 @@ def test_a_store_through_a_shared_mapping_of_a_dirty_page_is_seen(memo, model, s
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "missing", "device"])
-def test_what_is_no_file_is_told_and_never_waited_for(memo, tmp_path, kind):
+def test_what_is_no_regular_file_is_an_error_and_never_waited_for(memo, tmp_path, kind):
     path = tmp_path / "x.gguf"
     if kind == "fifo":
         os.mkfifo(path)
@@ -238,7 +245,7 @@ def test_what_is_no_file_is_told_and_never_waited_for(memo, tmp_path, kind):
     elif kind == "device":
         path = "/dev/null"
     with pytest.raises(UnreadableModelError):
-        memo.digest(str(path))
+        digest(memo, path)
 
 
 # ---- the memo's own file: it costs time, never truth
@@ -275,7 +282,9 @@ def spoil_folder(path):
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_delete, spoil_truncate, spoil_garbage, spoil_version, spoil_foreign, spoil_folder]
+    "spoil",
+    [spoil_delete, spoil_truncate, spoil_garbage, spoil_version, spoil_foreign, spoil_folder],
+    ids=lambda spoil: spoil.__name__.removeprefix("spoil_"),
 )
 def test_a_spoiled_memo_costs_time_never_truth(model, settled, tmp_path, spoil):
     ask_in_a_process_of_its_own(tmp_path / "state", model)
@@ -320,10 +329,10 @@ def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):
         else:
             (tmp_path / "state" / "memo.db").unlink(missing_ok=True)
             memo = Memo(str(tmp_path / "state"))
-        assert memo.digest(str(path)).sha256 == sha256(path.read_bytes())
+        assert digest(memo, path).sha256 == sha256(path.read_bytes())
 
 
-def test_a_file_that_is_replaced_as_soon_as_it_is_open_is_read_again(memo, model, tmp_path, monkeypatch):
+def test_a_file_that_is_replaced_after_it_was_opened_is_read_again(memo, model, tmp_path, monkeypatch):
     """The open file is as it was; the path is another's."""
     other = tmp_path / "other"
     other.write_bytes(b"other bytes")
@@ -335,7 +344,7 @@ def test_a_file_that_is_replaced_as_soon_as_it_is_open_is_read_again(memo, model
         return fd
 
     monkeypatch.setattr(memo_module, "open_model", replacing)
-    assert memo.digest(str(model)).sha256 == sha256(b"other bytes")
+    assert digest(memo, model).sha256 == sha256(b"other bytes")
 
 
 def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path):
@@ -351,3 +360,48 @@ def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path)
     (found,) = memo.digests_in_full([one])
     assert memo.last(two) is None
     assert memo.last(one).sha256 == found.sha256
+
+
+# ---- batches: rows are loaded once and recorded once
+
+
+@pytest.fixture
+def statements(memo, monkeypatch):
+    """Every statement that the memo's database executes, after it was opened."""
+    memo.load(["/nothing"])
+    found = []
+    memo._database._connection.set_trace_callback(lambda sql: found.append(sql.split()[0]))
+    return found
+
+
+def test_a_batch_is_loaded_by_two_statements_and_recorded_in_one_transaction(memo, tmp_path, settled, statements):
+    paths = [str(tmp_path / f"{number}.gguf") for number in range(100)]
+    for path in paths:
+        with open(path, "w") as file:
+            file.write(path)
+    memo.load(paths)
+    assert [memo.known(path) for path in paths] == [None] * 100
+    assert statements == ["SELECT", "SELECT"]  # by path, then by inode: a link has no row of its own
+    statements.clear()
+    memo.digests(paths)
+    assert statements == ["SELECT", "SELECT", "BEGIN", *["REPLACE"] * 100, "COMMIT"]
+    statements.clear()
+    assert {memo.known(path).how for path in paths} == {"stat"}
+    assert statements == []
+    memo.load(paths)
+    assert {memo.known(path).how for path in paths} == {"stat"}
+    assert statements == ["SELECT"]
+
+
+def test_rows_that_are_loaded_again_are_those_of_the_database_now(memo, model, settled, tmp_path):
+    memo.load([str(model)])
+    ask(Memo(str(tmp_path / "state")), model)
+    assert memo.known(str(model)) is None
+    memo.load([str(model)])
+    assert memo.known(str(model)).how == "stat"
+
+
+def test_a_loaded_row_that_is_missing_is_asked_for_again_before_the_file_is_read(memo, model, settled, tmp_path):
+    memo.load([str(model)])
+    ask(Memo(str(tmp_path / "state")), model)
+    assert ask(memo, model)[1:] == ("stat", 0)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.hashing import streaming as hashing
-from model_provisioner.hashing.threads import reading
+from model_provisioner.hashing.threads import core_taken
 from model_provisioner.hashing.streaming import fingerprint, hash_both, open_model
 
 
@@ -34,7 +34,7 @@ def plainly(data, segment):
 @pytest.mark.parametrize("cores", [1, 2, 8])
 @pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 63, 64, 65, 128, 1000])
 def test_both_digests_are_what_their_definitions_say(tmp_path, small_segments, size, cores, monkeypatch):
-    monkeypatch.setattr("model_provisioner.hashing.threads.available", lambda: cores)
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: cores)
     data = os.urandom(size)
     (tmp_path / "x").write_bytes(data)
     fd = open_model(str(tmp_path / "x"))
@@ -48,11 +48,11 @@ def test_both_digests_are_what_their_definitions_say(tmp_path, small_segments, s
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
 def test_the_fingerprint_does_not_depend_on_how_the_bytes_are_cut(data, cuts):
-    marks = hashing.Fingerprint()
+    xxh3 = hashing.Fingerprint()
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     for begin, end in pairwise(places):
-        marks.update(memoryview(data)[begin:end])
-    assert marks.hexdigest() == plainly(data, hashing.SEGMENT)
+        xxh3.update(memoryview(data)[begin:end])
+    assert xxh3.hexdigest() == plainly(data, hashing.SEGMENT)
 
 
 def test_segments_have_64_mib(tmp_path):
@@ -70,9 +70,9 @@ def test_segments_have_64_mib(tmp_path):
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8])
-@pytest.mark.parametrize("read", [hash_both, fingerprint])
+@pytest.mark.parametrize("read", [hash_both, fingerprint], ids=["hash_both", "fingerprint"])
 def test_an_interrupted_reading_leaves_no_thread_and_no_core_behind(tmp_path, small_segments, read, cores, monkeypatch):
-    monkeypatch.setattr("model_provisioner.hashing.threads.available", lambda: cores)
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: cores)
     (tmp_path / "x").write_bytes(bytes(10_000))
     fd = open_model(str(tmp_path / "x"))
 
@@ -84,15 +84,15 @@ def test_an_interrupted_reading_leaves_no_thread_and_no_core_behind(tmp_path, sm
         with pytest.raises(KeyboardInterrupt):
             read(fd, interrupt)
     assert threading.active_count() == before
-    with reading() as spare:
+    with core_taken() as spare:
         assert spare == cores - 1
     os.close(fd)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-@pytest.mark.parametrize("read", [hash_both, fingerprint])
+@pytest.mark.parametrize("read", [hash_both, fingerprint], ids=["hash_both", "fingerprint"])
 def test_a_disk_that_fails_while_it_is_read_is_an_error(tmp_path, small_segments, read, cores, monkeypatch):
-    monkeypatch.setattr("model_provisioner.hashing.threads.available", lambda: cores)
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: cores)
     (tmp_path / "x").write_bytes(bytes(1000))
     fd = open_model(str(tmp_path / "x"))
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from model_provisioner.hashing.threads import available, in_threads
+from model_provisioner.hashing.threads import core_count, in_threads
 
 
 def names():
@@ -17,7 +17,9 @@ def test_every_item_comes_back_with_its_result():
     assert list(in_threads(lambda item, _: item, [], 4)) == []
 
 
-@pytest.mark.parametrize(("items", "workers"), [([1], 8), ([1, 2], 1), ([1, 2], 0)])
+@pytest.mark.parametrize(
+    ("items", "workers"), [([1], 8), ([1, 2], 1), ([1, 2], 0)], ids=["one item", "one worker", "none"]
+)
 def test_one_item_or_one_worker_needs_no_thread(items, workers):
     found = in_threads(lambda item, _: threading.current_thread(), items, workers)
     assert {thread for _, thread in found} == {threading.current_thread()}
@@ -28,7 +30,7 @@ def test_as_many_threads_work_as_were_asked_for():
     assert len(list(in_threads(lambda item, _: together.wait(), range(3), 3))) == 3
 
 
-@pytest.mark.parametrize("error", [ValueError("one"), StopIteration("one"), KeyboardInterrupt("one")])
+@pytest.mark.parametrize("error", [ValueError("one"), StopIteration("one"), KeyboardInterrupt("one")], ids=repr)
 def test_the_first_error_is_raised_and_ends_the_work(error):
     before, done = names(), []
 
@@ -64,4 +66,4 @@ def test_who_wants_no_more_results_ends_the_work():
 
 
 def test_a_process_has_a_core():
-    assert available() >= 1
+    assert core_count() >= 1

@@ -1,4 +1,4 @@
-"""A file in the wrong field, or made for another model, is told from its header, with the field that it belongs to."""
+"""A file in the wrong field, or made for another model, is recognised by its header, and the error names its field."""
 
 import json
 import shutil
@@ -72,12 +72,26 @@ def said(caught, tmp_path):
         ({**WHOLE, "adapter_config.json": PEFT["adapter_config.json"]}, "vllm", {}),
         ({"weights.bin": b"of a format that tells nothing"}, "vllm", {"lora": {"x.bin": b"neither does this"}}),
     ],
+    ids=[
+        "projector",
+        "old projector",
+        "LLaVA",
+        "LoRA",
+        "LoRA of the same width",
+        "both",
+        "PEFT beside GGUF",
+        "PEFT",
+        "PEFT with config",
+        "PEFT of torch",
+        "model with adapter_config",
+        "unknown formats",
+    ],  # fmt: skip
 )
 def test_what_fits(read, model, engine, companions):
     read(model, engine, **companions)
 
 
-def test_what_a_companion_has_to_be_told_of_is_told_under_its_name(read):
+def test_a_note_on_a_companion_begins_with_its_name(read):
     found = read(lora=gguf({**LLAMA, "adapter.type": text("lora")}))
     note = "general.type is missing: llama.cpp takes an adapter only where that says so"
     assert found.notes == (f"lora lora.gguf: {note}",)
@@ -111,6 +125,7 @@ def test_what_a_companion_has_to_be_told_of_is_told_under_its_name(read):
             "it serves to quantize a model; no engine loads it",
         ),
     ],
+    ids=["adapter", "adapter by its tensors", "projector", "importance matrix"],
 )
 def test_what_is_no_model(read, tmp_path, model, what, found, fix):
     with pytest.raises(WrongKindError) as caught:
@@ -203,6 +218,7 @@ def test_a_peft_folder_is_no_model(read):
             "  fix       convert it: convert_lora_to_gguf.py of llama.cpp",
         ),
     ],
+    ids=lambda value: value.partition("\n")[0] if isinstance(value, str) else "",
 )
 def test_what_does_not_fit_the_shipped_model(read, tmp_path, companions, message):
     with pytest.raises(WrongKindError) as caught:
@@ -222,6 +238,7 @@ def test_what_does_not_fit_the_shipped_model(read, tmp_path, companions, message
             "name the folder of the adapter as it was trained: adapter_config.json and adapter_model.safetensors",
         ),
     ],
+    ids=["projector", "adapter"],
 )
 def test_a_gguf_serves_no_folder_of_safetensors(read, companions, fix):
     with pytest.raises(WrongKindError) as caught:
@@ -230,7 +247,7 @@ def test_a_gguf_serves_no_folder_of_safetensors(read, companions, fix):
     assert (caught.value.expected, caught.value.found, caught.value.fix) == ("safetensors, as the model's", "GGUF", fix)
 
 
-def test_a_broken_companion_is_told_under_its_name(read):
+def test_the_error_of_a_broken_companion_begins_with_its_name(read):
     with pytest.raises(UnsoundModelError) as caught:
         read(lora=b"GGUF")
     assert caught.value.what.startswith("lora lora.gguf: ")

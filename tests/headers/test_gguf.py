@@ -91,7 +91,7 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
-# ---- what is told
+# ---- what is read
 
 
 def test_the_shipped_model():
@@ -179,12 +179,13 @@ def test_versions_2_and_3_are_read(facts, version):
         ({**LLAMA, "adapter.type": text("lora")}, "adapter"),
         ({**LLAMA, "adapter.type": u32(1)}, "model"),
     ],
+    ids=["model", "adapter", "projector", "old projector", "adapter.type", "adapter.type of another type"],
 )
 def test_the_kind(facts, pairs, kind):
     assert facts(gguf(pairs)).kind == kind
 
 
-def test_tensors_tell_an_adapter_that_does_not_say_what_it_is(facts):
+def test_an_adapter_that_does_not_say_so_is_known_by_its_tensors(facts):
     found = facts(gguf(LLAMA, [Tensor(name="blk.0.ffn_up.weight.lora_b")]))
     assert (found.kind, found.adapter, found.attention_width) == ("adapter", None, None)
     assert found.notes == ("general.type is missing: llama.cpp takes an adapter only where that says so",)
@@ -197,7 +198,7 @@ def test_an_adapter(built):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "told"),
+    ("pairs", "expected"),
     [
         ({"general.type": text("mmproj"), "clip.vision.projection_dim": u32(64)}, 64),
         ({"general.type": text("mmproj"), "clip.audio.projection_dim": u32(64)}, 64),
@@ -207,9 +208,10 @@ def test_an_adapter(built):
         # What wrote these put CLIP's own width there: 768 for each LLaVA, whatever the model's.
         ({"clip.vision.projection_dim": u32(768)}, None),
     ],
+    ids=["vision", "audio", "clip-vision", "zero", "none", "LLaVA"],
 )
-def test_the_width_that_a_projector_was_made_for(facts, pairs, told):
-    assert facts(gguf({"general.architecture": text("clip"), **pairs})).projects_to == told
+def test_the_width_that_a_projector_was_made_for(facts, pairs, expected):
+    assert facts(gguf({"general.architecture": text("clip"), **pairs})).projects_to == expected
 
 
 def test_keys_may_come_before_the_architecture_they_belong_to(facts):
@@ -223,7 +225,7 @@ def test_the_number_of_tokens_goes_before_the_vocabulary_size(facts):
 
 
 @pytest.mark.parametrize(
-    ("file_type", "told"),
+    ("file_type", "expected"),
     [
         (0, "F32"),
         (1, "F16"),
@@ -235,16 +237,16 @@ def test_the_number_of_tokens_goes_before_the_vocabulary_size(facts):
         (None, "Q8_0"),
     ],
 )
-def test_the_quantization_is_the_file_type_else_that_of_most_parameters(facts, file_type, told):
+def test_the_quantization_is_the_file_type_else_that_of_most_parameters(facts, file_type, expected):
     pairs = LLAMA if file_type is None else {**LLAMA, "general.file_type": u32(file_type)}
     tensors = [Tensor(name="norm"), Tensor(name="matrix", shape=(64, 4), type=8, offset=128, size=272)]
-    assert facts(gguf(pairs, tensors)).quantization == told
+    assert facts(gguf(pairs, tensors)).quantization == expected
 
 
 def test_a_chat_template_longer_than_what_is_held_at_once_is_hashed(facts):
     template = "{% x %}" * 500_000
-    told = facts(gguf({**LLAMA, "tokenizer.chat_template": text(template)})).chat_template_sha256
-    assert told == hashlib.sha256(template.encode()).hexdigest()
+    found = facts(gguf({**LLAMA, "tokenizer.chat_template": text(template)})).chat_template_sha256
+    assert found == hashlib.sha256(template.encode()).hexdigest()
 
 
 def test_strings_are_safe_to_print_and_short(facts):
@@ -256,8 +258,8 @@ def test_strings_are_safe_to_print_and_short(facts):
 def test_what_stands_behind_a_vocabulary_is_found(facts, items):
     words = [f"{number:0{number % 30}}" for number in range(items)]
     pairs = {"tokenizer.ggml.tokens": strings(words), **LLAMA, "llama.context_length": u32(5)}
-    told = facts(gguf(pairs))
-    assert (told.vocabulary_size, told.context_length) == (items, 5)
+    found = facts(gguf(pairs))
+    assert (found.vocabulary_size, found.context_length) == (items, 5)
 
 
 def test_a_string_longer_than_the_window_is_jumped_over(facts):
@@ -274,54 +276,55 @@ def test_no_tensor_is_read(tmp_path):
     assert read(path).parameter_count == 1 << 38
 
 
-# ---- what is told of things that an engine refuses
+# ---- what an engine refuses is a note
 
 
 @pytest.mark.parametrize(
-    ("type_", "name", "told"),
+    ("type_", "name", "expected"),
     [(U16, "uint16", 7), (I32, "int32", 7), (I64, "int64", 7), (F32, "float32", None), (BOOL, "bool", None)],
+    ids=["uint16", "int32", "int64", "float32", "bool"],
 )
-def test_a_context_length_of_another_type_is_told(facts, type_, name, told):
+def test_a_context_length_of_another_type_is_noted(facts, type_, name, expected):
     found = facts(gguf({**LLAMA, "llama.context_length": scalar(type_, 7)}))
-    assert found.context_length == told
+    assert found.context_length == expected
     assert found.notes == (f"llama.context_length has the type {name}, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_context_length_that_is_a_string_is_told(facts):
+def test_a_context_length_that_is_a_string_is_noted(facts):
     found = facts(gguf({**LLAMA, "llama.context_length": text("4096")}))
     assert found.context_length is None
     assert found.notes == ("llama.context_length has the type string, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_tensor_type_that_is_not_known_yet_is_told_and_counted(facts):
+def test_a_tensor_type_that_is_not_known_yet_is_noted_and_counted(facts):
     found = facts(gguf(LLAMA, [Tensor(type=99)]))
     assert found.parameter_count == 32
     assert found.notes == ("tensor type 99 is newer than this program: the sizes of such tensors were not checked",)
 
 
 @pytest.mark.parametrize("key", ["llama.context_length", "split.count", "general.file_type"])
-def test_a_number_that_is_an_array_is_not_told(facts, key):
+def test_a_number_that_is_an_array_is_ignored(facts, key):
     found = facts(gguf({**LLAMA, key: array(U32, [bytes(4)])}))
     assert (found.context_length, found.split, found.quantization) == (None, None, None)
 
 
-def test_a_context_length_that_is_an_array_is_told(facts):
+def test_a_context_length_that_is_an_array_is_noted(facts):
     found = facts(gguf({**LLAMA, "llama.context_length": array(U32, [bytes(4)])}))
     assert found.notes == ("llama.context_length has the type array, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_negative_context_length_is_not_told(facts):
+def test_a_negative_context_length_is_ignored(facts):
     assert facts(gguf({**LLAMA, "llama.context_length": scalar(I32, -1)})).context_length is None
 
 
-@pytest.mark.parametrize(("value", "name"), [(u32(1), "uint32"), (array(U8, [b"a"]), "array")])
-def test_a_tokenizer_that_is_no_string_is_told(facts, value, name):
+@pytest.mark.parametrize(("value", "name"), [(u32(1), "uint32"), (array(U8, [b"a"]), "array")], ids=["uint32", "array"])
+def test_a_tokenizer_that_is_no_string_is_noted(facts, value, name):
     found = facts(gguf({**LLAMA, "tokenizer.ggml.model": value}))
     assert found.tokenizer_model is None
     assert found.notes == (f"tokenizer.ggml.model has the type {name}, which llama.cpp refuses: it takes string only",)
 
 
-def test_an_array_of_arrays_is_told(facts):
+def test_an_array_of_arrays_is_noted(facts):
     found = facts(gguf({**LLAMA, "x": array(ARRAY, [array(U8, [b"a"]).raw])}))
     assert found.notes == ("x is an array of arrays, which llama.cpp refuses",)
 
@@ -353,9 +356,14 @@ def test_the_file_is_read_once_however_many_arrays_it_holds(tmp_path, monkeypatc
 # ---- what is refused
 
 
+def named_by_message(*cases):
+    """Cases that end with the message of their error, whose first line names them."""
+    return [pytest.param(*case, id=case[-1].partition("\n")[0]) for case in cases]
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
-    [
+    named_by_message(
         (
             b"",
             message(
@@ -402,7 +410,7 @@ def test_the_file_is_read_once_however_many_arrays_it_holds(tmp_path, monkeypatc
         (
             gguf(pair_count=1 << 60),
             message(
-                "the header counts more than any model has",
+                "the header has too many keys or tensors",
                 "at most 65,536 keys and 131,072 tensors",
                 "1,152,921,504,606,846,976 keys and 0 tensors",
             ),
@@ -417,7 +425,7 @@ def test_the_file_is_read_once_however_many_arrays_it_holds(tmp_path, monkeypatc
             ),
         ),
         (gguf([("", u32(1)), *LLAMA.items()]), message("key 1 is empty", found="offset 24")),
-        (gguf([*LLAMA.items(), *LLAMA.items()]), message("a key stands twice", found="general.architecture")),
+        (gguf([*LLAMA.items(), *LLAMA.items()]), message("a key occurs twice", found="general.architecture")),
         (
             gguf({**LLAMA, "k" * 65_536: u32(1)}),
             message("key 2 is too long", "at most 65,535 bytes", "65,536 bytes"),
@@ -472,7 +480,7 @@ def test_the_file_is_read_once_however_many_arrays_it_holds(tmp_path, monkeypatc
                 (scalar(U16, 32), "32, as uint16"),
             )
         ),
-    ],
+    ),
 )
 def test_a_broken_header_is_refused(refusal, data, words):
     assert refusal(data) == words
@@ -480,12 +488,12 @@ def test_a_broken_header_is_refused(refusal, data, words):
 
 @pytest.mark.parametrize(
     ("tensors", "words"),
-    [
-        ([Tensor(), Tensor(offset=128)], message("a tensor stands twice", found="a")),
+    named_by_message(
+        ([Tensor(), Tensor(offset=128)], message("a tensor occurs twice", found="a")),
         ([Tensor(shape=(1,) * 5)], message("tensor a has too many dimensions", "at most 4", "5")),
         (
             [Tensor(shape=(1 << 32, 1 << 31), size=0)],
-            message("tensor a is larger than any", found="shape [4294967296, 2147483648]"),
+            message("tensor a is too large", found="shape [4294967296, 2147483648]"),
         ),
         *(
             (
@@ -504,7 +512,7 @@ def test_a_broken_header_is_refused(refusal, data, words):
             message("tensor a does not fill its blocks", "rows of a multiple of 32 elements (Q8_0)", "rows of 33"),
         ),
         ([Tensor(size=127)], message("the file ends before its tensors do", "256 bytes", "255 bytes", CUT)),
-    ],
+    ),
 )
 def test_a_broken_tensor_is_refused(refusal, tensors, words):
     assert refusal(gguf(LLAMA, tensors)) == words
@@ -548,12 +556,12 @@ def shard(number: int, count: int = 2, tensors: int = 2) -> bytes:
     return gguf({**(LLAMA if number == 0 else {}), **fields}, [Tensor(name=f"t{number}")])
 
 
-def test_the_shards_of_a_split_model_tell_what_the_whole_model_tells(built):
+def test_the_shards_of_a_split_model_have_the_metadata_of_the_whole(built):
     names = [f"tiny-llama-split-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     shards = [(name, name, read(built / name)) for name in names]
     check_split(shards)
-    told, whole = combine([each for _, _, each in shards]), read(built / "tiny-llama-Q8_0.gguf")
-    assert to_json(told) == {**to_json(whole), "split": {"number": 0, "count": 3, "tensors": 20}}
+    found, whole = combine([each for _, _, each in shards]), read(built / "tiny-llama-Q8_0.gguf")
+    assert to_json(found) == {**to_json(whole), "split": {"number": 0, "count": 3, "tensors": 20}}
 
 
 @pytest.mark.parametrize(
@@ -564,6 +572,7 @@ def test_the_shards_of_a_split_model_tell_what_the_whole_model_tells(built):
         (shard(0), "split.no 1", "split.no 0"),
         (shard(1, tensors=9), "split.tensors.count 2", "split.tensors.count 9"),
     ],
+    ids=["no split", "count", "number", "tensors"],
 )
 def test_a_shard_that_does_not_belong_is_named(facts, second, expected, found):
     shards = [("m-00001-of-00002.gguf", "x.gguf", facts(shard(0))), ("m-00002-of-00002.gguf", "x.gguf", facts(second))]

@@ -29,21 +29,21 @@ def test_a_gguf_is_read_whatever_its_name(tmp_path, name):
     assert facts(tmp_path / name).architecture == "llama"
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"GGUFgarbage", b"GGU"])
-def test_a_format_that_is_not_known_tells_nothing(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"garbage", b"GGUFgarbage", b"GGU"], ids=repr)
+def test_a_format_that_is_not_known_has_no_metadata(tmp_path, content):
     (tmp_path / "x.bin").write_bytes(content)
     assert facts(tmp_path / "x.bin") == Facts()
 
 
 @pytest.mark.parametrize("name", ["x.gguf", "x.GGUF", "x.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"garbage", b"GGUFgarbage"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"GGUFgarbage"], ids=repr)
 def test_a_file_that_is_not_what_its_name_says_is_unsound(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnsoundModelError):
         facts(tmp_path / name)
 
 
-def test_a_split_is_told_by_its_first_shard_and_counted_over_all(tiny_models):
+def test_a_split_is_described_by_its_first_shard_and_counted_over_all(tiny_models):
     whole = facts(tiny_models / "tiny-llama-Q8_0.gguf")
     split = facts(tiny_models / "tiny-llama-split-00001-of-00003.gguf")
     assert split.parameter_count == whole.parameter_count
@@ -74,6 +74,7 @@ def test_a_split_is_told_by_its_first_shard_and_counted_over_all(tiny_models):
             "a model of its own",
         ),
     ],
+    ids=["another shard", "another model", "a model as the first"],
 )
 def test_a_foreign_shard_is_named(tmp_path, tiny_models, harm, what, expected, found):
     names = [f"m-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
@@ -82,9 +83,9 @@ def test_a_foreign_shard_is_named(tmp_path, tiny_models, harm, what, expected, f
     harm(tmp_path, names)
     with pytest.raises(UnsoundModelError) as caught:
         facts(tmp_path / names[0])
-    told = caught.value
-    assert (told.what, told.expected, told.found) == (what, expected, found)
-    assert told.where == str(tmp_path / what.split()[0])
+    error = caught.value
+    assert (error.what, error.expected, error.found) == (what, expected, found)
+    assert error.where == str(tmp_path / what.split()[0])
 
 
 def test_a_shard_under_a_plain_name_is_not_a_model(tmp_path, tiny_models):
@@ -102,9 +103,9 @@ def test_a_folder_in_the_layout_of_transformers(tmp_path):
     safetensors(tmp_path / "model-00001-of-00002.safetensors", "BF16", 8)
     safetensors(tmp_path / "model-00002-of-00002.safetensors", "F32", 4)
     safetensors(tmp_path / "consolidated.safetensors", "F32", 12)
-    told = facts(tmp_path)
-    assert (told.format, told.architecture, told.context_length) == ("safetensors", "qwen2", 4096)
-    assert (told.parameter_count, told.quantization) == (12, "BF16")  # the same weights for two loaders count once
+    found = facts(tmp_path)
+    assert (found.format, found.architecture, found.context_length) == ("safetensors", "qwen2", 4096)
+    assert (found.parameter_count, found.quantization) == (12, "BF16")  # the same weights for two loaders count once
 
 
 def test_a_folder_with_an_unsound_file_is_unsound(tmp_path):

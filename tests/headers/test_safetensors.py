@@ -35,6 +35,11 @@ def message(what: str, expected: str = "", found: str = "", fix: str = DAMAGED) 
     return "\n".join([what, *(f"  {label:<8}  {value}" for label, value in fields if value)])
 
 
+def named_by_message(*cases):
+    """Cases that end with the message of their error, whose first line names them."""
+    return [pytest.param(*case, id=case[-1].partition("\n")[0]) for case in cases]
+
+
 @pytest.fixture
 def facts(tmp_path):
     def of(data: bytes) -> Facts:
@@ -49,7 +54,7 @@ def facts(tmp_path):
     return of
 
 
-def test_a_file_tells_its_parameters_and_the_type_that_most_of_them_have(facts):
+def test_a_file_has_its_parameters_and_the_type_that_most_of_them_have(facts):
     header = {
         "__metadata__": {"format": "pt"},
         "norm": tensor("F32", (4,), (0, 16)),
@@ -80,7 +85,7 @@ def test_sizes_are_checked_in_bits_and_a_new_type_is_not(facts, dtype, shape, si
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [
+    named_by_message(
         (
             b"abc",
             message(
@@ -113,7 +118,7 @@ def test_sizes_are_checked_in_bits_and_a_new_type_is_not(facts, dtype, shape, si
                 "maximum recursion depth exceeded while decoding a JSON array from a unicode string",
             ),
         ),
-        (file([]), message("the JSON in it is no object", "a JSON object", "list")),
+        (file([]), message("the JSON in it is not an object", "a JSON object", "list")),
         (file({"a": 1}), message("tensor a has no description", "dtype, shape and data_offsets", "int")),
         (
             file({"a\n": {"dtype": "F32"}}),
@@ -138,13 +143,13 @@ def test_sizes_are_checked_in_bits_and_a_new_type_is_not(facts, dtype, shape, si
         (file({"a": tensor(offsets=(4, 0))}), message("tensor a ends before it begins", found="data_offsets [4, 0]")),
         (
             file({"a": tensor(shape=(2, 3))}),
-            message("tensor a has not the size of its shape", "24 bytes (F32 [2, 3])", "4 bytes"),
+            message("the size of tensor a is not that of its shape", "24 bytes (F32 [2, 3])", "4 bytes"),
         ),
         (
             file({"a": tensor()}, b"123"),
             message("the file ends before its tensors do", "73 bytes", "72 bytes", CUT),
         ),
-    ],
+    ),
 )
 def test_a_broken_file_is_refused(facts, data, words):
     with pytest.raises(UnsoundModelError) as caught:
@@ -153,14 +158,14 @@ def test_a_broken_file_is_refused(facts, data, words):
 
 
 @pytest.mark.parametrize("dtype", ["F32", "NEW"])
-@pytest.mark.parametrize("shape", [[1 << 62] * 2, [1 << 62] * 1000, [1] * 100, [(1 << 63) - 1] * 200_000])
+@pytest.mark.parametrize("shape", [[1 << 62] * 2, [1 << 62] * 1000, [1] * 100, [(1 << 63) - 1] * 200_000], ids=len)
 def test_a_shape_that_no_tensor_has_is_refused_before_it_is_multiplied(facts, dtype, shape):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file({"a": tensor(dtype, shape)}))
-    assert str(caught.value) == message("tensor a is larger than any", found=f"shape {shape}"[:256])
+    assert str(caught.value) == message("tensor a is too large", found=f"shape {shape}"[:256])
 
 
-@pytest.mark.parametrize("metadata", [{"format": 1}, [], "pt"])
+@pytest.mark.parametrize("metadata", [{"format": 1}, [], "pt"], ids=["number", "list", "text"])
 def test_metadata_is_strings_to_strings(facts, metadata):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file({"__metadata__": metadata}))
@@ -172,7 +177,7 @@ def test_two_tensors_of_one_name_are_refused(facts):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file(b'{"a": ' + one + b', "a": ' + one + b"}"))
     assert str(caught.value) == message(
-        "the JSON in it can't be read", "a JSON object", "a name stands twice in one object"
+        "the JSON in it can't be read", "a JSON object", "a name occurs twice in one object"
     )
 
 
@@ -202,13 +207,14 @@ TOLD = Facts(
         {"model_type": "llama", "n_positions": 4096, "n_embd": 64, "n_layer": 2, "vocab_size": 259},
         {"model_type": "llama", "vocab_size": 1, "text_config": {**CONFIG, "model_type": "inner"}},
     ],
+    ids=["usual", "GPT-2", "nested"],
 )
 def test_a_configuration_in_each_of_its_spellings(config):
     assert read_transformers_config(json.dumps(config).encode(), "x") == TOLD
 
 
-@pytest.mark.parametrize("value", [None, "4096", 1.5, True, -1, [4096]])
-def test_a_configuration_with_an_odd_value_does_not_tell_it(value):
+@pytest.mark.parametrize("value", [None, "4096", 1.5, True, -1, [4096]], ids=repr)
+def test_an_odd_value_in_a_configuration_is_ignored(value):
     config = {**CONFIG, "max_position_embeddings": value, "model_type": 7, "quantization_config": "gptq"}
     found = read_transformers_config(json.dumps(config).encode(), "x")
     assert (found.context_length, found.architecture, found.quantization) == (None, None, None)

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from model_provisioner.provenance.dsse import is_envelope, opened, sign
+from model_provisioner.provenance.dsse import is_envelope, open_envelope, sign
 from model_provisioner.errors import InputError, StatementError
 from tests.support.keys import make_keys
 
@@ -36,7 +36,7 @@ def test_the_signature_is_over_the_encoding_of_the_specification(keys):
 def test_what_was_signed_is_opened_with_the_key(keys):
     data, key = sign(PAYLOAD, str(keys.private))
     assert is_envelope(json.loads(data))
-    assert opened(json.loads(data), str(keys.public), "x") == (PAYLOAD, key)
+    assert open_envelope(json.loads(data), str(keys.public), "x") == (PAYLOAD, key)
 
 
 @pytest.mark.parametrize("hint", ["another key's", "", None])
@@ -47,7 +47,7 @@ def test_the_id_in_an_envelope_is_a_hint(keys, hint):
     if hint is None:
         del signature["keyid"]
     foreign = {"keyid": "x", "sig": base64.b64encode(b"no signature").decode()}
-    assert opened({**document, "signatures": [foreign, signature]}, str(keys.public), "x")[0] == PAYLOAD
+    assert open_envelope({**document, "signatures": [foreign, signature]}, str(keys.public), "x")[0] == PAYLOAD
 
 
 def test_another_key_another_payload_and_no_signature_are_refused(keys, tmp_path):
@@ -59,7 +59,7 @@ def test_another_key_another_payload_and_no_signature_are_refused(keys, tmp_path
         ({**document, "signatures": []}, keys.public, "none at all"),
     ]:
         with pytest.raises(StatementError) as error:
-            opened(changed, str(public), "/x/s.json")
+            open_envelope(changed, str(public), "/x/s.json")
         assert str(error.value).startswith(
             "the statement is not signed with that key\n"
             "  where     /x/s.json\n"
@@ -78,15 +78,16 @@ def test_another_key_another_payload_and_no_signature_are_refused(keys, tmp_path
         ({"signatures": [{"sig": "%"}]}, "the envelope is damaged"),
         ({"payloadType": "text/plain"}, "the envelope holds no statement"),
     ],
+    ids=["payload", "payload type", "signatures", "no signature", "no base64", "another payload"],
 )
-def test_a_damaged_envelope_is_told(keys, change, what):
+def test_a_damaged_envelope_is_an_error(keys, change, what):
     document = json.loads(sign(PAYLOAD, str(keys.private))[0])
     with pytest.raises(InputError) as error:
-        opened({**document, **change}, str(keys.public), "/x/s.json")
+        open_envelope({**document, **change}, str(keys.public), "/x/s.json")
     assert str(error.value).startswith(f"{what}\n  where     /x/s.json\n")
 
 
-def test_keys_that_can_not_be_used_are_told(tmp_path):
+def test_keys_that_can_not_be_used_are_errors(tmp_path):
     good = make_keys(tmp_path, "ed25519")
     hidden = make_keys(tmp_path, "ed25519", "a hidden one", b"secret")
     text = tmp_path / "text"
@@ -113,4 +114,4 @@ def test_keys_that_can_not_be_used_are_told(tmp_path):
         )
     document = json.loads(sign(PAYLOAD, str(good.private))[0])
     with pytest.raises(InputError, match="the file holds no public key that can be used"):
-        opened(document, str(good.private), "x")
+        open_envelope(document, str(good.private), "x")

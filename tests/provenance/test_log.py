@@ -1,4 +1,4 @@
-"""The log of verifications: what is read of it, and how a full one is put away."""
+"""The provenance log: what is appended and read, and how a full one is rotated."""
 
 import json
 import multiprocessing
@@ -12,8 +12,7 @@ import time
 import pytest
 
 from model_provisioner.provenance import log as provenance
-from model_provisioner.provenance.record import of_record
-from model_provisioner.provenance.log import Torn, append, newest_first
+from model_provisioner.provenance.log import TornLine, append, newest_first
 from model_provisioner.errors import StorageError
 
 
@@ -39,17 +38,50 @@ def test_the_last_record_comes_first(log):
     assert numbers(log) == [3, 2, 1]
 
 
-@pytest.mark.parametrize("torn", [b'{"n', b"\x00\x00\x00", b"[" * 100_000, b"7", b"null"])
-def test_a_torn_line_is_told_and_spoils_no_other(log, torn):
+@pytest.mark.parametrize(
+    "torn",
+    [b'{"n', b"\x00\x00\x00", b"[" * 100_000, b"7", b"null"],
+    ids=["half an object", "zeros", "deep", "number", "null"],
+)
+def test_a_torn_line_is_reported_and_spoils_no_other(log, torn):
     append(str(log), [{"n": 1}])
     with log.open("ab") as file:
         file.write(torn)
-    assert list(newest_first(str(log))) == [Torn(str(log), 2), {"n": 1}]
+    assert list(newest_first(str(log))) == [TornLine(str(log), 2), {"n": 1}]
     append(str(log), [{"n": 2}])
-    assert list(newest_first(str(log))) == [{"n": 2}, Torn(str(log), 2), {"n": 1}]
+    assert list(newest_first(str(log))) == [{"n": 2}, TornLine(str(log), 2), {"n": 1}]
 
 
-def test_a_full_log_is_put_away(log, small):
+def test_the_log_only_grows(tmp_path):
+    log = tmp_path / "provenance" / "models.jsonl"
+    append(str(log), [{"b": 1, "a": os.fsdecode(b"\xff")}])
+    append(str(log), [{"c": 2}])
+    lines = log.read_bytes().splitlines()
+    assert lines == [b'{"a": "\\udcff", "b": 1}', b'{"c": 2}']
+
+
+def test_a_torn_last_line_is_ended_before_the_next_one(tmp_path):
+    log = tmp_path / "models.jsonl"
+    log.write_bytes(b'{"a": 1}\n{"b"')
+    append(str(log), [{"c": 2}])
+    assert log.read_bytes() == b'{"a": 1}\n{"b"\n{"c": 2}\n'
+
+
+def test_lines_of_many_writers_never_mix(tmp_path):
+    log = tmp_path / "models.jsonl"
+    threads = [
+        threading.Thread(target=lambda n=n: [append(str(log), [{"n": n, "x": "y" * 5000}]) for _ in range(50)])
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = [json.loads(line) for line in log.read_bytes().splitlines()]
+    assert sorted(line["n"] for line in lines) == sorted([0, 1, 2, 3] * 50)
+
+
+def test_a_full_log_is_rotated(log, small):
     for number in range(6):
         append(str(log), [{"n": number, "x": "y" * 100}])
     assert sorted(os.listdir(log.parent)) == ["models.jsonl", *(f"models.jsonl.{n}" for n in range(1, 6))]
@@ -71,7 +103,7 @@ def test_records_that_come_together_stay_together(log, small):
     assert numbers(log) == list(range(50, -1, -1))
 
 
-def test_the_torn_line_of_a_log_that_is_put_away_is_closed(log, small):
+def test_the_torn_line_of_a_log_that_is_rotated_is_ended(log, small):
     append(str(log), [{"n": 1, "x": "y" * 180}])
     with log.open("ab") as file:
         file.write(b'{"n')
@@ -81,7 +113,7 @@ def test_the_torn_line_of_a_log_that_is_put_away_is_closed(log, small):
 
 @pytest.mark.parametrize("gap", [1, 2, 5])
 def test_a_gap_that_a_kill_left_is_filled_and_nothing_is_lost(log, small, gap):
-    """Putting away goes from the last to the first: killed between two steps, one name is free."""
+    """Rotation goes from the last to the first: killed between two steps, one name is free."""
     for number in range(9):
         append(str(log), [{"n": number, "x": "y" * 150}])
     before = numbers(log)
@@ -92,7 +124,7 @@ def test_a_gap_that_a_kill_left_is_filled_and_nothing_is_lost(log, small, gap):
     assert numbers(log) == [9, *before]
 
 
-def test_the_log_grows_on_where_it_can_not_be_put_away(log, small):
+def test_the_log_grows_on_if_it_can_not_be_rotated(log, small):
     append(str(log), [{"n": 1, "x": "y" * 150}])
     (log.parent / "models.jsonl.1").mkdir()
     for number in range(1, provenance.KEPT + 1):
@@ -102,13 +134,19 @@ def test_the_log_grows_on_where_it_can_not_be_put_away(log, small):
     assert len(log.read_bytes().splitlines()) == 2
 
 
-def test_a_log_that_can_not_be_read_is_told(log):
+def test_a_log_that_can_not_be_written_is_an_error(tmp_path):
+    (tmp_path / "models.jsonl").mkdir()
+    with pytest.raises(StorageError, match="the provenance log could not be written"):
+        append(str(tmp_path / "models.jsonl"), [{}])
+
+
+def test_a_log_that_can_not_be_read_is_an_error(log):
     log.mkdir(parents=True)
     with pytest.raises(StorageError, match="the provenance log can't be read"):
         list(newest_first(str(log)))
 
 
-def test_many_writers_and_readers_lose_no_line_while_logs_are_put_away(log, monkeypatch):
+def test_many_writers_and_readers_lose_no_line_while_logs_are_rotated(log, monkeypatch):
     monkeypatch.setattr(provenance, "LIMIT", 5000)
     monkeypatch.setattr(provenance, "KEPT", 1000)
 
@@ -124,7 +162,7 @@ def test_many_writers_and_readers_lose_no_line_while_logs_are_put_away(log, monk
     seen = 0
     while any(writer.is_alive() for writer in writers):
         found = list(newest_first(str(log)))
-        assert not [each for each in found if isinstance(each, Torn)]
+        assert not [each for each in found if isinstance(each, TornLine)]
         assert len(found) >= seen
         seen = len(found)
     for writer in writers:
@@ -159,25 +197,6 @@ def test_a_killed_writer_loses_nothing_that_it_had_written(log, monkeypatch):
             rest = process.stdout.read().splitlines()
         written += range(begin, int(rest[-1]) + 1 if rest else begin + 1)
         begin = written[-1] + 100
-    # The last line of a round may be there without having been told.
+    # The last line of a round may be in the log without having been printed.
     told = [each for each in newest_first(str(log)) if isinstance(each, dict)]
     assert [n for n in reversed([each["n"] for each in told]) if n in set(written)] == written
-
-
-def test_a_line_of_an_older_version_tells_of_one_file_and_not_of_a_set():
-    line = {
-        "time": "2026-01-01T00:00:00Z",
-        "id": "local:/m/x.gguf",
-        "path": "/m/x.gguf",
-        "size": 7,
-        "digest": "sha256:" + "a" * 64,
-        "outcome": "pass",
-        "how": "xxh3",
-    }
-    (file,) = of_record(line).files
-    assert (file.name, file.sha256, file.size, file.hashed) == ("x.gguf", "a" * 64, 7, None)
-    assert of_record({**line, "how": "hashed"}).files[0].hashed == "2026-01-01T00:00:00Z"
-    assert of_record({**line, "digest": "dirhash:" + "a" * 64}) is None
-    assert of_record({}) is None
-    assert of_record({**line, "files": [{"no": "file"}]}) is None
-    assert of_record({**line, "digest": 7}) is None

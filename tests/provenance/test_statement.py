@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.provenance.record import Account, FileAccount, Policy, of_record
+from model_provisioner.provenance.record import Account, FileAccount, Policy
 from model_provisioner.provenance.statement import OURS, STATEMENT, SUMMARY, parse, render, statement_of
 from model_provisioner.errors import InputError
 
@@ -36,7 +36,7 @@ accounts = st.builds(
 
 @given(accounts)
 def test_an_account_is_the_same_after_the_log(account):
-    assert of_record(json.loads(json.dumps(account.record()))) == account
+    assert Account.from_dict(json.loads(json.dumps(account.record()))) == account
 
 
 @given(accounts)
@@ -146,8 +146,21 @@ SOUND = statement_of(ONE, "/p/models.yaml")
         ({**SOUND, "subject": ["x"]}, "found     a subject without"),
         ({**SOUND, "subject": [{"digest": {"sha256": "A" * 64}}]}, "found     a subject without"),
     ],
+    ids=[
+        "empty",
+        "deep",
+        "no UTF-8",
+        "list",
+        "type",
+        "predicate type",
+        "no subject",
+        "predicate",
+        "no sha256",
+        "text",
+        "upper case",
+    ],  # fmt: skip
 )
-def test_what_is_no_statement_is_told(data, found):
+def test_what_is_no_statement_is_an_error(data, found):
     with pytest.raises(InputError) as error:
         parse(data if isinstance(data, bytes) else json.dumps(data).encode(), "/p/x.json")
     assert found in str(error.value)

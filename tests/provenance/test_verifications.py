@@ -1,4 +1,4 @@
-"""What the provenance log tells of a model."""
+"""What the provenance log says of models."""
 
 import json
 
@@ -8,10 +8,19 @@ from model_provisioner.provenance.verifications import Seen, read_verifications
 from model_provisioner.errors import StorageError
 
 
+LINE = {
+    "id": "local:/x",
+    "path": "/x",
+    "size": 1,
+    "digest": "sha256:1",
+    "outcome": "pass",
+    "time": "T1",
+    "how": "hashed",
+}
+
+
 def line(**fields):
-    return (
-        json.dumps({"id": "local:/x", "digest": "sha256:1", "time": "T1", "how": "hashed", **fields}).encode() + b"\n"
-    )
+    return json.dumps({**LINE, **fields}).encode() + b"\n"
 
 
 def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):
@@ -20,35 +29,47 @@ def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):
         line()
         + line(time="T2", outcome="pass", more=[1])
         + line(time="T3", how="xxh3")
-        + line(time="T4", digest="sha256:2")
+        + line(time="T4", digest="dirhash:2")
         + line(time="T5", id="local:/y", how="xxh3")
     )
     found = read_verifications(str(log))
     assert found.last == {
         ("local:/x", "sha256:1"): Seen("T3", "xxh3"),
-        ("local:/x", "sha256:2"): Seen("T4", "hashed"),
+        ("local:/x", "dirhash:2"): Seen("T4", "hashed"),
         ("local:/y", "sha256:1"): Seen("T5", "xxh3"),
     }
     assert found.hashed == {
         ("local:/x", "sha256:1"): Seen("T2", "hashed"),
-        ("local:/x", "sha256:2"): Seen("T4", "hashed"),
+        ("local:/x", "dirhash:2"): Seen("T4", "hashed"),
     }
 
 
 @pytest.mark.parametrize(
-    "torn", [b"\n", b'{"id": "local:/x", "dig', b"[1]\n", b"7\n", b"\xff\xfe\n", line(time=7), b"[" * 100_000 + b"\n"]
+    "torn",
+    [
+        b"\n",
+        b'{"id": "local:/x", "dig',
+        b"[1]\n",
+        b"7\n",
+        b"\xff\xfe\n",
+        line(time=7),
+        line(time=None),
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["empty", "half an object", "list", "number", "no UTF-8", "wrong type", "no time", "deep"],
 )
-def test_a_line_that_is_none_spoils_no_other(tmp_path, torn):
+def test_a_line_that_is_no_record_is_skipped(tmp_path, torn):
     log = tmp_path / "models.jsonl"
     log.write_bytes(line() + torn + (b"" if torn.endswith(b"\n") else b"\n") + line(id="local:/y"))
-    assert read_verifications(str(log)).last.keys() == {("local:/x", "sha256:1"), ("local:/y", "sha256:1")}
+    seen = Seen("T1", "hashed")
+    assert read_verifications(str(log)).last == {("local:/x", "sha256:1"): seen, ("local:/y", "sha256:1"): seen}
 
 
 def test_without_a_log_nothing_is_known(tmp_path):
     assert not read_verifications(str(tmp_path / "none" / "models.jsonl")).last
 
 
-def test_what_is_no_log_is_told(tmp_path):
+def test_a_log_that_can_not_be_read_is_an_error(tmp_path):
     with pytest.raises(StorageError) as raised:
         read_verifications(str(tmp_path))
     assert str(raised.value) == (

@@ -56,7 +56,9 @@ def catalog(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", [FULL, row(), row(os.fsdecode(b"\xff"), os.fsdecode(b"/\xfe"), path=os.fsdecode(b"/\xfe/\xff"))]
+    "model",
+    [FULL, row(), row(os.fsdecode(b"\xff"), os.fsdecode(b"/\xfe"), path=os.fsdecode(b"/\xfe/\xff"))],
+    ids=["full", "empty", "no UTF-8"],
 )
 def test_a_row_comes_back_as_it_was_put(catalog, tmp_path, model):
     catalog.put(model)

@@ -78,7 +78,7 @@ def test_any_path_survives_writing_and_reading(raw):
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         (b'{"model": {"id": "local:/x", "path": "/x"}}', True),
         (b'{"model": {"id": "local:/x", "path": "/x"}, "schema_version": 99, "more": 1}', True),
@@ -90,6 +90,7 @@ def test_any_path_survives_writing_and_reading(raw):
         (b"GGUF\xff\xff", False),
         (b"[" * 100_000, False),
     ],
+    ids=["first version", "later version", "no model", "package", "list", "empty", "YAML", "GGUF", "deep"],
 )
-def test_a_handoff_is_told_from_other_files(data, told):
-    assert is_handoff(data) is told
+def test_a_handoff_is_recognised_among_other_files(data, expected):
+    assert is_handoff(data) is expected

@@ -117,7 +117,7 @@ def test_a_damaged_one_says_nothing(place, byte):
     assert parse(bytes(data[:place])) is None
 
 
-@pytest.mark.parametrize("data", [b"", MAGIC, b"garbage" * 100])
+@pytest.mark.parametrize("data", [b"", MAGIC, b"garbage" * 100], ids=["empty", "cut off", "garbage"])
 def test_another_file_says_nothing(data):
     assert parse(data) is None
     assert compare(data, "k") is None

@@ -6,14 +6,14 @@ import textwrap
 
 import pytest
 
-from model_provisioner.records.stat_snapshot import MANY, moved_among
+from model_provisioner.records.stat_snapshot import MANY, changed_files
 
 COUNT = MANY + 101
 FORKS = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
 FILES = f"""
 import os, random, signal, sys, threading, time
-from model_provisioner.records import stat_snapshot as looks
+from model_provisioner.records import stat_snapshot as stats
 
 def column(number):
     return [identities[path][number] for path in paths]
@@ -28,7 +28,7 @@ for path in paths:
     open(path, "w").close()
 identities = {{path: look(path) for path in paths}}
 columns = [column(number) for number in range(5)]
-one_process = lambda: looks._moved(paths, columns, 0, len(paths))
+one_process = lambda: stats._changed(paths, columns, 0, len(paths))
 pids = []
 real_fork = os.fork
 def fork():
@@ -83,7 +83,7 @@ for _ in range(12):
             os.mkdir(path)
         elif edit == "chmod" and os.path.exists(path):
             os.chmod(path, 0o600)
-    found = looks.moved_among(paths, columns)
+    found = stats.changed_files(paths, columns)
     assert found == one_process(), len(found)
     if random.random() < 0.5:  # from here on, some of them look right again
         for number in random.sample(sorted(found), len(found) // 2):
@@ -106,7 +106,7 @@ def test_every_column_counts_in_both_halves(looked, column, size):
     out = looked(f"""
         for number in {numbers}:
             columns[{column}][number] += {size}
-        print(*sorted(looks.moved_among(paths, columns)))
+        print(*sorted(stats.changed_files(paths, columns)))
     """)
     assert out == [str(number) for number in numbers]
 
@@ -116,7 +116,7 @@ def test_every_column_counts_in_both_halves(looked, column, size):
 )
 def test_of_few_files_one_process_takes_all(looked, count, forks):
     out = looked(f"""
-        print(*looks.moved_among(paths[:{count}], [column[:{count}] for column in columns]), len(pids))
+        print(*stats.changed_files(paths[:{count}], [column[:{count}] for column in columns]), len(pids))
     """)
     assert out == [str(forks if FORKS else 0)]
 
@@ -132,6 +132,7 @@ def test_of_few_files_one_process_takes_all(looked, count, forks):
         "raise KeyboardInterrupt",
         "sys.exit(0)",
     ],
+    ids=["killed", "terminated", "exit", "memory", "interrupt", "sys.exit"],
 )
 def test_a_second_process_that_dies_is_done_without(looked, end):
     """It dies where it looks at its first file; what it would have found is found all the same."""
@@ -143,7 +144,7 @@ def test_a_second_process_that_dies_is_done_without(looked, end):
                 {end}
             return real(path)
         os.stat = stat
-        print(*sorted(looks.moved_among(paths, columns)), len(pids), is_clean(), descriptors() == before)
+        print(*sorted(stats.changed_files(paths, columns)), len(pids), is_clean(), descriptors() == before)
     """)
     assert out == ["0", "5", str(COUNT // 2), str(COUNT - 1), "1", "True", "True"]
 
@@ -160,13 +161,13 @@ def test_a_second_process_that_is_killed_while_it_tells_is_done_without(looked):
                 time.sleep(0.001)
             time.sleep(0.3)
             os.kill(pids[0], signal.SIGKILL)
-        real = looks._moved
+        real = stats._changed
         def moved(paths, columns, begin, end):
             if not begin:
                 kill()
             return real(paths, columns, begin, end)
-        looks._moved = moved
-        print(looks.moved_among(more, columns) == set(range(len(more))), len(pids), is_clean(), descriptors() == before)
+        stats._changed = moved
+        print(stats.changed_files(more, columns) == set(range(len(more))), len(pids), is_clean(), descriptors() == before)
     """)
     assert out == ["True", "1", "True", "True"]
 
@@ -181,7 +182,7 @@ def test_an_interruption_leaves_no_process_and_no_descriptor(looked):
             return real(path)
         os.stat = stat
         try:
-            looks.moved_among(paths, columns)
+            stats.changed_files(paths, columns)
         except KeyboardInterrupt:
             print("interrupted", len(pids), is_clean(), descriptors() == before)
     """)
@@ -202,7 +203,7 @@ def test_where_no_more_processes_or_files_are_allowed_one_process_takes_all(look
             os.setuid(65534)  # root may have any number
         _, most = resource.getrlimit(resource.{name})
         resource.setrlimit(resource.{name}, ({limit}, most))
-        found = looks.moved_among(paths, columns)
+        found = stats.changed_files(paths, columns)
         resource.setrlimit(resource.{name}, (most, most))
         print(*sorted(found), pids, is_clean(), descriptors() == before)
     """)
@@ -216,10 +217,10 @@ def test_beside_other_threads_there_is_no_second_process(looked):
         thread = threading.Thread(target=end.wait)
         thread.start()
         touch(7, len(paths) - 7)
-        print(*sorted(looks.moved_among(paths, columns)), len(pids))
+        print(*sorted(stats.changed_files(paths, columns)), len(pids))
         end.set()
         thread.join()
-        looks.moved_among(paths, columns)
+        stats.changed_files(paths, columns)
         print(len(pids))
     """)
     assert out == ["7", str(COUNT - 7), "0", "1" if FORKS else "0"]
@@ -231,7 +232,7 @@ def test_what_the_parent_has_to_write_is_written_once(looked):
         import atexit
         atexit.register(lambda: print("end"))
         sys.stdout.write("begin ")
-        looks.moved_among(paths, columns)
+        stats.changed_files(paths, columns)
     """)
     assert out == ["begin", "end"]
 
@@ -242,4 +243,4 @@ def test_files_that_are_none(tmp_path):
     now = os.stat(tmp_path / "file")
     seen = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     paths = [str(tmp_path / name) for name in ("file", "none", "file/below", "loop", "file")]
-    assert moved_among(paths, [[each] * 5 for each in seen]) == {1, 2, 3}
+    assert changed_files(paths, [[each] * 5 for each in seen]) == {1, 2, 3}

@@ -22,6 +22,11 @@ _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
 """The errors that say something about the file itself, and not about the disk or about who else uses it."""
 
 
+_HEADER = """
+SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id, pragma_user_version
+"""
+"""One statement, which sees one state: between two of them another process could create the tables."""
+
 _inherited: list[sqlite3.Connection] = []
 """Connections that came along through fork(). They belong to the parent: SQLite must see them neither used nor closed here."""
 
@@ -111,12 +116,9 @@ class Database:
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                if (version := self._read_version(connection)) is None:
-                    connection.execute("PRAGMA journal_mode=WAL")
-                if version != self._version:
-                    self._migrate(connection, version)
+                script = self._upgrade_from(self._read_version(connection))
                 # Safe against the death of the process; a power cut may lose the last commits, never the file.
-                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.executescript(f"{script}PRAGMA synchronous=NORMAL")
             except BaseException:
                 connection.close()
                 raise
@@ -124,13 +126,7 @@ class Database:
 
     def _read_version(self, connection: sqlite3.Connection) -> int | None:
         """Return the schema's version, None for a new file; refuse what is not ours."""
-        connection.execute("BEGIN")  # one look: between two of them another process could make the tables
-        try:
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-        finally:
-            connection.rollback()
+        application, version, tables = connection.execute(_HEADER).fetchone()
         if (application, version, tables) == (0, 0, 0):
             return None
         if application != self._application_id:
@@ -151,19 +147,23 @@ class Database:
             )
         return int(version)
 
-    def _migrate(self, connection: sqlite3.Connection, version: int | None) -> None:
-        """Make the tables of this version, of those of `version` or none, in one transaction: a kill leaves either."""
+    def _upgrade_from(self, version: int | None) -> str:
+        """Return the script that brings a database of `version`, None for a new file, to this one.
+
+        It is one transaction: a kill leaves the file as it was, or upgraded.
+        """
+        if version == self._version:
+            return ""
         scripts = (self._schema, *self._upgrades) if version is None else self._upgrades[version - self._first :]
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in (statement for script in scripts for statement in _statements(script)):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id={self._application_id}")
-            connection.execute(f"PRAGMA user_version={self._version}")
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+        return ";\n".join(
+            (
+                "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE" if version is None else "BEGIN IMMEDIATE",
+                *scripts,
+                f"PRAGMA application_id={self._application_id}",
+                f"PRAGMA user_version={self._version}",
+                "COMMIT;\n",
+            )
+        )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -226,14 +226,14 @@ class ReadOnlyDatabase(Database):
                 return connection
             if version is not None:  # who only looks leaves the file as it is
                 connection = _in_memory(connection)
-                self._migrate(connection, version)
+                connection.executescript(self._upgrade_from(version))
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._migrate(empty, None)  # another process is just making the file
+        empty.executescript(self._upgrade_from(None))  # another process is just making the file
         return empty
 
 
@@ -243,16 +243,6 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
     with closing(connection):
         connection.backup(memory)
     return memory
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script, those with a semicolon inside (triggers) whole."""
-    statement = ""
-    for part in script.split(";"):
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:

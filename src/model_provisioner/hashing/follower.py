@@ -1,4 +1,4 @@
-"""The digests of a growing file, taken by a thread beside the one that writes it: no second read is needed."""
+"""Hash a file while it is written, in a thread beside the writer, so that it need not be read again."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections import deque
 from model_provisioner.hashing.streaming import BUFFER, Fingerprint
 
 BACKLOG = 8 << 20
-"""How many bytes a writer may be ahead before it waits."""
+"""How many bytes the writer may be ahead before it waits."""
 
 
 class Follower:
-    """SHA-256, fingerprint and, where asked, git's id of the bytes of a file that are there and of those that are added.
+    """SHA-256, fingerprint and, given `git_size`, git's blob id of a file of `size` bytes and of what is appended to it.
 
-    What was written before lies in the file only: it is read from there, while the writer goes on without waiting, so that
-    no server gives up on a resumed transfer while tens of gigabytes are read.
+    The bytes that are there already are read from the file. The writer doesn't wait for that: the server of a resumed
+    transfer would give up while tens of gigabytes are read.
     """
 
     def __init__(self, fd: int, size: int, git_size: int | None) -> None:
         self._fd = fd
         self._sha = hashlib.sha256()
-        self._marks = Fingerprint()
-        # git puts the size before the bytes, so it has to be known beforehand.
+        self._xxh3 = Fingerprint()
+        # git hashes the size before the bytes, so it must be known at the start.
         self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
         self.written = size
-        """How many bytes there are."""
+        """The size of the file."""
         self._hashed = 0
         self._chunks: deque[bytes] = deque()
         """The bytes from `_hashed` to `written`, unless the thread is behind."""
@@ -38,7 +38,7 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def add(self, chunk: bytes) -> None:
-        """Take the bytes that were just appended to the file. Raises what kept the thread from reading those before."""
+        """Hash bytes that were just appended to the file. Raises the error that ended the thread."""
         with self._turn:
             self._start()
             while not (self._behind or self._error) and self.written - self._hashed > BACKLOG:
@@ -50,17 +50,17 @@ class Follower:
             self._turn.notify_all()
 
     def finish(self) -> tuple[str, str, str | None]:
-        """Wait for the last byte; return SHA-256, fingerprint and git's id, in hexadecimal."""
+        """Wait for the last byte; return SHA-256, fingerprint and git's blob id, in hexadecimal."""
         with self._turn:
             self._start()
             while not self._error and self._hashed < self.written:
                 self._turn.wait()
             self._check()
         git = None if self._git is None else self._git.hexdigest()
-        return self._sha.hexdigest(), self._marks.hexdigest(), git
+        return self._sha.hexdigest(), self._xxh3.hexdigest(), git
 
     def close(self) -> None:
-        """End the thread, which must be gone before the file is closed or cut under it."""
+        """End the thread, before the file is closed or truncated under it."""
         with self._turn:
             self._closed = True
             self._chunks.clear()
@@ -82,7 +82,7 @@ class Follower:
         try:
             while (chunk := self._next(view)) is not None:
                 self._sha.update(chunk)
-                self._marks.update(memoryview(chunk))
+                self._xxh3.update(memoryview(chunk))
                 if self._git is not None:
                     self._git.update(chunk)
                 with self._turn:
@@ -90,7 +90,7 @@ class Follower:
                     if self._hashed == self.written:
                         self._behind = False
                     self._turn.notify_all()
-        except BaseException as error:  # noqa: BLE001  raised again by the thread that writes
+        except BaseException as error:  # noqa: BLE001  raised again in the thread that writes
             with self._turn:
                 self._error = error
                 self._turn.notify_all()

@@ -1,7 +1,7 @@
-"""The rows of the digest memo: which digests the bytes of a path had when it looked in some way.
+"""The rows of the digest memo: which bytes a path held when its stat identity was this one. No model is read here.
 
 One SQLite file in the state folder, shared by all projects and processes of a user. It is a cache: deleted, damaged,
-locked or of another version it costs time, never truth. Its format is described in `docs/reference/state-folder.md`.
+locked or of another version, it costs time, never truth. Its format is described in `docs/reference/state-folder.md`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from model_provisioner.fs.sqlite import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the memo last knew of a path."""
+    """What the memo last recorded of a path."""
 
     identity: Identity
     fingerprint: str
     sha256: str
     settled: bool
+    """Whether a later write would have changed the identity: only then the identity proves the bytes."""
     hashed_at: int | None = None
     """When SHA-256 last went over every byte, in seconds since 1970, by this machine's clock."""
 
@@ -48,20 +49,24 @@ CREATE TABLE file (
 ) WITHOUT ROWID;
 CREATE INDEX file_inode ON file (inode)
 """
-_COLUMNS = "device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at"
-_LINKS = f"SELECT {_COLUMNS}, path FROM file WHERE settled = 1 AND inode {{}}"
-_REPLACE = f"REPLACE INTO file (path, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "path, device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at"
+_SELECT = f"SELECT {_COLUMNS} FROM file WHERE"
+_REPLACE = f"REPLACE INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class MemoRows:
-    """The rows in the state folder `state`. Safe to use from every thread and process of the user."""
+    """The rows in the state folder `state`. Safe to use from every thread and process of the user.
+
+    A batch is loaded once (`load`) and recorded once (`keep`). A path that was not loaded costs statements of its own.
+    """
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         self._state = state
+        self._read_only = issubclass(database, ReadOnlyDatabase)
         self._rows: dict[str, Row | None] = {}
-        """What `load` found of files, by path."""
-        self._links: dict[str, list[tuple[Row, str]]] = {}
-        """The settled rows of files that `load` did not find by their path, with the paths they are of, by inode."""
+        """The rows that were loaded, by path."""
+        self._links: dict[str, list[tuple[str, Row]]] = {}
+        """Of loaded paths without a row: paths and settled rows of the files with the same inode, by inode."""
         self._database: Database | None = database(
             os.path.join(state, "memo.db"),
             title="digest memo",
@@ -72,79 +77,74 @@ class MemoRows:
         )
 
     def load(self, paths: Iterable[str]) -> None:
-        """Read what is recorded of many files at once, so that it is not asked for each of them.
+        """Read the rows of many files at once, as the database has them now, so that they are not read one by one.
 
-        Rows that were loaded may be older than those in the file. That does no harm: a row stays true of the bytes it was
-        made of, and before anything is read for the want of a row, the file is asked again.
+        Later they may be older than the database. That does no harm: a row stays true of the bytes it was made of, and
+        before a file is read for want of a row, the row is loaded again.
         """
-        for some, marks in in_chunks(paths):
-            found = self._query(
-                f"SELECT {_COLUMNS}, path FROM file WHERE path IN ({marks})", tuple(map(to_column, some))
-            )
-            self._rows.update(dict.fromkeys(some))
-            self._rows.update((from_column(values[-1]), _row(values[:-1])) for values in found)
-            self._load_links(path for path in some if self._rows[path] is None)
-
-    def _load_links(self, paths: Iterable[str]) -> None:
-        inodes = [str(now.inode) for path in paths if (now := identity_or_none(path)) is not None]
-        self._links.update((inode, []) for inode in inodes)
-        for some, marks in in_chunks(inodes):
-            for values in self._query(_LINKS.format(f"IN ({marks})"), tuple(some)):
-                self._links[str(values[1])].append((_row(values[:-1]), from_column(values[-1])))
+        found = self._select(paths)
+        self._rows.update(found)
+        missing = [path for path, row in found.items() if row is None]
+        inodes = [str(now.inode) for path in missing if (now := identity_or_none(path)) is not None]
+        self._links.update(self._select_links(inodes))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
 
     def last(self, path: str) -> Row | None:
-        """Return what was last known of `path`, whatever it holds now."""
-        if path in self._rows:
-            return self._rows[path]
-        rows = self._query(f"SELECT {_COLUMNS} FROM file WHERE path = ?", (to_column(path),))
-        return _row(rows[0]) if rows else None
+        """Return what was last recorded of `path`, whatever it holds now."""
+        return self._rows[path] if path in self._rows else self._select([path])[path]
 
     def same_file(self, now: Identity) -> Row | None:
         """Find a settled row of another path to the very same file: a link, hard or symbolic."""
-        links = self._links.get(str(now.inode))
-        if links is None:
-            rows = self._query(_LINKS.format("= ?"), (str(now.inode),))
-            links = [(_row(values[:-1]), from_column(values[-1])) for values in rows]
-        for row, path in links:
-            if row.identity == now == identity_or_none(path):
-                return row
-        return None
+        inode = str(now.inode)
+        links = self._links[inode] if inode in self._links else self._select_links([inode])[inode]
+        return next((row for path, row in links if row.identity == now == identity_or_none(path)), None)
 
     def keep(self, rows: Mapping[str, Row]) -> None:
-        """Record what was found of files, by path, in one transaction."""
+        """Record rows, by path, in one transaction."""
         if not rows:
             return
-        values = [_values(path, row) for path, row in rows.items()]
-
-        def write(database: Database) -> None:
-            with database.transaction() as connection:
-                connection.executemany(_REPLACE, values)
-
-        if not isinstance(self._database, ReadOnlyDatabase):
-            self._use(write, None)
+        if not self._read_only:
+            self._write(_REPLACE, [_values(path, row) for path, row in rows.items()])
         self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
 
     def disown(self, found: Mapping[Identity, str]) -> None:
-        """Forget what rows of other names say of files whose SHA-256, by identity, was just found to be another."""
+        """Delete the rows of other names of files whose SHA-256, by identity, was just found to be another one."""
         values = [(str(each.inode), str(each.device), sha256) for each, sha256 in found.items()]
-
-        def write(database: Database) -> int:
-            with database.transaction() as connection:
-                return connection.executemany(
-                    "DELETE FROM file WHERE inode = ? AND device = ? AND sha256 <> ?", values
-                ).rowcount
-
-        if self._use(write, 0):
+        if self._write("DELETE FROM file WHERE inode = ? AND device = ? AND sha256 <> ?", values):
             self._rows.clear()
             self._links.clear()
 
-    def _query(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        return self._use(lambda database: database.query(sql, values), [])
+    def _select(self, paths: Iterable[str]) -> dict[str, Row | None]:
+        """Return the row of each path, None where there is none."""
+        found: dict[str, Row | None] = dict.fromkeys(paths)
+        for some, marks in in_chunks(list(found)):
+            found.update(map(_row, self._query(f"{_SELECT} path IN ({marks})", map(to_column, some))))
+        return found
+
+    def _select_links(self, inodes: Iterable[str]) -> dict[str, list[tuple[str, Row]]]:
+        """Return paths and settled rows of the files of each inode."""
+        found: dict[str, list[tuple[str, Row]]] = {inode: [] for inode in inodes}
+        for some, marks in in_chunks(list(found)):
+            for path, row in map(_row, self._query(f"{_SELECT} settled = 1 AND inode IN ({marks})", some)):
+                found[str(row.identity.inode)].append((path, row))
+        return found
+
+    def _query(self, sql: str, values: Iterable[object]) -> list[tuple[object, ...]]:
+        parameters = tuple(values)
+        return self._use(lambda database: database.query(sql, parameters), [])
+
+    def _write(self, sql: str, values: Sequence[tuple[object, ...]]) -> int:
+        """Execute a statement for each of `values`, in one transaction; return the number of rows that it changed."""
+
+        def write(database: Database) -> int:
+            with database.transaction() as connection:
+                return connection.executemany(sql, values).rowcount
+
+        return self._use(write, 0)
 
     def _use(self, use: Callable[[Database], Value], without: Value) -> Value:
         """Return what `use` makes of the database, or `without` where it can't be used in this run."""
@@ -154,7 +154,7 @@ class MemoRows:
             try:
                 return use(self._database)
             except ForeignDatabaseError:  # damaged, or another version's: it is a cache, so begin a new one
-                if isinstance(self._database, ReadOnlyDatabase):
+                if self._read_only:
                     raise
                 self._database.delete()
                 return use(self._database)
@@ -164,15 +164,15 @@ class MemoRows:
 
 
 def _values(path: str, row: Row) -> tuple[object, ...]:
-    where = row.identity
-    times = str(where.mtime_ns), str(where.ctime_ns)
-    file = str(where.device), str(where.inode), where.size, *times
-    return to_column(path), *file, row.fingerprint, row.sha256, int(row.settled), row.hashed_at
-
-
-def _row(values: tuple[object, ...]) -> Row:
-    device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at = values[:9]
     # Device and inode are unsigned, and times may lie after 2262: SQLite's integers don't hold them, so they are text.
-    where = Identity(int(str(device)), int(str(inode)), int(str(size)), int(str(mtime_ns)), int(str(ctime_ns)))
+    device, inode, size, mtime_ns, ctime_ns = row.identity
+    where = str(device), str(inode), size, str(mtime_ns), str(ctime_ns)
+    return to_column(path), *where, row.fingerprint, row.sha256, int(row.settled), row.hashed_at
+
+
+def _row(values: tuple[object, ...]) -> tuple[str, Row]:
+    """Return the path and the row of what `_values` stored."""
+    path, *where, fingerprint, sha256, settled, hashed_at = values
     last = hashed_at if isinstance(hashed_at, int) else None
-    return Row(where, str(fingerprint), str(sha256), bool(settled), last)
+    found = Identity(*(int(str(number)) for number in where))
+    return from_column(path), Row(found, str(fingerprint), str(sha256), bool(settled), last)

@@ -1,7 +1,7 @@
-"""Bytes to digests: SHA-256 and the fingerprint in one pass, or the fingerprint alone.
+"""Hash an open file: SHA-256 and the fingerprint in one pass, or the fingerprint alone.
 
-The fingerprint of a file is the xxh3-128 of the xxh3-128 digests of its segments of 64 MiB and of its size. It tells
-accident from change, not forgery. Fixed segments let several cores work on one file.
+The fingerprint of a file is the xxh3-128 of the xxh3-128 digests of its segments of 64 MiB and of its size. It detects
+accidental changes, not forged ones. Fixed segments let several cores work on one file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import xxhash
 
 from model_provisioner.errors import UnreadableModelError
 from model_provisioner.fs.read import NotAFileError, open_regular
-from model_provisioner.hashing.threads import in_threads, reading
+from model_provisioner.hashing.threads import core_taken, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ PIPELINE_BUFFER = 4 << 20
 PIPELINE_BUFFERS = 4
 
 Progress: TypeAlias = "Callable[[int], object]"
-"""Called with the number of bytes that were read since the last call; what it raises ends the reading."""
+"""Takes the number of bytes that were read since the last call; an error that it raises ends the reading."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Hashes:
 
 
 def open_model(path: str) -> int:
-    """Open a regular file for reading, never waiting for what is not one (a FIFO, a terminal)."""
+    """Open a regular file for reading. Raises `UnreadableModelError`, and never waits for a FIFO or a terminal."""
     try:
         return open_regular(path)
     except NotAFileError as error:
@@ -50,7 +50,7 @@ def open_model(path: str) -> int:
 
 
 def unreadable(path: str, error: OSError) -> UnreadableModelError:
-    """Word an operating system's refusal to read a model."""
+    """Return the error for a model that the operating system does not let us read."""
     return UnreadableModelError(
         "the file can't be read",
         where=path,
@@ -60,22 +60,22 @@ def unreadable(path: str, error: OSError) -> UnreadableModelError:
 
 
 def hash_both(fd: int, progress: Progress) -> Hashes:
-    """Read the file from its start to its end once and return both digests.
+    """Read the file once and return both digests.
 
-    While a core is left, one thread reads and takes the fingerprint, the other one SHA-256, which takes longer.
+    While a core is left, one thread reads and takes the fingerprint, and another takes SHA-256, which is slower.
     """
     if (size := os.fstat(fd).st_size) <= BUFFER:
         data = _read_small(fd, size)
         progress(len(data))
-        marks = Fingerprint()
-        marks.update(memoryview(data))
-        return Hashes(hashlib.sha256(data).hexdigest(), marks.hexdigest())
-    with reading() as spare:
+        xxh3 = Fingerprint()
+        xxh3.update(memoryview(data))
+        return Hashes(hashlib.sha256(data).hexdigest(), xxh3.hexdigest())
+    with core_taken() as spare:
         return _hash_in_two_threads(fd, progress) if spare else _hash_in_turn(fd, progress)
 
 
 def _read_small(fd: int, size: int) -> bytes:
-    """Read a file to its end, which lies at about `size`: a buffer that is much larger costs more than the reading."""
+    """Read a file of about `size` bytes to its end. A buffer of a fixed size would cost more than the reading."""
     data = os.pread(fd, size + 1, 0)
     while part := os.pread(fd, size + 1, len(data)):
         data += part
@@ -83,21 +83,18 @@ def _read_small(fd: int, size: int) -> bytes:
 
 
 def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
-    sha = hashlib.sha256()
-    marks = Fingerprint()
-    view = memoryview(bytearray(BUFFER))
-    offset = 0
-    while count := os.preadv(fd, [view], offset):
-        sha.update(view[:count])
-        marks.update(view[:count])
-        offset += count
-        progress(count)
-    return Hashes(sha.hexdigest(), marks.hexdigest())
+    sha, xxh3 = hashlib.sha256(), Fingerprint()
+
+    def update(chunk: memoryview) -> None:
+        sha.update(chunk)
+        xxh3.update(chunk)
+
+    _read_segment(fd, 0, None, update, progress)
+    return Hashes(sha.hexdigest(), xxh3.hexdigest())
 
 
 def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
-    sha = hashlib.sha256()
-    marks = Fingerprint()
+    sha, xxh3 = hashlib.sha256(), Fingerprint()
     empty: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
     for _ in range(PIPELINE_BUFFERS):
@@ -108,12 +105,12 @@ def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
         try:
             while (view := empty.get()) is not None:
                 count = os.preadv(fd, [view], offset)
-                marks.update(view[:count])
+                xxh3.update(view[:count])
                 full.put((view, count))
                 if not count:
                     return
                 offset += count
-        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+        except BaseException as error:  # noqa: BLE001  raised again in the calling thread
             full.put(error)
 
     reader = threading.Thread(target=read, daemon=True)
@@ -122,7 +119,7 @@ def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
         while not isinstance(found := full.get(), BaseException):
             view, count = found
             if not count:
-                return Hashes(sha.hexdigest(), marks.hexdigest())
+                return Hashes(sha.hexdigest(), xxh3.hexdigest())
             sha.update(view[:count])
             empty.put(view)
             progress(count)
@@ -133,25 +130,25 @@ def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
 
 
 def fingerprint(fd: int, progress: Progress) -> str:
-    """Read the file once and return its fingerprint alone, by as many threads as there are cores left."""
+    """Read the file once and return its fingerprint alone, in as many threads as cores are left."""
     segments = -(-os.fstat(fd).st_size // SEGMENT)
-    with reading() as spare:
+    with core_taken() as spare:
         if spare and segments > 1:
             return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
-        marks = Fingerprint()
-        _read_segment(fd, 0, None, marks, progress)
-        return marks.hexdigest()
+        xxh3 = Fingerprint()
+        _read_segment(fd, 0, None, xxh3.update, progress)
+        return xxh3.hexdigest()
 
 
 def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
     parts = [Fingerprint() for _ in range(segments)]
 
     def read(number: int, check: Callable[[], None]) -> None:
-        def told(count: int) -> None:
+        def checked(count: int) -> None:
             check()
             progress(count)
 
-        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number], told)
+        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number].update, checked)
 
     for _ in in_threads(read, range(segments), workers):
         pass
@@ -161,26 +158,28 @@ def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Prog
     return whole.hexdigest()
 
 
-def _read_segment(fd: int, offset: int, limit: int | None, marks: Fingerprint, progress: Progress) -> None:
-    """Read from `offset` to the end of the file, `limit` bytes at the most."""
+def _read_segment(
+    fd: int, offset: int, limit: int | None, update: Callable[[memoryview], None], progress: Progress
+) -> None:
+    """Pass on the bytes from `offset` to the end of the file, at most `limit` of them."""
     view = memoryview(bytearray(BUFFER))
     left = limit
     while left is None or left:
         count = os.preadv(fd, [view if left is None else view[:left]], offset)
         if not count:
             return
-        marks.update(view[:count])
+        update(view[:count])
         offset += count
         left = None if left is None else left - count
         progress(count)
 
 
 class Fingerprint:
-    """The fingerprint of bytes that come in order."""
+    """The fingerprint of bytes that are added in order."""
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
-        """Of the segments that are full."""
+        """The digests of the full segments."""
         self._segment = xxhash.xxh3_128()
         self._size = 0
 
@@ -196,7 +195,7 @@ class Fingerprint:
                 self._segment.reset()
 
     def extend(self, following: Fingerprint) -> None:
-        """Add the bytes of another fingerprint; those of this one must fill their segments."""
+        """Append another fingerprint. The bytes of this one must end where a segment does."""
         self._digests += following._digests
         self._segment = following._segment
         self._size += following._size

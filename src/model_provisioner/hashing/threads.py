@@ -1,4 +1,4 @@
-"""The cores of this machine: which are busy with reading models, and how a piece of work uses several of them."""
+"""The cores of this process: how many there are, how many read models now, and how to work in several threads."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _busy = 0
 
 
 class Stopped(BaseException):
-    """Ends a thread whose result nobody waits for any more."""
+    """Ends a thread whose result is no longer wanted."""
 
 
-def available() -> int:
+def core_count() -> int:
     """Return how many cores this process may use."""
-    # A container or a batch system may leave it fewer than the machine has; macOS can't tell.
+    # A container or a batch system may allow fewer than the machine has; macOS can't tell.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def reading() -> Iterator[int]:
-    """Take a core for the reading of one file; yield how many are left for it beside that one."""
+def core_taken() -> Iterator[int]:
+    """Take a core to read one file; yield how many are left beside it."""
     global _busy  # noqa: PLW0603  the cores are the process's, whoever reads
     with _lock:
         _busy += 1
-        spare = max(0, available() - _busy)
+        spare = max(0, core_count() - _busy)
     try:
         yield spare
     finally:
@@ -49,7 +49,7 @@ def reading() -> Iterator[int]:
 def in_threads(
     work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Do `work` for every item in at most `workers` threads: see `in_pools`."""
+    """Call `work` for every item in at most `workers` threads: see `in_pools`."""
     return in_pools([(work, items, workers)])
 
 
@@ -60,11 +60,10 @@ def in_pools(
 ) -> Iterator[tuple[Item, Result]]:
     """Do several kinds of work side by side, each for its items in at most so many threads of its own.
 
-    Yield each item with its result as it is done. Work is given the item and a function to call now and then, which raises
-    `Stopped` when the results are no longer wanted: because the work of another item raised, which is raised here, because
-    the caller's own `check` raised, or because the caller asked for no more. `wake` is called then, and ends what the
-    threads may be waiting for. No thread outlives this. What one thread can do is done by the caller's own, unless
-    somebody may have to be woken.
+    Yield each item with its result as it is done. Work takes the item and a function to call now and then. That function
+    raises `Stopped` when the results are no longer wanted: other work raised, which is raised here, the caller's own
+    `check` raised, or the caller closed the generator. `wake` is called then, to end what threads may be waiting for. No
+    thread outlives the call. Work for one thread runs in the caller's own, unless there is a `wake`.
     """
     pools = [(work, items, min(workers, len(items))) for work, items, workers in pools if items]
     if wake is None and sum(workers for *_, workers in pools) < 2:

@@ -1,1 +1,1 @@
-"""What the header of a model file says, and whether its engine can load it."""
+"""Read the headers of model files, and check that the engine can load them."""

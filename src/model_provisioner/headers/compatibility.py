@@ -1,7 +1,7 @@
-"""Whether the files of a model are what their fields say: a model, its projector, adapters for it. From the headers alone.
+"""Check from their headers that the files of a model are what their fields say: a model, its projector, adapters for it.
 
-What llama.cpp refuses when it starts is told here, with the field that the file belongs to. A header that does not tell is
-believed: nothing is guessed from names.
+What llama.cpp would refuse when it starts is an error here, which names the field that the file belongs to. A header that
+does not say what a file is, is trusted: nothing is guessed from names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model_provisioner.headers.metadata import Facts
 
 _WORDS = {"model": "a model", "mmproj": "a projector", "adapter": "an adapter", "imatrix": "an importance matrix"}
-_WANTED = {"mmproj": "mmproj", "lora": "adapter"}
+_KINDS = {"mmproj": "mmproj", "lora": "adapter"}
 """The kind of file that a role takes."""
 _FIX = {
     "model": "name it as the model_ref of an entry",
@@ -31,10 +31,10 @@ _FIX = {
 
 
 def read_checked(files: FileSet, engine: str) -> Facts:
-    """Read the headers of a model that `engine` is to load, and of its companions; return what the model's tell.
+    """Read the headers of a model that `engine` is to load, and of its companions; return the model's metadata.
 
-    Raises `WrongKindError` where a file is not what its field says or was made for another model, and `UnsoundModelError`
-    as `read_facts` does.
+    Raises `WrongKindError` if a file is not what its field says or was made for another model, and `UnsoundModelError` as
+    `read_facts` does.
     """
     model = read_facts(files.model)
     if model.kind in _WORDS and model.kind != "model":
@@ -42,70 +42,74 @@ def read_checked(files: FileSet, engine: str) -> Facts:
             f"the model is {_WORDS[model.kind]}",
             where=files.path,
             expected="a model",
-            found=_told(model),
+            found=_described(model),
             fix=_FIX[model.kind],
         )
     notes = list(model.notes)
     for companion in files.companions:
         label = label_of(companion.role, companion.files.path)
         with concerning(label):
-            facts = read_facts(companion.files)
-        _check(companion, label, facts, model, engine)
-        notes += [f"{label}: {note}" for note in facts.notes]
+            metadata = read_facts(companion.files)
+        _check(companion, label, metadata, model, engine)
+        notes += [f"{label}: {note}" for note in metadata.notes]
     return replace(model, notes=tuple(notes)) if files.companions else model
 
 
-def _check(companion: Beside, label: str, facts: Facts, model: Facts, engine: str) -> None:
-    wanted = _WANTED[companion.role]
-    if facts.kind is not None and facts.kind != wanted:
+def _check(companion: Beside, label: str, metadata: Facts, model: Facts, engine: str) -> None:
+    wanted = _KINDS[companion.role]
+    if metadata.kind is not None and metadata.kind != wanted:
         raise WrongKindError(
-            f"{label} is {_WORDS.get(facts.kind, facts.kind)}, not {_WORDS[wanted]}",
+            f"{label} is {_WORDS.get(metadata.kind, metadata.kind)}, not {_WORDS[wanted]}",
             where=companion.files.path,
             expected=_expected(wanted),
-            found=_told(facts),
-            fix=_FIX.get(facts.kind, f"name {_WORDS[wanted]}"),
+            found=_described(metadata),
+            fix=_FIX.get(metadata.kind, f"name {_WORDS[wanted]}"),
         )
-    for what, expected, found, fix in _differences(facts, model, engine):
+    for what, expected, found, fix in _differences(metadata, model, engine):
         raise WrongKindError(f"{label} {what}", where=companion.files.path, expected=expected, found=found, fix=fix)
 
 
-def _differences(facts: Facts, model: Facts, engine: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield what keeps a companion of the right kind from serving this model: in words, expected, found, the fix."""
-    ours = f"get the {'projector' if facts.kind == 'mmproj' else 'adapter'} that was made for this model"
-    if facts.adapter not in (None, "lora"):
-        yield "is an adapter of another kind", "a LoRA", f"adapter type {facts.adapter}", "name a LoRA"
-    if facts.format == "gguf" and model.format == "safetensors":
+def _differences(companion: Facts, model: Facts, engine: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield why a companion of the right kind does not fit the model: message, expected, found, fix."""
+    another = f"get the {'projector' if companion.kind == 'mmproj' else 'adapter'} that was made for this model"
+    if companion.adapter not in (None, "lora"):
+        yield "is an adapter of another kind", "a LoRA", f"adapter type {companion.adapter}", "name a LoRA"
+    if companion.format == "gguf" and model.format == "safetensors":
         fix = (
             "remove it: a folder of safetensors has its projector inside, and its engine takes no other"
-            if facts.kind == "mmproj"
+            if companion.kind == "mmproj"
             else "name the folder of the adapter as it was trained: adapter_config.json and adapter_model.safetensors"
         )
         yield "is of another format than the model", "safetensors, as the model's", "GGUF", fix
-    if facts.format == "safetensors" and model.format == "gguf" and engine == "llamacpp":
+    if companion.format == "safetensors" and model.format == "gguf" and engine == "llamacpp":
         fix = "convert it: convert_lora_to_gguf.py of llama.cpp"
         yield "is of another format than the model", "GGUF, which is all that llama.cpp loads", "safetensors", fix
-    if facts.format == model.format == "gguf" and facts.kind == "adapter" and facts.architecture != model.architecture:
+    if (
+        companion.format == model.format == "gguf"
+        and companion.kind == "adapter"
+        and companion.architecture != model.architecture
+    ):
         yield (
             "was made for another architecture",
             f"general.architecture {model.architecture}, as the model's",
-            f"general.architecture {facts.architecture}",
-            ours,
+            f"general.architecture {companion.architecture}",
+            another,
         )
-    width, theirs = model.embedding_length, facts.projects_to
+    width, theirs = model.embedding_length, companion.projects_to
     if None not in (width, theirs) and width != theirs:
         yield (
             "was made for another model",
             f"a projection to {width}, the model's {model.architecture}.embedding_length",
             f"a projection to {theirs}",
-            ours,
+            another,
         )
-    width, theirs = model.attention_width, facts.attention_width
-    if facts.kind == "adapter" and None not in (width, theirs) and width != theirs:
+    width, theirs = model.attention_width, companion.attention_width
+    if companion.kind == "adapter" and None not in (width, theirs) and width != theirs:
         yield (
             "was made for a model of another size",
             f"attention weights of width {width}, as the model's",
             f"width {theirs}",
-            ours,
+            another,
         )
 
 
@@ -115,8 +119,8 @@ def _expected(kind: str) -> str:
     )
 
 
-def _told(facts: Facts) -> str:
-    """Return what the header says of the kind of a file."""
-    words = _WORDS.get(facts.kind or "", str(facts.kind))
-    made_for = "made for architecture" if facts.kind == "adapter" else "of architecture"
-    return words if facts.architecture is None else f"{words}, {made_for} {facts.architecture}"
+def _described(metadata: Facts) -> str:
+    """Return what kind of file the header says it is."""
+    words = _WORDS.get(metadata.kind or "", str(metadata.kind))
+    made_for = "made for architecture" if metadata.kind == "adapter" else "of architecture"
+    return words if metadata.architecture is None else f"{words}, {made_for} {metadata.architecture}"

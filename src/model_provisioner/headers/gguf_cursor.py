@@ -1,16 +1,13 @@
-"""A place in a GGUF file that only moves forward: every step is checked against the file's size before it is taken."""
+"""Read a GGUF file forward, in windows, and check every step against the size of the file."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from model_provisioner.errors import UnsoundModelError, printable
 from model_provisioner.headers.gguf_types import SCALARS, U64
-
-if TYPE_CHECKING:
-    import struct
 
 WINDOW = 1 << 20
 """How many bytes are read at once."""
@@ -19,21 +16,24 @@ MAX_SHOWN = 256
 
 
 class Cursor:
-    """A place in the file that moves forward; every step is checked against the file's size before it is taken."""
+    """A position in a file that moves forward. Each method moves it, or raises `UnsoundModelError`.
+
+    `what` names, in the error, the part of the file that is read.
+    """
 
     def __init__(self, fd: int, path: str, size: int) -> None:
-        self._fd, self.path, self.size = fd, path, size
+        self._fd, self._path, self.size = fd, path, size
         self.offset = 0
         self._strings = 0
         self._window, self._start = b"", 0
 
     def fail(self, what: str, *, expected: str = "", found: str = "", fix: str = "") -> NoReturn:
-        """Raise the error of an unsound file."""
+        """Raise `UnsoundModelError`."""
         fix = fix or "get the file again from its source: its header is damaged"
-        raise UnsoundModelError(what, where=self.path, expected=expected, found=found, fix=fix)
+        raise UnsoundModelError(what, where=self._path, expected=expected, found=found, fix=fix)
 
     def need(self, count: int, what: str) -> None:
-        """Check that `count` bytes are left."""
+        """Check that `count` bytes are left, without moving."""
         if count > self.size - self.offset:
             self.fail(
                 f"the file ends inside {what}",
@@ -43,24 +43,25 @@ class Cursor:
             )
 
     def skip(self, count: int, what: str) -> None:
-        """Go `count` bytes forward."""
+        """Skip `count` bytes."""
         self.need(count, what)
         self.offset += count
 
     def take(self, count: int, what: str) -> bytes:
-        """Return the next `count` bytes: a few, for they are held in memory."""
+        """Return the next `count` bytes, which are held in memory."""
         self.need(count, what)
         at = self._reach(count)
         self.offset += count
         return self._window[at : at + count]
 
-    def number(self, layout: struct.Struct, what: str) -> Any:
-        """Return the next number."""
+    def number(self, kind: int, what: str) -> Any:
+        """Return the next number, of one of the types in `SCALARS`."""
+        layout = SCALARS[kind]
         return layout.unpack(self.take(layout.size, what))[0]
 
     def count(self, what: str) -> int:
         """Return the next length or count."""
-        return int(self.number(SCALARS[U64], what))
+        return int(self.number(U64, what))
 
     def string(self, what: str, limit: int) -> bytes:
         """Return the next string, of at most `limit` bytes."""
@@ -71,7 +72,7 @@ class Cursor:
         return self.take(length, what)
 
     def text(self, what: str) -> str:
-        """Return the next string as it can be shown: its beginning, made safe to print."""
+        """Return the beginning of the next string, safe to print."""
         length = self.count(what)
         self.need(length, what)
         kept = self.take(min(length, 4 * MAX_SHOWN), what)
@@ -90,7 +91,7 @@ class Cursor:
         return digest.hexdigest()
 
     def skip_strings(self, count: int, what: str) -> None:
-        """Go past `count` strings. A vocabulary has some hundred thousand: this loop is what reading a header costs."""
+        """Skip `count` strings. A vocabulary has some hundred thousand: most of the time to read a header is spent here."""
         self._strings += count
         if self._strings > MAX_STRINGS:
             self.fail(
@@ -110,7 +111,7 @@ class Cursor:
             self.skip(at - start, what)
 
     def _reach(self, count: int) -> int:
-        """Return where the next `count` bytes stand in the window, which is read anew only where it does not hold them."""
+        """Return the offset of the next `count` bytes in the window; read another window if they are not in this one."""
         at = self.offset - self._start
         if at + count > len(self._window):
             wanted = max(WINDOW, count)

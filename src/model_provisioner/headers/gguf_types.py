@@ -1,4 +1,4 @@
-"""The numbers of the GGUF format: its value types, its tensor types and what `general.file_type` means."""
+"""The constants of the GGUF format: value types, tensor types and the values of `general.file_type`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ SCALARS = {
 TYPE_NAMES = (
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64", "float64",
 )  # fmt: skip
-INTEGERS = {U8, I8, U16, I16, U32, I32, U64, I64}
 
-# Name, elements a block, bytes a block: ggml/src/ggml.c, type_traits.
+# Name, elements per block, bytes per block: ggml/src/ggml.c, type_traits.
 TENSOR_TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
     8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144),
@@ -26,11 +25,16 @@ TENSOR_TYPES = {
     40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
 }  # fmt: skip
 
-# `general.file_type`: llama.h, enum llama_ftype.
-FILE_TYPES = {
+# llama.h, enum llama_ftype.
+_FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S",
     22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS",
     31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
 }  # fmt: skip
-GUESSED = 1024
+_GUESSED = 1024
+
+
+def file_type(number: int) -> str | None:
+    """Return the name of a `general.file_type`, whether a program guessed it or not."""
+    return _FILE_TYPES.get(number & ~_GUESSED)

@@ -1,4 +1,4 @@
-"""What the header of a model tells, whatever its format: the value that catalog and handoff store and show."""
+"""The metadata of a model, whatever its format: what catalog and handoff store and show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which shard of a split model a file is: its number from 0, of `count`; `tensors` is the number in all shards."""
+    """Which shard of a split model a file is: its number from 0, of `count`. `tensors` is the number in all shards."""
 
     number: int
     count: int
@@ -23,16 +23,16 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """What the signature of a publisher was found to be. Bundle and key are the SHA-256 of their files."""
+    """The result of checking a publisher's signature. Bundle and key are the SHA-256 of their files."""
 
     over: str
-    """The digest of the model that it was checked for."""
+    """The digest of the model that it was checked against."""
     bundle: str
     public_key: str | None
     identity: str | None
     issuer: str | None
     fault: tuple[str, ...] | None = None
-    """Why it does not hold: the five fields of the error; None where it does."""
+    """The five fields of the error if it does not hold; None if it does."""
 
     @property
     def outcome(self) -> str:
@@ -40,7 +40,7 @@ class Signed:
         return "pass" if self.fault is None else "fail"
 
     def told(self) -> dict[str, Any]:
-        """Return what handoff, log and statement tell of it."""
+        """Return what handoff, log and statement say of it."""
         fields = {
             "bundle_sha256": self.bundle,
             "identity": self.identity,
@@ -53,10 +53,10 @@ class Signed:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a header tells; None where the format does not say."""
+    """What the headers of a model say; None for what they don't."""
 
     format: str | None = None
-    """`gguf`, `safetensors`, None for a format that we don't know."""
+    """`gguf`, `safetensors`, or None for an unknown format."""
     kind: str | None = None
     """`model`, `adapter`, `mmproj` or another `general.type`."""
     architecture: str | None = None
@@ -68,30 +68,30 @@ class Facts:
     tokenizer_pre: str | None = None
     chat_template_sha256: str | None = None
     quantization: str | None = None
-    """`Q8_0`, `Q4_K_M`, `BF16`: what the file says of itself, else the type that most of the parameters have."""
+    """`Q8_0`, `Q4_K_M`, `BF16`: what the file says, else the type of most of its parameters."""
     tensor_types: tuple[tuple[str, int], ...] = ()
-    """The types of the tensors and how many parameters have each, most first."""
+    """The types of the tensors and how many parameters each has, most first."""
     parameter_count: int | None = None
     tensor_count: int | None = None
     alignment: int | None = None
     adapter: str | None = None
-    """Of an adapter, its kind: `lora`."""
+    """The kind of an adapter: `lora`."""
     projects_to: int | None = None
-    """Of a projector, the embedding length of the model that it was made for, where its header can be believed in that."""
+    """The embedding length of the model that a projector was made for, if its header can be trusted in that."""
     attention_width: int | None = None
-    """How many elements the attention's query takes; of an adapter, that of the model that it was made for."""
+    """The width of the attention's query weights: those of the model, or of the model that an adapter was made for."""
     split: Split | None = None
     notes: tuple[str, ...] = ()
-    """What a user should be told."""
+    """What the user should know."""
     signature: Signed | None = None
-    """What no header tells: the signature over the model, where the entry names one."""
+    """The signature over the model, if the entry names one. No header says that."""
 
 
-def to_json(facts: Facts) -> dict[str, Any]:
-    """Return the facts as plain JSON values."""
-    split = None if facts.split is None else vars(facts.split)
-    types = [list(each) for each in facts.tensor_types]
-    plain = {**vars(facts), "split": split, "tensor_types": types, "notes": list(facts.notes)}
+def to_json(metadata: Facts) -> dict[str, Any]:
+    """Return metadata as plain JSON values."""
+    split = None if metadata.split is None else vars(metadata.split)
+    types = [list(each) for each in metadata.tensor_types]
+    plain = {**vars(metadata), "split": split, "tensor_types": types, "notes": list(metadata.notes)}
     if (signed := plain.pop("signature")) is not None:
         fault = None if signed.fault is None else list(signed.fault)
         plain["signature"] = {**vars(signed), "fault": fault, "outcome": signed.outcome}
@@ -99,64 +99,62 @@ def to_json(facts: Facts) -> dict[str, Any]:
 
 
 def from_json(fields: dict[str, Any]) -> Facts:
-    """Return the facts that `to_json` wrote."""
+    """Return the metadata that `to_json` wrote."""
     split = None if fields["split"] is None else Split(**fields["split"])
     types = tuple((name, count) for name, count in fields["tensor_types"])
-    signed = None
-    if (plain := fields.get("signature")) is not None:
-        fault = None if plain["fault"] is None else tuple(plain["fault"])
-        named = {name: plain[name] for name in ("over", "bundle", "public_key", "identity", "issuer")}
-        signed = Signed(**named, fault=fault)
+    signature = fields.get("signature")
+    if signature is not None:
+        signature = {name: value for name, value in signature.items() if name != "outcome"}
+        signature = Signed(**{**signature, "fault": signature["fault"] and tuple(signature["fault"])})
     notes = tuple(fields["notes"])
-    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signed})
+    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signature})
 
 
 def combine(shards: Sequence[Facts]) -> Facts:
-    """Return the facts of a split model: the first shard's, with the parameters of all."""
+    """Return the metadata of a split model: the first shard's, with the parameters of all."""
     types = sum_types(shards)
     first = shards[0]
-    # What the first shard says of the whole stands; the type of its own few tensors does not.
-    says = first.quantization if first.quantization not in {name for name, _ in first.tensor_types[:1]} else None
+    # The first shard may say what the whole is. If it doesn't, its own few tensors don't count.
+    named = first.quantization if first.quantization not in {name for name, _ in first.tensor_types[:1]} else None
     return replace(
         first,
-        quantization=says or next((name for name, _ in types), None),
+        quantization=named or next((name for name, _ in types), None),
         tensor_types=types,
-        parameter_count=sum(facts.parameter_count or 0 for facts in shards),
-        tensor_count=sum(facts.tensor_count or 0 for facts in shards),
-        attention_width=next((facts.attention_width for facts in shards if facts.attention_width), None),
-        notes=tuple(dict.fromkeys(note for facts in shards for note in facts.notes)),
+        parameter_count=sum(each.parameter_count or 0 for each in shards),
+        tensor_count=sum(each.tensor_count or 0 for each in shards),
+        attention_width=next((each.attention_width for each in shards if each.attention_width), None),
+        notes=tuple(dict.fromkeys(note for each in shards for note in each.notes)),
     )
 
 
 def sum_types(files: Sequence[Facts]) -> tuple[tuple[str, int], ...]:
     """Return the tensor types of all files together."""
     total: Counter[str] = Counter()
-    for facts in files:
-        total.update(dict(facts.tensor_types))
+    for each in files:
+        total.update(dict(each.tensor_types))
     return tuple(total.most_common())
 
 
 def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
-    """Raise `UnsoundModelError` unless the shards, given as (name, path, facts) in order, belong together."""
+    """Raise `UnsoundModelError` unless shards, given in order as (name, path, metadata), belong together."""
     first = shards[0][2].split
-    for number, (name, path, facts) in enumerate(shards):
-        split = facts.split
-        if split is None:
-            raise _foreign(
-                name, path, "split.no, split.count and split.tensors.count in its header", "a model of its own"
-            )
-        if split.count != len(shards):
-            raise _foreign(name, path, f"split.count {len(shards)}", f"split.count {split.count}")
-        if split.number != number:
-            raise _foreign(name, path, f"split.no {number}", f"split.no {split.number}")
-        if first is not None and split.tensors != first.tensors:
-            raise _foreign(name, path, f"split.tensors.count {first.tensors}", f"split.tensors.count {split.tensors}")
-    found = sum(facts.tensor_count or 0 for _, _, facts in shards)
-    if first is not None and found != first.tensors:
+    for number, (name, path, metadata) in enumerate(shards):
+        if (split := metadata.split) is None or first is None:
+            expected = "split.no, split.count and split.tensors.count in its header"
+            raise _foreign(name, path, expected, "a model of its own")
+        for key, wanted, found in (
+            ("split.count", len(shards), split.count),
+            ("split.no", number, split.number),
+            ("split.tensors.count", first.tensors, split.tensors),
+        ):
+            if found != wanted:
+                raise _foreign(name, path, f"{key} {wanted}", f"{key} {found}")
+    found, wanted = sum(each.tensor_count or 0 for _, _, each in shards), first.tensors if first else 0
+    if found != wanted:
         raise UnsoundModelError(
             "the shards do not hold all tensors of the model",
             where=shards[0][1],
-            expected=f"{first.tensors} tensors",
+            expected=f"{wanted} tensors",
             found=f"{found} tensors",
             fix="get all shards again from one source",
         )

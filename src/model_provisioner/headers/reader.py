@@ -1,4 +1,4 @@
-"""What the headers of a model's files tell, whatever the format: the one door to the readers."""
+"""Read the headers of a model's files, whatever their format."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ CONFIG_LIMIT = 1 << 20
 
 
 def read_facts(files: FileSet) -> Facts:
-    """Read the headers of a model, never its tensors.
+    """Read the headers of a model, but not its tensors. Of an unknown format, return empty metadata.
 
     Raises `UnsoundModelError` for a `.gguf` or `.safetensors` file that is not what its name says, and for shards that do
-    not belong together. A format we don't know tells nothing.
+    not belong together.
     """
     if files.kind == "split":
         shards = [(member.name, member.path, _read_file(member)) for member in files.members]
         check_split(shards)
-        return combine([facts for _, _, facts in shards])
+        return combine([each for _, _, each in shards])
     if files.kind == "folder":
-        return _telling_of_code(files, _read_folder(files))
-    facts = _read_file(files.members[0])
-    if facts.split is not None:  # a shard under another name: the rest of its model would be forgotten
-        check_split([(files.members[0].name, files.members[0].path, facts)])
-    return facts
+        return _with_note_on_code(files, _read_folder(files))
+    metadata = _read_file(files.members[0])
+    if metadata.split is not None:  # a shard under another name, without the rest of its model
+        check_split([(files.members[0].name, files.members[0].path, metadata)])
+    return metadata
 
 
 def _read_file(file: Member) -> Facts:
@@ -48,7 +48,7 @@ def _read_file(file: Member) -> Facts:
             return read_gguf(fd, file.path, size)
         if suffix == ".safetensors":
             return read_safetensors(fd, file.path, size)
-        if os.pread(fd, 4, 0) == b"GGUF":  # the blobs of other tools have no suffix
+        if os.pread(fd, 4, 0) == b"GGUF":  # blobs of other tools have no suffix
             try:
                 return read_gguf(fd, file.path, size)
             except UnsoundModelError:
@@ -71,36 +71,32 @@ def _read_folder(files: FileSet) -> Facts:
     ]
     config = next((member for member in files.members if member.name == "config.json"), None)
     adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
-    if (
-        adapter
-        and not ggufs
-        and (all(facts.kind == "adapter" for facts in weights.values()) if weights else not config)
-    ):
+    if adapter and not ggufs and (all(each.kind == "adapter" for each in weights.values()) if weights else not config):
         return combine_folder(read_adapter_config(_read_small(adapter), adapter.path), list(weights.values()))
     if weights or config:
-        told = None if config is None else read_transformers_config(_read_small(config), config.path)
-        # Some repositories bring the same weights twice, under the names of two loaders.
-        usual = [facts for name, facts in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
-        return combine_folder(told, usual or list(weights.values()))
+        described = None if config is None else read_transformers_config(_read_small(config), config.path)
+        # Some repositories have the same weights twice, under the names of two loaders.
+        usual = [each for name, each in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
+        return combine_folder(described, usual or list(weights.values()))
     return _the_one_model(ggufs)
 
 
-def _telling_of_code(files: FileSet, facts: Facts) -> Facts:
-    """Note the Python files of a folder: whoever lets an engine trust remote code runs them."""
+def _with_note_on_code(files: FileSet, metadata: Facts) -> Facts:
+    """Add a note on the Python files of a folder, which run if an engine is allowed to trust remote code."""
     code = [member.name for member in files.members if member.name.endswith(".py")]
     if not code:
-        return facts
+        return metadata
     note = f"it holds Python code, which an engine runs only if it is told to trust it: {', '.join(code[:5])}"
-    return replace(facts, notes=(*facts.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
+    return replace(metadata, notes=(*metadata.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
 
 
 def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
-    """Return what a folder's only model tells; several tell nothing of the folder."""
+    """Return the metadata of the only model in a folder, which may be split; empty metadata if there are several."""
     models = [each for each in ggufs if each[2].kind == "model"]
     names = split_names(models[0][1]) if models else None
     if names is not None and len(names) == len(models) > 1:
         check_split(models)
-        return combine([facts for _, _, facts in models])
+        return combine([each for _, _, each in models])
     return models[0][2] if len(models) == 1 else Facts()
 
 

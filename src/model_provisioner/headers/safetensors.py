@@ -1,4 +1,4 @@
-"""The header of a safetensors file, and the `config.json` of a Transformers folder. No tensor is read.
+"""Read the header of a safetensors file and the JSON files of its folder, without touching tensor data.
 
 Format: https://github.com/huggingface/safetensors#format — 8 bytes of little-endian length, then a JSON object of that length:
 name to `dtype`, `shape` and `data_offsets`, and `__metadata__`, strings to strings.
@@ -33,7 +33,7 @@ _BITS = {
 
 
 def read_safetensors(fd: int, path: str, size: int) -> Facts:
-    """Read the header of the safetensors file that is open at `fd` and `size` bytes long; `path` is for messages.
+    """Read the header of the safetensors file of `size` bytes that is open at `fd`; `path` is for messages.
 
     Raises `UnsoundModelError` for a broken header and for a file that ends before its tensors do.
     """
@@ -76,13 +76,13 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
 
 
 def read_adapter_config(data: bytes, path: str) -> Facts:
-    """Read the `adapter_config.json` of a PEFT folder, which does not tell the architecture that it was made for."""
+    """Read the `adapter_config.json` of a PEFT folder. It does not name the architecture that it was made for."""
     kind = _text(_load(data, path).get("peft_type"))
     return Facts(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
 
 
 def read_transformers_config(data: bytes, path: str) -> Facts:
-    """Read a folder's `config.json`; `architecture` is its `model_type`, the name that Transformers and vLLM go by."""
+    """Read a folder's `config.json`. `architecture` is its `model_type`, the name that Transformers and vLLM use."""
     config = _load(data, path)
     inner = config.get("text_config")
     text = {**config, **inner} if isinstance(inner, dict) else config
@@ -101,15 +101,15 @@ def read_transformers_config(data: bytes, path: str) -> Facts:
 
 
 def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
-    """Return the facts of a folder: what its configuration says, and the parameters of its weights."""
+    """Return the metadata of a folder: what its configuration says, and the parameters of its weights."""
     are_adapters = config is None and all(each.kind == "adapter" for each in weights)
-    told = config or Facts(format="safetensors", kind="adapter" if are_adapters else "model")
+    metadata = config or Facts(format="safetensors", kind="adapter" if are_adapters else "model")
     if not weights:
-        return told
+        return metadata
     types = sum_types(weights)
     return replace(
-        told,
-        quantization=told.quantization or next((name for name, _ in types), None),
+        metadata,
+        quantization=metadata.quantization or next((name for name, _ in types), None),
         tensor_types=types,
         parameter_count=sum(each.parameter_count or 0 for each in weights),
         tensor_count=sum(each.tensor_count or 0 for each in weights),
@@ -117,35 +117,27 @@ def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
 
 
 def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
-    """Return where a tensor ends in the data, its elements and its type."""
+    """Return where a tensor ends in the data, the number of its elements and its type."""
     shown = printable(name)[:MAX_SHOWN]
+    what, expected = f"tensor {shown} has no description", "dtype, shape and data_offsets"
     if not isinstance(tensor, dict):
-        _fail(
-            f"tensor {shown} has no description",
-            path,
-            expected="dtype, shape and data_offsets",
-            found=type(tensor).__name__,
-        )
+        _fail(what, path, expected=expected, found=type(tensor).__name__)
     dtype, shape, offsets = tensor.get("dtype"), tensor.get("shape"), tensor.get("data_offsets")
     if not isinstance(dtype, str) or not _are_lengths(shape) or not _are_lengths(offsets) or len(offsets) != 2:
-        _fail(
-            f"tensor {shown} has no description",
-            path,
-            expected="dtype, shape and data_offsets",
-            found=printable(str(tensor))[:MAX_SHOWN],
-        )
-    # Bounded before it is multiplied: the product of a long list of large numbers takes minutes.
+        _fail(what, path, expected=expected, found=printable(str(tensor))[:MAX_SHOWN])
+    # The product of a long list of large numbers takes minutes.
     count = prod(shape) if len(shape) <= MAX_DIMENSIONS else 1 << 63
     if count >= 1 << 63:
-        _fail(f"tensor {shown} is larger than any", path, found=f"shape {shape}"[:MAX_SHOWN])
+        _fail(f"tensor {shown} is too large", path, found=f"shape {shape}"[:MAX_SHOWN])
     begin, end = offsets
     if begin > end or end >= 1 << 63:
         _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
     if dtype in _BITS and count * _BITS[dtype] != 8 * (end - begin):
+        expected = f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN]
         _fail(
-            f"tensor {shown} has not the size of its shape",
+            f"the size of tensor {shown} is not that of its shape",
             path,
-            expected=f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN],
+            expected=expected,
             found=f"{end - begin:,} bytes",
         )
     return end, count, printable(dtype)[:MAX_SHOWN]
@@ -161,14 +153,14 @@ def _load(data: bytes, path: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         _fail("the JSON in it can't be read", path, expected="a JSON object", found=printable(str(error))[:MAX_SHOWN])
     if not isinstance(found, dict):
-        _fail("the JSON in it is no object", path, expected="a JSON object", found=type(found).__name__)
+        _fail("the JSON in it is not an object", path, expected="a JSON object", found=type(found).__name__)
     return found
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return found
 
 

@@ -15,9 +15,9 @@ from model_provisioner.engine.verification.outcome import digest_of, parts_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
-from model_provisioner.provenance.dsse import is_envelope, opened
-from model_provisioner.provenance.log import Torn, newest_first
-from model_provisioner.provenance.record import Account, accounts_of, of_record
+from model_provisioner.provenance.dsse import is_envelope, open_envelope
+from model_provisioner.provenance.log import TornLine, newest_first
+from model_provisioner.provenance.record import Account, accounts_of
 from model_provisioner.provenance.statement import parse
 from model_provisioner.version import __version__
 
@@ -49,11 +49,11 @@ def account_of(work: Workspace, entry: Entry, tell: Callable[[str], object]) -> 
             fix=f"run `doit provision {entry.name}`",
         )
     for each in newest_first(work.provenance_log):
-        if isinstance(each, Torn):
+        if isinstance(each, TornLine):
             tell(
                 f"{each.path}:{each.number} is no whole line, and is left out: the writer was killed, or the power cut"
             )
-        elif (account := of_record(each)) is not None and _is_of(account, row):
+        elif (account := Account.from_dict(each)) is not None and account.files and _is_of(account, row):
             return account
     return _by_stat(work, entry, row)
 
@@ -155,7 +155,7 @@ def read_statement(path: str, public_key: str | None) -> Read:
             where=path,
             fix="name it: --public-key FILE",
         )
-    payload, key = opened(document, public_key, path)
+    payload, key = open_envelope(document, public_key, path)
     return Read(path=path, statement=parse(payload, path), key=key)
 
 

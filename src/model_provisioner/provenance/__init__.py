@@ -1,1 +1,1 @@
-"""Who verified what, when and how: the log, statements and signatures."""
+"""Provenance: the log of verifications, the statements made from it, and the signatures of publishers."""

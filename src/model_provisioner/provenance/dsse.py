@@ -1,19 +1,22 @@
-"""The envelope: a statement with a signature over it (DSSE), by a local key. Made and read by securesystemslib.
+"""Sign a statement with a local key, in a DSSE envelope, and check such an envelope.
 
-Only what needs it imports that package: it comes with the extra `sign`.
+securesystemslib does both. It comes with the extra `sign`, so it is imported only when it is needed.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.errors import InputError, MissingExtraError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -22,9 +25,9 @@ KEY_LIMIT = 64 << 10
 
 
 def sign(payload: bytes, key: str) -> tuple[bytes, str]:
-    """Return the envelope around `payload`, signed with the private key in the file `key`, and that key's id.
+    """Return an envelope of `payload`, signed with the private key in the file `key`, and the id of the key.
 
-    Raises `InputError` for a file that holds no such key, `MissingExtraError` without the library.
+    Raises `InputError` for a file without such a key, `MissingExtraError` without the library.
     """
     dsse = _library()
     signer = _private_key(key)
@@ -35,19 +38,19 @@ def sign(payload: bytes, key: str) -> tuple[bytes, str]:
 
 
 def is_envelope(document: Any) -> bool:
-    """Tell whether a JSON value is meant for an envelope."""
+    """Tell whether a JSON value looks like an envelope."""
     return isinstance(document, dict) and "payload" in document and "signatures" in document
 
 
-def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
-    """Return what the envelope holds, signed with the key whose public half is in the file `key`, and the key's id.
+def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
+    """Return the payload of an envelope signed with the key whose public half is in the file `key`, and the id of the key.
 
-    Raises `StatementError` where it is not, `InputError` for what is no envelope or no key.
+    `where` is the envelope's path. Raises `StatementError` for another signature, `InputError` for a damaged envelope or key.
     """
     dsse = _library()
     public = _public_key(key)
     try:
-        # The ids in an envelope are hints: any signature in it may be the one of this key.
+        # Key ids in an envelope are hints: any signature in it may be by this key.
         numbered = [{"keyid": str(number), "sig": each["sig"]} for number, each in enumerate(document["signatures"])]
         envelope = dsse.Envelope.from_dict({**document, "signatures": numbered})
         signatures = [each.signature for each in envelope.signatures.values()]
@@ -62,7 +65,7 @@ def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
         ) from None
     if kind != PAYLOAD_TYPE:
         raise InputError("the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind)
-    if not any(_holds(public, signature, envelope.pae()) for signature in signatures):
+    if not any(_is_valid(public, signature, envelope.pae()) for signature in signatures):
         raise StatementError(
             "the statement is not signed with that key",
             where=where,
@@ -73,7 +76,7 @@ def opened(document: dict[str, Any], key: str, where: str) -> tuple[bytes, str]:
     return payload, str(public.keyid)
 
 
-def _holds(public: SSlibKey, signature: str, signed: bytes) -> bool:
+def _is_valid(public: SSlibKey, signature: str, signed: bytes) -> bool:
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
@@ -86,7 +89,7 @@ def _holds(public: SSlibKey, signature: str, signed: bytes) -> bool:
 
 def _library() -> Any:
     try:
-        import cryptography  # noqa: F401  securesystemslib itself goes without, and fails later
+        import cryptography  # noqa: F401  securesystemslib imports without it, and fails later
         from securesystemslib import dsse
     except ImportError:
         raise MissingExtraError(
@@ -100,40 +103,35 @@ def _private_key(path: str) -> CryptoSigner:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
 
-    data = _key_bytes(path)
-    try:
-        private = load_pem_private_key(data, password=None)
-    except TypeError:
-        raise _no_key(path, "private key without a password", "one that is encrypted") from None
-    except ValueError:
-        raise _no_key(path, "private key", "a public key" if b"PUBLIC KEY" in data else "something else") from None
-    _check_kind(private, path, "private key")
-    return CryptoSigner(private)
+    return CryptoSigner(_load_key(path, "private", partial(load_pem_private_key, password=None)))
 
 
 def _public_key(path: str) -> SSlibKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SSlibKey
 
-    data = _key_bytes(path)
-    try:
-        public = load_pem_public_key(data)
-    except ValueError:
-        raise _no_key(path, "public key", "a private key" if b"PRIVATE KEY" in data else "something else") from None
-    _check_kind(public, path, "public key")
-    return SSlibKey.from_crypto(public)
+    return SSlibKey.from_crypto(_load_key(path, "public", load_pem_public_key))
 
 
-def _check_kind(key: Any, path: str, wanted: str) -> None:
+def _load_key(path: str, half: Literal["private", "public"], load: Callable[[bytes], Any]) -> Any:
+    """Return the key in a PEM file, of a kind that can be used."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        return
+    data = _key_bytes(path)
+    other = "public" if half == "private" else "private"
+    try:
+        key = load(data)
+    except TypeError:
+        raise _no_key(path, "private key without a password", "one that is encrypted") from None
+    except ValueError:
+        found = f"a {other} key" if f"{other.upper()} KEY".encode() in data else "something else"
+        raise _no_key(path, f"{half} key", found) from None
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
-        if isinstance(key.curve, ec.SECP256R1):
-            return
-        raise _no_key(path, wanted, f"a key on the curve {key.curve.name}")
-    raise _no_key(path, wanted, "a key of another kind")
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise _no_key(path, f"{half} key", f"a key on the curve {key.curve.name}")
+    elif not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+        raise _no_key(path, f"{half} key", "a key of another kind")
+    return key
 
 
 def _key_bytes(path: str) -> bytes:

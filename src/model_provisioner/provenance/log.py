@@ -1,7 +1,7 @@
-"""The log of verifications: one JSON object a line, for each time that bytes were read to verify them.
+"""The provenance log: one JSON object on a line for each time that bytes were read to verify them.
 
-Lines are only appended. A log that grew to `LIMIT` becomes `models.jsonl.1`, that one `.2`, up to `KEPT` of them; the oldest
-goes. The format is described in `docs/reference/provenance-log.md`.
+Lines are only appended. A log that has grown to `LIMIT` is rotated: it becomes `models.jsonl.1`, that one `.2`, up to `KEPT`
+of them, and the oldest is dropped. The format is described in `docs/reference/provenance-log.md`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LIMIT = 16 << 20
-"""The bytes at which a log is full: the lines of some thirty thousand verifications."""
+"""The size in bytes at which a log is full: some thirty thousand verifications."""
 READ = 1 << 30
-"""How many bytes of a log are read: a batch of records may make one longer than `LIMIT`."""
+"""How many bytes of a log are read: a batch of records may make it larger than `LIMIT`."""
 KEPT = 9
-"""How many full logs are kept beside the one that grows."""
+"""How many rotated logs are kept."""
 
 
 def append(path: str, records: Iterable[dict[str, object]]) -> None:
     """Append records to the log at `path`, under its lock, so that lines of several processes never mix.
 
-    A last line that a kill or a power cut tore is closed first, so that it spoils no other.
+    If a kill or a power cut left half a line at the end, end that line first. Raises `StorageError`.
     """
     lines = b"".join(json.dumps(record, sort_keys=True).encode() + b"\n" for record in records)
     if not lines:
@@ -52,19 +52,19 @@ def append(path: str, records: Iterable[dict[str, object]]) -> None:
 
 @contextmanager
 def _growing(folder: Folder, name: str, more: int) -> Iterator[int]:
-    """Open the log that takes `more` bytes, and hold its lock; a full one is put away first."""
-    put_away = False
+    """Open the log to append `more` bytes, and hold its lock; rotate a full one first."""
+    rotated = False
     while True:
         fd = open_locked(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             size = os.fstat(fd).st_size
-            if size and size + more > LIMIT and not put_away:
-                put_away = True
-                # Where a name can't be changed, the log grows on: no model fails for that.
+            if size and size + more > LIMIT and not rotated:
+                rotated = True
+                # If a file can't be renamed, the log grows on: no model fails for that.
                 with suppress(OSError):
                     if _is_torn(fd, size):
                         os.write(fd, b"\n")
-                    _put_away(folder, name)
+                    _rotate(folder, name)
                     continue
             yield fd
             return
@@ -72,11 +72,11 @@ def _growing(folder: Folder, name: str, more: int) -> Iterator[int]:
             os.close(fd)
 
 
-def _put_away(folder: Folder, name: str) -> None:
-    """Give the log the first name of those put away, and each of these the next one.
+def _rotate(folder: Folder, name: str) -> None:
+    """Rename the log to `.1`, and each rotated log to the next number.
 
-    From the last to the first: a kill between two steps leaves a gap, and the next log that is put away fills it.
-    Only who holds the lock of the growing log does this, and it has its name until the last step.
+    The last goes first: a kill between two steps leaves a gap, which the next rotation fills. The caller holds the lock of
+    the growing log, which keeps its name until the last step.
     """
     names = _names(name)
     gap = next((number for number, each in enumerate(names) if not folder.has(each)), KEPT)
@@ -94,29 +94,29 @@ def _is_torn(fd: int, size: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Torn:
-    """A line that is no record: what a kill or a power cut left of one."""
+class TornLine:
+    """A line that is no JSON object: a kill or a power cut left a part of it."""
 
     path: str
     number: int
 
 
-def newest_first(path: str) -> Iterator[dict[str, Any] | Torn]:
-    """Yield the records of the log at `path` and of those put away, the last one first. Raises `StorageError`."""
+def newest_first(path: str) -> Iterator[dict[str, Any] | TornLine]:
+    """Yield the lines of the log at `path` and of the rotated ones, the last line first. Raises `StorageError`."""
     for name, data in _logs(path):
         lines = data.split(b"\n")
         for number in range(len(lines), 0, -1):
             line = lines[number - 1]
             if line.strip():
-                yield _record(line) or Torn(name, number)
+                yield _object(line) or TornLine(name, number)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def _logs(path: str) -> Iterator[tuple[str, bytes]]:
@@ -128,7 +128,7 @@ def _logs(path: str) -> Iterator[tuple[str, bytes]]:
             with suppress(FileNotFoundError):
                 folder = stack.enter_context(Folder.at(above))
                 with ExitStack() as locked:
-                    # Under the lock of the growing one, so that none is put away meanwhile, and none has half a line.
+                    # Under the lock of the growing log no log is rotated, and none ends in half a line.
                     with suppress(FileNotFoundError):
                         opened[name] = open_locked(folder, name, os.O_RDONLY, shared=True)
                         locked.callback(os.close, opened[name])

@@ -1,7 +1,7 @@
-"""Signatures of publishers: bundles of OpenSSF model signing, and of sigstore over one file, checked without a network.
+"""Check a publisher's signature without a network: a bundle of OpenSSF model signing, or of sigstore over one file.
 
-The libraries are asked whether the signature holds and what it is over; the digests of the model's files are handed to
-them. Only what needs them imports them: they come with the extra `sign`.
+The libraries `model-signing` and `sigstore` do that, given the digests of the model's files. They come with the extra `sign`,
+so they are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BUNDLE_LIMIT = 64 << 20
 ITSELF = "."
-"""What model signing calls the one file of a model that is no folder."""
+"""The name that model signing gives to the file of a model that is one file."""
 
 _trusting = threading.Lock()
 
@@ -36,11 +36,11 @@ _trusting = threading.Lock()
 def check_signature(claim: Claim, files: FileSet, digests: Sequence[FileDigest]) -> None:
     """Raise `SignatureError` unless the bundle is signed as claimed, over the digests of the model's files.
 
-    Of a folder, the signature must be over all files but those that it says it leaves out; of a file or a split, over
-    each of its files at least. Only where the bundle has other digests than SHA-256 of whole files are the files read.
+    The signature must cover every file of a folder, except those that it says it leaves out, and at least every file of a
+    split or of a model of one file. The files are read only if the bundle has other digests than SHA-256 of whole files.
     Raises `MissingExtraError` without the libraries.
     """
-    document = _document(claim.bundle)
+    document = _document(claim)
     found = {member.name: digest.sha256 for member, digest in zip(files.members, digests, strict=True)}
     if "dsseEnvelope" in document:
         _check_model(claim, files, found, _predicate(claim, document))
@@ -64,7 +64,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
     names = {str(each["name"]): str(each["digest"]) for each in predicate["resources"]}
 
     class Known(hashing.Config):  # type: ignore[misc]  # it has no types
-        """Hashes nothing: the digests are known."""
+        """Return the known digests instead of hashing."""
 
         def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
             nonlocal reached
@@ -94,7 +94,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
                 path = pathlib.Path(name)
                 config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
         config.verify(files.path, claim.bundle)
-    except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
+    except Exception as error:  # noqa: BLE001  whatever the error, the signature is not confirmed
         if reached:
             raise _other_bytes(claim, files, error) from None
         raise _refused(claim, error) from None
@@ -103,11 +103,11 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
 def _as_signed(
     files: FileSet, found: Mapping[str, str], names: Mapping[str, str], ignored: Sequence[str]
 ) -> dict[str, str]:
-    """Return the digests of the model's files by the names that the signature has for them."""
+    """Return the digests of the model's files, by the names that the signature has for them."""
     if files.kind == "folder":
         left_out = {*(path.rstrip("/") for path in ignored), ".gitattributes", ".gitignore", ".github"}
         return {name: value for name, value in found.items() if name in names or not _is_in(name, left_out)}
-    # The publisher may have signed a folder that this is a part of: of the rest we claim nothing.
+    # The publisher may have signed a folder that holds more files: those are not checked.
     if files.kind == "file" and ITSELF in names:
         return {ITSELF: next(iter(found.values()))}
     return {**names, **found}
@@ -154,35 +154,34 @@ def _check_file(claim: Claim, files: FileSet, found: Mapping[str, str]) -> None:
             bundle,
             Identity(identity=str(claim.identity), issuer=claim.issuer),
         )
-    except Exception as error:  # noqa: BLE001  whatever it says, the signature is not confirmed
+    except Exception as error:  # noqa: BLE001  whatever the error, the signature is not confirmed
         if "digest mismatch" in str(error) or "invalid for input" in str(error):
             raise _other_bytes(claim, files, error) from None
         raise _refused(claim, error) from None
 
 
 def _trust() -> Any:
-    """Return sigstore's own roots of trust, as its package brings them, or a tool of sigstore updated them here."""
+    """Return sigstore's roots of trust: those in its package, or newer ones that a tool of sigstore stored on this machine."""
     from sigstore.models import ClientTrustConfig
 
-    # It warns that it is offline, which is what we want of it.
+    # It warns that it is offline, as we want it to be.
     logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
-    with _trusting:  # the first one copies them to its cache, and another thread would read half a file
+    with _trusting:  # the first call copies them to a cache, where another thread would read half a file
         return ClientTrustConfig.production(offline=True)
 
 
-# ---- what is in the file
+# ---- the bundle
 
 
-def _document(path: str) -> dict[str, Any]:
-    data = read_if_there(path, BUNDLE_LIMIT)
+def _document(claim: Claim) -> dict[str, Any]:
     try:
-        document = json.loads(data or b"")
+        document = json.loads(read_if_there(claim.bundle, BUNDLE_LIMIT) or b"")
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise SignatureError(
             "the signature's bundle is damaged",
-            where=path,
+            where=claim.bundle,
             expected="a sigstore bundle, which is a JSON object",
             found="no JSON object",
             fix="get the bundle again from the publisher",
@@ -191,11 +190,11 @@ def _document(path: str) -> dict[str, Any]:
 
 
 def _predicate(claim: Claim, document: dict[str, Any]) -> dict[str, Any]:
-    """Return what the envelope says is signed. Nothing of it is believed before the signature holds."""
+    """Return what the envelope says is signed, which is not trusted before the signature is verified."""
     try:
         payload = json.loads(base64.b64decode(document["dsseEnvelope"]["payload"]))
         predicate = payload["predicate"]
-        if payload["predicateType"] == "https://model_signing/Digests/v0.1":  # of model signing before 1.0
+        if payload["predicateType"] == "https://model_signing/Digests/v0.1":  # written by model signing before 1.0
             resources = [{"name": each["name"], "digest": each["digest"]["sha256"]} for each in payload["subject"]]
             serialization = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
             return {"resources": resources, "serialization": serialization}
@@ -207,7 +206,7 @@ def _predicate(claim: Claim, document: dict[str, Any]) -> dict[str, Any]:
         raise _damaged(claim, f"{type(error).__name__}: {error}") from None
 
 
-# ---- the words
+# ---- errors
 
 
 def _damaged(claim: Claim, found: str) -> SignatureError:
@@ -275,7 +274,7 @@ def _missing(package: str, error: ImportError) -> MissingExtraError:
 
 
 def check_readable(claim: Claim) -> None:
-    """Raise `InputError` for files of a claim that can't be read."""
+    """Raise `InputError` if the bundle or the key of a claim can't be read."""
     for name, path in (("bundle", claim.bundle), ("public_key", claim.public_key)):
         if path is not None and read_if_there(path, BUNDLE_LIMIT) is None:
             raise InputError(

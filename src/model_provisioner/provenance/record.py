@@ -1,4 +1,4 @@
-"""The account of a verification: all that is told of it later. A line of the log holds one; a statement is made of one."""
+"""The provenance record: what is kept of one verification. The log has one on each line; a statement is made from one."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.memo import FileDigest, How
 
 
+_REQUIRED = ("id", "path", "digest", "outcome", "how")
+_OPTIONAL = ("origin", "signature", "companions")
+"""The fields that a line leaves out if they are empty."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileAccount:
-    """One file of the model or of a companion, by its name in the set (of one file, its base name)."""
+    """One file of the model or of a companion."""
 
     name: str
+    """Its name in the set; of a model of one file, its base name."""
     size: int
     sha256: str
     how: How
     """How the verification knew its digest."""
     hashed: str | None
-    """When SHA-256 last went over every byte of it; None where nobody noted it."""
+    """When SHA-256 last went over every byte of it; None if that was not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What the verification was held to."""
+    """What the verification had to satisfy."""
 
     expected: str | None
     strict: bool
     config: str
     """The SHA-256 of the configuration file."""
     lock: str | None
-    """The SHA-256 of the lock file, None where there was none."""
+    """The SHA-256 of the lock file; None if there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,90 +57,66 @@ class Account:
     digest: str
     outcome: str
     how: How
-    """The most expensive way in which any of the files was confirmed."""
+    """The most expensive way in which the digest of a file was found."""
     origin: str | None
     files: tuple[FileAccount, ...]
+    """Empty for a set in a line of an older version."""
     policy: Policy | None
     version: str | None
-    """Of this program."""
+    """The version of this program."""
     companions: tuple[dict[str, str], ...] = ()
-    """Of each companion role, id, path, digest and outcome."""
+    """The role, id, path, digest and outcome of each companion."""
     signature: dict[str, Any] | None = None
-    """What the signature was found to be, as the handoff has it; None where the entry names none."""
+    """The result of checking the signature, as in the handoff; None if the entry names no signature."""
 
     def record(self) -> dict[str, object]:
-        """Return the line of the log."""
-        policy = self.policy
+        """Return the JSON object of a line of the log."""
+        fields = {name: value for name, value in vars(self).items() if name not in _OPTIONAL or value not in (None, ())}
         return {
-            **({} if self.origin is None else {"origin": self.origin}),
-            **({} if self.signature is None else {"signature": self.signature}),
-            **({"companions": list(self.companions)} if self.companions else {}),
-            "time": self.time,
-            "name": self.name,
-            "id": self.id,
-            "path": self.path,
+            **fields,
             "size": sum(file.size for file in self.files),
-            "digest": self.digest,
-            "outcome": self.outcome,
-            "how": self.how,
             "files": [vars(file) for file in self.files],
-            "policy": None if policy is None else vars(policy),
-            "version": self.version,
+            "policy": None if self.policy is None else vars(self.policy),
         }
 
-
-def of_record(record: Mapping[str, Any]) -> Account | None:
-    """Return the account in a line of the log, None where that tells too little: a set, in a line of an older version."""
-    try:
-        policy = record.get("policy")
-        return Account(
-            name=record.get("name"),
-            id=record["id"],
-            path=record["path"],
-            time=record["time"],
-            digest=record["digest"],
-            outcome=record["outcome"],
-            how=record["how"],
-            origin=record.get("origin"),
-            files=tuple(FileAccount(**file) for file in record.get("files") or [_only_file(record)]),
-            policy=None if policy is None else Policy(**policy),
-            version=record.get("version"),
-            companions=tuple(dict(each) for each in record.get("companions", ())),
-            signature=record.get("signature"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any]) -> Account | None:
+        """Return the record in a line of the log, of this version or an older one; None if it has another form."""
+        fields = {name: line.get(name) for name in cls.__dataclass_fields__}
+        if not all(isinstance(fields[name], str) for name in _REQUIRED) or not isinstance(fields["time"], str | None):
+            return None
+        try:
+            fields["files"] = tuple(FileAccount(**file) for file in fields["files"] or _only_file(line))
+            fields["policy"] = None if fields["policy"] is None else Policy(**fields["policy"])
+            fields["companions"] = tuple(dict(each) for each in fields["companions"] or ())
+        except (KeyError, TypeError, ValueError):
+            return None
+        return cls(**cast("Any", fields))
 
 
-def _only_file(record: Mapping[str, Any]) -> dict[str, Any]:
-    algo, _, value = record["digest"].partition(":")
+def _only_file(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files in a line without them: the one file of the model, or none of a set."""
+    algo, _, value = line["digest"].partition(":")
     if algo != "sha256":
-        raise ValueError(algo)
-    how = cast("How", record["how"])
-    hashed = record["time"] if how == "hashed" else None
-    return {
-        "name": os.path.basename(record["path"]),
-        "size": record["size"],
-        "sha256": value,
-        "how": how,
-        "hashed": hashed,
-    }
+        return []
+    hashed = line["time"] if line["how"] == "hashed" else None
+    name = os.path.basename(line["path"])
+    return [{"name": name, "size": line["size"], "sha256": value, "how": line["how"], "hashed": hashed}]
 
 
 def accounts_of(files: FileSet, digests: Sequence[FileDigest], *, how: How | None = None) -> tuple[FileAccount, ...]:
-    """Return what is told of each file; `how` says how their digests were known, where that is not as they say."""
+    """Return the record of each file. `how` replaces the way that the digests have."""
     return tuple(
         FileAccount(
             name=name,
             size=digest.identity.size,
             sha256=digest.sha256,
             how=how or digest.how,
-            hashed=moment(digest.hashed_at),
+            hashed=_iso(digest.hashed_at),
         )
         for name, digest in zip(files.names(), digests, strict=True)
     )
 
 
-def moment(seconds: int | None) -> str | None:
-    """Return a time in seconds since 1970 as an account has it."""
+def _iso(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

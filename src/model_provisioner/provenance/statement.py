@@ -1,4 +1,4 @@
-"""The statement: what a verification found, as an in-toto Statement v1 with a SLSA Verification Summary for a predicate.
+"""The statement: the result of a verification as an in-toto Statement v1, with a SLSA Verification Summary as its predicate.
 
 The format is described in `docs/reference/statement.md`.
 """
@@ -20,46 +20,46 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 SUMMARY = "https://slsa.dev/verification_summary/v1"
 VERIFIER = "pkg:pypi/model-provisioner"
 OURS = "modelprovisioner_verification"
-"""The extension field of the summary, named as SLSA wants such fields named."""
+"""Our extension field of the summary, named by SLSA's rule for such fields."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """What a statement says, as far as it is checked."""
+    """The parts of a statement that are checked."""
 
     subjects: tuple[tuple[str, str], ...]
-    """Names and SHA-256."""
+    """Names and SHA-256 of files."""
     passed: bool
     outcome: str | None
-    """`pass`, `warn` or `fail`; None in a summary that another program made."""
+    """`pass`, `warn` or `fail`; None in the summary of another program."""
     time: str | None
     name: str | None
     """The entry that was verified."""
 
 
-def statement_of(account: Account, config: str) -> dict[str, Any]:
-    """Return the statement of a verification that was held to the configuration file at `config`."""
+def statement_of(record: Account, config: str) -> dict[str, Any]:
+    """Return the statement of a verification against the configuration file at `config`."""
     policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
-    if account.policy is not None:
-        policy["digest"] = {"sha256": account.policy.config}
+    if record.policy is not None:
+        policy["digest"] = {"sha256": record.policy.config}
         policy["annotations"] = {
-            "expected_digest": account.policy.expected,
-            "models.lock": None if account.policy.lock is None else {"sha256": account.policy.lock},
-            "strict_verification": account.policy.strict,
+            "expected_digest": record.policy.expected,
+            "models.lock": None if record.policy.lock is None else {"sha256": record.policy.lock},
+            "strict_verification": record.policy.strict,
         }
     summary = {
-        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": account.version}} if account.version else {}),
-        "timeVerified": account.time,
-        "resourceUri": _uri(account.id),
+        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": record.version}} if record.version else {}),
+        "timeVerified": record.time,
+        "resourceUri": _uri(record.id),
         "policy": policy,
-        # The summary knows no third word: who reads nothing else must not take for verified what nothing was expected of.
-        "verificationResult": "PASSED" if account.outcome == "pass" else "FAILED",
-        # We check bytes, not builds.
-        "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if account.outcome == "pass" else "FAILED"],
+        # SLSA has no third result. A model without an expected digest must not pass for a reader of this field alone.
+        "verificationResult": "PASSED" if record.outcome == "pass" else "FAILED",
+        # Bytes are verified, not how they were built.
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if record.outcome == "pass" else "FAILED"],
         OURS: {
-            "digest": account.digest,
+            "digest": record.digest,
             "files": [
                 {
                     "how": file.how,
@@ -68,20 +68,20 @@ def statement_of(account: Account, config: str) -> dict[str, Any]:
                     "sha256": file.sha256,
                     "size_bytes": file.size,
                 }
-                for file in account.files
+                for file in record.files
             ],
-            "how": account.how,
-            "name": account.name,
-            "origin": account.origin,
-            "outcome": account.outcome,
-            "path": account.path,
-            **({"companions": list(account.companions)} if account.companions else {}),
-            **({} if account.signature is None else {"signature": account.signature}),
+            "how": record.how,
+            "name": record.name,
+            "origin": record.origin,
+            "outcome": record.outcome,
+            "path": record.path,
+            **({"companions": list(record.companions)} if record.companions else {}),
+            **({} if record.signature is None else {"signature": record.signature}),
         },
     }
     return {
         "_type": STATEMENT,
-        "subject": [{"name": file.name, "digest": {"sha256": file.sha256}} for file in account.files],
+        "subject": [{"name": file.name, "digest": {"sha256": file.sha256}} for file in record.files],
         "predicateType": SUMMARY,
         "predicate": {name: value for name, value in summary.items() if value is not None},
     }
@@ -98,7 +98,7 @@ def render(statement: dict[str, Any]) -> bytes:
 
 
 def parse(payload: bytes, where: str) -> Statement:
-    """Read the bytes of a statement. Raises `InputError` for anything else."""
+    """Parse a statement; `where` is its path. Raises `InputError` for anything else."""
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError):

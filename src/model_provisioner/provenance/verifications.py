@@ -1,11 +1,12 @@
-"""What the provenance log tells of a model: when its bytes were last verified and how, and when they were last hashed."""
+"""What the provenance log says of models: when their bytes were last read, and when they were last hashed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from model_provisioner.provenance.log import Torn, newest_first
+from model_provisioner.provenance.log import TornLine, newest_first
+from model_provisioner.provenance.record import Account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """A verification for which bytes were read: its time (ISO 8601, UTC) and its way, `hashed` or `xxh3`."""
+    """A verification that read bytes: its time (ISO 8601, UTC), and whether it `hashed` them or compared their `xxh3`."""
 
     time: str
     how: str
@@ -21,33 +22,26 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verifications:
-    """The verifications of models that the log holds, each by the id of the model and the digest that was found."""
+    """The verifications in the log, by the id of the model and the digest that was found."""
 
     last: Mapping[tuple[str, str], Seen]
-    """The last one of each, whatever its way."""
+    """The last one of each."""
     hashed: Mapping[tuple[str, str], Seen]
-    """The last one of each for which every byte was hashed."""
+    """The last one of each that hashed every byte."""
 
 
 def read_verifications(path: str) -> Verifications:
-    """Read the log at `path`; where there is none, nothing is known. A line that is torn or of another form is skipped.
+    """Read the log at `path`, which may be missing. Lines that are no records are skipped.
 
-    Raises `StorageError` where it can't be read.
+    Raises `StorageError` if it can't be read.
     """
     last: dict[tuple[str, str], Seen] = {}
     hashed: dict[tuple[str, str], Seen] = {}
-    for each in newest_first(path):
-        if isinstance(each, Torn) or (record := _record(each)) is None:
-            continue
-        key, seen = record
-        last.setdefault(key, seen)
-        if seen.how == "hashed":
-            hashed.setdefault(key, seen)
+    for line in newest_first(path):
+        record = None if isinstance(line, TornLine) else Account.from_dict(line)
+        if record is not None and record.time is not None:
+            key, seen = (record.id, record.digest), Seen(record.time, record.how)
+            last.setdefault(key, seen)
+            if record.how == "hashed":
+                hashed.setdefault(key, seen)
     return Verifications(last, hashed)
-
-
-def _record(fields: Mapping[str, Any]) -> tuple[tuple[str, str], Seen] | None:
-    id_, digest, time, how = (fields.get(name) for name in ("id", "digest", "time", "how"))
-    if not (isinstance(id_, str) and isinstance(digest, str) and isinstance(time, str) and isinstance(how, str)):
-        return None
-    return (id_, digest), Seen(time, how)

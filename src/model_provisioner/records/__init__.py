@@ -1,1 +1,1 @@
-"""What is recorded of models and of what was written for them: catalog, build record, handoff, snapshot."""
+"""What is recorded of models and written for them: catalog, build record, handoff, `.sha256` target, snapshot."""

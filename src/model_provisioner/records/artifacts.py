@@ -1,7 +1,7 @@
-"""The record of the artifacts a project wrote (handoffs and `.sha256` targets), so that none is forgotten on the disk.
+"""The build record: the artifacts that a project wrote (handoffs and `.sha256` targets), so that none is left behind.
 
 It lies in the project's part of the state folder. A file is recorded before it is written: a kill between the two leaves
-a record without a file, which harms nobody, never a file without a record.
+a record without a file, which harms nobody, and never a file without a record.
 """
 
 from __future__ import annotations
@@ -19,62 +19,60 @@ _SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY, config NOT NULL) WITHOUT ROW
 
 
 class Ledger:
-    """The artifacts of the project whose part of the state folder is `folder`, as far as `config` made them.
+    """The build record in `folder`, a project's part of the state folder, as the configuration `config` sees it.
 
-    A folder may hold several configurations; one takes back nothing that another one wrote.
+    A project may have several configurations; none withdraws what another one wrote.
     """
 
     def __init__(self, folder: str, config: str, *, database: type[Database] = Database) -> None:
         self._config = to_column(config)
-        self._seen: set[str] = set()
-        """What was recorded when `load` looked."""
+        self._loaded: set[str] = set()
+        """The paths that `load` found recorded."""
         self._database = _open(folder, database)
 
     def artifacts(self) -> set[str]:
-        """Return the paths of all files that the configuration wrote and did not withdraw."""
-        rows = self._database.query("SELECT path FROM artifact WHERE config = ?", (self._config,))
-        return {from_column(row[0]) for row in rows}
+        """Return the paths of all files that this configuration wrote and did not withdraw."""
+        found = self._database.query("SELECT path FROM artifact WHERE config = ?", (self._config,))
+        return {from_column(path) for (path,) in found}
 
     def __contains__(self, path: object) -> bool:
         """Tell whether any configuration of the project wrote the file at `path`."""
-        if path in self._seen:
+        if path in self._loaded:
             return True
         return bool(self._database.query("SELECT 1 FROM artifact WHERE path = ?", (to_column(str(path)),)))
 
     def load(self, paths: Iterable[str]) -> None:
-        """Look for many paths at once, so that none of them is asked for on its own."""
+        """Look up many paths at once."""
         for some, marks in in_chunks(paths):
-            rows = self._database.query(
-                f"SELECT path FROM artifact WHERE path IN ({marks})", tuple(map(to_column, some))
-            )
-            self._seen.update(from_column(row[0]) for row in rows)
+            found = self._database.query(f"SELECT path FROM artifact WHERE path IN ({marks})", [*map(to_column, some)])
+            self._loaded.update(from_column(path) for (path,) in found)
 
     def record(self, paths: Iterable[str]) -> None:
-        """Note, in one transaction, that the files at `paths` are about to be written."""
+        """Record, in one transaction, files that are about to be written."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "REPLACE INTO artifact VALUES (?, ?)", [(to_column(path), self._config) for path in paths]
             )
 
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
     def forget(self, paths: Iterable[str]) -> None:
-        """Note, in one transaction, that the files at `paths` are gone."""
+        """Delete, in one transaction, the records of files that are gone."""
         gone = list(paths)
-        self._seen.difference_update(gone)
+        self._loaded.difference_update(gone)
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM artifact WHERE path = ?", [(to_column(path),) for path in gone])
 
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
 
 def artifacts_of_all(state: str, *, database: type[Database]) -> set[str]:
-    """Return the paths of the files that any project of the state folder wrote and did not withdraw."""
+    """Return the paths of the files that the projects of the state folder wrote and did not withdraw."""
     found: set[str] = set()
     projects = os.path.join(state, "projects")
     for name in names_in(projects):
         rows = _open(os.path.join(projects, name), database).query("SELECT path FROM artifact")
-        found.update(from_column(row[0]) for row in rows)
+        found.update(from_column(path) for (path,) in rows)
     return found
 
 

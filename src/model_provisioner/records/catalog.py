@@ -1,6 +1,6 @@
-"""The catalog: one row for each entry of each project, and for each model that the API registered, with its life.
+"""The catalog: one row for each entry of each project and each model that the API registered, with its lifecycle.
 
-State, not cache: deleting it loses history, no model and no promise. Its format is described in
+It is state, not cache: deleting it loses history, but no model and no promise. Its format is described in
 `docs/reference/catalog.md`.
 """
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 Outcome = Literal["pass", "warn", "fail", "error"]
 
 READER = 3
-"""The version of our header readers: raised when they tell more than before, so that headers are read again."""
+"""The version of our header readers, raised when they return more than before, so that headers are read again."""
 
 MOVES_KEPT = 50
-"""How many of its last moves are kept of a model."""
+"""How many of a model's last moves are kept."""
 REASON_KEPT = 200
-"""How many characters are kept of the reason for one."""
+"""How many characters of the reason for a move are kept."""
 
 NO_PROJECT = ""
-"""The project of what the API registered."""
+"""The project of models that the API registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,31 +60,29 @@ class Model:
     size: int | None = None
     engine: str | None = None
     config: str | None = None
-    """The configuration file that the entry stands in."""
+    """The configuration file of the entry."""
     handoff: str | None = None
     metadata: Facts | None = None
-    """What the header told."""
+    """What the headers of the model's files say."""
     source: str | None = None
     revision: str | None = None
     registered_at: str | None = None
     verified_at: str | None = None
     used_at: str | None = None
     audited_at: str | None = None
-    """When SHA-256 of every byte was taken last. A row without it leaves that of the same digest in the catalog."""
+    """When SHA-256 of every byte was last computed. `put` keeps the old time if this is None and the digest is the same."""
     corrupt: str | None = None
-    """The digest of the bytes that were found in the place of those of `digest`, which nobody is known to have changed."""
+    """The digest of the bytes that are there now, if not those of `digest`, though nobody is known to have changed them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as `model-list --json` shows it."""
-        fields = {name: getattr(self, name) for name in _NAMES}
-        fields["metadata"] = None if self.metadata is None else to_json(self.metadata)
-        fields["project"] = self.project or None
-        return fields
+        """Return the row as `model-list --json` prints it."""
+        metadata = None if self.metadata is None else to_json(self.metadata)
+        return {**vars(self), "metadata": metadata, "project": self.project or None}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a row, what says who may still need a file."""
+    """The columns of a row that tell who may still need a file of the store."""
 
     path: str | None
     config: str | None
@@ -94,7 +92,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """A state that a model came into, when, and why, in a few words. Times are those of the clock, which may go back."""
+    """A move into a state: when, and why, in a few words. Times are those of the clock, which may go back."""
 
     time: str
     lifecycle: Lifecycle
@@ -113,22 +111,22 @@ audited_at = coalesce(excluded.audited_at, CASE WHEN digest = excluded.digest TH
 
 
 def now() -> str:
-    """Return the time for a row."""
+    """Return the time, as rows have it."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class Catalog:
-    """The catalog in the state folder `state`. A `reader` of it makes and changes nothing."""
+    """The catalog in the state folder `state`. A `reader` creates and changes nothing."""
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
         self._database = catalog_file(state, database)
         self.path = self._database.path
         self._rows: dict[tuple[str, str], Model | None] = {}
-        """What `load` found of entries, by project and name, and what was put since."""
+        """The rows that were loaded, or put since, by project and name."""
 
     @classmethod
     def reader(cls, state: str) -> Catalog:
-        """Return the catalog to be looked at only."""
+        """Return the catalog, read-only."""
         return cls(state, database=ReadOnlyDatabase)
 
     def get(self, project: str, name: str) -> Model | None:
@@ -139,7 +137,7 @@ class Catalog:
         return rows[0] if rows else None
 
     def load(self, project: str, names: Iterable[str]) -> None:
-        """Read the rows of many entries at once, so that none of them is asked for on its own."""
+        """Read the rows of many entries at once, as the database has them now."""
         for some, marks in in_chunks(names):
             self._rows.update(dict.fromkeys((project, name) for name in some))
             found = self._select(f"WHERE project = ? AND name IN ({marks})", (to_column(project), *some))
@@ -150,19 +148,19 @@ class Catalog:
         return self._select("WHERE project = ? ORDER BY name", (to_column(project),))
 
     def handoffs(self, project: str, config: str) -> dict[str, str | None]:
-        """Return the entries of one configuration of a project, and where each was handed off."""
+        """Return the handoff path of each entry of one configuration of a project, by name."""
         rows = self._database.query(
             "SELECT name, handoff FROM model WHERE project = ? AND config = ?", (to_column(project), to_column(config))
         )
         return {from_column(name): None if handoff is None else from_column(handoff) for name, handoff in rows}
 
     def places(self) -> list[Place]:
-        """Return of every row of the machine where the model lies, is asked for and is handed off."""
+        """Return, of every row, where the model is, who asked for it and where it was handed off."""
         rows = self._database.query("SELECT path, config, handoff, used_at FROM model")
         return [Place(*(None if value is None else from_column(value) for value in row)) for row in rows]
 
     def all(self) -> list[Model]:
-        """Return every row of the machine, by project and name."""
+        """Return every row, sorted by project and name."""
         return self._select("ORDER BY project, name")
 
     def by_id(self, model_id: str) -> list[Model]:
@@ -170,24 +168,22 @@ class Catalog:
         return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
 
     def retired(self, project: str) -> set[str]:
-        """Return the entries of a project that are retired, as the file has them now."""
-        rows = self._database.query(
-            "SELECT name FROM model WHERE project = ? AND lifecycle = 'Retired'", (to_column(project),)
-        )
-        return {from_column(row[0]) for row in rows}
+        """Return the retired entries of a project, as the database has them now."""
+        retired = "SELECT name FROM model WHERE project = ? AND lifecycle = 'Retired'"
+        return {from_column(name) for (name,) in self._database.query(retired, (to_column(project),))}
 
     def history(self, project: str, name: str) -> list[Moved]:
-        """Return the states of an entry in the order in which it came into them, the last `MOVES_KEPT` of them."""
+        """Return the last `MOVES_KEPT` moves of an entry, in the order in which they happened."""
         rows = self._database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
         return [_moved(line) for line in str(rows[0][0]).split("\n") if line] if rows else []
 
     def put(self, *models: Model, by: By = "run") -> dict[str, InvalidMoveError]:
-        """Write rows, in one transaction; return, by name, what kept some of them from being written.
+        """Write rows, in one transaction; return, by name, the errors of those that may not be written.
 
-        This is the one place where the states of models change: each move is held to the table of `lifecycle`, against the
-        state that the file has at that moment, and noted in the history. The time an entry was first registered stays.
+        States change nowhere else. Each move, from the state that the database has at that moment, must be in the table of
+        `lifecycle`, and is added to the history. The time of the first registration stays.
         """
         refused: dict[str, InvalidMoveError] = {}
         with self._database.transaction() as connection:
@@ -209,7 +205,7 @@ class Catalog:
         return refused
 
     def note_audit(self, project: str, name: str) -> None:
-        """Note that an entry was audited now, whatever came of it: the next audit begins with others."""
+        """Record that an entry was audited now, whatever the result: the next audit begins with others."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE model SET audited_at = ? WHERE project = ? AND name = ?",
@@ -218,9 +214,9 @@ class Catalog:
         self._rows.pop((project, name), None)
 
     def mark_corrupt(self, path: str, digest: str, found: str) -> None:
-        """Note of every row of the model at `path` that was verified as `digest` that its bytes are `found` now.
+        """Record the digest `found` in every row whose model at `path` was verified as `digest`.
 
-        The next run of each project sees it; their states are theirs to change.
+        The next run of each project sees that, and changes the state of its own row.
         """
         with self._database.transaction() as connection:
             connection.execute(
@@ -239,7 +235,7 @@ class Catalog:
             self._rows.pop((project, name), None)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._database.close()
 
     def _select(self, clause: str, values: Sequence[object] = ()) -> list[Model]:
@@ -256,7 +252,7 @@ class Catalog:
 
 
 def _stored(connection: sqlite3.Connection, models: Sequence[Model]) -> dict[tuple[str, str], tuple[Lifecycle, str]]:
-    """Return state and history of the rows that there are, by project and name."""
+    """Return state and history of the rows that exist, by project and name."""
     found: dict[tuple[str, str], tuple[Lifecycle, str]] = {}
     for project in dict.fromkeys(model.project for model in models):
         for some, marks in in_chunks(model.name for model in models if model.project == project):
@@ -269,7 +265,7 @@ def _stored(connection: sqlite3.Connection, models: Sequence[Model]) -> dict[tup
 
 
 def _noted(history: str, model: Model, time: str) -> str:
-    """Return a history with the state of `model` as its last line."""
+    """Return `history` with the move to the state of `model` as its last line."""
     if (more := history.count("\n") - MOVES_KEPT + 1) > 0:
         history = history.split("\n", more)[-1]
     reason = "" if model.reason is None else f" {model.reason.partition(chr(10))[0][:REASON_KEPT]}"
@@ -283,26 +279,16 @@ def _moved(line: str) -> Moved:
 
 
 def _values(model: Model) -> tuple[object, ...]:
-    values: list[object] = []
-    for name in _NAMES:
-        value = getattr(model, name)
-        if name == "metadata":
-            value = None if value is None else json.dumps({"reader": READER, **to_json(value)}, sort_keys=True)
-        elif isinstance(value, bool):
-            value = int(value)
-        elif isinstance(value, str):
-            value = to_column(value)
-        values.append(value)
-    return tuple(values)
+    fields = dict(vars(model))
+    if model.metadata is not None:
+        fields["metadata"] = json.dumps({"reader": READER, **to_json(model.metadata)}, sort_keys=True)
+    return tuple(to_column(value) if isinstance(value, str) else value for value in map(fields.get, _NAMES))
 
 
 def _model(row: tuple[Any, ...]) -> Model:
-    fields: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
-    for name, value in fields.items():
-        if isinstance(value, bytes):
-            fields[name] = from_column(value)
-    fields["strict"] = bool(fields["strict"])
-    facts = json.loads(fields["metadata"] or "{}")
-    # What an older reader saw of a header is read again, not guessed at.
-    fields["metadata"] = from_json(facts) if facts.pop("reader", None) == READER else None
-    return Model(**fields)
+    values = (from_column(value) if isinstance(value, bytes) else value for value in row)
+    fields: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    metadata = json.loads(fields["metadata"] or "{}")
+    # Headers that an older reader read are read again.
+    fields["metadata"] = from_json(metadata) if metadata.pop("reader", None) == READER else None
+    return Model(**{**fields, "strict": bool(fields["strict"])})

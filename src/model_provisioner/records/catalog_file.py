@@ -1,6 +1,6 @@
-"""The file of the catalog, and how a change of a project's rows is seen without reading them.
+"""The catalog's database: its schema, and the number that tells whether a project's rows changed.
 
-This module is on the way of every no-op: it imports little.
+Every no-op imports this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ CREATE INDEX model_retired ON model (project) WHERE lifecycle = 'Retired'
 
 
 def catalog_file(state: str, database: type[Database]) -> Database:
-    """Return the database in the state folder `state`."""
+    """Return the catalog's database in the state folder `state`."""
     path = os.path.join(state, "catalog.db")
     return database(path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2,))
 
 
 def change_of(project: str, state: str) -> int | None:
-    """Return a number that moves with every change of the project's rows; it starts at random in every file.
+    """Return a number that triggers increase with every change of the project's rows, from a random start in every database.
 
-    None where there is no row. Raises `StorageError` where that can't be told.
+    None if there is no row. Raises `StorageError` if the database can't be read.
     """
     database = catalog_file(state, ReadOnlyDatabase)
     rows = database.query("SELECT number FROM change WHERE project = ?", (to_column(project),))

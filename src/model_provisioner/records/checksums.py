@@ -1,4 +1,4 @@
-"""The `.sha256` target: a text that `sha256sum -c` accepts as it stands. See `docs/reference/sha256-targets.md`."""
+"""The `.sha256` target, which `sha256sum -c` reads. See `docs/reference/sha256-targets.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 
 
 def render(files: Iterable[tuple[str, str]]) -> bytes:
-    """Return the lines of files given as `(absolute path, SHA-256 in hex)`, in their order."""
+    """Return the lines for `(absolute path, SHA-256 in hex)` of files, in their order."""
     return b"".join(_line(os.fsencode(path), sha256.encode()) for path, sha256 in files)
 
 
@@ -20,5 +20,5 @@ def _line(path: bytes, sha256: bytes) -> bytes:
     escaped = path
     for character, escape in _ESCAPES:
         escaped = escaped.replace(character, escape)
-    # A backslash before the digest says that the name has escapes.
+    # A backslash before the digest marks a name with escapes.
     return (b"" if escaped == path else b"\\") + sha256 + b"  " + escaped + b"\n"

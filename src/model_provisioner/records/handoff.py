@@ -1,6 +1,6 @@
-"""The handoff: the JSON from which an engine loads a model. Same inputs, same bytes: no clock, no host name.
+"""The handoff: the JSON from which an engine loads a model. The same inputs give the same bytes: no clock, no host name.
 
-`model.id` and `model.path` are what the original tool wrote; `metadata` is additive. The format is described in
+The original tool wrote `model.id` and `model.path`; `metadata` is additive. The format is described in
 `docs/reference/handoff.md`.
 """
 
@@ -35,7 +35,7 @@ def render(
 ) -> bytes:
     """Return the bytes of a handoff: sorted keys, two-space indent, a newline at the end.
 
-    `roles` says of each of `files` what it is, where there are `companions`: else all of them are the model's.
+    `roles` has the role of each of `files`; without `companions` it may be empty, since all files are the model's.
     """
     document = {
         "metadata": {
@@ -65,19 +65,19 @@ def render(
     }
     try:
         return _dump(document, ensure_ascii=False)
-    except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, it survives Python's reading and writing
+    except UnicodeEncodeError:  # a file name that is not UTF-8: escaped, it survives a round trip through Python
         return _dump(document, ensure_ascii=True)
 
 
 def _beside(companions: Sequence[Beside]) -> dict[str, object]:
-    """Return what an engine is to load beside the model; no key where there is nothing."""
+    """Return what the engine loads beside the model; no key if there is nothing."""
     if not companions:
         return {}
     return {"companions": [{"role": each.role, "id": each.id, "path": each.files.path} for each in companions]}
 
 
 def is_handoff(data: bytes) -> bool:
-    """Tell whether a file holds a handoff: ours, of any version, or one of the original tool."""
+    """Tell whether `data` is a handoff: ours, of any version, or one of the original tool."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -91,7 +91,7 @@ def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:
 
 
 def _indented(value: object, ensure_ascii: bool, line: str) -> str:
-    """Return what `json.dumps` makes with `sort_keys` and an indent of two, for which it has no fast way."""
+    """Return what `json.dumps` returns with `sort_keys` and an indent of two; with an indent it is slow."""
     inner = line + "  "
     if isinstance(value, dict) and value:
         nested = {key: each for key, each in value.items() if isinstance(each, dict | list)}
@@ -113,5 +113,5 @@ def _indented(value: object, ensure_ascii: bool, line: str) -> str:
 
 @cache
 def _encoder(ensure_ascii: bool, line: str) -> Callable[[object], str]:
-    """Return what writes a value without others inside, its items on lines that begin with `line`."""
+    """Return the encoder of a flat value, with items on lines that begin with `line`."""
     return json.JSONEncoder(ensure_ascii=ensure_ascii, sort_keys=True, separators=(f",{line}", ": ")).encode

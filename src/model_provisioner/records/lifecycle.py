@@ -1,4 +1,4 @@
-"""The life of a model: its states, and the moves between them. `Catalog.put` holds every write to this table."""
+"""The lifecycle of a model: its states and the moves between them. `Catalog.put` checks every write against this table."""
 
 from __future__ import annotations
 
@@ -11,36 +11,23 @@ if TYPE_CHECKING:
 
 Lifecycle = Literal["Pending", "Active", "Failed", "Retired"]
 By = Literal["run", "hand"]
-"""Who moves a model: a run that fetches or verifies it, or a person with `model-retire`."""
+"""Who moves a model: a run, which fetches or verifies it, or a person, with `model-retire`."""
 
 Move: TypeAlias = tuple[Lifecycle | None, Lifecycle]
-"""From and to; from None where the catalog had no row."""
+"""From and to; from None if the catalog has no row."""
+
+_BY_RUN: tuple[Lifecycle, ...] = ("Pending", "Active", "Failed")
 
 MOVES: Mapping[Move, By] = {
-    (None, "Pending"): "run",
-    (None, "Active"): "run",  # the memo knew its bytes from another project
-    (None, "Failed"): "run",
-    (None, "Retired"): "hand",
-    ("Pending", "Pending"): "run",  # the run before was killed
-    ("Pending", "Active"): "run",
-    ("Pending", "Failed"): "run",
-    ("Pending", "Retired"): "hand",
-    ("Active", "Pending"): "run",
-    ("Active", "Active"): "run",
-    ("Active", "Failed"): "run",
-    ("Active", "Retired"): "hand",
-    ("Failed", "Pending"): "run",
-    ("Failed", "Active"): "run",
-    ("Failed", "Failed"): "run",
-    ("Failed", "Retired"): "hand",
-    ("Retired", "Retired"): "hand",
-    ("Retired", "Pending"): "hand",  # the retirement is undone: what follows is a run's
+    **dict.fromkeys(((old, new) for old in (None, *_BY_RUN) for new in _BY_RUN), "run"),
+    **dict.fromkeys(((old, "Retired") for old in (None, *_BY_RUN, "Retired")), "hand"),
+    ("Retired", "Pending"): "hand",  # the retirement is undone, and the next run goes on from there
 }
-"""Every move there is, and who may make it. A run takes nothing out of retirement."""
+"""Every move, and who may make it. No run ends a retirement."""
 
 
 def refusal(name: str, move: Move, by: By, where: str) -> InvalidMoveError | None:
-    """Return the error for a move that the table does not have; `where` is the file of the catalog."""
+    """Return the error for a move that is not in the table; `where` is the path of the catalog."""
     if MOVES.get(move) == by:
         return None
     old, new = move

@@ -1,7 +1,7 @@
-"""The snapshot: how all files of a project looked when its models were current, so that the next run only compares.
+"""The snapshot: the stat of every file of a project when its models were current, so that the next run only compares.
 
-It claims nothing that the other records don't: it may be deleted at any time. Its format is described in
-`docs/reference/state-folder.md`. This module is on the way of every no-op: it imports little.
+It holds nothing that the other records don't, and may be deleted at any time. Its format is described in
+`docs/reference/state-folder.md`. Every no-op imports this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from model_provisioner.records.stat_snapshot import moved_among
+from model_provisioner.records.stat_snapshot import changed_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,22 +28,22 @@ Seen = tuple[str, int, int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What must be equal for nothing to be left to do."""
+    """What must be the same for there to be nothing to do."""
 
     key: str
-    """Stands for all that decides what is to be done but the files below."""
+    """Identifies everything else that decides what is to be done."""
     links: Sequence[tuple[str, str]]
-    """Folders that the configuration names, and where links lead from there."""
+    """Folders that the configuration names, and their real paths."""
     names: Sequence[str]
     """The entries that were current."""
     files: Sequence[Sequence[Seen]]
-    """The files and folders of each of them, and its artifacts."""
+    """Of each of `names`: its files, folders and artifacts."""
     doit: str
-    """Stands for doit's own state."""
+    """Identifies doit's own state."""
     retired: Sequence[str]
-    """Those of `names` that were retired: nothing is to be done for them."""
+    """Those of `names` that were retired."""
     left: int
-    """How many entries were not current, or could not be told to be: nothing is known of them."""
+    """How many other entries there are, which were not current or not known to be."""
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -72,7 +72,7 @@ def render(snapshot: Snapshot) -> bytes:
 
 
 def parse(data: bytes) -> Snapshot | None:
-    """Return the snapshot that `render` wrote; None where it is another file, or a damaged one."""
+    """Return the snapshot that `render` wrote; None for other data, or damaged data."""
     found = _parts(data)
     if found is None:
         return None
@@ -91,11 +91,9 @@ def parse(data: bytes) -> Snapshot | None:
 
 
 def compare(data: bytes, key: str) -> tuple[list[str], int, str, list[str]] | None:
-    """Return the entries that are as they were, how many are not or are not known, doit's state, and which were retired.
+    """Return the unchanged entries, the number of all others, doit's state, and the retired entries.
 
-    None stands for no answer.
-
-    Every file is looked at by one stat call. A snapshot of another key, or a damaged one, says nothing.
+    Each file takes one stat call. Return None for a snapshot with another `key`, or a damaged one.
     """
     found = _parts(data)
     if found is None:
@@ -105,17 +103,17 @@ def compare(data: bytes, key: str) -> tuple[list[str], int, str, list[str]] | No
         os.path.realpath(folder) != real for folder, real in zip(links[::2], links[1::2], strict=True)
     ):
         return None
-    moved = moved_among(paths, columns)
+    changed = changed_files(paths, columns)
     same = (
-        [name for name, ends in zip(names, pairwise([0, *ends]), strict=True) if moved.isdisjoint(range(*ends))]
-        if moved
+        [name for name, ends in zip(names, pairwise([0, *ends]), strict=True) if changed.isdisjoint(range(*ends))]
+        if changed
         else names
     )
     return same, left + len(names) - len(same), doit, retired
 
 
 def _parts(data: bytes) -> _Parts | None:
-    """Return the number left, key, doit's state, ends of links, names, retired, paths, ends and columns, as they are stored."""
+    """Return left, key, doit, links (flat), names, retired, paths, the end of each entry's files, and the columns of stats."""
     view = memoryview(data)  # of three megabytes for ten thousand models, no copies
     place = len(MAGIC) + 4
     if not data.startswith(MAGIC) or zlib.crc32(view[place:]).to_bytes(4, "little") != data[len(MAGIC) : place]:

@@ -31,6 +31,6 @@ def put_away_damaged(store: Store, digests: Iterable[FileDigest]) -> None:
             fix = "run again, and it is fetched again" + (
                 f"; the damaged one is kept for a week as {away}" if away else ""
             )
-        damaged = damaged or DamagedError(digest.path, f"sha256:{wanted}", f"sha256:{digest.sha256}", fix)
+        damaged = damaged or DamagedError(digest.path, f"sha256:{wanted}", f"sha256:{digest.sha256}", fix=fix)
     if damaged is not None:
         raise damaged
