@@ -15,7 +15,7 @@ from tests.support.files_server import FilesServer, Manners
 from tests.support.sink import Sink, fetch
 
 VERSIONS = tuple(random.Random(seed).randbytes(size) for seed, size in ((1, 150_000), (2, 150_000), (3, 90_000)))
-CLIENT = HttpClient(lambda host: None, environ={})  # one for all: reading the certificates of a machine takes longest
+CLIENT = HttpClient(lambda host: None)  # one for all: reading the certificates of a machine takes longest
 
 TROUBLE = st.fixed_dictionaries(
     {"version": st.sampled_from(range(3))},

@@ -153,9 +153,9 @@ class Partial:
     def move(self, folder: Folder, name: str) -> None:
         """Give it its name in the store and close it. Raises `OSError`."""
         self._folder.rename(self._name, folder, name)
-        self._close()
         with contextlib.suppress(OSError):
             self._folder.unlink(_note(self._name))
+        self._close()
 
     def discard(self) -> None:
         """Remove it and close it."""
@@ -178,6 +178,7 @@ class Partial:
             self._open = False
             self._follower.close()
             os.close(self._fd)
+            del self._folder  # else an error that is kept, whose frames refer to this, would keep the folder open
 
     def _restart(self, size: int) -> None:
         """Keep the first `size` bytes, and hash them anew."""

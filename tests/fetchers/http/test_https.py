@@ -8,10 +8,12 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from unittest.mock import patch
 
 import pytest
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
+from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
@@ -23,13 +25,24 @@ SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
 
 
 @pytest.fixture
-def environ(authority, tmp_path):
-    return {"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}
+def environ(authority, tmp_path, monkeypatch):
+    """The environment, as it is for this test."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    with patch.dict(os.environ, {"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}):
+        yield os.environ
 
 
 @pytest.fixture
-def https(environ):
-    return HttpClient(lambda host: None, environ=environ, connect=2, stall=2)
+def stall(monkeypatch):
+    """Set how many seconds no byte may come."""
+    return lambda seconds: monkeypatch.setattr(connections, "STALL", seconds)
+
+
+@pytest.fixture
+def https(environ, stall):
+    stall(2)
+    return HttpClient(lambda host: None)
 
 
 @pytest.fixture
@@ -288,8 +301,9 @@ def test_bytes_in_another_encoding_are_refused(https, server):
 # ---- patience and its end
 
 
-def test_a_stall_is_gone_on_from(environ, server):
-    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
+def test_a_stall_is_gone_on_from(environ, server, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
     server.manners.stall_at, server.manners.stall_times = 1_500_000, 1
     sink, naps = bring(https, remote(server))
     assert sink.data == DATA
@@ -297,8 +311,9 @@ def test_a_stall_is_gone_on_from(environ, server):
     assert server.asked[-1].headers["range"] == "bytes=1499999-"
 
 
-def test_a_trickle_is_a_stall(environ, serve):
-    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
+def test_a_trickle_is_a_stall(environ, serve, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
     server = serve({"/x": bytes(500)})
     server.manners.trickle = 0.05
     sink = Sink()
@@ -307,8 +322,9 @@ def test_a_trickle_is_a_stall(environ, serve):
     assert 0 < sink.size < 100
 
 
-def test_a_slow_sink_is_no_stall(environ, server):
-    https = HttpClient(lambda host: None, environ=environ, stall=0.3)
+def test_a_slow_sink_is_no_stall(environ, server, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
 
     class Slow(Sink):
         def write(self, chunk):
@@ -436,7 +452,7 @@ def test_a_redirect_to_another_host_is_asked_of_the_policy_first(environ, serve,
     here = serve({})
     here.manners.redirects["/x.gguf"] = (status, there.url("/blob?signature=1", host="127.0.0.1"))
     contacted = []
-    https = HttpClient(contacted.append, environ=environ)
+    https = HttpClient(contacted.append)
     sink, _ = bring(https, remote(here, headers={"Authorization": "Bearer tok3n", "X-Token": "tok3n"}))
     assert sink.data == DATA
     assert contacted == ["localhost", "127.0.0.1"]
@@ -450,7 +466,7 @@ def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x.gguf"] = (302, there.url("/blob", host="127.0.0.1"))
     policy = NetworkPolicy(("localhost",), None, "models.yaml", 2)
-    https = HttpClient(lambda host: policy.check(host, "tiny"), environ=environ)
+    https = HttpClient(lambda host: policy.check(host, "tiny"))
     with pytest.raises(NotAllowedError) as caught:
         bring(https, remote(here))
     assert str(caught.value) == (
@@ -471,7 +487,7 @@ def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
 def test_another_port_is_another_server_and_gets_no_credentials(environ, serve):
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x.gguf"] = (302, there.url("/blob"))
-    https = HttpClient(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None)
     bring(https, remote(here, url=here.url("/x.gguf").replace("//", "//u:s3cret@"), headers={"X-Token": "tok3n"}))
     assert "authorization" in here.asked[0].headers
     assert {"authorization", "x-token"}.isdisjoint(there.asked[0].headers)
@@ -541,7 +557,7 @@ def test_the_host_that_is_checked_is_the_host_that_is_contacted(environ, url, ho
         raise NotAllowedError(host)
 
     with pytest.raises(NotAllowedError, match=f"^{host}$"):
-        bring(HttpClient(check, environ=environ), RemoteFile(name="x", url=url))
+        bring(HttpClient(check), RemoteFile(name="x", url=url))
 
 
 def test_from_https_to_http_is_refused(https, serve):
@@ -588,7 +604,7 @@ def test_credentials_of_netrc(environ, server, tmp_path, place):
     path.write_text("machine localhost login me password s3cret\nmachine other login you password no\n")
     if place == "NETRC":
         environ["NETRC"] = str(path)
-    https = HttpClient(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None)
     server.manners.users["/x.gguf"] = basic("me:s3cret")
     assert bring(https, remote(server))[0].data == DATA
     bring(https, remote(server, "/empty", headers={"authorization": "Bearer tok3n"}))
@@ -600,7 +616,7 @@ def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x"] = (302, there.url("/blob"))
     here.manners.redirects["/y"] = (302, there.url("/blob", host="127.0.0.1").replace("//", "//evil:evil@"))
-    https = HttpClient(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None)
     bring(https, remote(here, "/x"))
     assert here.asked[-1].headers["authorization"] == basic("any:s3cret")
     assert "authorization" not in there.asked[-1].headers
@@ -614,7 +630,7 @@ def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_
 )
 def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tmp_path, content, fault):
     (tmp_path / ".netrc").write_bytes(content)
-    https = HttpClient(lambda host: None, environ=environ)
+    https = HttpClient(lambda host: None)
     assert bring(https, remote(server))[0].data == DATA
     server.manners.users["/x.gguf"] = "other"
     assert refused(https, remote(server)).fix == f"give credentials for localhost in {tmp_path}/.netrc ({fault})"
@@ -622,7 +638,7 @@ def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tm
 
 def test_a_certificate_that_nobody_vouches_for(environ, server):
     del environ["SSL_CERT_FILE"]
-    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None), remote(server))
     assert error.what == "the certificate of localhost can't be trusted"
     assert error.fix == "if your network has an authority of its own, name its certificates in SSL_CERT_FILE"
     assert server.asked == []
@@ -638,7 +654,7 @@ def test_a_certificate_of_another_host(https, authority):
 
 def test_certificates_that_can_not_be_read(environ, server):
     environ["SSL_CERT_FILE"] = "/nowhere.pem"
-    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None), remote(server))
     assert error.what == "the certificates that are to be trusted can't be read"
     assert error.where == "/nowhere.pem"
 
@@ -706,19 +722,19 @@ def test_a_proxy_of_the_environment(environ, server, proxy, form):
     port, heads = proxy
     contacted = []
     environ["HTTPS_PROXY"] = form.format(port)
-    https = HttpClient(contacted.append, environ=environ)
+    https = HttpClient(contacted.append)
     assert bring(https, remote(server, headers={"Authorization": "Bearer tok3n"}))[0].data == DATA
     assert heads[0].startswith(f"CONNECT localhost:{server.port} ")
     assert "tok3n" not in heads[0]
     assert contacted == ["localhost"]
     environ["no_proxy"] = "example.org,localhost"
-    assert bring(HttpClient(contacted.append, environ=environ), remote(server))[0].data == DATA
+    assert bring(HttpClient(contacted.append), remote(server))[0].data == DATA
     assert len(heads) == 1
 
 
 def test_a_proxy_that_refuses(environ, server, proxy):
     environ["https_proxy"] = f"http://other:s3cret@127.0.0.1:{proxy[0]}"
-    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None), remote(server))
     assert error.what == "the proxy does not let localhost be reached"
     assert error.found == "407 Proxy Authentication Required"
     assert server.connections == 0
@@ -727,13 +743,13 @@ def test_a_proxy_that_refuses(environ, server, proxy):
 @pytest.mark.parametrize("url", ["socks5://u:s3cret@127.0.0.1:1", "http://[u:s3cret", "http://u:s3cret@127.0.0.1:bad"])
 def test_a_proxy_that_can_not_be_used(environ, server, url):
     environ["HTTPS_PROXY"] = url
-    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None), remote(server))
     assert error.what == "the proxy of the environment can't be used"
 
 
 def test_a_proxy_that_is_not_there(environ, server):
     environ["ALL_PROXY"] = "http://u:s3cret@127.0.0.1:1"
-    error = refused(HttpClient(lambda host: None, environ=environ), remote(server))
+    error = refused(HttpClient(lambda host: None), remote(server))
     assert "the proxy could not be reached for localhost" in error.what
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from model_provisioner.errors import FetchError
+from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.sink import Naps, Sink, fetch
@@ -89,8 +90,11 @@ def nginx(authority, tmp_path):
 
 
 @pytest.fixture
-def https(authority, tmp_path):
-    return HttpClient(lambda host: None, environ={"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}, stall=2)
+def https(authority, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", authority.file)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(connections, "STALL", 2)
+    return HttpClient(lambda host: None)
 
 
 @pytest.mark.parametrize("path", ["/x.gguf", "/dated/x.gguf"])

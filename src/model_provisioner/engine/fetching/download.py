@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from model_provisioner.config.entries import Entry
-    from model_provisioner.engine.fetching.progress import FetchProgress
+    from model_provisioner.engine.events import FetchProgress
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile

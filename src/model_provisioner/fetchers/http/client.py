@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,24 +29,13 @@ TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 class HttpClient:
     """Asks servers for files. Threads may share one, and connections are kept between requests."""
 
-    def __init__(
-        self,
-        check: Callable[[str], None],
-        *,
-        environ: Mapping[str, str] = os.environ,
-        connect: float = 10.0,
-        stall: float = 30.0,
-    ) -> None:
-        """`check` is given each host before it is contacted, and raises where it may not be.
-
-        `connect` is how many seconds a connection may take, `stall` for how many no byte may come.
-        """
+    def __init__(self, check: Callable[[str], None]) -> None:
+        """`check` is given each host before it is contacted, and raises where it may not be."""
         from model_provisioner.fetchers.http.connections import Connections
 
         self._check = check
-        self._credentials = Credentials(environ)
-        self._connections = Connections(environ, connect=connect, stall=stall)
-        self._stall = stall
+        self._credentials = Credentials()
+        self._connections = Connections()
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +76,7 @@ class HttpClient:
                 response, last = self._follow(first, headers, part)
             if response.status != 200 and not (part and response.status == 206):
                 raise self._status_error(response, last, headers if last.origin == first.origin else None)
-            yield FileResponse(response, last, offset=offset, size=size, stall=self._stall)
+            yield FileResponse(response, last, offset=offset, size=size)
         finally:
             release(response)
 

@@ -6,12 +6,13 @@ The one module that imports urllib3. It is imported where something is fetched, 
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 from weakref import WeakSet
 
 import urllib3
@@ -39,6 +40,10 @@ __all__ = ["Connections", "HTTPError", "network_error", "release"]
 _DRAINED = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
 
+CONNECT = 10.0
+"""Seconds that a connection may take."""
+STALL = 30.0
+"""Seconds for which no byte may come."""
 _KEPT = 16
 """Connections to one host that are kept open."""
 
@@ -46,9 +51,8 @@ _KEPT = 16
 class Connections:
     """Opens connections and keeps them for the next request to the same host; threads may share one."""
 
-    def __init__(self, environ: Mapping[str, str], *, connect: float, stall: float) -> None:
-        self._environ = environ
-        self._timeout = urllib3.Timeout(connect=connect, read=stall)
+    def __init__(self) -> None:
+        self._timeout = urllib3.Timeout(connect=CONNECT, read=STALL)
         self._plain = urllib3.PoolManager(maxsize=_KEPT)
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
         self._managers: dict[str, urllib3.PoolManager] = {}
@@ -72,7 +76,7 @@ class Connections:
 
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
         """
-        manager = self._plain if url.scheme == "http" else self._manager(self._proxy_for(url))
+        manager = self._plain if url.scheme == "http" else self._manager(_proxy_for(url))
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
             response = pool.urlopen(
@@ -100,13 +104,14 @@ class Connections:
 
     def _make_manager(self, proxy: str) -> urllib3.PoolManager:
         if self._context is None:
-            self._context = _context(self._environ)
+            self._context = _context()
         if not proxy:
             return urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT)
         try:
             parts = urlsplit(proxy)
-            place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-            headers = urllib3.make_headers(proxy_basic_auth=_userinfo(parts.netloc)) if "@" in parts.netloc else {}
+            user, _, host = parts.netloc.rpartition("@")
+            place = parts._replace(netloc=host).geturl()
+            headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else {}
             return urllib3.ProxyManager(
                 place, proxy_headers=headers, proxy_ssl_context=self._context, ssl_context=self._context, maxsize=_KEPT
             )
@@ -116,17 +121,6 @@ class Connections:
                 expected="http://HOST:PORT or https://HOST:PORT",
                 fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
             ) from None
-
-    def _proxy_for(self, url: Url) -> str:
-        """Return the URL of the proxy that the environment names for `url`, "" for none."""
-        proxies = {}
-        for name, value in self._environ.items():
-            if name.lower().endswith("_proxy") and (name.islower() or name.lower()[:-6] not in proxies):
-                proxies[name.lower()[:-6]] = value
-        proxy = proxies.get("https") or proxies.get("all") or ""
-        if not proxy or proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
-            return ""
-        return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def release(response: BaseHTTPResponse) -> None:
@@ -189,9 +183,18 @@ def _transient(url: Url, what: str, found: str = "") -> IncompleteError:
     return IncompleteError(what, where=str(url), found=found, fix="check the network, and try again")
 
 
-def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
+def _proxy_for(url: Url) -> str:
+    """Return the URL of the proxy that the environment names for `url`, "" for none."""
+    proxies = getproxies_environment()
+    proxy = proxies.get("https") or proxies.get("all") or ""
+    if not proxy or proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _context() -> ssl.SSLContext:
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
-    file = next((environ[name] for name in names if environ.get(name)), None)
+    file = next((os.environ[name] for name in names if os.environ.get(name)), None)
     try:
         return ssl.create_default_context(cafile=file)
     except OSError as error:
@@ -201,10 +204,6 @@ def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
             found=error.strerror or str(error),
             fix="let SSL_CERT_FILE name a file of certificates, or take it out of the environment",
         ) from None
-
-
-def _userinfo(netloc: str) -> str:
-    return unquote(netloc.rpartition("@")[0])
 
 
 class _WithoutQueries(logging.Filter):

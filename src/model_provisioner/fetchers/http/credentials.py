@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from netrc import netrc
 
     from model_provisioner.fetchers.http.url import Url
 
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 class Credentials:
     """The credentials that this user has for hosts; `.netrc` is read once, when it is first needed."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.path = environ.get("NETRC") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".netrc")
-        self._read = False
-        self._netrc: netrc | None = None
+    def __init__(self) -> None:
+        self.path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
         self.fault = ""
         """Why `.netrc` could not be used, where it is there; told when a host wants credentials, and not before."""
 
@@ -37,17 +35,15 @@ class Credentials:
         return {"Authorization": "Basic " + b64encode(":".join(found).encode()).decode()}
 
     def _in_netrc(self, host: str, *, default: bool) -> tuple[str, str] | None:
-        if not self._read:
-            self._load()
-        hosts = {} if self._netrc is None else self._netrc.hosts
-        known = hosts.get(host) or (hosts.get("default") if default else None)
+        known = self._hosts.get(host) or (self._hosts.get("default") if default else None)
         return None if known is None else (known[0] or "", known[2] or "")
 
-    def _load(self) -> None:
+    @cached_property
+    def _hosts(self) -> Mapping[str, tuple[str | None, str | None, str | None]]:
         from netrc import NetrcParseError, netrc
 
         try:
-            self._netrc = netrc(self.path)
+            return netrc(self.path).hosts
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -56,4 +52,4 @@ class Credentials:
             self.fault = f"line {error.lineno} can't be understood"  # its message may hold a password
         except ValueError:
             self.fault = "it is not UTF-8"
-        self._read = True
+        return {}

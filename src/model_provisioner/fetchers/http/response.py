@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.connections import HTTPError, network_error
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ _UNBELIEVABLE = (
 class FileResponse:
     """The bytes of a file, from `offset` on."""
 
-    def __init__(self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None, stall: float) -> None:
+    def __init__(self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None) -> None:
         """Read the headers. `offset` is where the bytes that are wanted begin if the server sends a part.
 
-        `size` is how many bytes the file has to have, where that is known; after `stall` seconds without bytes it has
-        stalled. Raises `FetchError` for headers that can't be believed.
+        `size` is how many bytes the file has to have, where that is known. Raises `FetchError` for headers that can't be
+        believed.
         """
         self._end: int | None
         """Where the promised body ends."""
@@ -44,7 +45,7 @@ class FileResponse:
         """The host that the bytes come from, behind all redirects."""
         self.validator = validator_of(response)
         """What tells that the file is still the same: a strong ETag, else the time of its last change, else None."""
-        self._response, self._url, self._stall = response, url, stall
+        self._response, self._url = response, url
         length = _length(response)
         if encoding := response.headers.get("Content-Encoding", "").strip().lower().replace("identity", ""):
             raise FetchError(
@@ -126,7 +127,7 @@ class FileResponse:
                 return
             if data:
                 yield data
-            if waited > self._stall:
+            if waited > connections.STALL:
                 if came < _SLOWEST * waited:
                     yield self._incomplete(f"{self.host} sends next to nothing", f"{came} bytes in {waited:.0f} s")
                     return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, sleep
@@ -57,7 +56,7 @@ class Bucket:
         self._name, self._check = name, check
         self._session = AwsSession(check)
         self._region = self._session.region
-        self._connections = Connections(os.environ, connect=10.0, stall=30.0)
+        self._connections = Connections()
         check(Url.parse(self._place("")).host)
 
     def below(self, prefix: str) -> list[Listed]:
