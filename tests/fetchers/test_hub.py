@@ -52,8 +52,8 @@ def other():
 
 
 def asking(ref, *allow):
-    policy = NetworkPolicy(allow or ("127.0.0.1", "localhost"), None, "/p/models.yaml", 3)
-    return ours.Hub(ref, lambda host: policy.check(host, "tiny"), Patterns())
+    policy = NetworkPolicy(allow or ("127.0.0.1", "localhost"), None, "/p/models.yaml")
+    return ours.Hub(ref, lambda host: policy.check(host, "tiny", 3), Patterns())
 
 
 def test_a_listing_has_every_page_and_what_the_hub_knows_of_each_file(hub):

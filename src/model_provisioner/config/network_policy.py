@@ -44,8 +44,6 @@ class NetworkPolicy:
     """Why nothing may be contacted at all, in the words of who said so ("--offline"); else None."""
     config: str
     """The file that `allow` stands in."""
-    line: int | None = None
-    """The line there that a refusal points at, where `check` is given none."""
 
     def allows(self, host: str) -> bool:
         """Tell whether `host`, a name or an address with or without brackets, may be contacted."""
@@ -54,13 +52,11 @@ class NetworkPolicy:
         host = _normal(host)
         return bool(host) and any(_matches(pattern, host) for pattern in self._patterns())
 
-    def check(self, host: str, entry: str, line: int | None = None) -> None:
+    def check(self, host: str, entry: str, line: int) -> None:
         """Raise `NotAllowedError`, which names `entry` and its `line`, unless `host` may be contacted."""
         if self.allows(host):
             return
-        line = self.line if line is None else line
-        where = self.config if line is None else f"{self.config}:{line}"
-        host = _normal(host)
+        where, host = f"{self.config}:{line}", _normal(host)
         if self.offline is not None:
             raise NotAllowedError(
                 f"{entry} would have to be fetched, and this run is offline ({self.offline})",

@@ -6,12 +6,12 @@ The format is described in `docs/reference/statement.md`.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from model_provisioner.errors import InputError
+from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:
     from model_provisioner.provenance.record import Account
@@ -21,8 +21,6 @@ SUMMARY = "https://slsa.dev/verification_summary/v1"
 VERIFIER = "pkg:pypi/model-provisioner"
 OURS = "modelprovisioner_verification"
 """Our extension field of the summary, named by SLSA's rule for such fields."""
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,7 @@ def parse(payload: bytes, where: str) -> Statement:
 def _subject(subject: Any, where: str) -> tuple[str, str]:
     digest = subject.get("digest") if isinstance(subject, dict) else None
     value = digest.get("sha256") if isinstance(digest, dict) else None
-    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+    if not isinstance(value, str) or not SHA256_HEX.fullmatch(value):
         raise _no_statement(where, "a sha256 of 64 hexadecimal digits for each subject", "a subject without")
     return _text(subject.get("name")) or "", value
 

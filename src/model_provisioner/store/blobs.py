@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import DigestMismatchError
 from model_provisioner.fs.locks import locked_folder
-from model_provisioner.store.layout import BLOBS, QUARANTINE, SHA256, Layout, blob_place, store_error
+from model_provisioner.references.digest import SHA256_HEX
+from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place, store_error
 
 if TYPE_CHECKING:
     from model_provisioner.store.partial import Partial
@@ -41,7 +42,7 @@ class Blobs(Layout):
             return None
         folder, sha256 = os.path.split(os.path.normpath(target))
         here = os.path.join(self.root, BLOBS, sha256[:2])
-        return sha256 if folder == here and SHA256.fullmatch(sha256) else None
+        return sha256 if folder == here and SHA256_HEX.fullmatch(sha256) else None
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Tell whether a file with this SHA-256, and of this size in bytes, was published here; its bytes are not read."""

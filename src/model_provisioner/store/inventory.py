@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.fs.locks import try_lock
-from model_provisioner.store.layout import BLOBS, PARTIAL, QUARANTINE, SHA256, TREES, blob_place, store_error
+from model_provisioner.references.digest import SHA256_HEX
+from model_provisioner.store.layout import BLOBS, PARTIAL, QUARANTINE, TREES, blob_place, store_error
 from model_provisioner.store.partial import remove_unowned
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from model_provisioner.fs.root import Folder
     from model_provisioner.store.layout import Layout
 
-_NAMED = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+")
+_NAMED = re.compile(rf"({SHA256_HEX.pattern})\.[0-9a-f]+")
 """A file on its way, or in quarantine."""
 
 
@@ -57,7 +58,7 @@ class Stock:
 
 def stock(store: Layout) -> Stock:
     """Look at what a store holds; what can't be looked at is not in it. Nothing is read or raised."""
-    blobs = [(place, name, found) for place, name, found in _files(store, BLOBS) if SHA256.fullmatch(name)]
+    blobs = [(place, name, found) for place, name, found in _files(store, BLOBS) if SHA256_HEX.fullmatch(name)]
     sizes = {name: found.st_size for _, name, found in blobs}
     items, in_trees = [], set()
     for tree, made, names in _trees(store):

@@ -6,7 +6,6 @@ The format stands in `docs/reference/store.md`.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.fs.root import Folder, Root
 from model_provisioner.fs.unreachable import storage_error
+from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:
     from model_provisioner.errors import StorageError
@@ -25,7 +25,6 @@ TREES = "trees"
 PARTIAL = "partial"
 """The folder of what is on its way: downloads, and drafts of small files and trees."""
 QUARANTINE = "quarantine"
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by model-provisioner: what is here can be fetched again.
@@ -85,7 +84,7 @@ class Layout:
 
 def blob_place(sha256: str) -> str:
     """Return where the blob with this SHA-256 lies in a store. Raises `UnsoundModelError` for what is no SHA-256."""
-    if not SHA256.fullmatch(sha256):  # it may come from a server, and ends in a path
+    if not SHA256_HEX.fullmatch(sha256):  # it may come from a server, and ends in a path
         raise UnsoundModelError(
             "the source of a model names a digest that is none",
             expected="64 hexadecimal digits",

@@ -20,6 +20,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.locks import lock, locked_folder, try_lock
 from model_provisioner.fs.read import read_descriptor
 from model_provisioner.fs.root import write_all
+from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import store_error
 from model_provisioner.store.partial import stem_of
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 FOLDER = "leases"
 LIMIT = 1 << 30
 """How many bytes of a lease are read: the uses of some ten million blobs."""
-_LINE = re.compile(r"(uses|expects|has) ([0-9a-f]{64})(?: (\d{1,18}))?")
+_LINE = re.compile(rf"(uses|expects|has) ({SHA256_HEX.pattern})(?: (\d{{1,18}}))?")
 
 
 @dataclass

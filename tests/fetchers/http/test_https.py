@@ -465,8 +465,8 @@ def test_a_redirect_to_another_host_is_asked_of_the_policy_first(environ, serve,
 def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
     there, here = serve({"/blob": DATA}), serve({})
     here.manners.redirects["/x.gguf"] = (302, there.url("/blob", host="127.0.0.1"))
-    policy = NetworkPolicy(("localhost",), None, "models.yaml", 2)
-    https = HttpClient(lambda host: policy.check(host, "tiny"))
+    policy = NetworkPolicy(("localhost",), None, "models.yaml")
+    https = HttpClient(lambda host: policy.check(host, "tiny", 2))
     with pytest.raises(NotAllowedError) as caught:
         bring(https, remote(here))
     assert str(caught.value) == (
@@ -478,7 +478,7 @@ def test_a_host_that_is_not_allowed_is_not_contacted(environ, serve):
     )
     assert there.connections == 0
     here.connections_before = here.connections
-    policy = NetworkPolicy((), None, "models.yaml", 2)
+    policy = NetworkPolicy((), None, "models.yaml")
     with pytest.raises(NotAllowedError):
         bring(https, remote(here))
     assert here.connections == here.connections_before

@@ -183,9 +183,9 @@ def test_where_a_bucket_is(s3, tmp_path, monkeypatch, name, environ, config, pla
 def test_the_host_is_checked_before_it_is_asked_and_before_each_question(client, s3):
     policy = NetworkPolicy(("elsewhere.example",), None, "models.yaml")
     with pytest.raises(NotAllowedError):
-        Bucket("models", lambda host: policy.check(host, "m"))
+        Bucket("models", lambda host: policy.check(host, "m", 1))
     allowed = ["127.0.0.1"]
-    bucket = Bucket("models", lambda host: NetworkPolicy(tuple(allowed), None, "models.yaml").check(host, "m"))
+    bucket = Bucket("models", lambda host: NetworkPolicy(tuple(allowed), None, "models.yaml").check(host, "m", 1))
     allowed.clear()
     with pytest.raises(NotAllowedError):
         bucket.below("nothing/")

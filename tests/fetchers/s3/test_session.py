@@ -24,8 +24,8 @@ def aws(s3, tmp_path, monkeypatch):
 
 
 def only(*allow):
-    policy = NetworkPolicy(allow, None, "models.yaml", 1)
-    return lambda host: policy.check(host, "m")
+    policy = NetworkPolicy(allow, None, "models.yaml")
+    return lambda host: policy.check(host, "m", 1)
 
 
 def refused(call, *arguments, **options):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import fetching
+from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import ProvisionError
