@@ -49,7 +49,7 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     find_out(work, records, reader.digests)
     read = [each for each in records if each.verification is not None and each.verification.how != "stat"]
     with failing(*read):
-        provenance.append(work.provenance_log, (_account(work, each).record() for each in read))
+        provenance.append(work.provenance_log, (account_of(work, each).record() for each in read))
     for record in records:
         if record.error is None:
             with failing(record):
@@ -214,7 +214,8 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
                     by_path[draft.path].artifacts[draft.path] = identity(draft.publish())
 
 
-def _account(work: Workspace, record: EntryRun) -> Account:
+def account_of(work: Workspace, record: EntryRun) -> Account:
+    """Return the provenance record of an entry's verification, as of now."""
     entry, found = record.entry, record.verification
     assert found is not None
     return Account(

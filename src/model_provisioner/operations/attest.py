@@ -1,9 +1,9 @@
-"""Attest: give an account of a verification that happened, and hold a statement of one against the bytes that are here."""
+"""Attest: find the provenance record of a verification, and compare a statement of one with the bytes that are here."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,16 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
-from model_provisioner.engine.verification.outcome import digest_of, parts_of
+from model_provisioner.engine.verification.outcome import digest_of, verification_of
+from model_provisioner.engine.verify import account_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
+from model_provisioner.headers.metadata import Facts
 from model_provisioner.provenance.dsse import is_envelope, open_envelope
 from model_provisioner.provenance.log import TornLine, newest_first
 from model_provisioner.provenance.record import Account, accounts_of
 from model_provisioner.provenance.statement import parse
-from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,34 +32,35 @@ if TYPE_CHECKING:
 
 LIMIT = 256 << 20
 AHEAD = timedelta(minutes=5)
-"""By how much two clocks may differ before it is told."""
+"""By how much two clocks may differ without a note."""
 
 
-def account_of(work: Workspace, entry: Entry, tell: Callable[[str], object]) -> Account:
-    """Return the account of the verification that the catalog has of an entry; `tell` is told of torn lines of the log.
+def last_account(work: Workspace, entry: Entry, note: Callable[[str], object]) -> Account:
+    """Return the provenance record of the verification that the catalog has of an entry.
 
-    It is the last one that the log holds. Where that holds none, for no byte was read (another project had the model
-    verified), or the line is gone, it is made of catalog and memo. Raises `NotVerifiedError` where there is nothing to tell.
+    It is the last one in the log; `note` is called with a sentence about each torn line. Where the log has none, because no
+    byte was read (another project had the model verified) or the line is gone, it is made from catalog and memo. Raises
+    `NotVerifiedError` where nothing is known.
     """
     row = work.catalog.get(work.config.root, entry.name)
     if row is None or row.digest is None or row.outcome not in {"pass", "warn", "fail"} or row.id != entry.ref.id:
         raise NotVerifiedError(
             f"there is no verification of {entry.name} to give an account of",
             where=work.catalog.path,
-            found=_standing(row),
+            found=_why_none(row),
             fix=f"run `doit provision {entry.name}`",
         )
     for each in newest_first(work.provenance_log):
         if isinstance(each, TornLine):
-            tell(
+            note(
                 f"{each.path}:{each.number} is no whole line, and is left out: the writer was killed, or the power cut"
             )
         elif (account := Account.from_dict(each)) is not None and account.files and _is_of(account, row):
             return account
-    return _by_stat(work, entry, row)
+    return _from_records(work, entry, row)
 
 
-def _standing(row: Model | None) -> str:
+def _why_none(row: Model | None) -> str:
     if row is None:
         return "it is not in the catalog"
     if row.outcome == "error":
@@ -76,8 +78,9 @@ def _is_of(account: Account, row: Model) -> bool:
     return account.policy is None or row.outcome == "fail" or account.policy.expected == row.expected
 
 
-def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
-    standing = stand(work, EntryRun(entry))
+def _from_records(work: Workspace, entry: Entry, row: Model) -> Account:
+    record = EntryRun(entry)
+    standing = stand(work, record)
     files, digests = standing.files, standing.digests
     if files is None or digests is None or str(digest_of(files, digests)) != row.digest:
         raise NotVerifiedError(
@@ -87,45 +90,30 @@ def _by_stat(work: Workspace, entry: Entry, row: Model) -> Account:
             found="; ".join(reason.text for reason in standing.unread) or "other bytes",
             fix=f"run `doit provision {entry.name}`",
         )
-    expected = entry.expected, *(each.expected for each in entry.companions)
-    return Account(
-        name=entry.name,
-        id=row.id,
-        path=files.path,
+    metadata = row.metadata or Facts()
+    if metadata.signature is not None and metadata.signature.over != row.digest:
+        metadata = replace(metadata, signature=None)
+    record.verification = verification_of(entry, files, digests, metadata)
+    return replace(
+        account_of(work, record),
         time=row.verified_at if row.outcome != "fail" else None,  # the catalog has the time of what succeeded
-        digest=row.digest,
         outcome=row.outcome or "",
         how="stat",
-        origin=None,
         files=accounts_of(files, digests, how="stat"),
-        companions=tuple(
-            {
-                "role": each.role,
-                "id": each.id,
-                "path": part.files.path,
-                "digest": str(part.digest),
-                "outcome": part.outcome,
-            }
-            for each, part in zip(files.companions, parts_of(files, digests, expected)[1:], strict=True)
-        ),
-        policy=work.policy_of(entry),
-        version=__version__,
-        signature=None
-        if row.metadata is None or row.metadata.signature is None or row.metadata.signature.over != row.digest
-        else row.metadata.signature.told(),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
-    """A statement in a file, and the id of the key by which it is known to be signed; None where it is not signed."""
+class StatementFile:
+    """A statement that was read from a file."""
 
     path: str
     statement: Statement
     key: str | None
+    """The id of the key that signed it; None where it is not signed."""
 
 
-def read_statement(path: str, public_key: str | None) -> Read:
+def read_statement(path: str, public_key: str | None) -> StatementFile:
     """Read the statement in a file, which has to be signed where a key is named, and may not be where none is.
 
     Raises `StatementError` for a wrong or missing signature, `InputError` for a file that is no statement.
@@ -148,7 +136,7 @@ def read_statement(path: str, public_key: str | None) -> Read:
                 found="a statement alone, which anybody could have written",
                 fix="ask who made it for the signed one",
             )
-        return Read(path=path, statement=statement, key=None)
+        return StatementFile(path=path, statement=statement, key=None)
     if public_key is None:
         raise InputError(
             "the statement is signed, and no key is named to check that by",
@@ -156,13 +144,13 @@ def read_statement(path: str, public_key: str | None) -> Read:
             fix="name it: --public-key FILE",
         )
     payload, key = open_envelope(document, public_key, path)
-    return Read(path=path, statement=parse(payload, path), key=key)
+    return StatementFile(path=path, statement=parse(payload, path), key=key)
 
 
-def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
-    """Raise `StatementError` unless the statement says that the bytes an entry has now passed; return what to tell beside.
+def check(work: Workspace, entry: Entry, read: StatementFile) -> list[str]:
+    """Raise `StatementError` unless the statement says that the bytes which an entry has now passed; return notes.
 
-    What is not known by its stat is read; under `--full`, all.
+    Files are read where the memo does not know them; under `--full`, all.
     """
     statement = read.statement
     if not statement.passed:
@@ -193,10 +181,10 @@ def check(work: Workspace, entry: Entry, read: Read) -> list[str]:
             found=f"{_listed(here)} at {files.path}",
             fix="get the bytes that it is about, or a statement about these",
         )
-    return _told(statement)
+    return _notes(statement)
 
 
-def _told(statement: Statement) -> list[str]:
+def _notes(statement: Statement) -> list[str]:
     try:
         ahead = datetime.fromisoformat(statement.time or "") - datetime.now(UTC)
     except (ValueError, TypeError):
