@@ -108,10 +108,8 @@ class Database:
         from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
         from model_provisioner.fs.root import Folder
 
-        with (
-            Folder.made(os.path.dirname(self.path), 0o700) as folder,
-            locked_folder(folder),
-        ):  # SQLite's change to WAL waits for nobody
+        # Under a lock, for SQLite's change to WAL waits for nobody.
+        with Folder.made(os.path.dirname(self.path), 0o700) as folder, locked_folder(folder):
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )

@@ -91,8 +91,7 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
     body = {"config": config, "handoffs": handoffs, "owner": owner, "trees": wanted}
     store.write(FOLDER, name, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
     path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(_link(state, config))
-    with contextlib.suppress(OSError):
-        folder = Folder.made(above, 0o700)
+    with contextlib.suppress(OSError), Folder.made(above, 0o700) as folder:
         if os.path.realpath(folder.path_of(link)) != os.path.realpath(path):
             with contextlib.suppress(FileNotFoundError):
                 folder.unlink(link)
