@@ -13,7 +13,7 @@ from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
-from tests.support.sink import Naps, Sink, fetch
+from tests.support.receiving import Naps, Sink, fetch
 
 pytestmark = [
     pytest.mark.slow,
