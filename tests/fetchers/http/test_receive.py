@@ -71,10 +71,10 @@ def test_without_length_and_digest_a_cut_could_not_be_told(https, server):
     assert bring(https, remote(server))[0].data == DATA
 
 
-# ---- going on
+# ---- what broke off is resumed
 
 
-def test_it_goes_on_where_a_dead_owner_stopped(https, server):
+def test_what_a_dead_owner_left_is_resumed(https, server):
     first, _ = bring(https, remote(server))
     sink, _ = bring(https, remote(server), Sink(DATA[:1_000_000], first.validator))
     assert sink.data == DATA
@@ -93,7 +93,7 @@ def test_a_file_that_is_here_whole_is_asked_for_its_last_byte_or_not_at_all(http
     assert server.asked == []
 
 
-def test_a_cut_is_gone_on_from(https, server):
+def test_a_cut_is_resumed(https, server):
     server.manners.drop_at, server.manners.drop_times = 1_234_567, 1
     sink, naps = bring(https, remote(server))
     assert sink.data == DATA
@@ -102,7 +102,7 @@ def test_a_cut_is_gone_on_from(https, server):
     assert 0.5 <= naps[0] <= 1
 
 
-def test_a_reset_is_gone_on_from(https, server):
+def test_a_reset_is_resumed(https, server):
     server.manners.drop_at, server.manners.drop_times, server.manners.reset = 1_234_567, 1, True
     sink, _ = bring(https, remote(server))
     assert sink.data == DATA
@@ -254,7 +254,7 @@ def test_bytes_in_another_encoding_are_refused(https, server):
 # ---- patience and its end
 
 
-def test_a_stall_is_gone_on_from(environ, server, stall):
+def test_a_stall_is_resumed(environ, server, stall):
     stall(0.3)
     https = HttpClient(lambda host: None)
     server.manners.stall_at, server.manners.stall_times = 1_500_000, 1
