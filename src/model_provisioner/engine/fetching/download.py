@@ -1,4 +1,4 @@
-"""Download: bring the bytes of one file of a model from its source into the store."""
+"""Download one file of a model from its source into the store, or wait for another run that does."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """Brings files of one entry into the store; threads may share it."""
+    """Fetches files of one entry into the store; threads may share it."""
 
     work: Workspace
     entry: Entry
@@ -69,8 +69,8 @@ class Download:
     make_room: Callable[[dict[str, int]], None]
     """Is given key and bytes of a file whose size its source did not list, before its bytes come; may raise."""
 
-    def bring(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
-        """Bring a file, or wait for another run that does; return None where that had it.
+    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
+        """Fetch a file, or wait for another run that does; return None where that had it.
 
         `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
         and `StorageError`.
