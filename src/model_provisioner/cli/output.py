@@ -7,6 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from model_provisioner.errors import StorageError
+from model_provisioner.fs.atomic import write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from typing import TextIO
@@ -31,6 +34,14 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     stream.write("".join(f"{line}\n" for line in lines))
     stream.flush()
+
+
+def write_output(path: str, data: bytes, *, what: str, fix: str) -> None:
+    """Write a file that the user named, whole or not at all. Raises a `StorageError` that says `what` and `fix`."""
+    try:
+        write_atomically(path, data)
+    except StorageError as error:
+        raise StorageError(what, where=path, found=error.found, fix=fix) from None
 
 
 def models(count: int) -> str:
