@@ -1,4 +1,4 @@
-"""How answers are printed: JSON, counts, paths, and the last line of a run."""
+"""How answers are printed: JSON, counts, paths, and the last line of a run. On the way of every no-op: it imports little."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,6 +37,8 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
 
 def write_output(path: str, data: bytes, *, what: str, fix: str) -> None:
     """Write a file that the user named, whole or not at all. Raises a `StorageError` that says `what` and `fix`."""
+    from model_provisioner.fs.atomic import write_atomically
+
     try:
         write_atomically(path, data)
     except StorageError as error:
