@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.document import MAX_FAULTS
+from model_provisioner.config.faults import MAX_FAULTS
 from model_provisioner.config.entries import Config, Entry
 from model_provisioner.config.load import MAX_BYTES, parse_config, read_config
 from model_provisioner.references.digest import Digest, SetDigest
