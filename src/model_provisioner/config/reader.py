@@ -114,20 +114,21 @@ class ConfigReader:
         return values, [_Written((), values.engine, values, wrong)]
 
     def _several(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
-        defaults, models = data.get("defaults"), data["models"]
-        if defaults is not None:
-            _, faulty = self._validated(schema.Defaults, defaults, ("defaults",))
-            # A fault of the defaults is told once, and not again for each entry.
-            shared = defaults if isinstance(defaults, dict) else {}
-            defaults = {name: each for name, each in shared.items() if name not in faulty}
+        shared, models = data.get("defaults"), data["models"]
+        _, bad = (None, set[str]()) if shared is None else self._validated(schema.Defaults, shared, ("defaults",))
+        defaults = {name: each for name, each in shared.items() if name not in bad} if isinstance(shared, dict) else {}
+        defaults |= {name: _STAND_INS[name] for name in bad & _STAND_INS.keys()}
         written = []
         for name, each in models.items() if isinstance(models, dict) else ():
-            fields = {**defaults, **each} if defaults and isinstance(each, dict) else each
-            values, faulty = self._validated(schema.Entry, fields, ("models", name))
+            is_mapping = isinstance(each, dict)
+            fields = {**defaults, **each} if defaults and is_mapping else each
+            values, wrong = self._validated(schema.Entry, fields, ("models", name))
+            if bad and is_mapping:
+                wrong |= bad - each.keys()  # told of the defaults, and not again for each entry
             if not _NAME.fullmatch(name):
-                faulty.add("name")
+                wrong.add("name")
             if values is not None:
-                written.append(_Written(("models", name), name, values, faulty))
+                written.append(_Written(("models", name), name, values, wrong))
         # The entries are made: what is left are their names, and the fields beside them.
         if isinstance(models, dict):
             models = dict.fromkeys(models, _ANY_ENTRY)
@@ -204,13 +205,9 @@ class ConfigReader:
             return None
 
     def _claim(self, written: schema.Signature, root: str) -> Claim:
-        key = written.public_key
-        return Claim(
-            bundle=self._environment.absolute(written.bundle, root),
-            public_key=None if key is None else self._environment.absolute(key, root),
-            identity=written.identity,
-            issuer=written.issuer,
-        )
+        fields = {name: value for name, value in written if value is not None}
+        paths = {name: fields[name] for name in ("bundle", "public_key") if name in fields}
+        return Claim(**fields | {name: self._environment.absolute(path, root) for name, path in paths.items()})
 
     def _check_companions(self, entry: Entry, places: list[Path]) -> None:
         """Note what is named twice: an engine would load it twice, or as what it is not."""
