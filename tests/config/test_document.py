@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.document import MAX_DEPTH, MAX_FAULTS, MAX_SHOWN, Document, read_document, shown
+from model_provisioner.config.document import MAX_DEPTH, Document, read_document
+from model_provisioner.config.faults import MAX_FAULTS, MAX_SHOWN, shown
 
 LLAMA = "\N{LLAMA}"
 
