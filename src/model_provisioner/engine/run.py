@@ -255,5 +255,6 @@ def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRu
     for record in known:
         record.reasons = reasons(work, record)
         if not record.reasons:
+            record.withdrawn = False
             done.add(record)
     return done
