@@ -15,9 +15,10 @@ from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
-from model_provisioner.fs.atomic import drafted, read_if_there
+from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import Account, accounts_of

@@ -18,9 +18,10 @@ from model_provisioner.errors import (
     SignatureError,
     StorageError,
 )
-from model_provisioner.fs.atomic import read_if_there, remove_all_durably
+from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import is_handoff
 

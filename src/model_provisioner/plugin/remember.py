@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import read_if_there, write_atomically
+from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render

@@ -31,7 +31,7 @@ class Use:
     """The usage record of one configuration of one owner."""
 
     owner: str
-    """The machine and the state folder: what can be looked at from there."""
+    """The machine and the state folder, whose projects can be inspected from there."""
     config: str
     handoffs: tuple[str, ...]
     trees: Mapping[str, int | None]
