@@ -126,7 +126,7 @@ class Run:
 
     def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
         def progress(event: Event) -> None:
-            check()  # ends a reading whose result nobody waits for any more
+            check()  # ends a reading whose result is no longer wanted
             self.work.progress(event)
 
         work = replace(self.work, progress=progress)

@@ -1,4 +1,4 @@
-"""Withdraw: take back what can't be confirmed, before the long work of confirming it begins."""
+"""Withdraw: remove what can't be confirmed, before the long work of confirming it begins."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | Storage
         removed = remove_all_durably(paths)
         if gone := [path for path, was_there in removed.items() if was_there is True]:
             with contextlib.suppress(StorageError):
-                work.ledger.forget(gone)  # what somebody puts there from now on is not ours
+                work.ledger.forget(gone)  # a file that appears there from now on is not ours
     return removed
 
 

@@ -75,7 +75,7 @@ def _stands(record: EntryRun) -> bool:
 
 
 def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
-    """Return what the last snapshot has of entries that this run did not look at."""
+    """Return what the last snapshot has of entries that this run did not examine."""
     last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
     if last is None:
         return {}
@@ -83,7 +83,7 @@ def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
 
 
 def _retired(run: Run) -> dict[str, Sequence[Seen]]:
-    """Return, for retired entries, how the folder looks in which somebody would have to put a handoff; none has one."""
+    """Return, for retired entries without a handoff, the stat of the folder in which one would have to appear."""
     found: dict[str, Sequence[Seen]] = {}
     for name in run.retired:
         path = run.work.config.entries[name].handoff
@@ -112,7 +112,7 @@ def _seen(run: Run, record: EntryRun) -> list[Seen] | None:
         if not ticked(path, now):
             return None
         if path in artifacts and path not in record.artifacts and now.ctime_ns > run.began:
-            return None  # somebody wrote it after we looked at it
+            return None  # another program wrote it after we examined it
         if record.artifacts.get(path, now) != now:
             return None
         seen.append((path, *now))

@@ -47,7 +47,7 @@ class Wanted:
     key: str
     """The key of its download: by its digest, so that two references to the same bytes wait for one another."""
     sha256: str | None
-    """What its bytes must have, where somebody said."""
+    """The SHA-256 that its bytes must have, where it is known."""
     size: int | None
     is_pinned: bool
     """Whether the user or the lock said so, and not the source alone."""

@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 def is_present(work: Workspace, record: EntryRun) -> bool:
-    """Tell whether what an entry has of remote files is here; no byte of them is read. From then on nobody evicts them."""
+    """Tell whether the remote files of an entry are here, without reading a byte. From then on they are leased: not evicted."""
     return not _missing(work, record.entry)
 
 
 def _missing(work: Workspace, entry: Entry) -> list[Entry]:
-    """Return the remote parts of an entry that are not here; the others nobody evicts from then on."""
-    return [part for part in entry.parts if not part.ref.is_local and not _is_held(work, part)]
+    """Return the remote parts of an entry that are not here, and lease the others."""
+    return [part for part in entry.parts if not part.ref.is_local and not _is_leased(work, part)]
 
 
-def _is_held(work: Workspace, entry: Entry) -> bool:
+def _is_leased(work: Workspace, entry: Entry) -> bool:
     try:
         resolve_entry(entry, work.store)
         if work.lease.use(stored_files(entry, work.store).values()):
