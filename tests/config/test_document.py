@@ -371,11 +371,11 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         ),
         (
             'a: b\nc: "\\0"',
-            "a text holds a NUL character\n  where     m.yaml:2\n  fix       take the escape that stands for it out",
+            "a text holds a NUL character\n  where     m.yaml:2\n  fix       remove its escape sequence",
         ),
         (
             '{"\\u0000": 1}',
-            "a text holds a NUL character\n  where     m.yaml:1\n  fix       take the escape that stands for it out",
+            "a text holds a NUL character\n  where     m.yaml:1\n  fix       remove its escape sequence",
         ),
         (
             "é: é\né: é\n\x01\nb\nc\nd",

@@ -260,7 +260,7 @@ class _Builder:
         """Return what a scalar of a tag means: text, number, boolean or nothing. A date is text."""
         text = event.value
         if "\0" in text:
-            raise self._fatal("a text holds a NUL character", event, fix="take the escape that stands for it out")
+            raise self._fatal("a text holds a NUL character", event, fix="remove its escape sequence")
         if tag in (None, "!"):
             return text
         kind = tag.removeprefix(_CORE)
@@ -323,7 +323,7 @@ class _Builder:
 
 
 def _line(event: Any) -> int:
-    """Return the line of an event: asked for only where it is told or kept, for that takes as long as all else."""
+    """Return the line of an event. Call it only where the line is needed: it takes as long as all else for the event."""
     return int(event.start_mark.line) + 1
 
 

@@ -150,7 +150,7 @@ def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputErro
 
     try:
         document = read_document(data, path)
-    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines can't be told
+    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines are not known
         return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
             error.faults
         )

@@ -1,4 +1,4 @@
-"""From a document to a configuration: pydantic makes the values, their paths are resolved, every fault is told in one error."""
+"""From a document to a configuration: pydantic makes the values, their paths are resolved, one error has every fault."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class ConfigReader:
             fields = {**defaults, **each} if defaults and is_mapping else each
             values, wrong = self._validated(schema.Entry, fields, ("models", name))
             if bad and is_mapping:
-                wrong |= bad - each.keys()  # told of the defaults, and not again for each entry
+                wrong |= bad - each.keys()  # reported once, for the defaults
             if not _NAME.fullmatch(name):
                 wrong.add("name")
             if values is not None:
@@ -139,7 +139,7 @@ class ConfigReader:
     def _validated(self, model: type[Model], data: Any, base: Path) -> tuple[Model | None, set[str]]:
         """Return what pydantic makes of data at `base`, and which of its fields have a fault; these are noted.
 
-        Of data with faults it makes what it can, so that what is wrong between fields and entries is found in the same run.
+        Fields with a fault are left out and the others are made, so that one run also finds what is wrong between them.
         """
         try:
             return model.model_validate(data), set()
@@ -157,7 +157,7 @@ class ConfigReader:
     # ---- what the entries mean
 
     def _entry(self, written: _Written, root: str, handoffs: HandoffPaths) -> Entry | None:
-        """Return an entry with its paths resolved; None where it has a fault without which no other can be looked for."""
+        """Return an entry with its paths resolved; None where its reference or its handoff has a fault."""
         path, values, wrong = written.path, written.values, written.wrong
         ref = None if "model_ref" in wrong else self._absolute((*path, "model_ref"), values.model_ref, root)
         handoff = None if wrong & {"name", "engine", "handoff"} else self._handoff(written, root, handoffs)
