@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from model_provisioner.fetchers.http import receive
-from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.fetchers.http import connections, receive
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub
 from tests.support.remote import ONE, REPO, Remote
@@ -30,10 +29,10 @@ def remote(project, tmp_path, hub):
 @pytest.fixture
 def hurried(monkeypatch):
     """Ask again after a hundredth of the time, and take a server for silent after one second, not thirty."""
-    backoff, defaults = receive._backoff, HttpClient.__init__.__kwdefaults__
+    backoff = receive._backoff
     monkeypatch.setattr(receive, "_backoff", lambda tried: backoff(tried) / 100)
-    assert defaults["stall"] == 30
-    monkeypatch.setitem(defaults, "stall", 1.0)
+    assert connections.STALL == 30
+    monkeypatch.setattr(connections, "STALL", 1.0)
 
 
 @pytest.fixture
