@@ -31,34 +31,16 @@ if TYPE_CHECKING:
     from model_provisioner.references.digest import Digest, SetDigest
     from model_provisioner.references.reference import ModelRef
 
-# Importing the package costs next to nothing: each name brings its module when it is first used.
+# Importing the package costs next to nothing: each name brings its module when it is first used. Errors are in `errors`.
 _HOMES = {
-    "model_provisioner.api": ("ModelProvisioner", "ResolvedModel", "provision_from_config_to_default_handoff"),
-    "model_provisioner.records.catalog": ("Catalog",),
-    "model_provisioner.references.digest": ("Digest", "SetDigest"),
-    "model_provisioner.references.reference": ("ModelRef",),
-    "model_provisioner.errors": (
-        "ChangingModelError",
-        "ConfigError",
-        "DigestMismatchError",
-        "DigestRequiredError",
-        "FetchError",
-        "InputError",
-        "InvalidDigestError",
-        "InvalidReferenceError",
-        "ModelNotFoundError",
-        "NotAllowedError",
-        "OccupiedError",
-        "PolicyChangedError",
-        "ProvisionError",
-        "StorageError",
-        "UnknownModelError",
-        "UnreadableModelError",
-        "UnsoundModelError",
-        "WrongKindError",
-    ),
+    "Catalog": "records.catalog",
+    "Digest": "references.digest",
+    "ModelProvisioner": "api",
+    "ModelRef": "references.reference",
+    "ResolvedModel": "api",
+    "SetDigest": "references.digest",
+    "provision_from_config_to_default_handoff": "api",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Catalog",
@@ -90,9 +72,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'model_provisioner' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(f"model_provisioner.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from model_provisioner.errors import ConfigError
-from model_provisioner.config.document import MAX_DEPTH, MAX_FAULTS, MAX_SHOWN, Document, read_document, shown
+from model_provisioner.config.document import MAX_DEPTH, Document, read_document
+from model_provisioner.config.faults import MAX_FAULTS, MAX_SHOWN, shown
 
 LLAMA = "\N{LLAMA}"
 
@@ -370,11 +371,11 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         ),
         (
             'a: b\nc: "\\0"',
-            "a text holds a NUL character\n  where     m.yaml:2\n  fix       take the escape that stands for it out",
+            "a text holds a NUL character\n  where     m.yaml:2\n  fix       remove its escape sequence",
         ),
         (
             '{"\\u0000": 1}',
-            "a text holds a NUL character\n  where     m.yaml:1\n  fix       take the escape that stands for it out",
+            "a text holds a NUL character\n  where     m.yaml:1\n  fix       remove its escape sequence",
         ),
         (
             "é: é\né: é\n\x01\nb\nc\nd",

@@ -12,7 +12,7 @@ from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.examples import examples
 from tests.support.files_server import FilesServer, Manners
-from tests.support.sink import Sink, fetch
+from tests.support.receiving import Sink, fetch
 
 VERSIONS = tuple(random.Random(seed).randbytes(size) for seed, size in ((1, 150_000), (2, 150_000), (3, 90_000)))
 CLIENT = HttpClient(lambda host: None)  # one for all: reading the certificates of a machine takes longest

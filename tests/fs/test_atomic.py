@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from model_provisioner.fs.atomic import drafted, read_if_there, remove_all_durably, write_atomically
+from model_provisioner.fs.atomic import drafted, remove_all_durably, write_atomically
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.errors import StorageError
 from tests.support.project import read_only
 

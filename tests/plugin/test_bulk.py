@@ -439,7 +439,7 @@ def test_a_disk_that_takes_one_handoff_not_keeps_no_other_back(project, mount, f
     assert "4 models: 3 done, 1 failed" in said
     assert handed_off(project) == ["a", "c", "d"]
     assert project.rows()["b"]["lifecycle"] == "Failed"
-    assert "4 models: 4 done" in project.provision().out
+    assert re.search(r"^(pass|warn)  b  ", project.provision().out, re.MULTILINE)
     assert (project.root / "out/b.json").exists()
 
 

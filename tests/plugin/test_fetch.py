@@ -1,4 +1,4 @@
-"""What a remote reference stands for, and what comes of it: `doit provision` against real servers."""
+"""What a remote reference resolves to, and what comes of it: `doit provision` against real servers."""
 
 import re
 

@@ -258,7 +258,7 @@ def test_a_certificate_that_nobody_vouches_for(remote, web):
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.slow
-def test_a_transfer_that_breaks_off_is_gone_on_with(tiny, hub, reset):
+def test_a_transfer_that_breaks_off_is_resumed(tiny, hub, reset):
     hub.fault(faults.drop(after=70_000, reset=reset), on="*/resolve/*", times=1)
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES
@@ -269,7 +269,7 @@ def test_a_transfer_that_breaks_off_is_gone_on_with(tiny, hub, reset):
         assert second.headers["if-range"] == f'"{TINY_SHA}"'
 
 
-def test_the_next_run_goes_on_where_the_last_gave_up(remote, web, hurried):
+def test_the_next_run_resumes_where_the_last_gave_up(remote, web, hurried):
     web.files["/tiny.gguf"] = TINY_BYTES
     web.manners.drop_at = 60_000  # now and whenever it is asked again
     remote.models({"tiny": web.url("/tiny.gguf")})
@@ -285,7 +285,7 @@ def test_the_next_run_goes_on_where_the_last_gave_up(remote, web, hurried):
     assert remote.on_the_way() == []
 
 
-def test_half_of_another_version_is_not_gone_on_with(remote, web, hurried):
+def test_half_of_another_version_is_not_resumed(remote, web, hurried):
     other = gguf({"general.architecture": text("llama")}, [])
     web.files["/tiny.gguf"] = TINY_BYTES
     web.manners.drop_at = 60_000

@@ -1,4 +1,4 @@
-"""Who comes at the same time, and who dies: one fetches, and the next run mends."""
+"""Who comes at the same time, and who dies: one fetches, and the next run puts it right."""
 
 import os
 import random
@@ -90,7 +90,7 @@ def arrived(remote):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
-def test_an_interrupted_fetch_ends_soon_and_is_gone_on_with(tiny, hub, number, workers):
+def test_an_interrupted_fetch_ends_soon_and_is_resumed(tiny, hub, number, workers):
     hub.fault(faults.slow(10_000), on="*/resolve/*", method="GET")
     with tiny.project.start("provision", *workers) as run:
         wait_until(lambda: arrived(tiny) > 10_000)

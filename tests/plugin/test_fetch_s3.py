@@ -187,7 +187,7 @@ def test_other_bytes_than_expected_are_not_fetched_where_the_storage_tells(s3_pr
     assert s3.of("GET") == []
 
 
-def test_a_broken_connection_is_gone_on_with(s3_project, s3, client):
+def test_a_broken_connection_is_resumed(s3_project, s3, client):
     put(client, "big.bin", BIG)
     s3.drop_at = 1_000_000
     models(s3_project, "s3://models/big.bin")
@@ -199,7 +199,7 @@ def test_a_broken_connection_is_gone_on_with(s3_project, s3, client):
     assert second.headers["if-range"] == second.headers["if-match"] == f'"{hashlib.md5(BIG).hexdigest()}"'
 
 
-def test_what_a_killed_run_began_is_gone_on_with(s3_project, s3, client):
+def test_what_a_killed_run_began_is_resumed(s3_project, s3, client):
     put(client, "big.bin", BIG)
     s3.drop_at, s3.drop_times = 1_000_000, 1 << 30
     models(s3_project, "s3://models/big.bin")

@@ -7,8 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from model_provisioner.errors import ConfigError, InputError, StorageError, printable
-from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.errors import ConfigError, InputError, printable
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
@@ -58,16 +57,6 @@ def check_place(path: str) -> None:
         found="a folder" if stat.S_ISDIR(mode) else "something else, which was left as it is",
         fix="name another file after --junit",
     )
-
-
-def write(path: str, data: bytes) -> None:
-    """Write a report, whole or not at all. Raises `StorageError`."""
-    try:
-        write_atomically(path, data)
-    except StorageError as error:
-        raise StorageError(
-            "the JUnit report can't be written", where=path, found=error.found, fix="name another file after --junit"
-        ) from None
 
 
 def _document(cases: Sequence[ET.Element]) -> bytes:

@@ -1,4 +1,4 @@
-"""How answers are printed: JSON, counts, paths, and the last line of a run."""
+"""How answers are printed: JSON, counts, paths, and the last line of a run. On the way of every no-op: it imports little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from model_provisioner.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -31,6 +33,16 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     stream.write("".join(f"{line}\n" for line in lines))
     stream.flush()
+
+
+def write_output(path: str, data: bytes, *, what: str, fix: str) -> None:
+    """Write a file that the user named, whole or not at all. Raises a `StorageError` that says `what` and `fix`."""
+    from model_provisioner.fs.atomic import write_atomically
+
+    try:
+        write_atomically(path, data)
+    except StorageError as error:
+        raise StorageError(what, where=path, found=error.found, fix=fix) from None
 
 
 def models(count: int) -> str:

@@ -33,6 +33,8 @@ NAME = "config"
 LIMIT = 256 << 20
 MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
+_PLAIN, _LISTS = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size"), ("allow", "handoffs", "remote")
+"""The fields of a configuration that JSON has as they are, and those that it has as lists."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,7 @@ def render(config: Config, key: str) -> bytes | None:
     if any(_is_secret(ref) for ref in refs) or any("@" in host for host in config.allow):
         return None
     body = {
-        "path": config.path,
-        "root": config.root,
-        "cache_dir": config.cache_dir,
-        "runtime_dir": config.runtime_dir,
-        "allow": config.allow,
-        "recheck": config.recheck,
-        "answers": config.answers,
-        "handoffs": config.handoffs,
-        "max_size": config.max_size,
-        "remote": config.remote,
+        **{name: getattr(config, name) for name in (*_PLAIN, *_LISTS, "answers")},
         "keep": {entry.name: True for entry in entries if entry.keep},
         "names": list(config.entries),
         "refs": [str(entry.ref) for entry in entries],
@@ -126,18 +119,11 @@ def parse(data: bytes, key: str) -> Config | None:
         return None
     body = json.loads(data[begin:])
     numbers = {name: number for number, name in enumerate(body["names"])}
+    fields: dict[str, Any] = {name: body[name] for name in _PLAIN} | {name: tuple(body[name]) for name in _LISTS}
     return Config(
-        path=body["path"],
-        root=body["root"],
-        cache_dir=body["cache_dir"],
-        runtime_dir=body["runtime_dir"],
-        allow=tuple(body["allow"]),
-        recheck=body["recheck"],
+        **fields,
         answers=tuple((asked, answer) for asked, answer in body["answers"]),
         entries=LazyEntries(numbers, lambda name: _entry(body, name, numbers[name])),
-        handoffs=tuple(body["handoffs"]),
-        max_size=body["max_size"],
-        remote=tuple(body["remote"]),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import reprlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from model_provisioner.config.faults import MAX_FAULTS, TOO_MANY, place, shown
 from model_provisioner.config.source_map import SourceMap, line_of
-from model_provisioner.errors import ConfigError, InputError, printable
+from model_provisioner.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from model_provisioner.config.source_map import Path, Places
@@ -23,12 +23,9 @@ MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
 """After the expansion of aliases."""
 MAX_DIGITS = 100
-MAX_FAULTS = 1000
-MAX_SHOWN = 80
 
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
-_NETWORK = re.compile(r"https?:/*|://", re.IGNORECASE)
 # Every escape is matched, so that a backslash that is itself escaped begins none.
 _ESCAPE = re.compile(r"\\(?:(?:u(d[89ab]..))\\(?:u(d[c-f]..))|.)", re.IGNORECASE | re.DOTALL)
 
@@ -44,37 +41,7 @@ class Document:
 
     def where(self, path: Path) -> str:
         """Return the place of a value in words: file, line and the way to it."""
-        return _where(self.name, self.source_map.line(path), path)
-
-
-def _where(name: str, line: int, path: Path) -> str:
-    way = " → ".join(shown(str(step)) for step in path)
-    return f"{name}:{line}" + (f", {way}" if way else "")
-
-
-def cut(text: str) -> str:
-    """Return as much of a text of the file as a message may tell: a line of it, and nothing of a URL but its scheme."""
-    short = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-    network = _NETWORK.search(short)
-    return short[: network.end()] + "…" if network else short
-
-
-def shown(text: str) -> str:
-    """Return what `cut` leaves of a text, safe to print."""
-    return printable(cut(text))
-
-
-class _Repr(reprlib.Repr):
-    """A `repr` that stays short, whatever aliases make of the value, and tells nothing of a URL but its scheme."""
-
-    def repr_str(self, x: str, level: int) -> str:
-        return repr(cut(x))
-
-
-def short(value: Any) -> str:
-    """Return what a message may tell of a value: a line at the most."""
-    text = printable(_Repr().repr(value))
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "…"
+        return place(self.name, self.source_map.line(path), path)
 
 
 def read_document(data: bytes, name: str) -> Document:
@@ -166,13 +133,9 @@ class _Builder:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line, found = (
-                data.count(b"\n", 0, error.start) + 1,
-                f"byte 0x{data[error.start]:02x} at offset {error.start}",
-            )
-            raise self._fatal(
-                "the file is not UTF-8", line, expected="UTF-8", found=found, fix="save it as UTF-8"
-            ) from None
+            what, line = "the file is not UTF-8", data.count(b"\n", 0, error.start) + 1
+            found = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+            raise self._fatal(what, line, expected="UTF-8", found=found, fix="save it as UTF-8") from None
         if (at := text.find("\0")) >= 0:
             line = text.count("\n", 0, at) + 1
             raise self._fatal("the file holds a NUL character", line, fix="remove it: the file may be damaged")
@@ -240,11 +203,11 @@ class _Builder:
         if event.anchor:
             self._anchors[event.anchor] = None
         # The place of a name that stands twice is there already, and takes in what stands under either.
-        place = around.places.get(around.step)
-        if not isinstance(place, tuple):
-            place = around.places[around.step] = (_line(event) if place is None else place, {})
+        found = around.places.get(around.step)
+        if not isinstance(found, tuple):
+            found = around.places[around.step] = (_line(event) if found is None else found, {})
         self._around.append(around)
-        self._frame = _Frame(event, values, place[1], before, step)
+        self._frame = _Frame(event, values, found[1], before, step)
 
     def _close(self) -> None:
         frame, self._frame = self._frame, self._around.pop()
@@ -261,12 +224,8 @@ class _Builder:
     def _count(self, size: int, event: Any) -> None:
         self._size += size
         if self._size > MAX_VALUES:
-            raise self._fatal(
-                "the file expands to too many values",
-                event,
-                expected=f"at most {MAX_VALUES:,}",
-                fix="use fewer aliases",
-            )
+            what, most = "the file expands to too many values", f"at most {MAX_VALUES:,}"
+            raise self._fatal(what, event, expected=most, fix="use fewer aliases")
 
     def _add(self, value: Any, event: Any) -> None:
         frame = self._frame
@@ -286,12 +245,8 @@ class _Builder:
     def _merge(self, frame: _Frame, value: Any, event: Any) -> None:
         merged = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in merged):
-            raise self._fatal(
-                "<< takes a mapping, or a list of them",
-                event,
-                found=_type_name(value),
-                fix="name a mapping by its alias",
-            )
+            what = "<< takes a mapping, or a list of them"
+            raise self._fatal(what, event, found=_type_name(value), fix="name a mapping by its alias")
         frame.merges += merged
 
     def _tag_of(self, text: str) -> str:
@@ -305,7 +260,7 @@ class _Builder:
         """Return what a scalar of a tag means: text, number, boolean or nothing. A date is text."""
         text = event.value
         if "\0" in text:
-            raise self._fatal("a text holds a NUL character", event, fix="take the escape that stands for it out")
+            raise self._fatal("a text holds a NUL character", event, fix="remove its escape sequence")
         if tag in (None, "!"):
             return text
         kind = tag.removeprefix(_CORE)
@@ -326,16 +281,14 @@ class _Builder:
 
     def _fault(self, what: str, event: Any, path: Path = (), **fields: str) -> None:
         if len(self._faults) == MAX_FAULTS:
-            raise self._fatal("there are more faults than are told at once", event, fix="fix the others first")
-        self._faults.append(InputError(what, where=_where(self._name, _line(event), path), **fields))
+            raise self._fatal(TOO_MANY, event, fix="fix the others first")
+        self._faults.append(InputError(what, where=place(self._name, _line(event), path), **fields))
 
     def _no_text(self, name: Any, event: Any) -> str:
         """Note that a name is a number or the like; return it as it is written."""
+        text = shown(event.value)
         self._fault(
-            "a name is not a text",
-            event,
-            found=f"{shown(event.value)} ({_type_name(name)})",
-            fix=f'put it in quotes: "{shown(event.value)}"',
+            "a name is not a text", event, found=f"{text} ({_type_name(name)})", fix=f'put it in quotes: "{text}"'
         )
         return str(event.value)
 
@@ -370,17 +323,10 @@ class _Builder:
 
 
 def _line(event: Any) -> int:
-    """Return the line of an event: asked for only where it is told or kept, for that takes as long as all else."""
+    """Return the line of an event. Call it only where the line is needed: it takes as long as all else for the event."""
     return int(event.start_mark.line) + 1
 
 
 def _type_name(value: Any) -> str:
-    names = {
-        dict: "a mapping",
-        list: "a list",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        type(None): "nothing",
-    }
-    return names.get(type(value), "a text")
+    names = {dict: "a mapping", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
+    return "nothing" if value is None else names.get(type(value), "a text")

@@ -136,7 +136,8 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
 
 def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputError]:
     """Return all faults of the entries, with the lines that they stand in: only for them is the file read once more."""
-    from model_provisioner.config.document import read_document, short
+    from model_provisioner.config.document import read_document
+    from model_provisioner.config.faults import short
 
     def word(place: tuple[str | int, ...], where: str, expected: str, found: object) -> InputError:
         return InputError(
@@ -149,7 +150,7 @@ def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputErro
 
     try:
         document = read_document(data, path)
-    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines can't be told
+    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines are not known
         return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
             error.faults
         )

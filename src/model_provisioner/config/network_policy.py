@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
-"""Names that stand for a Hub together with the hosts that it keeps its files on."""
+"""Names for a Hub with all hosts that serve its files."""
 
 OFFLINE_VARIABLES = ("MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads them
@@ -114,34 +115,26 @@ def _normal(host: str) -> str:
     host = host.strip().lower()
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    try:
+    with suppress(ValueError):
         return str(ip_address(host))
-    except ValueError:
-        pass
     host = host.removesuffix(".")
-    if not host.isascii():
-        try:
-            return host.encode("idna").decode()
-        except UnicodeError:
-            return host
+    with suppress(UnicodeError):
+        return host if host.isascii() else host.encode("idna").decode()
     return host
 
 
 def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return False
 
 
 def _host_in(pattern: str) -> str:
-    """Return the host of a URL, or of what looks like the rest of one; empty where there is none."""
-    try:
+    """Return the host of a URL, or of a URL without its scheme; empty where there is none."""
+    with suppress(ValueError):
         host = urlsplit(pattern if "://" in pattern else f"//{pattern}").hostname or ""
-    except ValueError:
-        return ""
-    return host if fault_of(host) is None else ""
+        return host if fault_of(host) is None else ""
+    return ""
 
 
 def _preset_of(host: str) -> str:

@@ -1,4 +1,4 @@
-"""From a document to a configuration: pydantic makes the values, their paths are resolved, every fault is told in one error."""
+"""From a document to a configuration: pydantic makes the values, their paths are resolved, one error has every fault."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from model_provisioner.config import schema
-from model_provisioner.config.document import MAX_FAULTS, short, shown
 from model_provisioner.config.entries import Claim, Companion, Config, Entry, label_of
+from model_provisioner.config.faults import MAX_FAULTS, Faults, short, shown
 from model_provisioner.config.paths import HandoffPaths, shown_path
-from model_provisioner.errors import ConfigError, InputError, InvalidReferenceError
+from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.path_environment import HERE, PathEnvironment
 from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
 
@@ -49,7 +49,7 @@ class ConfigReader:
 
     def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
         self._document, self._path, self._cache_dir = document, path, cache_dir
-        self._faults = list(document.faults)
+        self._faults = Faults(document.name, document.source_map, document.faults)
         self._environment = PathEnvironment()
 
     def read(self) -> Config:
@@ -64,7 +64,7 @@ class ConfigReader:
         made = ((each.name, self._entry(each, root, handoffs)) for each in written)
         entries = {name: entry for name, entry in made if entry is not None}
         self._check_handoffs(entries)
-        self._raise_faults()
+        self._faults.check()
         return Config(
             path=self._path,
             root=root,
@@ -91,21 +91,21 @@ class ConfigReader:
             for name in list(data)[:MAX_FAULTS] if isinstance(data, dict) else ():
                 if near := difflib.get_close_matches(name, ("models", "model_ref"), n=1):
                     fix = f"write {near[0]} in the place of {shown(name)}"
-            self._note(
+            self._faults.note(
                 (),
                 "the file is empty" if data is None else "the file names no model",
                 expected="a mapping with models: (several models, by name) or model_ref: (one)",
                 found="nothing" if data is None else short(data),
                 fix=fix,
             )
-            self._raise_faults()
+            self._faults.check()
         if "models" in data and "model_ref" in data:
-            self._note(
+            self._faults.note(
                 ("model_ref",),
                 "one model at the top level and several under models: are two forms of the file",
                 fix="move the fields of the one model under models:, by a name of its own",
             )
-            self._raise_faults()
+            self._faults.check()
         return dict(data)
 
     def _single(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
@@ -114,20 +114,21 @@ class ConfigReader:
         return values, [_Written((), values.engine, values, wrong)]
 
     def _several(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
-        defaults, models = data.get("defaults"), data["models"]
-        if defaults is not None:
-            _, faulty = self._validated(schema.Defaults, defaults, ("defaults",))
-            # A fault of the defaults is told once, and not again for each entry.
-            shared = defaults if isinstance(defaults, dict) else {}
-            defaults = {name: each for name, each in shared.items() if name not in faulty}
+        shared, models = data.get("defaults"), data["models"]
+        _, bad = (None, set[str]()) if shared is None else self._validated(schema.Defaults, shared, ("defaults",))
+        defaults = {name: each for name, each in shared.items() if name not in bad} if isinstance(shared, dict) else {}
+        defaults |= {name: _STAND_INS[name] for name in bad & _STAND_INS.keys()}
         written = []
         for name, each in models.items() if isinstance(models, dict) else ():
-            fields = {**defaults, **each} if defaults and isinstance(each, dict) else each
-            values, faulty = self._validated(schema.Entry, fields, ("models", name))
+            is_mapping = isinstance(each, dict)
+            fields = {**defaults, **each} if defaults and is_mapping else each
+            values, wrong = self._validated(schema.Entry, fields, ("models", name))
+            if bad and is_mapping:
+                wrong |= bad - each.keys()  # reported once, for the defaults
             if not _NAME.fullmatch(name):
-                faulty.add("name")
+                wrong.add("name")
             if values is not None:
-                written.append(_Written(("models", name), name, values, faulty))
+                written.append(_Written(("models", name), name, values, wrong))
         # The entries are made: what is left are their names, and the fields beside them.
         if isinstance(models, dict):
             models = dict.fromkeys(models, _ANY_ENTRY)
@@ -138,14 +139,14 @@ class ConfigReader:
     def _validated(self, model: type[Model], data: Any, base: Path) -> tuple[Model | None, set[str]]:
         """Return what pydantic makes of data at `base`, and which of its fields have a fault; these are noted.
 
-        Of data with faults it makes what it can, so that what is wrong between fields and entries is found in the same run.
+        Fields with a fault are left out and the others are made, so that one run also finds what is wrong between them.
         """
         try:
             return model.model_validate(data), set()
         except ValidationError as error:
             found = error.errors(include_url=False)
         for each in found[: MAX_FAULTS + 1]:
-            self._note_error(*schema.worded(each, model, base))
+            self._faults.note_error(*schema.worded(each, model, base))
         wrong = {str(step) for each in found for step in each["loc"][:1]}
         if not isinstance(data, dict):
             return None, wrong
@@ -156,7 +157,7 @@ class ConfigReader:
     # ---- what the entries mean
 
     def _entry(self, written: _Written, root: str, handoffs: HandoffPaths) -> Entry | None:
-        """Return an entry with its paths resolved; None where it has a fault without which no other can be looked for."""
+        """Return an entry with its paths resolved; None where its reference or its handoff has a fault."""
         path, values, wrong = written.path, written.values, written.wrong
         ref = None if "model_ref" in wrong else self._absolute((*path, "model_ref"), values.model_ref, root)
         handoff = None if wrong & {"name", "engine", "handoff"} else self._handoff(written, root, handoffs)
@@ -185,7 +186,7 @@ class ConfigReader:
             self._check_companions(entry, [(*path, *place) for place, _ in beside])
         for name in ("include", "exclude") if not is_whole(ref) else ():
             if getattr(entry, name):
-                self._note(
+                self._faults.note(
                     (*path, name),
                     f"{name} says which files of many are taken, and {entry.name} is not a whole repository or prefix",
                     expected="hf:ORG/REPO or s3://BUCKET/PREFIX/",
@@ -200,17 +201,13 @@ class ConfigReader:
         try:
             return ref.absolute(root, self._environment)
         except InvalidReferenceError as error:
-            self._note_error(path, error)
+            self._faults.note_error(path, error)
             return None
 
     def _claim(self, written: schema.Signature, root: str) -> Claim:
-        key = written.public_key
-        return Claim(
-            bundle=self._environment.absolute(written.bundle, root),
-            public_key=None if key is None else self._environment.absolute(key, root),
-            identity=written.identity,
-            issuer=written.issuer,
-        )
+        fields = {name: value for name, value in written if value is not None}
+        paths = {name: fields[name] for name in ("bundle", "public_key") if name in fields}
+        return Claim(**fields | {name: self._environment.absolute(path, root) for name, path in paths.items()})
 
     def _check_companions(self, entry: Entry, places: list[Path]) -> None:
         """Note what is named twice: an engine would load it twice, or as what it is not."""
@@ -220,7 +217,7 @@ class ConfigReader:
                 roles[each.ref] = each.role
                 continue
             other = "its model_ref" if role == "model" else f"{label_of(role, each.ref.id)} already"
-            self._note(
+            self._faults.note(
                 place,
                 f"{entry.name} names one file twice",
                 expected="another file for each field",
@@ -236,7 +233,7 @@ class ConfigReader:
         handoff = os.path.join(folder, last)
         real_root = self._environment.ask(root)
         if not f"{folder}/".startswith(real_root if real_root == "/" else f"{real_root}/"):
-            self._note(
+            self._faults.note(
                 path,
                 "the handoff lies outside the project",
                 expected=f"a path inside {root}",
@@ -245,7 +242,7 @@ class ConfigReader:
             )
             return None
         if handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
-            self._note(
+            self._faults.note(
                 path,
                 "the handoff can't be written there",
                 expected="a file of its own",
@@ -269,7 +266,7 @@ class ConfigReader:
             handoff, path = entry.handoff, ("models", entry.name) if "models" in self._document.data else ()
             if (other := writers.setdefault(handoff, entry)) is not entry:
                 lines = f"for {other.name} (line {other.line}) and {entry.name} (line {entry.line})"
-                self._note(
+                self._faults.note(
                     path,
                     f"{other.name} and {entry.name} would write one handoff",
                     expected="a handoff of its own for each model",
@@ -286,38 +283,13 @@ class ConfigReader:
                 owner, part = models[place]
                 model = f"model {owner.name}" if part is owner else f"{label_of(part.role, place)} of {owner.name}"
                 would = "take the place" if place == handoff else "lie in the folder"
-                self._note(
+                self._faults.note(
                     (*path, "handoff"),
                     f"the handoff of {entry.name} would {would} of the {model}",
                     expected="a file of its own",
                     found=shown_path(handoff),
                     fix=f"choose another name:   {HANDOFF_TO_ADD}",
                 )
-
-    # ---- faults
-
-    def _note(self, path: Path, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
-        """Note a fault of what stands at `path`."""
-        if len(self._faults) <= MAX_FAULTS:
-            where = self._document.where(path)
-            self._faults.append(InputError(what, where=where, expected=expected, found=found, fix=fix))
-
-    def _note_error(self, path: Path, error: InputError) -> None:
-        self._note(path, error.what, expected=error.expected, found=error.found, fix=error.fix)
-
-    def _raise_faults(self) -> None:
-        """Raise `ConfigError` if there are any, in the order of the document."""
-        if self._faults:
-            name = self._document.name
-            faults = sorted(self._faults, key=self._line_of)
-            if len(faults) > MAX_FAULTS:
-                what = "there are more faults than are told at once"
-                faults[MAX_FAULTS:] = [InputError(what, where=name, fix="fix the others first")]
-            raise ConfigError(name, faults)
-
-    def _line_of(self, fault: InputError) -> int:
-        match = re.match(r":(\d+)", fault.where.removeprefix(self._document.name))
-        return int(match[1]) if match else 0
 
 
 def _companions(values: schema.Entry) -> Iterator[tuple[Path, schema.Companion]]:

@@ -3,183 +3,39 @@
 from __future__ import annotations
 
 import difflib
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    PlainValidator,
-    TypeAdapter,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema, model_validator
 
-from model_provisioner.config.document import short, shown
 from model_provisioner.config.entries import ROLES
-from model_provisioner.config.network_policy import fault_of
-from model_provisioner.config.paths import DEFAULT_CACHE_DIR, DEFAULT_HANDOFF, unknown_placeholder
-from model_provisioner.errors import InputError, InvalidDigestError
-from model_provisioner.references.digest import Digest, Expected, SetDigest
+from model_provisioner.config.faults import short, shown
+from model_provisioner.config.fields import (
+    EXPECTED_SCHEMA,
+    ExpectedDigest,
+    Handoff,
+    Host,
+    MaxSize,
+    Reference,
+    refusable,
+    refused,
+)
+from model_provisioner.config.paths import DEFAULT_CACHE_DIR, DEFAULT_HANDOFF
+from model_provisioner.errors import InputError
 from model_provisioner.references.reference import ModelRef
-from model_provisioner.units import SIZE_PATTERN, SIZES, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from model_provisioner.config.source_map import Path
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ENGINE_PATTERN = r"^[a-z][a-z0-9_-]*$"
 
 
-# ---- values: each is made once, here
-
-
-def _refusable(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let an `InputError` of `parse` be a fault of the field that it reads."""
-
-    def validate(value: Any) -> Any:
-        try:
-            return parse(value)
-        except InputError as error:
-            raise _refused(error) from None
-
-    return validate
-
-
-def _refused(error: InputError) -> PydanticCustomError:
-    fields = {"what": error.what, "expected": error.expected, "found": error.found, "fix": error.fix}
-    return PydanticCustomError("refused", "{what}", fields)
-
-
-def _of_text(parse: Callable[[str], Any]) -> GetPydanticSchema:
-    """Return the annotation of a value that `parse` makes of a text."""
-    schema = core_schema.no_info_after_validator_function(_refusable(parse), core_schema.str_schema(strict=True))
-    return GetPydanticSchema(lambda _source, _handler: schema)
-
-
-def _handoff(template: str) -> str:
-    if (unknown := unknown_placeholder(template)) is None:
-        return template
-    raise InputError(
-        f"unknown placeholder {unknown}",
-        expected="{runtime_dir}, {name} and {engine}",
-        found=short(template),
-        fix="write one of these",
-    )
-
-
-def _host(host: str) -> str:
-    if (fault := fault_of(host)) is None:
-        return host.lower()
-    raise InputError(
-        f"not a host: {fault}",
-        expected="a name, an address, *.NAME, or huggingface",
-        found=short(host.rpartition("@")[2]),
-        fix="write the host alone; every port of it is allowed",
-    )
-
-
-def _max_size(value: Any) -> int | None:
-    if value is None or (size := parse_size(value)) is not None:
-        return None if value is None else size
-    raise InputError(
-        "max_size is no size",
-        expected=f"{SIZES}; the units are B, KB, MB, GB, TB (of 1000) and KiB, MiB, GiB, TiB (of 1024)",
-        found=short(value),
-        fix="write   cache: {max_size: 200GB}",
-    )
-
-
-def _file_digest(value: Any) -> Digest:
-    digest = Digest.parse(value) if isinstance(value, str) else None
-    if digest is not None and digest.algo == "sha256":
-        return digest
-    raise InvalidDigestError(
-        "not the digest of a file",
-        expected='"sha256:<64 hexadecimal digits>"',
-        found=short(value),
-        fix="run `sha256sum FILE`",
-    )
-
-
-def _inner_path(path: str) -> str:
-    if all(part not in ("", ".", "..") for part in path.split("/")) and "\n" not in path and "\\" not in path:
-        return path
-    raise InputError(
-        "not the path of a file in a set",
-        expected="a relative path without ..",
-        found=short(path),
-        fix="write the path as it is inside the folder, or the shard's base name",
-    )
-
-
-_FILES = TypeAdapter(
-    dict[
-        Annotated[str, AfterValidator(_refusable(_inner_path))],
-        Annotated[Any, PlainValidator(_refusable(_file_digest))],
-    ]
-)
-
-
-def _expected(value: Any) -> Expected | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return Digest.parse(value)
-    if isinstance(value, dict) and not value.keys() <= {"algo", "value"}:
-        files = _FILES.validate_python(value).items()
-        return SetDigest(tuple(sorted(files, key=lambda file: os.fsencode(file[0]))))
-    if isinstance(value, dict) and value and all(isinstance(each, str) for each in value.values()):
-        return Digest(value.get("algo", "").lower(), value.get("value", ""))
-    raise InvalidDigestError(
-        "not a digest",
-        expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
-        found=short(value),
-        fix="run `sha256sum FILE` and copy the first word behind sha256:",
-    )
-
-
-# ---- the JSON Schema of what pydantic can't tell from a function
-
-_HEX = "[0-9A-Fa-f]{64}"
-_EXPECTED_SCHEMA: dict[str, Any] = {
-    "description": "The digest the model must have: of one file sha256, of a split or a folder dirhash or one sha256 a file.",
-    "anyOf": [
-        {"type": "string", "pattern": f"^(sha256|dirhash):{_HEX}$"},
-        {
-            "type": "object",
-            "properties": {
-                "algo": {"enum": ["sha256", "dirhash"]},
-                "value": {"type": "string", "pattern": f"^{_HEX}$"},
-            },
-            "required": ["algo", "value"],
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "additionalProperties": {"type": "string", "pattern": f"^sha256:{_HEX}$"},
-            "minProperties": 1,
-        },
-        {"type": "null"},
-    ],
-}
-_SIZE_SCHEMA: dict[str, Any] = {
-    "description": "How much the store may hold, in bytes or as 200GB or 1.5 GiB: before a fetch that would not fit, what was "
-    "not used for longest is removed.",
-    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}, {"type": "null"}],
-}
 _COMPANION_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string"},
         {
             "type": "object",
-            "properties": {"model_ref": {"type": "string"}, "expected_digest": _EXPECTED_SCHEMA},
+            "properties": {"model_ref": {"type": "string"}, "expected_digest": EXPECTED_SCHEMA},
             "required": ["model_ref"],
             "additionalProperties": False,
         },
@@ -195,22 +51,15 @@ _LORA_SCHEMA: dict[str, Any] = {
 }
 
 
-# ---- the models
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-_Reference = Annotated[ModelRef, _of_text(ModelRef.parse)]
-_Expected = Annotated[Expected | None, PlainValidator(_refusable(_expected)), WithJsonSchema(_EXPECTED_SCHEMA)]
 
 
 class Companion(_Strict):
     """A file beside a model, where it is not written as its reference alone."""
 
-    model_ref: _Reference
-    expected_digest: _Expected = None
+    model_ref: Reference
+    expected_digest: ExpectedDigest = None
 
 
 def _companion(value: Any, role: str, accepted: str, fix: str = "write a text, in quotes") -> Companion:
@@ -234,7 +83,7 @@ def _lora(value: Any) -> Companion:
     return _companion(value, "lora", "a reference, a mapping with model_ref: and expected_digest:, or a list of these")
 
 
-_LORAS: TypeAdapter[list[Companion]] = TypeAdapter(list[Annotated[Any, PlainValidator(_refusable(_lora))]])
+_LORAS: TypeAdapter[list[Companion]] = TypeAdapter(list[Annotated[Any, PlainValidator(refusable(_lora))]])
 
 
 def _loras(value: Any) -> Companion | list[Companion] | None:
@@ -258,7 +107,7 @@ class Signature(_Strict):
         given = {name for name in ("public_key", "identity", "issuer") if getattr(self, name) is not None}
         if given in ({"public_key"}, {"identity", "issuer"}):
             return self
-        raise _refused(
+        raise refused(
             InputError(
                 "a signature is by a key, or by an identity that an issuer vouched for",
                 expected="public_key, or identity and issuer",
@@ -271,15 +120,15 @@ class Signature(_Strict):
 class Defaults(_Strict):
     """Any field of an entry, for the entries that do not have it."""
 
-    model_ref: _Reference | None = Field(
+    model_ref: Reference | None = Field(
         default=None, description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY."
     )
-    expected_digest: _Expected = None
+    expected_digest: ExpectedDigest = None
     strict_verification: bool = Field(default=True, description="A mismatch fails the build.")
     engine: str = Field(
         default="llamacpp", pattern=ENGINE_PATTERN, description="Who is to load it: llamacpp, vllm, tgi, …"
     )
-    handoff: Annotated[str, _of_text(_handoff)] = Field(
+    handoff: Handoff = Field(
         default=DEFAULT_HANDOFF, description="Where the handoff is written; {runtime_dir}, {name} and {engine} expand."
     )
     include: list[str] | None = Field(
@@ -287,9 +136,9 @@ class Defaults(_Strict):
     )
     exclude: list[str] | None = Field(default=None, description="Of these, the files to leave out.")
     keep: bool = Field(default=False, description="What was fetched for it is never removed to make room.")
-    mmproj: Annotated[Companion | None, PlainValidator(_refusable(_mmproj)), WithJsonSchema(_MMPROJ_SCHEMA)] = None
+    mmproj: Annotated[Companion | None, PlainValidator(refusable(_mmproj)), WithJsonSchema(_MMPROJ_SCHEMA)] = None
     lora: Annotated[
-        Companion | list[Companion] | None, PlainValidator(_refusable(_loras)), WithJsonSchema(_LORA_SCHEMA)
+        Companion | list[Companion] | None, PlainValidator(refusable(_loras)), WithJsonSchema(_LORA_SCHEMA)
     ] = None
     signature: Signature | None = Field(
         default=None, description="The publisher's signature, checked without a network."
@@ -299,13 +148,13 @@ class Defaults(_Strict):
 class Entry(Defaults):
     """One model."""
 
-    model_ref: _Reference = Field(description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY.")
+    model_ref: Reference = Field(description="file:PATH, hf:ORG/REPO/FILE, https://HOST/FILE or s3://BUCKET/KEY.")
 
 
 class Network(_Strict):
     """What may be contacted."""
 
-    allow: list[Annotated[str, _of_text(_host)]] = Field(
+    allow: list[Host] = Field(
         default=[],
         description="Hosts that may be contacted: names, addresses, *.NAME for all below a name, or huggingface for the Hub "
         "with the hosts of its files; empty is offline.",
@@ -315,7 +164,7 @@ class Network(_Strict):
 class Cache(_Strict):
     """How much what was fetched may take."""
 
-    max_size: Annotated[int | None, PlainValidator(_refusable(_max_size)), WithJsonSchema(_SIZE_SCHEMA)] = None
+    max_size: MaxSize = None
 
 
 class Settings(_Strict):

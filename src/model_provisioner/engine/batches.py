@@ -74,7 +74,7 @@ def _models_at_once(workers: int) -> int:
 
 
 def _size(work: Workspace, record: EntryRun, path: str) -> int:
-    """Return the bytes of a model, 0 where that can't be told: it is told when its turn comes."""
+    """Return the size of a model in bytes, 0 where it can't be read: the verify step reports why."""
     try:
         if path and stat.S_ISREG((status := os.stat(path)).st_mode) and split_names(path) is None:
             return status.st_size

@@ -53,7 +53,7 @@ class EntryRun:
     artifacts: dict[str, Identity] = field(default_factory=dict)
     """How its handoff and checksum file looked when this run wrote them or found them as they must be, by path."""
     awaited: bool = False
-    """Whether another task of doit's may make or change its files: it is looked at when that is done."""
+    """Whether another doit task may make or change its files: it is examined after that task."""
     asked: bool = False
     """Whether doit asked if it is verified."""
     advanced: bool = False
@@ -76,7 +76,7 @@ class EntryRun:
         return self.reasons is not None and not self.reasons
 
     def changed_outside(self) -> None:
-        """Forget what may have changed by the work of others: files and reasons are looked at anew."""
+        """Forget its files and reasons: another program or step may have changed them."""
         self.files = self.reasons = None
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.withdraw import check_place, publishing, retired_error
-from model_provisioner.fs.atomic import drafted, read_if_there
+from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.records.handoff import render
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def handoff_of(entry: Entry, found: Verification) -> bytes:
 def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
     """Write the handoffs of verified and registered entries.
 
-    Just before the rename, under the locks of the handoffs, the policy is read again and every file looked at again. Where
+    Just before the rename, under the locks of the handoffs, the policy is read again and every file is compared by stat. Where
     the policy differs nothing is written, which is a `PolicyChangedError`; nor is it for a model that was retired meanwhile.
     What stands in the place of a handoff and is none is an `OccupiedError`. A model that moved is neither `published` nor
     failed: it has to be verified again, and loses its `verification`.

@@ -1,4 +1,4 @@
-"""Resolve: from a reference to the files that it stands for on this machine. No network, and no byte is read."""
+"""Resolve: from a reference to its files on this machine, without the network and without reading a byte."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _resolve_part(entry: Entry, store: Store) -> FileSet:
 
 
 def stored_files(entry: Entry, store: Store) -> dict[str, str]:
-    """Return the names and SHA-256 of the files that a remote entry stands for, as lock or store have it, here or not."""
+    """Return the names and SHA-256 of the files of a remote entry, as the lock or the store has them, here or not."""
     if entry.locked is not None:
         return {file.name: file.sha256 for file in entry.locked.files}
     record = store.recorded(record_key(entry.ref, entry.include, entry.exclude))

@@ -1,4 +1,4 @@
-"""What a run was told. On the way of every no-op, so it imports next to nothing."""
+"""The options of a run that decide what it does. Every no-op imports this module, so it imports next to nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def is_true(value: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a run was told beside the configuration."""
+    """What the command line and the environment ask of a run, beside the configuration."""
 
     full: bool = False
     """Answer from no memo: SHA-256 of every byte."""

@@ -126,7 +126,7 @@ class Run:
 
     def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
         def progress(event: Event) -> None:
-            check()  # ends a reading whose result nobody waits for any more
+            check()  # ends a reading whose result is no longer wanted
             self.work.progress(event)
 
         work = replace(self.work, progress=progress)
@@ -255,5 +255,6 @@ def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRu
     for record in known:
         record.reasons = reasons(work, record)
         if not record.reasons:
+            record.withdrawn = False
             done.add(record)
     return done

@@ -1,4 +1,4 @@
-"""Sweep: before any work, take back each handoff that can't be confirmed as it stands."""
+"""Sweep: before any work, withdraw each handoff that can't be confirmed as it stands."""
 
 from __future__ import annotations
 

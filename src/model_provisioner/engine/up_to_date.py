@@ -23,9 +23,9 @@ from model_provisioner.engine.verification.outcome import (
 from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.atomic import read_if_there
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.units import human
 

@@ -15,9 +15,10 @@ from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
-from model_provisioner.fs.atomic import drafted, read_if_there
+from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import Account, accounts_of
@@ -66,7 +67,7 @@ def find_out(
 ) -> None:
     """Find out what the bytes of entries are, and whether their signatures hold, taking digests of files from `digests`.
 
-    This is all that verifying and checking have in common: nothing is written, withdrawn or held to a policy. Each record
+    This is what verifying and checking have in common: nothing is written or withdrawn, and no policy is applied. Each record
     without an error has its `verification` or its `error` afterwards.
     """
     for record in records:
@@ -119,7 +120,7 @@ def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | 
 class _Reader:
     """Gets the digests of entries as this run may: from the memo as far as that may be asked.
 
-    Whatever has to be read, now or because it moved after it was looked at, the handoff goes first.
+    Before a file is read, at first or again because it moved, the handoffs of its entries are withdrawn.
     """
 
     def __init__(self, work: Workspace, records: Sequence[EntryRun]) -> None:
@@ -236,7 +237,7 @@ def account_of(work: Workspace, record: EntryRun) -> Account:
 
 
 def _companions(found: Verification) -> tuple[dict[str, str], ...]:
-    """Return what is told of each companion, with its digest and its own outcome."""
+    """Return what the provenance record says of each companion."""
     return tuple(
         {
             "role": each.role,

@@ -1,4 +1,4 @@
-"""Withdraw: take back what can't be confirmed, before the long work of confirming it begins."""
+"""Withdraw: remove what can't be confirmed, before the long work of confirming it begins."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from model_provisioner.errors import (
     SignatureError,
     StorageError,
 )
-from model_provisioner.fs.atomic import read_if_there, remove_all_durably
+from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import is_handoff
 
@@ -66,7 +67,7 @@ def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | Storage
         removed = remove_all_durably(paths)
         if gone := [path for path, was_there in removed.items() if was_there is True]:
             with contextlib.suppress(StorageError):
-                work.ledger.forget(gone)  # what somebody puts there from now on is not ours
+                work.ledger.forget(gone)  # a file that appears there from now on is not ours
     return removed
 
 

@@ -1,4 +1,4 @@
-"""What the steps of one run share: the configuration as it was read, the records, and what was verified so far."""
+"""What the steps of one run share: the configuration as it was read, and the records."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Workspace:
         return config, None if lock is None else hashlib.sha256(lock).hexdigest()
 
     def policy_of(self, entry: Entry) -> Policy:
-        """Return what an entry is held to in this run."""
+        """Return the policy of an entry in this run."""
         config, lock = self._sources
         expected = None if entry.expected is None else str(entry.expected)
         return Policy(expected=expected, strict=entry.strict, config=config, lock=lock)
@@ -125,7 +125,7 @@ def open_workspace(
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
-    Raises `ConfigError` for the faults of the file. A state folder that can't be used is told by what needs it: see
+    Raises `ConfigError` for the faults of the file. A state folder that can't be used is reported by what needs it: see
     `ensure_state_folder`.
     """
     state = state_folder() if state is None else state
@@ -153,7 +153,7 @@ def open_workspace(
 
 
 def look_at_workspace(config_path: str, state: str) -> Workspace:
-    """Read the configuration and look at the records of its project; nothing is made or changed."""
+    """Read the configuration and open the records of its project read-only."""
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
     config = ConfigCache.of(data, config_path, None, state).read() or parse_config(data, config_path)

@@ -45,9 +45,9 @@ class _Question:
 _question: ContextVar[_Question | None] = ContextVar("_question", default=None)
 
 
-def endpoint(environ: Mapping[str, str] = os.environ) -> str:
+def endpoint() -> str:
     """Return the address of the Hub."""
-    return (environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 class Hub:
@@ -194,7 +194,7 @@ def _token() -> str | None:
 def _hold() -> None:
     """Let every request of huggingface_hub's client, each hop of a redirect too, meet our hooks first.
 
-    It makes its client anew after some errors, and goes on with the same question: so the hooks are put into what makes it.
+    It makes its client anew after some errors and asks the same question again, so the hooks are put into what makes it.
     """
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http

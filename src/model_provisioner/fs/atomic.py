@@ -10,9 +10,8 @@ import tempfile
 from typing import TYPE_CHECKING, TextIO
 
 from model_provisioner.fs.locks import open_locked
-from model_provisioner.fs.read import read_if_there as read_if_there  # noqa: PLC0414  others import it from here
 from model_provisioner.fs.root import Folder, write_all
-from model_provisioner.fs.unreachable import storage_error as storage_error  # noqa: PLC0414
+from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""What a local path stands for: one file, the shards of a split GGUF, or every file of a folder.
+"""What a local path resolves to: one file, the shards of a split GGUF, or every file of a folder.
 
-Names and file types are looked at, never content. The rules stand in `docs/reference/references.md`.
+Only names and file types are inspected, never content. The rules stand in `docs/reference/references.md`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class FileSet:
         return found
 
     def again(self) -> FileSet:
-        """Return the files that the paths stand for now. Raises as `discover` does."""
+        """Return the files that the paths resolve to now. Raises as `discover` does."""
         if self.companions:
             theirs = [replace(each, files=each.files.again()) for each in self.companions]
             return self.model.again().with_companions(theirs)
@@ -98,7 +98,7 @@ class FileSet:
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
-    """Return the files that a local path stands for; links of a folder may lead into the folders of `stores`.
+    """Return the files that a local path resolves to; links of a folder may lead into the folders of `stores`.
 
     Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
     """

@@ -27,7 +27,7 @@ def identity_of(path: str) -> Identity:
 
 
 def stat_or_none(path: str) -> os.stat_result | None:
-    """Return the stat of the file at `path`; links are followed. None where there is none, or it can't be told."""
+    """Return the stat of the file at `path`; links are followed. None where there is none, or it can't be read."""
     try:
         return os.stat(path)
     except (OSError, ValueError):
@@ -35,7 +35,7 @@ def stat_or_none(path: str) -> os.stat_result | None:
 
 
 def identity_or_none(path: str) -> Identity | None:
-    """Return the identity of the file at `path`; links are followed. None where there is none, or it can't be told."""
+    """Return the identity of the file at `path`; links are followed. None where there is none, or it can't be read."""
     return None if (status := stat_or_none(path)) is None else identity(status)
 
 

@@ -99,7 +99,7 @@ def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
     try:
         try:
             with Folder.made(path, 0o700) as folder:
-                for stripe in sorted(stripes):  # in one order, so that nobody waits for somebody who waits for them
+                for stripe in sorted(stripes):  # always in the same order, so that no two wait for each other
                     path = folder.path_of(stripe)
                     held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT, 0o600))
                     lock(held[-1])

@@ -1,4 +1,4 @@
-"""Looking at what is there, by path: for what is not ours, and for what may be anywhere."""
+"""What is at a path: for files and folders that are not ours, or that may lie anywhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_there(path: str) -> bool:
 
 
 def may_be_there(path: str) -> bool:
-    """Tell whether anything is at a path, or that can't be told: False says that there is nothing."""
+    """Return False only where it is certain that nothing is at a path."""
     try:
         return is_there(path)
     except StorageError:

@@ -63,13 +63,13 @@ class Database:
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Return the rows of a reading statement."""
-        with self._lock, self._told():
+        with self._lock, self._errors_worded():
             return self._open().execute(sql, values).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the write lock of the database; all of the block is kept, or none of it."""
-        with self._lock, self._told():
+        with self._lock, self._errors_worded():
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -93,7 +93,7 @@ class Database:
     def delete(self) -> None:
         """Delete the file; the next use makes a new one."""
         self.close()
-        with self._told():
+        with self._errors_worded():
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.unlink(self.path + suffix)
@@ -108,10 +108,8 @@ class Database:
         from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
         from model_provisioner.fs.root import Folder
 
-        with (
-            Folder.made(os.path.dirname(self.path), 0o700) as folder,
-            locked_folder(folder),
-        ):  # SQLite's change to WAL waits for nobody
+        # Under a lock: SQLite's change to WAL fails at once where another process holds the file.
+        with Folder.made(os.path.dirname(self.path), 0o700) as folder, locked_folder(folder):
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
@@ -166,7 +164,7 @@ class Database:
         )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_worded(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -194,7 +192,7 @@ class Database:
 
 
 class ReadOnlyDatabase(Database):
-    """A database that is only looked at: never made, never changed, and read where nothing can be written."""
+    """A database that is only read: never made, never changed, and read where nothing can be written."""
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Return the rows of a reading statement; none where there is no file."""
@@ -212,7 +210,7 @@ class ReadOnlyDatabase(Database):
                 return _in_memory(self._look(os.path.join(folder, "copy.db")))
 
     def _look(self, path: str) -> sqlite3.Connection:
-        # Without a log nobody has the database open, and it is read without making one: a look leaves no file behind.
+        # Without a log no process has the database open; it is read without making one, so that no file is left behind.
         untouched = "" if os.path.exists(path + "-wal") else "&immutable=1"
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(path))}?mode=ro{untouched}",
@@ -224,7 +222,7 @@ class ReadOnlyDatabase(Database):
         try:
             if (version := self._read_version(connection)) == self._version:
                 return connection
-            if version is not None:  # who only looks leaves the file as it is
+            if version is not None:  # a reader leaves the file as it is
                 connection = _in_memory(connection)
                 connection.executescript(self._upgrade_from(version))
                 return connection
@@ -246,7 +244,7 @@ def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
-    """Yield `keys` in lists that one statement takes as its parameters, and the marks that stand for them."""
+    """Yield `keys` in lists that one statement takes as its parameters, and the placeholders for them."""
     left = iter(keys)
     while some := list(islice(left, 500)):
         yield some, ", ".join("?" * len(some))

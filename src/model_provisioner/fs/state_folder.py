@@ -57,7 +57,7 @@ def ensure_state_folder(folder: str) -> None:
 
 
 def is_private(path: str) -> bool:
-    """Tell whether the user owns a file or folder and nobody else may write it, as what is believed has to be."""
+    """Tell whether the user owns a file or folder and nobody else may write it: only then is it trusted."""
     try:
         found = os.stat(path)
     except OSError:

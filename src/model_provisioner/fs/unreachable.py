@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LISTED = 1000
-"""How many names of a folder are compared, so that a mistyped path in a huge one is told at once."""
+"""How many names of a folder are compared, so that a mistyped path in a huge one is reported at once."""
 
 
 def explain(path: str, error: OSError) -> ModelNotFoundError | UnreadableModelError:
@@ -96,7 +96,7 @@ def _not_there(path: str, stop: str) -> ModelNotFoundError:
 
 
 def _first_refused(path: str) -> str:
-    """Return the shortest beginning of an absolute path that can't be looked at; empty where all of it can."""
+    """Return the shortest beginning of an absolute path that can't be inspected; empty where all of it can."""
     ends = [place for place, character in enumerate(path) if character == "/" and place > 0]
     for end in [*ends, len(path)]:
         try:

@@ -16,9 +16,9 @@ from model_provisioner.engine.verify import find_out
 from model_provisioner.engine.withdraw import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import read_if_there
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.hashing.memo import Memo

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.config.lockfile import lock_path, locked_ref
@@ -144,14 +145,7 @@ def of_artifacts(work: Workspace, entry: Entry, found: Verification, row: Model 
 def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Difference]:
     """Tell what a fresh build would warn of."""
     if (fault := found.fault) is not None and not entry.strict:
-        yield Difference(
-            kind="model",
-            what=f"{fault.what}, which strict_verification: false lets pass",
-            where=fault.where,
-            expected=fault.expected,
-            found=fault.found,
-            fix=fault.fix,
-        )
+        yield replace(of_error(fault), what=f"{fault.what}, which strict_verification: false lets pass")
         return
     for asked, part in zip(entry.parts, found.parts, strict=True):
         if part.outcome == "warn" and asked.ref.is_local:
@@ -165,80 +159,56 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
 
 
 def of_retired(entry: Entry) -> Iterator[Difference]:
-    """Tell of the handoff of a retired entry, which has none."""
+    """Report the handoff of a retired entry, which should have none."""
     if may_be_there(entry.handoff):
-        yield Difference(
-            kind="handoff",
-            what=f"{entry.name} is retired and has a handoff",
-            where=entry.handoff,
-            fix=f"{BUILD}, which removes it",
-        )
+        what = f"{entry.name} is retired and has a handoff"
+        yield Difference(kind="handoff", what=what, where=entry.handoff, fix=f"{BUILD}, which removes it")
 
 
 def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Difference]:
     path = entry.handoff
+    differs = partial(Difference, kind="handoff", where=path)
     data = read_if_there(path)
     if data == wanted:
         if path not in work.ledger:
-            yield Difference(
-                kind="handoff",
-                what="the handoff is not in the build record, so that nothing would withdraw it",
-                where=path,
-                fix=f"{BUILD}, which records it",
-            )
+            what = "the handoff is not in the build record, so that nothing would withdraw it"
+            yield differs(what=what, fix=f"{BUILD}, which records it")
     elif not may_be_there(path):
-        yield Difference(kind="handoff", what="the handoff is missing", where=path, fix=f"{BUILD}, which writes it")
+        yield differs(what="the handoff is missing", fix=f"{BUILD}, which writes it")
     elif data is None or not is_handoff(data):
-        yield Difference(
-            kind="handoff",
-            what="the place of the handoff is taken",
-            where=path,
-            expected="a handoff",
-            found="something else",
-            fix=f"move it away and {BUILD}",
-        )
+        what, fix = "the place of the handoff is taken", f"move it away and {BUILD}"
+        yield differs(what=what, expected="a handoff", found="something else", fix=fix)
     else:
-        yield Difference(
-            kind="handoff",
-            what="the handoff is not what would be written",
-            where=path,
-            **_in_words(_unequal(json.loads(wanted), json.loads(data))),
-            fix=f"{BUILD}, which writes it again",
-        )
+        what, fix = "the handoff is not what would be written", f"{BUILD}, which writes it again"
+        expected, found = _in_words(_unequal(json.loads(wanted), json.loads(data)))
+        yield differs(what=what, expected=expected, found=found, fix=fix)
 
 
 def _of_target(path: str, wanted: bytes | None) -> Iterator[Difference]:
     data = read_if_there(path)
     if data == wanted and (data is not None or not may_be_there(path)):
         return
-    what, words = "the checksum file is not what would be written", {}
+    what, expected, found = "the checksum file is not what would be written", "", ""
     if wanted is None:
         what = "there is a checksum file of bytes that are not as expected"
     elif not may_be_there(path):
         what = "the checksum file is missing"
     else:
-        words = _in_words(_unequal_lines(wanted, data))
+        expected, found = _in_words(_unequal_lines(wanted, data))
     fix = f"{BUILD}, which {'removes it' if wanted is None else 'writes it'}"
-    yield Difference(kind="checksums", what=what, where=path, **words, fix=fix)
+    yield Difference(kind="checksums", what=what, where=path, expected=expected, found=found, fix=fix)
 
 
 def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Difference]:
+    differs = partial(Difference, kind="catalog", where=work.catalog.path)
     if row is None:
-        yield Difference(
-            kind="catalog",
-            what=f"the catalog has no row of {wanted.name}",
-            where=work.catalog.path,
-            fix=f"{BUILD}, which registers it",
-        )
+        yield differs(what=f"the catalog has no row of {wanted.name}", fix=f"{BUILD}, which registers it")
     elif names := differing(row, wanted):
-        expected, found = ({name: _plain(getattr(each, name)) for name in names} for each in (wanted, row))
-        yield Difference(
-            kind="catalog",
-            what=f"the catalog's row of {wanted.name} is not what would be registered",
-            where=work.catalog.path,
-            **_in_words(_unequal(expected, found)),
-            fix=f"{BUILD_IN_FULL if _TRUSTED.issuperset(names) else BUILD}, which registers it again",
-        )
+        what = f"the catalog's row of {wanted.name} is not what would be registered"
+        would_be, is_now = ({name: _plain(getattr(each, name)) for name in names} for each in (wanted, row))
+        expected, found = _in_words(_unequal(would_be, is_now))
+        build = BUILD_IN_FULL if _TRUSTED.issuperset(names) else BUILD
+        yield differs(what=what, expected=expected, found=found, fix=f"{build}, which registers it again")
 
 
 # ---- in words
@@ -293,17 +263,17 @@ def _unequal_lines(expected: bytes, found: bytes | None) -> Iterator[tuple[str, 
             yield f"line {number + 1}", pair[0], pair[1]
 
 
-def _in_words(fields: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Return `expected` and `found` of a difference: the first fields of those that differ."""
+def _in_words(fields: Iterable[tuple[str, str, str]]) -> tuple[str, str]:
+    """Return what is expected and what was found: the first of the fields that differ."""
     every = list(fields)
     if not every:  # the same values, written in another way
-        return {"expected": "the bytes that this version writes", "found": "the same values in other bytes"}
+        return "the bytes that this version writes", "the same values in other bytes"
     rest = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     expected, found = (
         ", ".join(f"{each[0]}: {_cut(each[side])}" if each[0] else each[side] for each in every[:SHOWN]) + rest
         for side in (1, 2)
     )
-    return {"expected": expected, "found": found}
+    return expected, found
 
 
 def _cut(text: str) -> str:

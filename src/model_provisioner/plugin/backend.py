@@ -31,7 +31,7 @@ class StateDB:
         self._dirty: set[str] = set()
         self._rows: dict[str, dict[str, Any]] = {}
         """What was decoded or set."""
-        self._stored: dict[str, str] = _told(self._read)
+        self._stored: dict[str, str] = _worded(self._read)
         """What the file holds, in its own form: most of it nobody asks for."""
 
     def get(self, task_id: str, dependency: str) -> Any:
@@ -43,7 +43,7 @@ class StateDB:
         self._row(task_id)[dependency] = value
         self._dirty.add(task_id)
         if dependency == "deps:" and not self._together:
-            _told(self._write)
+            _worded(self._write)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class StateDB:
             yield
         finally:
             self._together = False
-            _told(self._write)
+            _worded(self._write)
 
     def in_(self, task_id: str) -> bool:
         """Tell whether anything was set for a task."""
@@ -64,16 +64,16 @@ class StateDB:
         self._rows.pop(task_id, None)
         self._dirty.discard(task_id)
         if self._stored.pop(task_id, None) is not None:
-            _told(lambda: self._change("DELETE FROM task WHERE id = ?", (task_id,)))
+            _worded(lambda: self._change("DELETE FROM task WHERE id = ?", (task_id,)))
 
     def remove_all(self) -> None:
         """Forget all tasks, at once."""
         self._rows, self._stored, self._dirty = {}, {}, set()
-        _told(lambda: self._change("DELETE FROM task", ()))
+        _worded(lambda: self._change("DELETE FROM task", ()))
 
     def dump(self) -> None:
         """Keep what is left to keep, and close the file."""
-        _told(self._write)
+        _worded(self._write)
         self._database.close()
 
     def _row(self, task_id: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class StateDB:
             connection.execute(sql, values)
 
 
-def _told(work: Any) -> Any:
+def _worded(work: Any) -> Any:
     """Do `work`; word its trouble so that doit prints it without a traceback."""
     from doit.exceptions import InvalidDodoFile
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def left_to_doit(tasks: Iterable[Task], doit: Any, names: Iterable[str]) -> set[str]:
-    """Return the entries whose order doit decides: those whose tasks the project changed, and those it told doit to ignore.
+    """Return the entries whose order doit decides: their tasks were changed by the project, or doit is to ignore them.
 
     `tasks` are the project's as its own loader made them, `doit` is what doit keeps its state by.
     """

@@ -1,4 +1,4 @@
-"""Where doit's tasks come from: the project's own loader, and our tasks where that does not bring them."""
+"""Where doit's tasks come from: the project's own loader, and our tasks where that does not load them."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def doit_config_here() -> dict[str, Any]:
         folder = project_folder(state, os.path.dirname(path))
         Folder.made(folder, 0o700).close()
     except OSError as error:
-        told = storage_error("the state folder can't be used", state, error)
-        raise InvalidDodoFile(str(told)) from told
+        worded = storage_error("the state folder can't be used", state, error)
+        raise InvalidDodoFile(str(worded)) from worded
     except ProvisionError as error:
         raise InvalidDodoFile(str(error)) from error
     return {**config, "backend": "models", "dep_file": os.path.join(folder, "doit.db")}
@@ -127,7 +127,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
             self.models.run.close()
 
     def setup(self, opt_values: Any) -> None:
-        """Take back what is not confirmed, then let the project's loader set up; without a `dodo.py` ours takes its place.
+        """Withdraw what is not confirmed, then let the project's loader set up; without a `dodo.py` ours takes its place.
 
         Nothing comes before that: a mistake in `dodo.py` or a full disk under doit's own state would end the run.
         """
@@ -160,7 +160,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
 
     def _trust_or_look(self, found: Shortcut) -> None:
-        """End the run if nothing is left to do; look at what was to be omitted if doit forgot what it did."""
+        """End the run if nothing is left to do; examine what was to be omitted if doit forgot what it did."""
         if found.doit == doit_state(self._config_path, self.dep_file):
             if self._alone and not found.left:
                 raise NothingToDo(len(found.same), found.retired, self._config_path)
@@ -235,7 +235,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         return [name for name in names if name not in skipped and not run.record(name).awaited]
 
     def _expect_changes(self, tasks: list[Task]) -> bool:
-        """Let the models that other tasks of this run may make be looked at when those are done, not before.
+        """Mark the entries whose files other tasks of this run may make: they are examined after those tasks.
 
         Return whether the graph has to be whole for that: then nothing is omitted any more.
         """
@@ -279,7 +279,7 @@ def _without(tasks: list[Task], names: Collection[str]) -> list[Task]:
 
 
 def _leave_out(tasks: list[Task], retired: Collection[str]) -> None:
-    """Let the group do without the tasks of retired models: only who needs one of them comes to it, and is told."""
+    """Take the tasks of retired models out of the group: only a task that needs one of them reaches it, and fails."""
     for task in tasks:
         if task.name == BASENAME:
             needs = task.task_dep

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.atomic import read_if_there, write_atomically
+from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render
@@ -74,7 +75,7 @@ def _stands(record: EntryRun) -> bool:
 
 
 def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
-    """Return what the last snapshot has of entries that this run did not look at."""
+    """Return what the last snapshot has of entries that this run did not examine."""
     last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
     if last is None:
         return {}
@@ -82,7 +83,7 @@ def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
 
 
 def _retired(run: Run) -> dict[str, Sequence[Seen]]:
-    """Return, for retired entries, how the folder looks in which somebody would have to put a handoff; none has one."""
+    """Return, for retired entries without a handoff, the stat of the folder in which one would have to appear."""
     found: dict[str, Sequence[Seen]] = {}
     for name in run.retired:
         path = run.work.config.entries[name].handoff
@@ -111,7 +112,7 @@ def _seen(run: Run, record: EntryRun) -> list[Seen] | None:
         if not ticked(path, now):
             return None
         if path in artifacts and path not in record.artifacts and now.ctime_ns > run.began:
-            return None  # somebody wrote it after we looked at it
+            return None  # another program wrote it after we examined it
         if record.artifacts.get(path, now) != now:
             return None
         seen.append((path, *now))

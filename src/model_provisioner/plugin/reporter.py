@@ -66,7 +66,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._failed = 0
         self._current = 0
-        self._orphans_told = False
+        self._orphans_reported = False
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -121,9 +121,9 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.write(f"FAIL  {found[1]}  {first}\n{block}{gone}")
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
-        """Report what was taken back before the tasks began."""
+        """Report what was withdrawn before the tasks began."""
         super().initialize(tasks, selected_tasks)
-        self._tell_orphans()
+        self._report_orphans()
 
     def complete_run(self) -> None:
         """Report what doit itself found wrong, then the summary."""
@@ -150,13 +150,13 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             **values_of(record, "register"),
             **values_of(record, "handoff"),
         }
-        self._tell_orphans()
+        self._report_orphans()
         self._done += 1
         self.write(self._line(record, self._steps[record.name]))
 
-    def _tell_orphans(self) -> None:
-        orphans = [] if self._orphans_told else self._run.orphans
-        self._orphans_told = True
+    def _report_orphans(self) -> None:
+        orphans = [] if self._orphans_reported else self._run.orphans
+        self._orphans_reported = True
         for path in orphans:
             self.write(f"gone  {printable(shown(path))}  removed: no entry of models.yaml claims it\n")
 

@@ -64,7 +64,7 @@ def look(config_path: str) -> Shortcut | None:
 
 
 def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return what stands for all that decides what is to be done, but the files of the entries and doit's state."""
+    """Return a key of all that decides what is to be done, except the files of the entries and doit's state."""
     root = os.path.dirname(config_path)
     try:
         source = read_file(config_path, 64 << 20)
@@ -94,7 +94,7 @@ def _lock(root: str) -> bytes | None:
 
 
 def doit_state(config_path: str, dep_file: str | None) -> str:
-    """Return what stands for the file in which doit keeps its state, whatever its backend makes of that name.
+    """Return a key of the file in which doit keeps its state, whatever its backend makes of that name.
 
     `doit forget` moves it, and so does a run: then doit has to be asked.
     """

@@ -61,7 +61,7 @@ class ModelTasks:
         if remote:
             yield _task(
                 f"fetch:{name}",
-                f"bring {', '.join(remote)} here",
+                f"fetch {', '.join(remote)}",
                 (self._advance, (record, "fetch")),
                 uptodate=[(self._is_fetched, (record,))],
             )
@@ -211,7 +211,7 @@ def _task(name: str, doc: str, action: Any, **fields: Any) -> dict[str, Any]:
 def files_of(entry: Entry) -> dict[str, str]:
     """Return the model's files as tasks name them and their absolute paths, for doit to see which another task makes.
 
-    No task makes what is fetched; and what a reference will stand for is not known before.
+    No task makes what is fetched, and what a remote reference resolves to is not known before.
     """
     found: dict[str, str] = {}
     for part in entry.parts:

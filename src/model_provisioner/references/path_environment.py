@@ -1,4 +1,4 @@
-"""What the meaning of a configuration depends on beside its bytes: where links and `~` lead, and the working directory."""
+"""What the paths of a configuration depend on beside its bytes: links, home folders and the working directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 
 HERE = "."
 _SHARED = 255
-"""Longer paths have no use for what is known of the folders above them, and could be of a hostile length."""
+"""Longer paths are not remembered folder by folder: they are rare, and could be of a hostile length."""
 
 
 class PathEnvironment:
@@ -19,7 +19,7 @@ class PathEnvironment:
         self._real: dict[str, str] = {}
 
     def ask(self, question: str) -> str:
-        """Return the answer to a question of one of those three kinds."""
+        """Return the answer to a question of one of the three kinds that `answers` names."""
         answer = self.answers.get(question)
         if answer is None:
             if question == HERE:
@@ -39,11 +39,11 @@ class PathEnvironment:
         return os.path.expanduser(path)
 
     def absolute(self, path: str, base: str) -> str:
-        """Return the path that is written as `path`, taken from the folder `base`; its links are kept."""
+        """Return a path made absolute, relative ones taken from the folder `base`; its links are kept."""
         return os.path.normpath(os.path.join(base, self.expand(path)))
 
     def _follow(self, folder: str) -> str:
-        """Return what `os.path.realpath` does, without a second look at what two folders have above them."""
+        """Return what `os.path.realpath` does, but examine each folder above only once."""
         known = self._real.get(folder)
         if known is not None:
             return known

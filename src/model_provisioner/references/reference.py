@@ -94,7 +94,7 @@ class LocalRef(ModelRef):
 
     path: str
     _resolved: bool = field(default=False, repr=False, compare=False, kw_only=True)
-    """Whether this is an answer of `absolute`, whose id needs no look at the disk."""
+    """Whether `absolute` returned this: then its id is known without the disk."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -110,14 +110,14 @@ class LocalRef(ModelRef):
 
     @classmethod
     def at(cls, path: str) -> LocalRef:
-        """Return the reference of a path that `absolute` gave before: the disk is not looked at again."""
+        """Return the reference of a path that `absolute` returned before, without following its links again."""
         return cls(path, _resolved=True)
 
     def absolute(self, base: str, environment: PathEnvironment | None = None) -> LocalRef:
         """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
 
         `~` is expanded, `//` collapsed, `..` and the links above the last name followed as the operating system does.
-        The last name is kept, even where it is a link, for engines look at names. Nothing needs to be there.
+        The last name is kept, even where it is a link, because engines read names. Nothing needs to be there.
         """
         if self._resolved:
             return self

@@ -27,7 +27,7 @@ _NAMED = re.compile(rf"({SHA256_HEX.pattern})\.[0-9a-f]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A part of the stock that goes or stays as one."""
+    """A part of the inventory that stays or is removed as one."""
 
     kind: Literal["model", "file", "download", "damaged"]
     """A tree with its blobs; a blob without a tree; what a dead run left of a download; what held wrong bytes."""
@@ -57,7 +57,7 @@ class Stock:
 
 
 def stock(store: Layout) -> Stock:
-    """Look at what a store holds; what can't be looked at is not in it. Nothing is read or raised."""
+    """Return what a store holds, less what can't be inspected. No file is read; nothing is raised."""
     blobs = [(place, name, found) for place, name, found in _files(store, BLOBS) if SHA256_HEX.fullmatch(name)]
     sizes = {name: found.st_size for _, name, found in blobs}
     items, in_trees = [], set()
@@ -105,7 +105,7 @@ def remove(store: Layout, item: Item, blobs: Collection[str]) -> bool:
                 store.held(folder).unlink(blob)
         partial.remove_all(away)
     except FileNotFoundError:
-        return True  # somebody else was faster
+        return True  # another process was faster
     except OSError as error:
         raise store_error("a model can't be removed from the store", item.place, error) from None
     return True

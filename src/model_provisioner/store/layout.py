@@ -50,14 +50,14 @@ class Layout:
 
     def folder(self, name: str) -> Folder:
         """Return a folder of the store, made where it is missing. Raises `StorageError`."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            try:
-                self._prepare()
-            except BaseException:
-                self._is_prepared = False
-                raise
         try:
+            if not self._is_prepared:
+                self._is_prepared = True
+                try:
+                    self._prepare()
+                except BaseException:
+                    self._is_prepared = False
+                    raise
             return self._folders.make(name)
         except OSError as error:
             path = os.path.join(self.root, name) if name else self.root

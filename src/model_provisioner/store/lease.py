@@ -1,8 +1,8 @@
-"""Leases: what the runs that live now use of a store, so that nobody evicts it under them.
+"""Leases: what living runs use of a store, so that no other run evicts it meanwhile.
 
 A lease is a file of one process, which the kernel keeps locked for as long as that process lives: a killed one leaves a
-file that nobody holds. Who notes a use enters the store beside others; who evicts is alone in it, reads the leases first
-and the handoffs then. A model that is on its way from the one to the other is in both.
+file that nobody holds. A run that notes a use shares the lock of the folder; one that evicts holds it alone, reads the
+leases first and the handoffs then. A model that moves from a lease to a handoff meanwhile is in both.
 """
 
 from __future__ import annotations

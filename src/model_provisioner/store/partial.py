@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from model_provisioner.store.layout import Layout
 
 WRITEBACK = 32 << 20
-"""After how many bytes the disk is told to begin: what waits in memory then is little when the last byte has come."""
+"""After how many bytes the disk begins to write: little is left in memory when the last byte has arrived."""
 SYNCED_EVERY = 1 << 30
-"""After how many bytes it is noted that they are safely on the disk: that many a power cut may make to come once more."""
+"""After how many bytes they are synced, and that is noted: a power cut loses that many at the most."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Partial:
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
         self._synced = min(size, note.synced)
         """Up to where it is known to be safely on the disk."""
-        self._told = self.size
-        """Up to where the disk was told to begin."""
+        self._written_back = self.size
+        """Up to where the disk has begun to write."""
         self._open = True
 
     @classmethod
@@ -119,7 +119,7 @@ class Partial:
                 count = os.pwrite(self._fd, view, place)
                 view, place = view[count:], place + count
             self._follower.add(chunk)
-            if self.size - self._told >= WRITEBACK:
+            if self.size - self._written_back >= WRITEBACK:
                 self._start_writeback()
             if self.size - self._synced >= SYNCED_EVERY:
                 self._sync()
@@ -146,7 +146,7 @@ class Partial:
         return Received(sha256, fingerprint, git_blob if self.size == self._git_size else None, self.size)
 
     def seal(self) -> None:
-        """Let nobody write it any more, and wait until it is safely on the disk. Raises `OSError`."""
+        """Make it read-only, and wait until it is safely on the disk. Raises `OSError`."""
         os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         os.fsync(self._fd)
 
@@ -185,7 +185,7 @@ class Partial:
         self._follower.close()
         os.ftruncate(self._fd, size)
         self._follower = Follower(self._fd, size, self._git_size)
-        self._told = size
+        self._written_back = size
         self._synced = min(self._synced, size)
 
     def _sync(self) -> None:
@@ -198,8 +198,8 @@ class Partial:
     def _start_writeback(self) -> None:
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # it is but advice
-                os.posix_fadvise(self._fd, self._told, self.size - self._told, os.POSIX_FADV_DONTNEED)
-        self._told = self.size
+                os.posix_fadvise(self._fd, self._written_back, self.size - self._written_back, os.POSIX_FADV_DONTNEED)
+        self._written_back = self.size
 
     def _failed(self, error: OSError) -> StorageError:
         return store_error("a download could not be written", self.path, error)
@@ -246,7 +246,7 @@ def _take_over(folder: Folder, stem: str) -> Iterator[tuple[str, int]]:
     for name in _left(folder, stem):
         try:
             fd = _open_left(folder, name)
-        except OSError:  # somebody else's, gone, or no file
+        except OSError:  # another user's, gone, or no file
             continue
         if _claim(folder, name, fd):
             yield name, fd
@@ -275,7 +275,7 @@ def _begin(folder: Folder, stem: str) -> tuple[str, int]:
         fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if _claim(folder, name, fd) is not False:
             return name, fd
-        os.close(fd)  # somebody took it over before it was locked, as if we were dead
+        os.close(fd)  # another run took it over before it was locked, as if we were dead
 
 
 def _claim(folder: Folder, name: str, fd: int) -> bool | None:

@@ -143,7 +143,7 @@ def _links(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _opened(path: str, files: Mapping[str, str], *, folder: bool) -> str:
-    """Return what stands for all files of a tree: the only one, the first shard of the split that they are, or the folder."""
+    """Return what an engine is to open: the only file, the first shard of the only split, or the folder."""
     first = min(files)
     above, name = os.path.split(first)
     whole = {os.path.join(above, each) for each in split_names(first) or [name]}

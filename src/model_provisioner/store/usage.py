@@ -31,7 +31,7 @@ class Use:
     """The usage record of one configuration of one owner."""
 
     owner: str
-    """The machine and the state folder: what can be looked at from there."""
+    """The machine and the state folder, whose projects can be inspected from there."""
     config: str
     handoffs: tuple[str, ...]
     trees: Mapping[str, int | None]
@@ -91,8 +91,7 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
     body = {"config": config, "handoffs": handoffs, "owner": owner, "trees": wanted}
     store.write(FOLDER, name, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
     path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(_link(state, config))
-    with contextlib.suppress(OSError):
-        folder = Folder.made(above, 0o700)
+    with contextlib.suppress(OSError), Folder.made(above, 0o700) as folder:
         if os.path.realpath(folder.path_of(link)) != os.path.realpath(path):
             with contextlib.suppress(FileNotFoundError):
                 folder.unlink(link)

@@ -455,19 +455,17 @@ def test_a_prune_that_is_killed_before_any_of_its_steps_leaves_a_store_that_the_
 
 PROVISION = """
 import sys, os, time
-from model_provisioner.engine.run import provision
-from model_provisioner.engine.retention.usage import end_of_use
+from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import open_workspace
 end = time.monotonic() + float(sys.argv[2])
 count = 0
 while time.monotonic() < end:
-    work = open_workspace(sys.argv[1])
-    (entry,) = work.config.entries.values()
-    provision(work, entry)
-    end_of_use(work)
-    os.stat(work.verified[entry.name].files.path)  # through its links: the handoff names it, so it is here
-    os.unlink(entry.handoff)
-    work.close()
+    with Run(open_workspace(sys.argv[1])) as run:
+        (entry,) = run.work.config.entries.values()
+        found = run.provision_one(entry.name)
+        run.finish()
+        os.stat(found.files.path)  # through its links: the handoff names it, so it is here
+        os.unlink(entry.handoff)
     count += 1
 print(count)
 """

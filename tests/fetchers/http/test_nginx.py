@@ -13,7 +13,7 @@ from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
-from tests.support.sink import Naps, Sink, fetch
+from tests.support.receiving import Naps, Sink, fetch
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,7 +98,7 @@ def https(authority, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/x.gguf", "/dated/x.gguf"])
-def test_it_goes_on_from_a_validator_of_nginx(nginx, https, path):
+def test_it_resumes_by_a_validator_of_nginx(nginx, https, path):
     sink = Sink()
     with https.open(nginx.file(path).url) as answer:
         sink.begin(answer.validator)

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli import github_annotations
-from model_provisioner.cli.output import models, print_json, print_lines, relative
+from model_provisioner.cli.output import models, print_json, print_lines, relative, write_output
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
 from model_provisioner.config.load import gc_paused
@@ -53,15 +53,16 @@ def _checked(config: str, junit: str | None, *, full: bool) -> Report:
     """Check the project of `config`; write the report to `junit`, also where the check has no answer."""
     if junit is None:
         return _check(config, full=full)
-    from model_provisioner.cli.junit import check_place, render, render_error, write
+    from model_provisioner.cli.junit import check_place, render, render_error
 
     check_place(junit)
+    failed = {"what": "the JUnit report can't be written", "fix": "name another file after --junit"}
     try:
         report = _check(config, full=full)
     except ProvisionError as error:
-        write(junit, render_error(error))
+        write_output(junit, render_error(error), **failed)
         raise
-    write(junit, render(report))
+    write_output(junit, render(report), **failed)
     return report
 
 

@@ -8,10 +8,9 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import models, relative, to_json
+from model_provisioner.cli.output import models, relative, to_json, write_output
 from model_provisioner.cli.project import view_project
-from model_provisioner.errors import InputError, StorageError, printable
-from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.errors import InputError, printable
 from model_provisioner.operations.report import report
 from model_provisioner.records.catalog import now
 
@@ -38,7 +37,8 @@ def run(names: Sequence[str], *, json: bool, output: str | None) -> int:
         sys.stdout.buffer.write(text.encode())  # UTF-8, as the page says of itself, whatever the terminal's encoding
         sys.stdout.buffer.flush()
         return 0
-    _write(target, text.encode())
+    fix = "fix that, or name another file after -o; a report that was there is as it was"
+    write_output(target, text.encode(), what="the report could not be written", fix=fix)
     count = len(found.models)
     failed = sum(model.error is not None for model in found.models)
     of_these = f", {failed:,} failed" if failed else ""
@@ -71,18 +71,6 @@ def _target(output: str) -> str:
             fix="name a file: doit model-report -o report.html",
         )
     return path
-
-
-def _write(path: str, data: bytes) -> None:
-    try:
-        write_atomically(path, data)
-    except StorageError as error:
-        raise StorageError(
-            "the report could not be written",
-            where=path,
-            found=error.found,
-            fix="fix that, or name another file after -o; a report that was there is as it was",
-        ) from None
 
 
 def _made_at() -> str:

@@ -1,4 +1,4 @@
-"""Download: bring the bytes of one file of a model from its source into the store."""
+"""Download one file of a model from its source into the store, or wait for another run that does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Wanted:
     key: str
     """The key of its download: by its digest, so that two references to the same bytes wait for one another."""
     sha256: str | None
-    """What its bytes must have, where somebody said."""
+    """The SHA-256 that its bytes must have, where it is known."""
     size: int | None
     is_pinned: bool
     """Whether the user or the lock said so, and not the source alone."""
@@ -60,7 +60,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """Brings files of one entry into the store; threads may share it."""
+    """Fetches files of one entry into the store; threads may share it."""
 
     work: Workspace
     entry: Entry
@@ -69,8 +69,8 @@ class Download:
     make_room: Callable[[dict[str, int]], None]
     """Is given key and bytes of a file whose size its source did not list, before its bytes come; may raise."""
 
-    def bring(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
-        """Bring a file, or wait for another run that does; return None where that had it.
+    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
+        """Fetch a file, or wait for another run that does; return None where that had it.
 
         `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
         and `StorageError`.

@@ -1,4 +1,4 @@
-"""Fetch: bring a remote reference into the store, if the policy allows. Offline by default.
+"""Fetch the files of a remote reference into the store, if the policy allows. Offline by default.
 
 What is on this disk already is not fetched: in the store, or with the right digest in the cache of another program.
 """
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 def is_present(work: Workspace, record: EntryRun) -> bool:
-    """Tell whether what an entry has of remote files is here; no byte of them is read. From then on nobody evicts them."""
+    """Tell whether the remote files of an entry are here, without reading a byte. From then on they are leased: not evicted."""
     return not _missing(work, record.entry)
 
 
 def _missing(work: Workspace, entry: Entry) -> list[Entry]:
-    """Return the remote parts of an entry that are not here; the others nobody evicts from then on."""
-    return [part for part in entry.parts if not part.ref.is_local and not _is_held(work, part)]
+    """Return the remote parts of an entry that are not here, and lease the others."""
+    return [part for part in entry.parts if not part.ref.is_local and not _is_leased(work, part)]
 
 
-def _is_held(work: Workspace, entry: Entry) -> bool:
+def _is_leased(work: Workspace, entry: Entry) -> bool:
     try:
         resolve_entry(entry, work.store)
         if work.lease.use(stored_files(entry, work.store).values()):
@@ -142,7 +142,7 @@ class _Fetch:
                 source = source_of(part, self._check_host)
                 listing = source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
                 check_names((file.name for file in listing.files), part.ref.id)  # before the long work
-                digests = self._bring_all(listing.files)
+                digests = self._fetch_all(listing.files)
                 revision = listing.revision
         finally:
             self._release_room(set(self.expected))
@@ -179,8 +179,8 @@ class _Fetch:
         offline = "--offline" if rules.offline else offline_reason()
         NetworkPolicy(config.allow, offline, config.path).check(host, self.part.name, self.part.line)
 
-    def _bring_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
-        """Return the SHA-256 of each file in the store, where all are now."""
+    def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
+        """Fetch the files that are not here; return the SHA-256 of each, by name."""
         from model_provisioner.fetchers.http.client import HttpClient
 
         work, part = self.work, self.part
@@ -202,7 +202,7 @@ class _Fetch:
         size = sum(known.values()) if len(known) == len(sizes) else None
         with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
             download = Download(work=work, entry=part, client=client, progress=progress, make_room=self._make_room)
-            for each, received in in_pools([(download.bring, left, AT_ONCE)], client.close, self.check):
+            for each, received in in_pools([(download.fetch, left, AT_ONCE)], client.close, self.check):
                 if received is not None:
                     self.received.append(received)
                 digests[each.file.name] = str(each.sha256) if received is None else received.sha256
@@ -237,24 +237,24 @@ class _Fetch:
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""
-        told = self.record.origin
-        if origin not in told.split(", "):
-            self.record.origin = f"{told}, {origin}" if told else origin
+        noted = [each for each in self.record.origin.split(", ") if each]
+        if origin not in noted:
+            self.record.origin = ", ".join((*noted, origin))
 
     def _note_digests(self) -> None:
-        """Let the memo know what was hashed while it came, so that it is not read again.
+        """Note in the memo what was hashed while it came, so that it is not read again.
 
         Nobody but us could write these files before they had their names, and they are read-only since; a write after the
         tick that ends here would move their times.
         """
-        before = {self.work.store.blob_path(each.sha256): each for each in self.received}
-        looks = {path: identity_of(path) for path in before}
-        if looks:
+        paths = {self.work.store.blob_path(each.sha256): each for each in self.received}
+        before = {path: identity_of(path) for path in paths}
+        if before:
             time.sleep(TICK_NS / 1e9)
         rows = {
-            path: Row(looks[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
-            for path, each in before.items()
-            if identity_of(path) == looks[path]
+            path: Row(before[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
+            for path, each in paths.items()
+            if identity_of(path) == before[path]
         }
         self.work.memo.keep(rows)
         self.work.received.update(row.identity for row in rows.values())

@@ -1,4 +1,4 @@
-"""Damage: fetched files whose bytes are no longer those that came are put where nobody finds them again."""
+"""Damage: fetched files whose bytes changed since are moved into quarantine."""
 
 from __future__ import annotations
 

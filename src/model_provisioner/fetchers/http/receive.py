@@ -36,7 +36,7 @@ def receive(
 
     `expect` is called with the size of the whole file where a server tells it, before its bytes come, and `reach` with how
     many are here by now; what they raise ends it. Trouble that may pass is met with `ATTEMPTS` tries, which start anew
-    whenever one brought something. Raises `FetchError` when there is no hope, and what `client` was told to check with.
+    whenever one brought something. Raises `FetchError` when there is no hope, and what the check of `client` raises.
     """
     best, tried = partial.size, 0
     while True:

@@ -103,7 +103,7 @@ class FileResponse:
         """Yield the bytes as they come; at the end the trouble, if there was any."""
         end = self.total if self._end is None else self._end
         read = self._response.read1
-        waited, came = 0.0, 0  # of the current look at the speed; the time that the caller takes does not count
+        waited, came = 0.0, 0  # since the speed was last checked; the time that the caller takes does not count
         while True:
             began = time.monotonic()
             try:

@@ -1,6 +1,16 @@
-"""What receives a file in tests of the network: bytes in memory, and waits that are noted."""
+"""Files that are received in tests of the network: into memory, and with waits that are noted."""
+
+import random
+
+import pytest
+
+from model_provisioner.errors import FetchError
+from model_provisioner.fetchers.listing import RemoteFile
 
 from model_provisioner.fetchers.http.receive import receive
+
+DATA = random.Random(4).randbytes(3_000_000)
+SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
 
 
 class Sink:
@@ -34,3 +44,21 @@ class Naps(list):
 def fetch(client, file, sink, **options):
     """Receive a file; nobody is told of its size and of how far it is."""
     receive(client, file, sink, expect=lambda size: None, reach=lambda done: None, **options)
+
+
+def remote(server, path="/x.gguf", **values):
+    return RemoteFile(name="x.gguf", **{"url": server.url(path), **values})
+
+
+def bring(https, file, sink=None):
+    sink = sink or Sink()
+    naps = Naps()
+    fetch(https, file, sink, sleep=naps)
+    return sink, naps
+
+
+def refused(https, file, sink=None):
+    with pytest.raises(FetchError) as caught:
+        bring(https, file, sink)
+    assert not any(secret in f"{caught.value!s}{caught.value!r}" for secret in SECRETS)
+    return caught.value

@@ -1,0 +1,340 @@
+"""Files from real servers that cut, lie, stall and are busy: whole, resumed, or refused."""
+
+import base64
+import logging
+import os
+import random
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from unittest.mock import patch
+
+import pytest
+
+from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
+from model_provisioner.fetchers.http import connections
+from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.config.network_policy import NetworkPolicy
+from model_provisioner.fetchers.listing import RemoteFile
+from tests.support.files_server import FilesServer
+from tests.support.receiving import DATA, SECRETS, Naps, Sink, bring, fetch, refused, remote
+
+
+# ---- the plain way
+
+
+def test_a_file_is_brought_whole(https, server):
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert sink.validator.startswith('"')
+    assert naps == []
+    (asked,) = server.asked
+    assert asked.headers["accept-encoding"] == "identity"
+    assert "range" not in asked.headers
+    assert "authorization" not in asked.headers
+
+
+def test_what_an_answer_tells(https, server):
+    with https.open(server.url("/x.gguf")) as answer:
+        assert (answer.offset, answer.total, answer.host) == (0, len(DATA), "localhost")
+        chunks = list(answer.chunks())
+    assert b"".join(chunks) == DATA
+    assert len(chunks) <= 20
+    with https.open(server.url("/x.gguf"), offset=1000, validator=answer.validator) as rest:
+        assert (rest.offset, rest.total, rest.validator) == (1000, len(DATA), answer.validator)
+        assert b"".join(rest.chunks()) == DATA[1000:]
+
+
+def test_an_empty_file(https, server):
+    assert bring(https, remote(server, "/empty"))[0].begun != []
+
+
+def test_many_files_need_one_connection(https, serve):
+    server = serve({f"/{number}": b"%d" % number for number in range(20)})
+    for number in range(20):
+        assert bring(https, remote(server, f"/{number}"))[0].data == b"%d" % number
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("manner", ["chunked", "no_length"])
+def test_a_file_of_untold_length(https, server, manner):
+    setattr(server.manners, manner, True)
+    assert bring(https, remote(server, sha256="0" * 64))[0].data == DATA
+
+
+def test_without_length_and_digest_a_cut_could_not_be_told(https, server):
+    server.manners.no_length = True
+    error = refused(https, remote(server))
+    assert error.what == "localhost does not say how long x.gguf is, so that half of it would look like all of it"
+    server.manners.no_length, server.manners.chunked = False, True
+    assert bring(https, remote(server))[0].data == DATA
+
+
+# ---- what broke off is resumed
+
+
+def test_what_a_dead_owner_left_is_resumed(https, server):
+    first, _ = bring(https, remote(server))
+    sink, _ = bring(https, remote(server), Sink(DATA[:1_000_000], first.validator))
+    assert sink.data == DATA
+    assert sink.begun == []
+    assert server.asked[-1].headers["range"] == "bytes=999999-"
+    assert server.asked[-1].headers["if-range"] == first.validator
+
+
+def test_a_file_that_is_here_whole_is_asked_for_its_last_byte_or_not_at_all(https, server):
+    validator = bring(https, remote(server))[0].validator
+    sink, _ = bring(https, remote(server), Sink(DATA, validator))
+    assert sink.data == DATA
+    assert server.asked[-1].headers["range"] == f"bytes={len(DATA) - 1}-"
+    server.asked.clear()
+    sink, _ = bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    assert server.asked == []
+
+
+def test_a_cut_is_resumed(https, server):
+    server.manners.drop_at, server.manners.drop_times = 1_234_567, 1
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert [asked.headers.get("range") for asked in server.asked] == [None, "bytes=1234566-"]
+    assert len(naps) == 1
+    assert 0.5 <= naps[0] <= 1
+
+
+def test_a_reset_is_resumed(https, server):
+    server.manners.drop_at, server.manners.drop_times, server.manners.reset = 1_234_567, 1, True
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+
+
+def test_a_date_serves_where_there_is_no_etag(https, server):
+    server.manners.etag, server.manners.last_modified = None, time.time() - 100
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    assert bring(https, remote(server))[0].data == DATA
+    assert server.asked[-1].headers["range"] == "bytes=999999-"
+    assert server.asked[-1].headers["if-range"].endswith("GMT")
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"', '"', "bare"])
+def test_without_a_strong_validator_it_begins_anew(https, server, etag):
+    server.manners.etag, server.manners.last_modified = etag, time.time() + 5
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    assert bring(https, remote(server))[0].data == DATA
+    assert "range" not in server.asked[-1].headers
+
+
+def test_a_server_without_ranges_sends_it_all_and_only_the_rest_is_written(https, server):
+    server.manners.ignore_range = True
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    written = []
+
+    class Counting(Sink):
+        def write(self, chunk):
+            written.append(len(chunk))
+            super().write(chunk)
+
+    sink, _ = bring(https, remote(server), Counting())
+    assert sink.data == DATA
+    assert sum(written) == len(DATA)
+
+
+def test_a_changed_file_is_begun_anew(https, server):
+    server.manners.etags.extend(['"a"', '"b"'])
+    server.manners.etag = '"b"'
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+    assert sink.begun == ['"a"', '"b"']
+
+
+@pytest.mark.parametrize("etag", ['"b"', None])
+def test_a_part_of_another_file_is_not_taken(https, server, etag):
+    server.manners.etags.append('"a"')
+    server.manners.etag, server.manners.ignore_if_range = etag, True
+    server.manners.drop_at, server.manners.drop_times = 1_000_000, 1
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+    assert [asked.headers.get("range") for asked in server.asked] == [None, "bytes=999999-", None]
+
+
+def test_a_file_that_shrank_is_begun_anew(https, server):
+    server.manners.ignore_if_range = True
+    sink, _ = bring(https, remote(server), Sink(bytes(len(DATA) + 7), '"old"'))
+    assert sink.data == DATA
+    assert len(server.asked) == 2
+
+
+def test_a_partial_that_is_too_long_is_dropped(https, server):
+    validator = bring(https, remote(server))[0].validator
+    sink, _ = bring(https, remote(server, size=len(DATA)), Sink(DATA + b"x", validator))
+    assert sink.data == DATA
+
+
+def test_a_server_that_sends_less_than_the_range_is_asked_again(https, server):
+    validator = bring(https, remote(server))[0].validator
+    server.manners.part = 1_000_000
+    sink, _ = bring(https, remote(server), Sink(DATA[:1000], validator))
+    assert sink.data == DATA
+
+
+# ---- servers that lie
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("bytes 5-9/10", "localhost sends another part of the file than was asked for"),
+        ("bytes 999-99/100", "localhost sends a part of the file without a sound word about which"),
+        ("bytes 999-2999999/5", "localhost sends a part of the file without a sound word about which"),
+        ("items", "localhost sends a part of the file without a sound word about which"),
+        ("bytes 999-1999/3000000", "localhost does not send what it says"),
+    ],
+)
+def test_a_lying_content_range(https, server, text, what):
+    validator = bring(https, remote(server))[0].validator
+    server.manners.content_range = text
+    sink = Sink(DATA[:1000], validator)
+    assert refused(https, remote(server), sink).what == what
+    assert sink.data == DATA[:1000]
+
+
+def test_a_part_that_nobody_asked_for(https, server):
+    server.manners.statuses.append((206, {}))
+    assert refused(https, remote(server)).found == "206 Partial Content"
+
+
+def test_a_length_that_is_too_long_is_tried_again_and_told(https, server):
+    server.manners.length_lie, server.manners.ignore_range = 100, True
+    error = refused(https, remote(server))
+    assert str(error) == (
+        "x.gguf could not be fetched: localhost broke the connection off, 5 times in a row\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  found     3,000,000 of 3,000,100 bytes\n"
+        "  fix       try again later: what is here already is kept and resumed"
+    )
+    assert not isinstance(error, IncompleteError)
+
+
+def test_a_length_that_is_too_short_is_told_where_the_size_is_known(https, server):
+    server.manners.length_lie = -100
+    error = refused(https, remote(server, size=len(DATA)))
+    assert str(error) == (
+        "the file at localhost has another size than its source says\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  expected  3,000,000 bytes\n"
+        "  found     2,999,900 bytes\n"
+        "  fix       it may have just been changed there: try again; else tell who runs the server"
+    )
+
+
+def test_bytes_behind_the_end_do_not_become_the_next_answer(https, serve):
+    server = serve({"/x": b"right"})
+    server.manners.extra = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    for _ in range(5):
+        assert bring(https, remote(server, "/x"))[0].data == b"right"
+        time.sleep(0.02)
+
+
+def test_more_bytes_than_the_known_size(https, server):
+    server.manners.chunked = True
+    sink = Sink()
+    error = refused(https, remote(server, size=1_500_000), sink)
+    assert error.what == "localhost does not send what it says"
+    assert len(sink.data) <= 1_500_000
+
+
+def test_bytes_in_another_encoding_are_refused(https, server):
+    server.manners.content_encoding = "gzip"
+    assert refused(https, remote(server)).found == "Content-Encoding: gzip"
+    server.manners.content_encoding = "identity"
+    bring(https, remote(server))
+
+
+# ---- patience and its end
+
+
+def test_a_stall_is_resumed(environ, server, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
+    server.manners.stall_at, server.manners.stall_times = 1_500_000, 1
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert len(naps) == 1
+    assert server.asked[-1].headers["range"] == "bytes=1499999-"
+
+
+def test_a_trickle_is_a_stall(environ, serve, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
+    server = serve({"/x": bytes(500)})
+    server.manners.trickle = 0.05
+    sink = Sink()
+    error = refused(https, remote(server, "/x"), sink)
+    assert "localhost sends next to nothing, 5 times in a row" in error.what
+    assert 0 < sink.size < 100
+
+
+def test_a_slow_sink_is_no_stall(environ, server, stall):
+    stall(0.3)
+    https = HttpClient(lambda host: None)
+
+    class Slow(Sink):
+        def write(self, chunk):
+            super().write(chunk)
+            time.sleep(0.5 if len(self.data) == len(chunk) else 0)
+
+    assert bring(https, remote(server), Slow())[1] == []
+
+
+def test_a_server_that_never_comes_back_is_given_up(https, serve):
+    server = serve({})
+    server.close()
+    naps = Naps()
+    with pytest.raises(FetchError) as caught:
+        fetch(https, remote(server), Sink(), sleep=naps)
+    assert str(caught.value) == (
+        "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
+        f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  found     Connection refused\n"
+        "  fix       try again later: what is here already is kept and resumed"
+    )
+    assert len(naps) == 4
+    assert all(2**n / 2 <= nap <= 2**n for n, nap in enumerate(naps))
+
+
+def test_progress_gives_the_tries_back(https, server):
+    """A connection that breaks every 100,000 bytes brings the file all the same."""
+    server.manners.part = 100_000
+    server.manners.drop_at, server.manners.drop_times = 100_000, 1
+    sink, naps = bring(https, remote(server))
+    assert sink.data == DATA
+    assert len(naps) > 20
+    assert max(naps) <= 1
+
+
+def test_a_file_that_always_changes_is_given_up(https, server):
+    server.manners.etags.extend(f'"{number}"' for number in range(100))
+    drops = iter([1_000_000, 100_000] * 20)
+
+    def drop():
+        server.manners.drop_at = next(drops)
+
+    server.before_each = drop
+    refused(https, remote(server))
+    assert len(server.asked) == 5
+
+
+def test_a_name_that_is_not_known(https):
+    error = refused(https, RemoteFile(name="x.gguf", url="https://nowhere.invalid/x.gguf"))
+    assert error.what == "x.gguf could not be fetched: the name nowhere.invalid was not found, 5 times in a row"
+
+
+def test_what_the_sink_raises_ends_it_at_once(https, server):
+    class Stopped(Sink):
+        def write(self, chunk):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring(https, remote(server), Stopped())
+    assert len(server.asked) == 1
