@@ -393,3 +393,145 @@ def test_what_failed_is_told_once_by_its_first_task_and_never_tried_again(remote
         failing = [task for task in again["told"] if not task.startswith(("register", "handoff"))]
         assert {"fetch:beside", "fetch:cut", "fetch:nowhere", "verify:wrong"} <= set(failing)
         assert len(failing) == len(set(failing))
+
+
+# ---- what doit was told to ignore
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["provision"], ["provision", *THERE], ["provision", "-r", "console"]])
+def test_for_what_doit_ignores_nothing_is_done_and_what_was_withdrawn_is_told_by_name(mixed, plain, command):
+    mixed.trouble()
+    mixed.project.write("dodo.py", DODO)
+    ignored = {"local": "verify", "folder": "register", "beside": "handoff", "fetched": "fetch", "steady": "verify"}
+    mixed.project.doit("ignore", *(f"models:{step}:{name}" for name, step in ignored.items()))
+    with readings() as read:
+        answer = mixed.project.doit(*command, code=1)
+    assert [path for path in read if path.endswith(("local.bin", "folder/x", "see.gguf"))] == []
+    assert not [each for each in asked(mixed.hub) if "fetched" in each]
+    there = set(plain["world"]["files"])
+    withdrawn = {"local", "folder", "beside"}  # `fetched` never had one, and that of `steady` is as it must be
+    assert set(mixed.handoffs()) == {
+        os.path.basename(path).removesuffix(".json") for path in there if path.startswith("engines/")
+    } - withdrawn - {"fetched"}
+    for name in withdrawn:
+        assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(.+\)$", answer.all, re.MULTILINE)
+    assert answer.all.count("its handoff was withdrawn (") == len(withdrawn)
+    for name, step in ignored.items():
+        assert f"!! models:{step}:{name}\n" in answer.out
+    rows = mixed.world()["catalog"]
+    others = [name for name in NAMES if name not in ignored]
+    assert {name: rows[name] for name in others} == {name: plain["world"]["catalog"][name] for name in others}
+
+
+def test_ignoring_alone_is_enough_to_fail_where_a_handoff_was_withdrawn_and_not_where_none_was(project):
+    for name in "ab":
+        project.write(f"{name}.bin", name)
+    project.models(
+        'defaults: {handoff: "{runtime_dir}/engines/{name}.json"}\n'
+        "models: {a: {model_ref: a.bin}, b: {model_ref: b.bin}}\n"
+    )
+    project.write("dodo.py", DODO)
+    settle()
+    project.provision()
+    project.doit("ignore", "models:verify:b")
+    project.provision()
+    project.write("b.bin", "other")
+    out = project.provision(code=1).out
+    assert "gone  b  its handoff was withdrawn (size 5 bytes, was 1 byte)\n" in out
+    assert project.handoff("b") is None
+    assert "gone" not in project.provision().out, "it was told when it was withdrawn"
+    assert project.doit("run").out.count("!! ") == 1
+    project.doit("forget", "models:verify:b")
+    project.provision()
+    assert project.handoff("b")
+
+
+# ---- stop at the first failure
+
+
+@pytest.fixture
+def three(project):
+    """A project of three models that are read one after the other: `a`, the largest, then `b`, then `c`."""
+    size = 2 << 20
+    for name, more in {"a": 3, "b": 2, "c": 1}.items():
+        project.write(f"{name}.bin", bytes(size + more))
+    settle()
+    configure(project)
+    project.provision()
+    for name, more in {"a": 6, "b": 5, "c": 4}.items():
+        project.write(f"{name}.bin", bytes(size + more))
+    settle()
+    return project
+
+
+def configure(project: Project, **expected: str) -> None:
+    entries = {name: {"model_ref": f"{name}.bin"} for name in "abc"}
+    for name, digest in expected.items():
+        entries[name]["expected_digest"] = digest
+    defaults = {"handoff": "{runtime_dir}/engines/{name}.json"}
+    project.models(json.dumps({"defaults": defaults, "models": entries}))
+
+
+@pytest.mark.parametrize("failing", ["a", "b"])
+@pytest.mark.parametrize("command", [[], ["a", "b", "c"], ["-r", "console"], ["--always-execute"], ["c", "b", "a"]])
+def test_what_is_after_the_first_failure_is_not_handed_off_and_what_it_lost_is_told(three, failing, command):
+    configure(three, **{failing: WRONG})
+    with readings() as read:
+        answer = three.provision("--no-continue", "-n", "1", *command, code=1)
+    done, left = "abc"[: "abc".index(failing)], "abc"["abc".index(failing) + 1 :]
+    assert [os.path.basename(path) for path in read] == [f"{name}.bin" for name in (*done, failing)]
+    assert [name for name in "abc" if three.handoff(name)] == list(done)
+    assert answer.all.count("the digest differs from what is expected") == 1
+    for name in left:
+        assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(size ", answer.all, re.MULTILINE)
+    assert answer.all.count("its handoff was withdrawn (") == len(left)
+    rows = three.rows()
+    assert [rows[name]["lifecycle"] for name in (*done, failing)] == [*("Active" for _ in done), "Failed"]
+    configure(three)
+    three.provision()
+    assert all(three.handoff(name) for name in "abc")
+
+
+# ---- doit's own commands, after the engine did the work
+
+
+@pytest.mark.slow
+def test_doit_knows_what_was_done_before_its_graph(mixed):
+    """`list`, `info`, `clean` and `forget` behave as if the tasks had done it."""
+    mixed.trouble()
+    mixed.project.provision(code=1)
+    mixed.project.write("dodo.py", DODO)
+    done = [name for name in THERE if name not in FAILED]
+    lines = mixed.project.doit("list", "--all", "-s").out.splitlines()
+    status = {line.split()[1]: line[0] for line in lines}
+    for name in done:
+        steps = ("register", "handoff") if name == "tolerated" else STEPS[name]
+        assert {f"{step} {status[f'models:{step}:{name}']}" for step in steps} == {f"{step} U" for step in steps}
+    for name in FAILED:
+        assert status[f"models:{STEPS[name][0]}:{name}"] == "R"
+    assert "up-to-date" in mixed.project.doit("info", "models:verify:beside").out
+    assert "up-to-date" in mixed.project.doit("info", "models:fetch:styled").out
+    assert " - by-key/signme-1\n" in mixed.project.doit("info", "models:verify:signed").out
+    models = {path: path.read_bytes() for path in mixed.project.root.rglob("*") if path.is_file() and is_model(path)}
+
+    mixed.hub.forget()
+    mixed.project.doit("forget", "models")
+    before = {path: path.stat().st_ino for path in (mixed.project.root / ".runtime/engines").iterdir()}
+    with readings() as read:
+        mixed.project.provision(code=1)
+    assert (read, {path: path.stat().st_ino for path in before}) == ([], before)
+
+    mixed.project.doit("clean", "models")
+    assert mixed.handoffs() == []
+    assert list((mixed.project.root / ".runtime/digests").iterdir()) == []
+    assert {path: path.read_bytes() for path in models} == models
+    with readings() as read:
+        mixed.project.provision(code=1)
+    assert read == []
+    assert mixed.handoffs() == sorted(done)
+    assert not [each for each in asked(mixed.hub) if "nowhere" not in each and "/api/models/" not in each]
+
+
+def is_model(path: Path) -> bool:
+    return ".runtime" not in path.parts and path.suffix in (".bin", ".gguf")
