@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from model_provisioner import ModelProvisioner
 from model_provisioner.config import cache
 from model_provisioner.config.load import parse_config
 from model_provisioner.records import snapshot
@@ -233,6 +234,15 @@ def test_history_retirement_and_failure_are_kept(old):
         assert now[name] | {"store": None} == rows[name] | {"store": None}
 
 
+def test_what_the_api_registered_is_located(old, monkeypatch):
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(old.state))
+    models = ModelProvisioner()
+    assert models.locate(version_0_1.REGISTERED) == old.root / "models/retired.gguf"
+    before = memo(old)
+    assert models.ensure_present(version_0_1.REGISTERED).local_path == old.root / "models/retired.gguf"
+    assert memo(old) == before
+
+
 def test_what_was_fetched_is_found_without_a_request(old, hub):
     old.provision(code=1)
     assert asked_for(hub) == {"org/half"}
@@ -317,7 +327,9 @@ def test_the_parsed_configuration_of_version_0_1_is_ours(monkeypatch, tmp_path):
     version_0_1.write_configuration(tmp_path, version_0_1.FIRST | version_0_1.HALF)
     source, path = (tmp_path / "models.yaml").read_bytes(), f"{PLACE}/project/models.yaml"
     key = cache.ConfigCache.of(source, path, None, str(tmp_path)).key
-    assert cache.render(parse_config(source, path, environ={}), key) == kept.read_bytes()
+    magic, said, _, body = kept.read_bytes().split(b"\n", 3)
+    ours = cache.render(parse_config(source, path, environ={}), key).split(b"\n", 3)
+    assert (*ours[:2], json.loads(ours[3])) == (magic, said, json.loads(body))
     assert list(cache.parse(kept.read_bytes(), key).entries) == list(version_0_1.FIRST | version_0_1.HALF)
 
 
@@ -341,6 +353,10 @@ class Ours:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return self._project.start(*arguments)
+
+    def python(self, program: str) -> None:
+        project = self._project
+        subprocess.run([sys.executable, "-c", program], cwd=project.root, env=project.surroundings(), check=True)
 
     def answer(self, *arguments: str) -> bytes:
         return self._project.doit(*arguments, code=None).out.encode()

@@ -292,7 +292,9 @@ def test_whoever_decides_the_order_the_project_comes_to_the_same(mixed, plain, d
         mixed.project.write("dodo.py", dodo)
     mixed.trouble(made=dodo == MAKING)
     with readings() as read:
-        answer = mixed.project.doit(*command, code=2 if command[0] == "run" else 1)  # as doit ends after what it left out
+        answer = mixed.project.doit(
+            *command, code=2 if command[0] == "run" else 1
+        )  # as doit ends after what it left out
     world = mixed.world()
     for kind, expected in plain["world"].items():
         assert world[kind] == expected, kind

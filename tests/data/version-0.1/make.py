@@ -50,6 +50,11 @@ HALF = {"half": {"model_ref": "hf:org/half/half.gguf"}}
 LAST = {name: entry for name, entry in (FIRST | HALF).items() if name != "removed"}
 
 
+REGISTERED = "hf:org/registered/registered.gguf"
+REGISTER = f"""
+import model_provisioner
+model_provisioner.ModelProvisioner().register_model({REGISTERED!r}, "models/retired.gguf", None)
+"""
 QUESTIONS = {
     "list.json": ("model-list", "--json"),
     "show-fetched.json": ("model-show", "fetched", "--json"),
@@ -69,6 +74,7 @@ class Driver(Protocol):
     def doit(self, *arguments: str, code: int = 0) -> object: ...
     def start(self, *arguments: str) -> subprocess.Popen[bytes]: ...
     def answer(self, *arguments: str) -> bytes: ...
+    def python(self, program: str) -> object: ...
 
 
 def make(top: Path, hub: Hub, run: Driver, settle: Callable[[], None]) -> None:
@@ -87,10 +93,11 @@ def make(top: Path, hub: Hub, run: Driver, settle: Callable[[], None]) -> None:
     run.doit("provision", code=1)
     run.doit("model-retire", "retired")
     run.doit("provision", code=1)
+    run.python(REGISTER)
     write_configuration(project, FIRST | HALF)
-    hub.fault(slow(2000), on="*/resolve/*/half.gguf", method="GET")
+    hub.fault(slow(500), on="*/resolve/*/half.gguf", method="GET")
     with run.start("provision") as process:
-        while not any(each.stat().st_size > 1000 for each in (top / "store/partial").glob("*[0-9a-f]")):
+        while not any(each.stat().st_size > 200 for each in (top / "store/partial").glob("*[0-9a-f]")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.kill()
@@ -163,7 +170,14 @@ class Processes:
         self._environ = {**os.environ, **hub.environ(top / "hf"), **ours}
 
     def start(self, *arguments: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "doit", *arguments]
+        return self._python("-m", "doit", *arguments, stdout=stdout)
+
+    def python(self, program: str) -> None:
+        with self._python("-c", program) as process:
+            assert process.wait() == 0
+
+    def _python(self, *arguments: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *arguments]
         return subprocess.Popen(command, cwd=self._folder, env=self._environ, stdin=subprocess.DEVNULL, stdout=stdout)
 
     def answer(self, *arguments: str) -> bytes:
