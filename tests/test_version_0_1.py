@@ -1,0 +1,433 @@
+"""What version 0.1 left on the disk is read as it stands, and this version writes the same: see data/version-0.1."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from model_provisioner import ModelProvisioner
+from model_provisioner.config import cache
+from model_provisioner.config.load import parse_config
+from model_provisioner.records import snapshot
+from tests.support.fixtures import hub  # noqa: F401
+from tests.support.hub import Hub
+from tests.support.project import TINY, Project, settle
+
+DATA = Path(__file__).parent / "data/version-0.1"
+_spec = importlib.util.spec_from_file_location("make_version_0_1", DATA / "make.py")
+version_0_1 = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(version_0_1)
+PLACE = version_0_1.PLACE
+
+CURRENT = ("tiny", "split", "folder", "styled", "fetched", "repository")
+TEXTS = (".json", ".jsonl", ".sha256", ".lock", ".yaml")
+
+
+# ---- how it comes to another place
+
+
+@pytest.fixture
+def old(tmp_path, hub) -> Project:
+    """Return a project as version 0.1 left it, as if it had lain here all the time."""
+    names = {
+        project_id(f"{PLACE}/project"): project_id(tmp_path / "project"),
+        old_usage_record().stem: hashlib.sha256(
+            f"{owner(tmp_path)}\0{tmp_path}/project/models.yaml".encode()
+        ).hexdigest(),
+    }
+
+    def here(text: str) -> str:
+        for before, now in {**names, PLACE: str(tmp_path)}.items():
+            text = text.replace(before, now)
+        return text
+
+    for kept in version_0_1.KEPT:
+        for source in filter(Path.is_file, (DATA / kept).rglob("*")):
+            path = tmp_path / here(str(source.relative_to(DATA)))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path)
+            if source.suffix in TEXTS:
+                path.write_text(here(source.read_text()))
+            elif source.suffix == ".db":
+                rewrite_database(path, here)
+            if "blobs" in source.parts:
+                path.chmod(0o444)
+    for link, target in json.loads((DATA / "links.json").read_bytes()).items():
+        path = tmp_path / here(link)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(here(target))
+    shutil.copyfile(TINY, tmp_path / "project/models/tiny.gguf")
+    (tmp_path / "state").chmod(0o700)
+    rewrite_memo(tmp_path / "state/memo.db")
+    rewrite_usage_record(tmp_path)
+    rewrite_partial(tmp_path)
+    for repository in (tmp_path / "hub/org").iterdir():
+        hub.add(f"org/{repository.name}", {file.name: file.read_bytes() for file in repository.iterdir()})
+    (tmp_path / "home").mkdir()
+    settle()
+    return project_at(tmp_path, hub)
+
+
+def project_at(top: Path, hub: Hub) -> Project:
+    return Project(top / "project", top / "state", {**hub.environ(top / "hf"), "HOME": str(top / "home")})
+
+
+def project_id(folder: str | Path) -> str:
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:20]
+
+
+def old_usage_record() -> Path:
+    (record,) = (DATA / "store/uses").iterdir()
+    return record
+
+
+def owner(top: Path) -> str:
+    """Return what a usage record says of the user of a state folder."""
+    (top / "state").mkdir(exist_ok=True)
+    return f"{os.uname().nodename} {top}/state {(top / 'state').stat().st_ino}"
+
+
+def rewrite_database(path: Path, here) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("here", 1, here)
+        for (table,) in sorted(connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()):
+            for _, column, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
+                connection.execute(f"UPDATE {table} SET {column} = here({column}) WHERE typeof({column}) = 'text'")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def rewrite_memo(path: Path) -> None:
+    """Give each row the stat of its file. It was hashed after the file had come to rest, as it is in what is kept."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute("SELECT min(settled) FROM file").fetchone() == (1,)
+        for (file,) in connection.execute("SELECT path FROM file").fetchall():
+            now = os.stat(file)
+            stat = map(str, (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_ctime_ns))
+            connection.execute(
+                "UPDATE file SET device = ?, inode = ?, mtime_ns = ?, ctime_ns = ?, hashed_at = ? WHERE path = ?",
+                (*stat, now.st_ctime_ns // 10**9 + 1, file),
+            )
+
+
+def rewrite_usage_record(top: Path) -> None:
+    (record,) = (top / "store/uses").iterdir()
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "owner": owner(top)}, sort_keys=True, indent=1) + "\n"
+    )
+    os.utime(record, (1_000_000_000, 1_000_000_000))
+
+
+def rewrite_partial(top: Path) -> None:
+    """Let the download have been begun since this machine started."""
+    (note,) = (top / "store/partial").glob("*.json")
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    started = boot.read_text().strip() if boot.exists() else None
+    note.write_text(json.dumps({**json.loads(note.read_text()), "boot": started}))
+
+
+# ---- what is read
+
+
+_opened: list[str] | None = None
+
+
+def _note_opened(event: str, arguments: tuple) -> None:
+    if event == "open" and _opened is not None and isinstance(arguments[0], str | bytes):
+        _opened.append(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_note_opened)
+
+
+@contextmanager
+def opened_models() -> Iterator[list[str]]:
+    """Yield a list that has, at the end of the block, the names of the model files that this process opened in it."""
+    global _opened
+    _opened, models = [], []
+    try:
+        yield models
+    finally:
+        names = (os.path.basename(path) for path in _opened)
+        models += sorted(
+            {name for name in names if name.endswith((".gguf", ".safetensors", "config.json")) or is_blob(name)}
+        )
+        _opened = None
+
+
+def is_blob(name: str) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{64}", name))
+
+
+def artifacts(project: Project) -> dict[str, tuple[int, int, bytes]]:
+    """Return of each handoff and checksum file inode, time of its last change, and bytes."""
+    found = [*(project.root / ".runtime/engines").iterdir(), *(project.root / ".runtime/digests").iterdir()]
+    return {path.name: (path.stat().st_ino, path.stat().st_ctime_ns, path.read_bytes()) for path in found}
+
+
+def asked_for(hub: Hub) -> set[str]:
+    """Return the repositories that were asked for."""
+    return {match[0] for request in hub.requests if (match := re.search(r"org/\w+", request.path))}
+
+
+def histories(project: Project) -> dict[str, list[dict]]:
+    """Return the moves of each entry of the configuration."""
+    shown = {name: json.loads(project.doit("model-show", name, "--json").out) for name in version_0_1.LAST}
+    return {name: row["history"] for name, (row,) in shown.items()}
+
+
+def memo(project: Project) -> set[tuple]:
+    with closing(sqlite3.connect(project.state / "memo.db")) as connection:
+        return set(connection.execute("SELECT * FROM file").fetchall())
+
+
+# ---- the tests
+
+
+def test_a_run_reads_no_byte_of_what_did_not_change(old):
+    before = memo(old)
+    with opened_models() as models:
+        old.provision(code=1)
+    # The header of what failed is looked at again, and that of what has just come.
+    assert set(models) == {"failed.gguf", "half.gguf"}
+    assert before <= memo(old)
+    (old.root / "models/tiny.gguf").touch()
+    with opened_models() as models:
+        old.provision(code=1)
+    assert models == ["failed.gguf", "tiny.gguf"]
+
+
+def test_a_run_withdraws_nothing_that_stands(old):
+    before = artifacts(old)
+    answer = old.provision(code=1)
+    assert "10 models: 1 done, 6 current, 2 failed, 1 retired" in answer.out
+    after = artifacts(old)
+    assert after.keys() - before.keys() == {"half.json", "half.sha256"}
+    assert before.keys() - after.keys() == {"removed.json", "removed.sha256"}
+    assert {name: before[name] for name in before.keys() & after.keys()} == {
+        name: after[name] for name in before.keys() & after.keys()
+    }
+
+
+def test_history_retirement_and_failure_are_kept(old):
+    before, rows = histories(old), old.rows()
+    old.provision(code=1)
+    after, now = histories(old), old.rows()
+    assert {name: after[name][: len(moves)] for name, moves in before.items()} == before
+    assert now["retired"]["lifecycle"] == "Retired"
+    assert now["failed"]["lifecycle"] == now["missing"]["lifecycle"] == "Failed"
+    assert now["failed"]["reason"] == rows["failed"]["reason"]
+    assert now["half"]["lifecycle"] == "Active"
+    assert "removed" not in now
+    for name in CURRENT:
+        assert now[name] | {"store": None} == rows[name] | {"store": None}
+
+
+def test_what_the_api_registered_is_located(old, monkeypatch):
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(old.state))
+    models = ModelProvisioner()
+    assert models.locate(version_0_1.REGISTERED) == old.root / "models/retired.gguf"
+    before = memo(old)
+    assert models.ensure_present(version_0_1.REGISTERED).local_path == old.root / "models/retired.gguf"
+    assert memo(old) == before
+
+
+def test_what_was_fetched_is_found_without_a_request(old, hub):
+    old.provision(code=1)
+    assert asked_for(hub) == {"org/half"}
+
+
+def test_a_download_that_was_killed_is_resumed(old, hub):
+    (partial,) = (path for path in (old.root.parent / "store/partial").iterdir() if path.suffix != ".json")
+    size = partial.stat().st_size
+    old.provision(code=1)
+    (request,) = hub.asked("GET", "*/resolve/*")
+    assert request.headers["range"] == f"bytes={size - 1}-"
+    handoff = old.handoff("half")
+    assert Path(handoff["model"]["path"]).read_bytes() == (DATA / "hub/org/half/half.gguf").read_bytes()
+    assert list((old.root.parent / "store/partial").iterdir()) == []
+
+
+def test_a_download_of_an_earlier_start_of_the_machine_begins_again(old, hub):
+    (note,) = (old.root.parent / "store/partial").glob("*.json")
+    note.write_text(json.dumps({**json.loads(note.read_text()), "boot": "an earlier one"}))
+    old.provision(code=1)
+    (request,) = hub.asked("GET", "*/resolve/*")
+    assert "range" not in request.headers
+    assert Path(old.handoff("half")["model"]["path"]).read_bytes() == (DATA / "hub/org/half/half.gguf").read_bytes()
+
+
+def test_a_second_run_finds_nothing_to_do(old, hub):
+    old.provision(code=1)
+    before = artifacts(old), old.provenance()
+    hub.forget()
+    with opened_models() as models:
+        answer = old.provision(code=1)
+    assert "10 models: 7 current, 2 failed, 1 retired" in answer.out
+    assert (models, hub.requests, (artifacts(old), old.provenance())) == (["failed.gguf"], [], before)
+
+
+@pytest.mark.parametrize("name", version_0_1.QUESTIONS)
+def test_a_command_that_only_looks_answers_as_version_0_1_did(old, name):
+    answer = old.doit(*version_0_1.QUESTIONS[name], code=None)
+    expected = (DATA / "answers" / name).read_text().replace(PLACE, str(old.root.parent))
+    assert without_times(json.loads(answer.out)) == without_times(json.loads(expected)), answer.err
+
+
+TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def without_times(found):
+    """Return an answer without the times that the copy of a store and of a memo does not keep."""
+    if isinstance(found, list):
+        return [without_times(each) for each in found]
+    if isinstance(found, dict):
+        return {name: without_times(value) for name, value in found.items() if name not in {"last_used", "last_hashed"}}
+    return found
+
+
+def test_looking_writes_nothing(old):
+    def everything():
+        folders = (old.root, old.state, old.root.parent / "store")
+        return {path: path.lstat() for folder in folders for path in folder.rglob("*") if not path.is_dir()}
+
+    before = everything()
+    for arguments in version_0_1.QUESTIONS.values():
+        old.doit(*arguments, code=None)
+    after = everything()
+    assert before.keys() == after.keys()
+    assert [path for path in before if before[path].st_mtime_ns != after[path].st_mtime_ns] == []
+
+
+def test_the_audit_verifies_what_version_0_1_verified(old):
+    answer = old.doit("model-verify", code=1)
+    assert "failed" in answer.out
+    assert {name: row["lifecycle"] for name, row in old.rows().items() if name in CURRENT} == dict.fromkeys(
+        CURRENT, "Active"
+    )
+    full = old.doit("model-verify", "--full", "tiny", "fetched", "folder")
+    assert old.handoff("tiny") and old.handoff("fetched") and old.handoff("folder"), full
+
+
+def test_the_parsed_configuration_of_version_0_1_is_ours(monkeypatch, tmp_path):
+    (kept,) = (DATA / "state/projects").glob("*/config")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)  # whose it was
+    monkeypatch.setattr(cache, "__version__", "0.1.0")
+    version_0_1.write_configuration(tmp_path, version_0_1.FIRST | version_0_1.HALF)
+    source, path = (tmp_path / "models.yaml").read_bytes(), f"{PLACE}/project/models.yaml"
+    key = cache.ConfigCache.of(source, path, None, str(tmp_path)).key
+    magic, said, _, body = kept.read_bytes().split(b"\n", 3)
+    ours = cache.render(parse_config(source, path, environ={}), key).split(b"\n", 3)
+    assert (*ours[:2], json.loads(ours[3])) == (magic, said, json.loads(body))
+    assert list(cache.parse(kept.read_bytes(), key).entries) == list(version_0_1.FIRST | version_0_1.HALF)
+
+
+def test_the_snapshot_of_version_0_1_is_ours():
+    (kept,) = (DATA / "state/projects").glob("*/snapshot")
+    found = snapshot.parse(kept.read_bytes())
+    assert snapshot.render(found) == kept.read_bytes()
+    assert sorted(found.names) == sorted(version_0_1.SOUND)
+    assert list(found.retired) == ["retired"]
+    assert found.left == len(version_0_1.FIRST) - len(version_0_1.SOUND)
+
+
+# ---- what is written
+
+
+class Ours:
+    """doit of this version, for what `make.py` does."""
+
+    def __init__(self, project: Project) -> None:
+        self._project, self.doit = project, project.doit
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return self._project.start(*arguments)
+
+    def python(self, program: str) -> None:
+        project = self._project
+        subprocess.run([sys.executable, "-c", program], cwd=project.root, env=project.surroundings(), check=True)
+
+    def answer(self, *arguments: str) -> bytes:
+        return self._project.doit(*arguments, code=None).out.encode()
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory) -> Path:
+    """Return a folder in which this version did all that version 0.1 did for what is kept."""
+    top = tmp_path_factory.mktemp("new")
+    (top / "home").mkdir()
+    with Hub() as hub:
+        version_0_1.make(top, hub, Ours(project_at(top, hub)), settle)
+    return top
+
+
+def written(path: Path, top: Path | str) -> list[str]:
+    """Return the lines of a text, apart from times, places and machine; those of a log in any order."""
+    text = path.read_text().replace(str(top), PLACE)
+    text = re.sub(f'"owner": "[^ ]+ {PLACE}/state \\d+"', '"owner": "vm"', text)
+    lines = re.sub('"boot": ("[^"]+"|null)', '"boot": null', TIMES.sub("TIME", text)).splitlines(keepends=True)
+    return sorted(lines) if path.suffix == ".jsonl" else lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "project/.runtime/engines/*.json",
+        "project/.runtime/digests/*.sha256",
+        "project/.runtime/provenance/models.jsonl",
+        "project/models.lock",
+        "store/CACHEDIR.TAG",
+        "store/refs/*.json",
+        "store/uses/*.json",
+        "store/partial/*.json",
+        "answers/[!p]*.json",
+    ],
+)
+def test_this_version_writes_what_version_0_1_wrote(new, pattern):
+    before = [written(path, PLACE) for path in sorted(DATA.glob(pattern))]
+    assert before
+    assert [written(path, new) for path in sorted(new.glob(pattern))] == before
+
+
+@pytest.mark.slow
+def test_this_version_names_files_as_version_0_1_did(new):
+    def names(top: Path) -> set[str]:
+        paths = (path.relative_to(top) for each in ("project", "store") for path in (top / each).rglob("*"))
+        return {str(path) for path in paths if not path.parts[1] in {"leases", "partial", "uses"}}
+
+    links = json.loads((DATA / "links.json").read_bytes())
+    made = {link: os.readlink(new / link) for link in links if link.startswith("store/")}
+    assert made == {link: target for link, target in links.items() if link.startswith("store/")}
+    trees = {str(folder) for link in links if link.startswith("store/") for folder in (Path(link), *Path(link).parents)}
+    kept = names(DATA) | {"project/models/tiny.gguf"} | {name for name in trees if name.count("/")}
+    assert names(new) - kept == kept - names(new) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["memo.db file", "catalog.db model", "projects/*/build.db artifact"])
+def test_this_version_records_what_version_0_1_recorded(new, table):
+    name, _, table = table.partition(" ")
+
+    def rows(top: Path, place: Path | str) -> list[dict]:
+        (path,) = (top / "state").glob(name)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            found = [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()]
+            schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+        moving = {"device", "inode", "mtime_ns", "ctime_ns", "hashed_at"}
+        told = [{key: value for key, value in row.items() if key not in moving} for row in found]
+        return [*map(tuple, schema), *json.loads(TIMES.sub("TIME", json.dumps(told).replace(str(place), PLACE)))]
+
+    assert rows(new, new) == rows(DATA, PLACE)
