@@ -120,11 +120,13 @@ def play(page: Path, folder: Path, state: Path, **environ: str) -> None:
 PLAYED = [page for page in PAGES if page != REMOTE and any(isinstance(step, Command) for step in session(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PLAYED, ids=name_of)
 def test_what_a_console_shows_is_what_is_printed(page, copy, tmp_path_factory):
     play(page, copy, tmp_path_factory.mktemp("state"))
 
 
+@pytest.mark.slow
 def test_the_guide_to_remote_models_works_as_written(copy, tmp_path_factory):
     """Against a Hub on this machine, which another line of the environment names."""
     (text,) = [step.text for step in session(REMOTE) if isinstance(step, File)]
@@ -262,6 +264,7 @@ def recipe() -> list[dict]:
     return job["steps"]
 
 
+@pytest.mark.slow
 def test_the_recipe_for_ci_works_as_written(copy, tmp_path_factory):
     """Two jobs in clean clones at one path; the second has what the first one's cache step kept, and nothing else."""
     home, kept = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("kept")

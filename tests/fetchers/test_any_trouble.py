@@ -3,6 +3,7 @@
 import random
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ TROUBLE = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150), deadline=None)
 @given(st.lists(TROUBLE, max_size=6), st.sampled_from(range(3)))
 def test_the_bytes_are_of_one_version(troubles, last):

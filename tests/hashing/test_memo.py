@@ -307,6 +307,7 @@ def test_a_locked_memo_costs_time_never_truth(model, settled, tmp_path):
     holder.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["touch", "rewrite", "same", "grow", "replace", "forget"]), max_size=12))
 def test_the_short_way_equals_the_long_way(tmp_path, settled, changes):

@@ -525,6 +525,7 @@ def test_a_tensor_of_unknown_type_must_start_inside_the_file(refusal):
     )
 
 
+@pytest.mark.slow
 def test_every_cut_of_the_shipped_model_is_refused(tmp_path):
     path = tmp_path / "x.gguf"
     data = TINY.read_bytes()
@@ -613,6 +614,7 @@ VALUES = st.one_of(
 COUNTS = st.integers(0, 2**32 - 1)
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(
     st.dictionaries(KEYS, VALUES, max_size=12),
@@ -645,6 +647,7 @@ def test_a_sound_file_reads_back(tmp_path, others, context, blocks, shapes, alig
     assert from_json(to_json(found)) == found
 
 
+@pytest.mark.slow
 @settings(in_a_folder, max_examples=examples(500))
 @given(
     st.lists(st.tuples(st.integers(0, 9500), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
@@ -667,6 +670,7 @@ def test_damage_is_refused_or_read_but_never_more(tmp_path, damages, length):
     assert peak < 8 << 20
 
 
+@pytest.mark.slow
 @settings(in_a_folder, max_examples=examples(300))
 @given(st.binary(max_size=200))
 def test_noise_behind_the_magic_is_refused_or_read_but_never_more(tmp_path, noise):

@@ -258,6 +258,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=100), st.dictionaries(st.text(max_size=9), ANYTHING, max_size=4)))
 def test_whatever_the_header_holds_it_is_refused_or_read_but_never_more(facts, header):

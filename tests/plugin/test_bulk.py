@@ -275,6 +275,7 @@ def mixed(tiny_models):
     return fill
 
 
+@pytest.mark.slow
 def test_all_kinds_of_models_come_to_the_same_in_bulk_and_task_by_task(project, mixed):
     names = mixed(
         project,
@@ -443,6 +444,7 @@ def test_a_disk_that_takes_one_handoff_not_keeps_no_other_back(project, mount, f
     assert (project.root / "out/b.json").exists()
 
 
+@pytest.mark.slow
 def test_of_many_models_no_more_files_are_open_than_a_process_may_have(project):
     """macOS lets a process open 256, others 1024 for any number of cores."""
     names = [f"m{number}" for number in range(300)]
@@ -472,6 +474,7 @@ def test_models_with_the_longest_names_that_differ_at_the_end(project):
 # ---- at the same time, and in the middle
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_read_each_model_once(project):
     sizes = {"large": 9_000_000, "medium": 3_000_000, "small": 200_000, "tiny": 50}
     names = [f"{kind}{number}" for kind in sizes for number in range(8)]
@@ -491,6 +494,7 @@ def test_two_runs_at_once_read_each_model_once(project):
     assert "32 models: 32 current" in project.provision().out
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
     names = [f"m{number}" for number in range(12)]
     project_of(project, names)

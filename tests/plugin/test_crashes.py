@@ -344,6 +344,7 @@ def test_a_read_only_project_is_told(project):
     assert "point runtime_dir (or the handoff) to a folder that can be written" in said
 
 
+@pytest.mark.slow
 def test_a_stale_handoff_that_can_not_be_removed_is_told(project):
     several(project, "ab")
     settle_in_every_process()

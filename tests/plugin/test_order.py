@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner.hashing import memo
+from tests.support import hub as faults
 from tests.support.gguf_bytes import gguf, text, u32
 from tests.support.hub import Hub
 from tests.support.project import DODO, Answer, Project, settle
@@ -87,7 +88,8 @@ class Mixed:
         self.hub.add("org/models", hub)
         self._configure(**{**REMOTE, "wrong": {**LOCAL["wrong"], "expected_digest": WRONG}})
         self.project.write("source.bin" if made else "local.bin", "another model")
-        self.project.write("tolerated.bin", "other bytes")
+        for name in ("tolerated", "wrong"):
+            self.project.write(f"{name}.bin", "other bytes")
         for name in ("folder/x", "tiny-llama-split-00002-of-00003.gguf", "see.gguf", "by-key/signme-1"):
             os.utime(root / name, (1e9, 1e9))
         (root / "missing.bin").unlink()
@@ -139,7 +141,7 @@ def without_times(value):
 def said(out: str) -> dict[str, str]:
     """Return what the reporter of models said of each."""
     blocks = re.split(r"^(?=\S)", out, flags=re.MULTILINE)
-    return {block.split()[1]: block for block in blocks if re.match(r"(pass|warn|FAIL!?|same|gone)  ", block)}
+    return {block.split()[1]: block for block in blocks if re.match(r"(pass |warn |FAIL |FAIL!|same |gone ) \S", block)}
 
 
 def failures(out: str) -> dict[str, str]:
@@ -241,6 +243,7 @@ def test_the_mixed_project_comes_to_what_its_entries_are(plain):
     assert plain["summary"] == "14 models: 8 done, 2 current, 3 failed, 1 retired"
     assert sorted(plain["failures"]) == FAILED
     assert plain["failures"]["wrong"].startswith("the digest differs from what is expected"), plain["failures"]
+    assert [plain["read"].count(f"<project>/{name}.bin") for name in ("wrong", "local", "steady")] == [1, 1, 0]
     assert plain["failures"]["missing"] == (
         "there is no such file or folder\n  where     <project>/missing.bin\n  fix       did you mean wrong.bin?"
     )
@@ -250,7 +253,6 @@ def test_the_mixed_project_comes_to_what_its_entries_are(plain):
 
 
 THERE = [name for name in NAMES if name != RETIRED]
-HANDOFFS = [f"models:handoff:{name}" for name in THERE]
 CHANGED = DODO.replace("task_models", "task_models as ours") + (
     "def task_models():\n"
     "    for task in ours():\n"
@@ -265,38 +267,271 @@ MAKING = DODO + (
     "    return {'actions': ['cp source.bin local.bin'], 'file_dep': ['source.bin'], 'targets': ['local.bin']}\n"
 )
 WAYS = {
-    "a task of the project makes a model": (MAKING, ["provision"]),
-    "the project bound our tasks to one of its own": (CHANGED, ["provision"]),
-    "names of entries": ("", ["provision", *NAMES]),
-    "the name of the group": ("", ["provision", "models"]),
-    "names of tasks": ("", ["provision", *HANDOFFS]),
-    "names of targets": ("", ["provision", *(f".runtime/engines/{name}.json" for name in THERE)]),
-    "the reporter console": ("", ["provision", "-r", "console"]),
-    "the reporter executed-only": ("", ["provision", "-r", "executed-only"]),
-    "the reporter json": ("", ["provision", "-r", "json"]),
-    "the reporter zero": ("", ["provision", "-r", "zero"]),
-    "always execute": ("", ["provision", "--always-execute"]),
-    "four threads": ("", ["provision", "-n", "4"]),
-    "one thread": ("", ["provision", "-n", "1"]),
-    "plain doit": (DODO, ["run", "--continue"]),
-    "plain doit with threads": (DODO, ["run", "--continue", "-n", "3"]),
-    "plain doit with processes": (DODO, ["run", "--continue", "-n", "3", "-P", "process"]),
-    "plain doit, names of tasks": (DODO, ["run", "--continue", *HANDOFFS]),
+    "names of entries": lambda names: ["provision", *names],
+    "the name of the group": lambda names: ["provision", "models"],
+    "names of tasks": lambda names: ["provision", *(f"models:handoff:{name}" for name in names)],
+    "names of targets": lambda names: ["provision", *(f".runtime/engines/{name}.json" for name in names)],
+    "the reporter console": lambda names: ["provision", "-r", "console"],
+    "the reporter executed-only": lambda names: ["provision", "-r", "executed-only"],
+    "the reporter json": lambda names: ["provision", "-r", "json"],
+    "the reporter zero": lambda names: ["provision", "-r", "zero"],
+    "always execute": lambda names: ["provision", "--always-execute"],
+    "four threads": lambda names: ["provision", "-n", "4"],
+    "one thread": lambda names: ["provision", "-n", "1"],
+    "plain doit": lambda names: ["run", "--continue"],
+    "plain doit with threads": lambda names: ["run", "--continue", "-n", "3"],
+    "plain doit with processes": lambda names: ["run", "--continue", "-n", "3", "-P", "process"],
+    "plain doit, names of tasks": lambda names: ["run", "--continue", *(f"models:handoff:{name}" for name in names)],
+    "plain doit, always execute": lambda names: ["run", "--continue", "--always-execute"],
 }
+HOSTED = {
+    "a task of the project makes a model": MAKING,
+    "the project bound our tasks to one of its own": CHANGED,
+}
+LEFT_OUT = 2
+"""How plain doit ends where it left out what depended on a failure."""
+
+
+def run_the(way: str, project: Project, names: list[str]) -> Answer:
+    """Run doit in one of the ways over a project of which some models fail."""
+    dodo, command = (HOSTED[way], ["provision"]) if way in HOSTED else (DODO, WAYS[way](names))
+    project.write("dodo.py", dodo)
+    return project.doit(*command, code=LEFT_OUT if command[0] == "run" else 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dodo", "command"), WAYS.values(), ids=WAYS)
-def test_whoever_decides_the_order_the_project_comes_to_the_same(mixed, plain, dodo, command):
-    if dodo:
-        mixed.project.write("dodo.py", dodo)
-    mixed.trouble(made=dodo == MAKING)
+@pytest.mark.parametrize("way", [*HOSTED, *WAYS])
+def test_whoever_decides_the_order_the_project_comes_to_the_same(mixed, plain, way):
+    mixed.trouble(made=way == "a task of the project makes a model")
     with readings() as read:
-        answer = mixed.project.doit(*command, code=2 if command[0] == "run" else 1)  # as doit ends after what it left out
+        answer = run_the(way, mixed.project, THERE)
     world = mixed.world()
-    for kind, expected in plain["world"].items():
-        assert world[kind] == expected, kind
-    if "zero" not in command:
+    assert world["files"] == plain["world"]["files"]
+    assert world["catalog"] == plain["world"]["catalog"]
+    if "processes" not in way:
+        assert world["log"] == plain["world"]["log"]
+    else:  # the fork that verifies what another one fetched does not know where that came from
+        assert of_local(world["log"]) == of_local(plain["world"]["log"])
+    if "zero" not in way:
         assert failures(mixed.here(answer.out)) == plain["failures"]
     assert asked(mixed.hub) == plain["asked"]
     assert sorted(map(mixed.here, read)) == plain["read"]
+
+
+def of_local(log: list[dict]) -> list[dict]:
+    return [line for line in log if line["name"] in LOCAL]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", HOSTED)
+def test_where_the_project_has_a_part_in_it_all_is_told_as_ever(mixed, plain, way):
+    mixed.trouble(made=way == "a task of the project makes a model")
+    answer = run_the(way, mixed.project, THERE)
+    assert said(mixed.here(answer.out)) == plain["said"]
+    assert summary(answer) == plain["summary"]
+
+
+@pytest.mark.slow
+def test_the_others_go_before_a_model_that_a_task_of_the_project_makes(mixed):
+    mixed.trouble(made=True)
+    mixed.project.write("dodo.py", MAKING)
+    out = mixed.project.provision(code=1).out
+    order = re.findall(r"^(?:pass |warn |FAIL |FAIL!|\. ) (\S+)", out, re.MULTILINE)
+    made = order.index("make")
+    assert set(order[:made]) == set(THERE) - {"local", "steady", "kept", *FAILED}
+    assert set(order[made:]) == {"make", "local", *FAILED}
+
+
+def test_who_needs_a_retired_model_fails_and_hears_why(project):
+    project.write("a.bin", "a")
+    project.models("models: {a: {model_ref: a.bin}}")
+    project.provision()
+    project.doit("model-retire", "a")
+    out = project.provision("models:handoff:a", code=1).out
+    assert out.startswith("FAIL  a  a is retired: it has no handoff, and what needs one can't run\n")
+    assert "1 model: 1 failed (" in out
+
+
+# ---- what failed is not tried again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_what_failed_is_told_once_by_its_first_task_and_never_tried_again(remote, hub, hurried, way):
+    """Nothing is at rest here: whoever asked again what the bytes are would have to read them."""
+    project = remote.project
+    hub.add("org/models", {"cut.gguf": TINY_BYTES})
+    hub.fault(faults.error(500), on="*/cut.gguf")
+    remote.models(
+        {
+            "wrong": {"model_ref": "wrong.bin", "expected_digest": WRONG},
+            "beside": {"model_ref": "wrong.bin", "lora": [f"{HUB}/nowhere.gguf"]},
+            "cut": f"{HUB}/cut.gguf",
+            "nowhere": f"{HUB}/nowhere.gguf",
+        }
+    )
+
+    def attempt(way: str) -> dict:
+        project.write("wrong.bin", "bytes")
+        hub.forget()
+        with readings() as read:
+            answer = run_the(way, project, ["wrong", "beside", "cut", "nowhere"])
+        told = re.findall(r"taskid:models:(\w+:\w+)$", answer.out, re.MULTILINE)
+        return {"read": read, "asked": asked(hub), "failures": failures(answer.out), "told": told}
+
+    first = attempt("one thread")
+    assert first["read"] == [str(project.root / "wrong.bin")]
+    assert sorted(first["failures"]) == ["beside", "cut", "nowhere", "wrong"]
+    shutil.rmtree(project.root / ".runtime")
+    shutil.rmtree(project.state)
+    remote.empty_cache()
+    again = attempt(way)
+    assert (again["read"], again["asked"]) == (first["read"], first["asked"])
+    if "zero" not in way:
+        assert again["failures"] == first["failures"]
+    if "console" in way or "plain" in way:
+        failing = [task for task in again["told"] if not task.startswith(("register", "handoff"))]
+        assert {"fetch:beside", "fetch:cut", "fetch:nowhere", "verify:wrong"} <= set(failing)
+        assert len(failing) == len(set(failing))
+
+
+# ---- what doit was told to ignore
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["provision"], ["provision", *THERE], ["provision", "-r", "console"]])
+def test_for_what_doit_ignores_nothing_is_done_and_what_was_withdrawn_is_told_by_name(mixed, plain, command):
+    mixed.trouble()
+    mixed.project.write("dodo.py", DODO)
+    ignored = {"local": "verify", "folder": "register", "beside": "handoff", "fetched": "fetch", "steady": "verify"}
+    mixed.project.doit("ignore", *(f"models:{step}:{name}" for name, step in ignored.items()))
+    with readings() as read:
+        answer = mixed.project.doit(*command, code=1)
+    assert [path for path in read if path.endswith(("local.bin", "folder/x", "see.gguf"))] == []
+    assert not [each for each in asked(mixed.hub) if "fetched" in each]
+    there = set(plain["world"]["files"])
+    withdrawn = {"local", "folder", "beside"}  # `fetched` never had one, and that of `steady` is as it must be
+    assert set(mixed.handoffs()) == {
+        os.path.basename(path).removesuffix(".json") for path in there if path.startswith("engines/")
+    } - withdrawn - {"fetched"}
+    for name in withdrawn:
+        assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(.+\)$", answer.all, re.MULTILINE)
+    assert answer.all.count("its handoff was withdrawn (") == len(withdrawn)
+    for name, step in ignored.items():
+        assert f"!! models:{step}:{name}\n" in answer.out
+    rows = mixed.world()["catalog"]
+    others = [name for name in NAMES if name not in ignored]
+    assert {name: rows[name] for name in others} == {name: plain["world"]["catalog"][name] for name in others}
+
+
+def test_ignoring_alone_is_enough_to_fail_where_a_handoff_was_withdrawn_and_not_where_none_was(project):
+    for name in "ab":
+        project.write(f"{name}.bin", name)
+    project.models(
+        'defaults: {handoff: "{runtime_dir}/engines/{name}.json"}\n'
+        "models: {a: {model_ref: a.bin}, b: {model_ref: b.bin}}\n"
+    )
+    project.write("dodo.py", DODO)
+    settle()
+    project.provision()
+    project.doit("ignore", "models:verify:b")
+    project.provision()
+    project.write("b.bin", "other")
+    out = project.provision(code=1).out
+    assert "gone  b  its handoff was withdrawn (size 5 bytes, was 1 byte)\n" in out
+    assert project.handoff("b") is None
+    assert "gone" not in project.provision().out, "it was told when it was withdrawn"
+    assert project.doit("run").out.count("!! ") == 1
+    project.doit("forget", "models:verify:b")
+    project.provision()
+    assert project.handoff("b")
+
+
+# ---- stop at the first failure
+
+
+@pytest.fixture
+def three(project):
+    """A project of three models that are read one after the other: `a`, the largest, then `b`, then `c`."""
+    size = 2 << 20
+    for name, more in {"a": 3, "b": 2, "c": 1}.items():
+        project.write(f"{name}.bin", bytes(size + more))
+    settle()
+    configure(project)
+    project.provision()
+    for name, more in {"a": 6, "b": 5, "c": 4}.items():
+        project.write(f"{name}.bin", bytes(size + more))
+    settle()
+    return project
+
+
+def configure(project: Project, **expected: str) -> None:
+    entries = {name: {"model_ref": f"{name}.bin"} for name in "abc"}
+    for name, digest in expected.items():
+        entries[name]["expected_digest"] = digest
+    defaults = {"handoff": "{runtime_dir}/engines/{name}.json"}
+    project.models(json.dumps({"defaults": defaults, "models": entries}))
+
+
+@pytest.mark.parametrize("failing", ["a", "b"])
+@pytest.mark.parametrize("command", [[], ["a", "b", "c"], ["-r", "console"], ["--always-execute"], ["c", "b", "a"]])
+def test_what_is_after_the_first_failure_is_not_handed_off_and_what_it_lost_is_told(three, failing, command):
+    configure(three, **{failing: WRONG})
+    with readings() as read:
+        answer = three.provision("--no-continue", "-n", "1", *command, code=1)
+    done, left = "abc"[: "abc".index(failing)], "abc"["abc".index(failing) + 1 :]
+    assert [os.path.basename(path) for path in read] == [f"{name}.bin" for name in (*done, failing)]
+    assert [name for name in "abc" if three.handoff(name)] == list(done)
+    assert answer.all.count("the digest differs from what is expected") == 1
+    for name in left:
+        assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(size ", answer.all, re.MULTILINE)
+    assert answer.all.count("its handoff was withdrawn (") == len(left)
+    rows = three.rows()
+    assert [rows[name]["lifecycle"] for name in (*done, failing)] == [*("Active" for _ in done), "Failed"]
+    configure(three)
+    three.provision()
+    assert all(three.handoff(name) for name in "abc")
+
+
+# ---- doit's own commands, after the engine did the work
+
+
+@pytest.mark.slow
+def test_doit_knows_what_was_done_before_its_graph(mixed):
+    """`list`, `info`, `clean` and `forget` behave as if the tasks had done it."""
+    mixed.trouble()
+    mixed.project.provision(code=1)
+    mixed.project.write("dodo.py", DODO)
+    done = [name for name in THERE if name not in FAILED]
+    lines = mixed.project.doit("list", "--all", "-s").out.splitlines()
+    status = {line.split()[1]: line[0] for line in lines}
+    for name in done:
+        steps = ("register", "handoff") if name == "tolerated" else STEPS[name]
+        assert {f"{step} {status[f'models:{step}:{name}']}" for step in steps} == {f"{step} U" for step in steps}
+    for name in FAILED:
+        assert status[f"models:{STEPS[name][0]}:{name}"] == "R"
+    assert "up-to-date" in mixed.project.doit("info", "models:verify:beside").out
+    assert "up-to-date" in mixed.project.doit("info", "models:fetch:styled").out
+    assert " - by-key/signme-1\n" in mixed.project.doit("info", "models:verify:signed").out
+    models = {path: path.read_bytes() for path in mixed.project.root.rglob("*") if path.is_file() and is_model(path)}
+
+    mixed.hub.forget()
+    mixed.project.doit("forget", "models")
+    before = {path: path.stat().st_ino for path in (mixed.project.root / ".runtime/engines").iterdir()}
+    with readings() as read:
+        mixed.project.provision(code=1)
+    assert (read, {path: path.stat().st_ino for path in before}) == ([], before)
+
+    mixed.project.doit("clean", "models")
+    assert mixed.handoffs() == []
+    assert list((mixed.project.root / ".runtime/digests").iterdir()) == []
+    assert {path: path.read_bytes() for path in models} == models
+    with readings() as read:
+        mixed.project.provision(code=1)
+    assert read == []
+    assert mixed.handoffs() == sorted(done)
+    assert not [each for each in asked(mixed.hub) if "nowhere" not in each and "/api/models/" not in each]
+
+
+def is_model(path: Path) -> bool:
+    return ".runtime" not in path.parts and path.suffix in (".bin", ".gguf")

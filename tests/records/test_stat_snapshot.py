@@ -94,11 +94,13 @@ print(len(pids), is_clean())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_two_processes_say_what_one_says(looked, seed):
     assert looked(EDITS.format(seed=seed)) == ["12" if FORKS else "0", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", range(5))
 @pytest.mark.parametrize("size", [1, 1 << 62])
 def test_every_column_counts_in_both_halves(looked, column, size):
@@ -121,6 +123,7 @@ def test_of_few_files_one_process_takes_all(looked, count, forks):
     assert out == [str(forks if FORKS else 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="needs Linux and a second core")
 @pytest.mark.parametrize(
     "end",
@@ -149,6 +152,7 @@ def test_a_second_process_that_dies_is_done_without(looked, end):
     assert out == ["0", "5", str(COUNT // 2), str(COUNT - 1), "1", "True", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="needs Linux and a second core")
 def test_a_second_process_that_is_killed_while_it_tells_is_done_without(looked):
     """All files moved, so that it has more to tell than a pipe holds; it is killed in the middle of that."""

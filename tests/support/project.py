@@ -169,4 +169,4 @@ def settle_in_every_process() -> None:
 def clock_after_settle(path: str, device: int, mountinfo: str) -> tuple[int, int]:
     """Stand in for the clock's own: what was written before `settle` is at rest, what came after it not sooner than ever."""
     now, margin = _clock(path, device, mountinfo)
-    return now, min(margin, now - _settled_ns) if _settled_ns <= now else margin
+    return now, min(margin, now - _settled_ns) if _settled_ns <= now and margin == clock.MARGIN_NS else margin

@@ -27,13 +27,15 @@ def refusable(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
         try:
             return parse(value)
         except InputError as error:
-            raise refused(error) from None
+            raise refused(error, value) from None
 
     return validate
 
 
-def refused(error: InputError) -> PydanticCustomError:
-    fields = {"what": error.what, "expected": error.expected, "found": error.found, "fix": error.fix}
+def refused(error: InputError, value: Any) -> PydanticCustomError:
+    """Return what pydantic is to report of an error; without a `found` of its own it tells the value."""
+    found = error.found or short(value)
+    fields = {"what": error.what, "expected": error.expected, "found": found, "fix": error.fix}
     return PydanticCustomError("refused", "{what}", fields)
 
 
@@ -47,10 +49,7 @@ def _handoff(template: str) -> str:
     if (unknown := unknown_placeholder(template)) is None:
         return template
     raise InputError(
-        f"unknown placeholder {unknown}",
-        expected="{runtime_dir}, {name} and {engine}",
-        found=short(template),
-        fix="write one of these",
+        f"unknown placeholder {unknown}", expected="{runtime_dir}, {name} and {engine}", fix="write one of these"
     )
 
 
@@ -72,7 +71,6 @@ def _max_size(value: Any) -> int | None:
     raise InputError(
         "max_size is no size",
         expected=f"{SIZES}; the units are B, KB, MB, GB, TB (of 1000) and KiB, MiB, GiB, TiB (of 1024)",
-        found=short(value),
         fix="write   cache: {max_size: 200GB}",
     )
 
@@ -82,10 +80,7 @@ def _file_digest(value: Any) -> Digest:
     if digest is not None and digest.algo == "sha256":
         return digest
     raise InvalidDigestError(
-        "not the digest of a file",
-        expected='"sha256:<64 hexadecimal digits>"',
-        found=short(value),
-        fix="run `sha256sum FILE`",
+        "not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', fix="run `sha256sum FILE`"
     )
 
 
@@ -95,15 +90,13 @@ def _inner_path(path: str) -> str:
     raise InputError(
         "not the path of a file in a set",
         expected="a relative path without ..",
-        found=short(path),
         fix="write the path as it is inside the folder, or the shard's base name",
     )
 
 
 _FILES = TypeAdapter(
     dict[
-        Annotated[str, AfterValidator(refusable(_inner_path))],
-        Annotated[Any, PlainValidator(refusable(_file_digest))],
+        Annotated[str, AfterValidator(refusable(_inner_path))], Annotated[Any, PlainValidator(refusable(_file_digest))]
     ]
 )
 
@@ -121,7 +114,6 @@ def _expected(value: Any) -> Expected | None:
     raise InvalidDigestError(
         "not a digest",
         expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
-        found=short(value),
         fix="run `sha256sum FILE` and copy the first word behind sha256:",
     )
 

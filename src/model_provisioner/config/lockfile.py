@@ -93,7 +93,7 @@ def line_of(name: str, data: bytes) -> int:
 def parse_lock(data: bytes, path: str) -> dict[str, Locked]:
     """Read a lock file; raise `ConfigError` with every fault and its line. `path` is for its messages."""
     document = _document(data, path)
-    if any(True for _ in _entry_faults(document["models"])):
+    if next(_entry_faults(document["models"]), None) is not None:
         raise ConfigError(path, _worded(data, path, document["models"]))
     return {name: _locked(entry) for name, entry in document["models"].items()}
 
@@ -134,33 +134,29 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
     return models
 
 
-def _worded(data: bytes, path: str, models: Mapping[str, Any]) -> list[InputError]:
-    """Return all faults of the entries, with the lines that they stand in: only for them is the file read once more."""
+def _worded(data: bytes, path: str, models: Any) -> list[InputError]:
+    """Return all faults of the entries, with their lines: only for them is the file read once more, as YAML."""
     from model_provisioner.config.document import read_document
     from model_provisioner.config.faults import short
 
-    def word(place: tuple[str | int, ...], where: str, expected: str, found: object) -> InputError:
-        return InputError(
+    document = None
+    try:
+        document = read_document(data, path)
+        before, read = document.faults, document.data
+        models = models or (read.get("models") if isinstance(read, dict) else None)
+    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines are not known
+        before = error.faults
+    named = [
+        InputError(
             f"the entry {place[0]!r} of the lock file is not as this program writes it",
-            where=where,
+            where=path if document is None else document.where(("models", *place)),
             expected=expected,
             found="nothing" if found is _NOTHING else short(found),
             fix=_AGAIN,
         )
-
-    try:
-        document = read_document(data, path)
-    except ConfigError as error:  # JSON has names of files that YAML has not: then the lines are not known
-        return [word(place, path, wanted, found) for place, wanted, found in _entry_faults(models)] or list(
-            error.faults
-        )
-    there = document.data if isinstance(document.data, dict) else {}
-    entries: Any = models or there.get("models")
-    named = [
-        word(place, document.where(("models", *place)), wanted, found)
-        for place, wanted, found in _entry_faults(entries if isinstance(entries, dict) else {})
+        for place, expected, found in _entry_faults(models if isinstance(models, dict) else {})
     ]
-    return [*document.faults, *named]
+    return named if document is None and named else [*before, *named]
 
 
 _NOTHING = object()

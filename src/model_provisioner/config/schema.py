@@ -67,7 +67,7 @@ def _companion(value: Any, role: str, accepted: str, fix: str = "write a text, i
         return Companion.model_construct(model_ref=ModelRef.parse(value))
     if isinstance(value, dict):
         return Companion.model_validate(value)
-    raise InputError(f"{role} has the wrong type", expected=accepted, found=short(value), fix=fix)
+    raise InputError(f"{role} has the wrong type", expected=accepted, fix=fix)
 
 
 def _mmproj(value: Any) -> Companion | None:
@@ -107,14 +107,13 @@ class Signature(_Strict):
         given = {name for name in ("public_key", "identity", "issuer") if getattr(self, name) is not None}
         if given in ({"public_key"}, {"identity", "issuer"}):
             return self
-        raise refused(
-            InputError(
-                "a signature is by a key, or by an identity that an issuer vouched for",
-                expected="public_key, or identity and issuer",
-                found=" and ".join(sorted(given)) or "neither",
-                fix='write   signature: {bundle: "model.sig", public_key: "publisher.pub"}',
-            )
+        error = InputError(
+            "a signature is by a key, or by an identity that an issuer vouched for",
+            expected="public_key, or identity and issuer",
+            found=" and ".join(sorted(given)) or "neither",
+            fix='write   signature: {bundle: "model.sig", public_key: "publisher.pub"}',
         )
+        raise refused(error, self)
 
 
 class Defaults(_Strict):

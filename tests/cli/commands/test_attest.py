@@ -195,6 +195,7 @@ def test_checking_a_statement_reads_what_is_not_known(tiny):
     )
 
 
+@pytest.mark.slow
 def test_one_file_is_the_same_under_any_name_and_a_set_is_not(project):
     project.add_tiny("one.gguf")
     project.add_tiny("two.gguf")
@@ -279,6 +280,7 @@ def test_options_that_make_no_sense_together(tiny, arguments, what):
     assert tiny.doit("model-attest", *arguments, code=3).err.startswith(f"ERROR: {what}\n")
 
 
+@pytest.mark.slow
 def test_without_the_library_the_extra_is_named(tiny, keys):
     tiny.write("without/securesystemslib/__init__.py", "raise ImportError")
     bare = type(tiny)(tiny.root, tiny.state, {"PYTHONPATH": str(tiny.root / "without")})
