@@ -22,8 +22,6 @@ from model_provisioner.plugin.shortcut import doit_state, look
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from model_provisioner.engine.events import Progress
-    from model_provisioner.engine.rules import Rules
     from model_provisioner.plugin.shortcut import Shortcut
     from model_provisioner.plugin.tasks import ModelTasks
 
@@ -100,21 +98,18 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self,
         inner: TaskLoader2,
         named: list[str],
-        rules: Rules,
-        progress: Progress,
+        begin: Callable[[str], ModelTasks],
+        provision: Callable[[ModelTasks, list[Task], list[str]], None],
         *,
         short: bool,
-        reported: bool,
-        provision: Callable[[ModelTasks, list[Task], list[str]], None],
     ) -> None:
-        """Take what provisions entries before doit's graph: it is given the project's own tasks and the entries' names.
+        """Take what begins the run of a configuration file, and what provisions entries before doit's graph.
 
-        `reported` is whether the reporter shows what was verified.
+        The second is given the project's own tasks and the names of the entries. `short` allows the way by the snapshot.
         """
         super().__init__()
-        self._inner, self._named, self._rules, self._progress = inner, named, rules, progress
+        self._inner, self._named, self._begin_run, self._provision = inner, named, begin, provision
         self._short = short and not named
-        self._provision, self._reported = provision, reported
         self._alone = False
         """Whether the project has no tasks of its own."""
         self.dep_file: str | None = None
@@ -173,12 +168,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def _begin(self) -> None:
         """Begin the run and sweep; of what the snapshot says is current, nothing is asked."""
-        from model_provisioner.engine.run import Run
-        from model_provisioner.engine.workspace import open_workspace
-        from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
-
-        run = Run(open_workspace(self._config_path, rules=self._rules, progress=self._progress))
-        self.models = ReportedTasks(run) if self._reported else ProvisionTasks(run)
+        self.models = self._begin_run(self._config_path)
+        run = self.models.run
         entries = run.work.config.entries
         looked: Collection[str] = ()
         if self._found is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.tasks import ModelTasks
 
@@ -66,7 +67,6 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.cli.progress import progress_for_stderr
         from model_provisioner.engine.rules import Rules, is_true
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
 
@@ -75,7 +75,6 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             # doit leaves its processes behind after a signal, and each of them would read a model anew.
             sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
             params["par_type"] = "thread"
-        self._progress = progress_for_stderr()
         self._named = args
         rules = Rules(
             full=params["full"],
@@ -90,15 +89,16 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
         plain = rules in (Rules(), Rules(offline=True))
         short = plain and not self._whole and not self._always
-        self.loader = ProvisionLoader(
-            self.loader,
-            args,
-            rules,
-            self._progress,
-            short=short,
-            reported=not self._whole,
-            provision=self._provision_before,
-        )
+
+        def begin(config_path: str) -> ModelTasks:
+            from model_provisioner.engine.run import Run as ProjectRun
+            from model_provisioner.engine.workspace import open_workspace
+            from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
+
+            run = ProjectRun(open_workspace(config_path, rules=rules, progress=self._progress))
+            return ProvisionTasks(run) if self._whole else ReportedTasks(run)
+
+        self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
         with closing(self.loader), self._output(params["outfile"]) as self._stream:
             try:
                 code = int(super().execute(params, args))
@@ -153,6 +153,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
         code = super()._execute(outfile=self._stream, reporter=tally, **params)
         return tally.exit_code if code else 0
+
+    @cached_property
+    def _progress(self) -> Bars | Lines:
+        from model_provisioner.cli.progress import progress_for_stderr
+
+        return progress_for_stderr()
 
     @cached_property
     def _model_reporter(self) -> Any:
