@@ -51,7 +51,7 @@ def recorded(work: Workspace, entry: Entry, row: Model | None, digest: str) -> S
 def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
     """Return the verification with what its signature is found to be; without a `signature`, as it is.
 
-    What holds already is not checked again, but in a run that answers from no memo. Raises what keeps it from being
+    What holds already is checked again only in a run that ignores cached digests. Raises what keeps it from being
     checked at all; a signature that does not hold is no error here: see `Verification.outcome`.
     """
     claim = entry.signature
