@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
@@ -44,6 +44,30 @@ def core_taken() -> Iterator[int]:
     finally:
         with _lock:
             _busy -= 1
+
+
+def left_behind(call: Callable[[], Result], check: Callable[[], None]) -> Result:
+    """Return what `call` returns, from a thread of its own, which is left behind where `check` raises meanwhile.
+
+    For questions to a network that change nothing here, and that nothing else can end.
+    """
+    done: SimpleQueue[Result | BaseException] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put(call())
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that asked
+            done.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        with suppress(Empty):
+            found = done.get(timeout=CHECK_SECONDS)
+            break
+        check()
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def in_threads(

@@ -18,12 +18,12 @@ from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted
 from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fetchers.listing import name_of
+from model_provisioner.fetchers.listing import Listing, name_of
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.hashing.memo_rows import Row
-from model_provisioner.hashing.threads import in_pools
+from model_provisioner.hashing.threads import in_pools, left_behind
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.reference import HubRef, is_whole
 from model_provisioner.store.import_existing import adopt, find
@@ -139,8 +139,7 @@ class _Fetch:
         try:
             digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
             if not digests or digests.keys() != self.known.keys():
-                source = source_of(part, self._check_host)
-                listing = source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
+                listing = left_behind(partial(self._ask, revision), self.check)
                 check_names((file.name for file in listing.files), part.ref.id)  # before the long work
                 digests = self._fetch_all(listing.files)
                 revision = listing.revision
@@ -153,6 +152,11 @@ class _Fetch:
             for name, sha256 in sorted(digests.items())
         )
         store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
+
+    def _ask(self, revision: str | None) -> Listing:
+        """Ask the source which files there are, or where those are that are known."""
+        source = source_of(self.part, self._check_host)
+        return source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
