@@ -64,6 +64,7 @@ class HandoffPaths:
 
     def __init__(self, root: str, runtime_dir: str, environment: PathEnvironment) -> None:
         self._root, self._runtime_dir, self._environment = root, runtime_dir, environment
+        self._inside = environment.ask(root).rstrip("/") + "/"
         self._templates: dict[str, _Template] = {}
         self._folders: dict[tuple[str, str], str] = {}
 
@@ -71,6 +72,10 @@ class HandoffPaths:
         """Return the absolute path that a template makes, with the links in it."""
         values = {"runtime_dir": self._runtime_dir, "name": name, "engine": engine}
         return self._environment.absolute(_PLACEHOLDER.sub(lambda found: values[found[1]], template), self._root)
+
+    def is_inside(self, folder: str) -> bool:
+        """Tell whether a folder, given without links, is the project's or lies in it."""
+        return f"{folder}/".startswith(self._inside)
 
     def place(self, template: str, name: str, engine: str) -> tuple[str, str]:
         """Return the folder of the handoff, without links, and its name there, which a rename replaces and does not follow.

@@ -19,7 +19,7 @@ from model_provisioner.references.path_environment import HERE, PathEnvironment
 from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from model_provisioner.config.document import Document
     from model_provisioner.config.source_map import Path
@@ -163,7 +163,7 @@ class ConfigReader:
         handoff = None if wrong & {"name", "engine", "handoff"} else self._handoff(written, root, handoffs)
         beside = [
             (place, Companion(role=str(place[0]), ref=found, expected=each.expected_digest))
-            for place, each in _companions(values)
+            for place, each in values.companions()
             if (found := self._absolute((*path, *place), each.model_ref, root)) is not None
         ]
         if ref is None or handoff is None:
@@ -231,26 +231,20 @@ class ConfigReader:
         path, asked = (*written.path, "handoff"), (written.values.handoff, written.name, written.values.engine)
         folder, last = handoffs.place(*asked)
         handoff = os.path.join(folder, last)
-        real_root = self._environment.ask(root)
-        if not f"{folder}/".startswith(real_root if real_root == "/" else f"{real_root}/"):
-            self._faults.note(
-                path,
+        if not handoffs.is_inside(folder):
+            what, expected, found = (
                 "the handoff lies outside the project",
-                expected=f"a path inside {root}",
-                found=handoffs.written(*asked),
-                fix=f"write it into the project:   {HANDOFF_TO_ADD}",
+                f"a path inside {root}",
+                handoffs.written(*asked),
             )
-            return None
-        if handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
-            self._faults.note(
-                path,
-                "the handoff can't be written there",
-                expected="a file of its own",
-                found=handoff,
-                fix=f"choose another name:   {HANDOFF_TO_ADD}",
-            )
-            return None
-        return handoff
+            fix = "write it into the project"
+        elif handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
+            what, expected, found = "the handoff can't be written there", "a file of its own", handoff
+            fix = "choose another name"
+        else:
+            return handoff
+        self._faults.note(path, what, expected=expected, found=found, fix=f"{fix}:   {HANDOFF_TO_ADD}")
+        return None
 
     def _check_handoffs(self, entries: dict[str, Entry]) -> None:
         """Note the handoffs that two entries would write, and those that would replace a model or lie in its folder."""
@@ -290,16 +284,6 @@ class ConfigReader:
                     found=shown_path(handoff),
                     fix=f"choose another name:   {HANDOFF_TO_ADD}",
                 )
-
-
-def _companions(values: schema.Entry) -> Iterator[tuple[Path, schema.Companion]]:
-    """Yield the companions of an entry, each with its place there: the projector first, wherever it stands."""
-    if values.mmproj is not None:
-        yield ("mmproj",), values.mmproj
-    if isinstance(values.lora, list):
-        yield from ((("lora", number), each) for number, each in enumerate(values.lora))
-    elif values.lora is not None:
-        yield ("lora",), values.lora
 
 
 def _nearest(place: str, models: Collection[str]) -> str:

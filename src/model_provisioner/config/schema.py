@@ -24,6 +24,8 @@ from model_provisioner.errors import InputError
 from model_provisioner.references.reference import ModelRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from model_provisioner.config.source_map import Path
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -142,6 +144,15 @@ class Defaults(_Strict):
     signature: Signature | None = Field(
         default=None, description="The publisher's signature, checked without a network."
     )
+
+    def companions(self) -> Iterator[tuple[Path, Companion]]:
+        """Yield the companions, each with its place in the entry: the projector first, wherever it stands."""
+        if self.mmproj is not None:
+            yield ("mmproj",), self.mmproj
+        if isinstance(self.lora, list):
+            yield from ((("lora", number), each) for number, each in enumerate(self.lora))
+        elif self.lora is not None:
+            yield ("lora",), self.lora
 
 
 class Entry(Defaults):

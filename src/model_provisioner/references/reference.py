@@ -273,11 +273,8 @@ def _parse_hub(rest: str) -> HubRef:
     org, _, rest = rest.partition("/")
     name, slash, path = rest.partition("/")
     name, at, revision = name.partition("@")
-    return HubRef(
-        f"{org}/{name}",
-        revision.replace("%2F", "/").replace("%2f", "/") if at else None,
-        path if slash else None,
-    )
+    revision = revision.replace("%2F", "/").replace("%2f", "/")
+    return HubRef(f"{org}/{name}", revision if at else None, path if slash else None)
 
 
 def _parse_object(rest: str) -> ObjectRef:
