@@ -3,6 +3,7 @@
 Whichever it is, a project comes to the same: handoffs, checksum files, catalog, log, messages, exit code.
 """
 
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from model_provisioner.engine.run import Run
 from model_provisioner.hashing import memo
 from tests.support import hub as faults
 from tests.support.gguf_bytes import gguf, text, u32
@@ -171,6 +173,9 @@ def shared_hub():
 @pytest.fixture(scope="module")
 def build(shared_hub, tiny_models, tmp_path_factory):
     """A function that makes the mixed project anew, each time somewhere else."""
+    importlib.import_module(
+        "model_signing"
+    )  # its first import, beside that of another thread, may warn of a lack of SOCKS
     return lambda: Mixed(tmp_path_factory.mktemp("mixed"), shared_hub, tiny_models)
 
 
@@ -271,8 +276,8 @@ WAYS = {
     "the name of the group": lambda names: ["provision", "models"],
     "names of tasks": lambda names: ["provision", *(f"models:handoff:{name}" for name in names)],
     "names of targets": lambda names: ["provision", *(f".runtime/engines/{name}.json" for name in names)],
-    "the reporter console": lambda names: ["provision", "-r", "console"],
-    "the reporter executed-only": lambda names: ["provision", "-r", "executed-only"],
+    "the reporter console": lambda names: ["provision", "-r", "console", "-n", "0"],
+    "the reporter executed-only": lambda names: ["provision", "-r", "executed-only", "-n", "0"],
     "the reporter json": lambda names: ["provision", "-r", "json"],
     "the reporter zero": lambda names: ["provision", "-r", "zero"],
     "always execute": lambda names: ["provision", "--always-execute"],
@@ -312,7 +317,10 @@ def test_whoever_decides_the_order_the_project_comes_to_the_same(mixed, plain, w
         assert world["log"] == plain["world"]["log"]
     else:  # the fork that verifies what another one fetched does not know where that came from
         assert of_local(world["log"]) == of_local(plain["world"]["log"])
-    if "zero" not in way:
+    if "doit with threads" in way:  # whose reporter writes between the lines of another
+        lines = {line.strip() for line in mixed.here(answer.out).splitlines()}
+        assert {line.strip() for text in plain["failures"].values() for line in text.splitlines()} <= lines
+    elif "zero" not in way:
         assert failures(mixed.here(answer.out)) == plain["failures"]
     assert asked(mixed.hub) == plain["asked"]
     assert sorted(map(mixed.here, read)) == plain["read"]
@@ -387,7 +395,7 @@ def test_what_failed_is_told_once_by_its_first_task_and_never_tried_again(remote
     remote.empty_cache()
     again = attempt(way)
     assert (again["read"], again["asked"]) == (first["read"], first["asked"])
-    if "zero" not in way:
+    if "zero" not in way and "doit with threads" not in way:
         assert again["failures"] == first["failures"]
     if "console" in way or "plain" in way:
         failing = [task for task in again["told"] if not task.startswith(("register", "handoff"))]
@@ -426,7 +434,7 @@ def test_for_what_doit_ignores_nothing_is_done_and_what_was_withdrawn_is_told_by
 
 def test_ignoring_alone_is_enough_to_fail_where_a_handoff_was_withdrawn_and_not_where_none_was(project):
     for name in "ab":
-        project.write(f"{name}.bin", name)
+        project.write(f"{name}.bin", f"bin {name}")
     project.models(
         'defaults: {handoff: "{runtime_dir}/engines/{name}.json"}\n'
         "models: {a: {model_ref: a.bin}, b: {model_ref: b.bin}}\n"
@@ -436,12 +444,12 @@ def test_ignoring_alone_is_enough_to_fail_where_a_handoff_was_withdrawn_and_not_
     project.provision()
     project.doit("ignore", "models:verify:b")
     project.provision()
-    project.write("b.bin", "other")
+    project.write("b.bin", "others")
     out = project.provision(code=1).out
-    assert "gone  b  its handoff was withdrawn (size 5 bytes, was 1 byte)\n" in out
+    assert "gone  b  its handoff was withdrawn (size 6 bytes, was 5 bytes)\n" in out
     assert project.handoff("b") is None
     assert "gone" not in project.provision().out, "it was told when it was withdrawn"
-    assert project.doit("run").out.count("!! ") == 1
+    assert "!! models:verify:b\n" in project.doit("run").out
     project.doit("forget", "models:verify:b")
     project.provision()
     assert project.handoff("b")
@@ -491,6 +499,38 @@ def test_what_is_after_the_first_failure_is_not_handed_off_and_what_it_lost_is_t
     configure(three)
     three.provision()
     assert all(three.handoff(name) for name in "abc")
+
+
+@pytest.mark.parametrize("command", [[], ["-r", "console"]])
+def test_doits_threads_begin_nothing_beside_the_failure_that_ended_the_engines_work(three, command):
+    entries = {"gone": {"model_ref": "gone.bin"}, **{name: {"model_ref": f"{name}.bin"} for name in "abc"}}
+    defaults = {"handoff": "{runtime_dir}/engines/{name}.json"}
+    three.models(json.dumps({"defaults": defaults, "models": entries}))
+    with pytest.MonkeyPatch.context() as patch:
+        # The engine comes to `gone` alone, as it does where the others are many and large.
+        real = Run.provision
+        patch.setattr(Run, "provision", lambda run, names, workers: real(run, ["gone"], workers))
+        with readings() as read:
+            answer = three.provision("--no-continue", "-n", "4", *command, code=1)
+    assert read == []
+    assert answer.all.count("there is no such file or folder") == 1
+    for name in "abc":
+        assert three.handoff(name) is None
+        assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(size ", answer.all, re.MULTILINE)
+
+
+@pytest.mark.parametrize("step", ["fetch:fetched", "verify:local", "register:folder", "handoff:beside"])
+@pytest.mark.slow
+def test_what_a_task_of_the_project_keeps_from_being_done_has_failed_and_is_told(mixed, step):
+    mixed.trouble()
+    name = step.partition(":")[2]
+    broken = CHANGED.replace("'actions': ['true']", "'actions': ['false']")
+    bound = re.sub(r"in \('verify:local'.*\):", f"== '{step}':", broken)
+    mixed.project.write("dodo.py", bound)
+    out = mixed.project.provision(code=1).out
+    assert f"FAIL  {name}  what it needs failed: before\n" in out
+    assert re.search(r"^14 models: 7 done, 2 current, 4 failed, 1 retired \(", out, re.MULTILINE)
+    assert name not in mixed.handoffs()
 
 
 # ---- doit's own commands, after the engine did the work

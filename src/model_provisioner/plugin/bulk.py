@@ -88,7 +88,11 @@ def provision_before(
 
 def _save(record: EntryRun, doit: Any) -> None:
     """Let doit record that the model was verified, as it does after the task."""
-    files = files_in(record.verification.files) if record.verification and record.entry.ref.is_local else {}
+    files: dict[str, str] = {}
+    if record.verification is not None:
+        for part, found in zip(record.entry.parts, record.verification.parts, strict=True):
+            if part.ref.is_local:  # no task has what is fetched as its `file_dep`
+                files |= files_in(found.files)
     watch(files)
     task = Task(f"{BASENAME}:verify:{record.name}", None, file_dep=list(files))
     task.values = task.result = values_of(record, "verify")

@@ -151,6 +151,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
             kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
             tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
+        if self._stop and any(record.error is not None for record in self.loader.models.run.records.values()):
+            params["num_process"] = 0  # a task that reports it comes first, and none may begin beside it
         code = super()._execute(outfile=self._stream, reporter=tally, **params)
         return tally.exit_code if code else 0
 

@@ -103,13 +103,13 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_failure(self, task: Task, fail: Any) -> None:
         """Report a model that failed, once: what was skipped for it says nothing new."""
-        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or model_of(task.name)):
-            if (found := model_of(task.name)) is not None and found[0] == "verify" and found[1] not in self._steps:
+        found = model_of(task.name)
+        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or found):
+            if found is not None and self._steps.get(found[1]) != {}:
                 self._failed += 1
                 self._steps[found[1]] = {}
                 self.write(f"FAIL  {found[1]}  what it needs failed: {fail.message}\n")
             return
-        found = model_of(task.name)
         if found is None:
             super().add_failure(task, fail)
             return
@@ -137,7 +137,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         named = self._named & run.work.config.entries.keys()
         retired = run.retired & named if self._named else run.retired
         for record in run.lost:
-            if record.name not in self._steps:
+            if self._steps.get(record.name) != {}:  # what failed was told
                 self.write(f"gone  {withdrawn(record)}\n")
         self.write(summary(done=self._done, current=current, failed=self._failed, retired=retired, seconds=seconds))
 
@@ -210,5 +210,5 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
 def withdrawn(record: EntryRun) -> str:
     """Say that the handoff of an entry is gone."""
-    why = "; ".join(reason.text for reason in record.why or ())
+    why = "; ".join(reason.text for reason in record.why or () if not reason.follows)
     return f"{record.name}  its handoff was withdrawn ({printable(why)})"

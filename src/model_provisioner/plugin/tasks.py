@@ -73,7 +73,7 @@ class ModelTasks:
             file_dep=list(files),
             targets=[shown(target)],
             task_dep=[f"{BASENAME}:fetch:{name}"] if remote else [],
-            setup=[WITHDRAW],
+            setup=[] if self.run.swept else [WITHDRAW],  # doit comes to what has a `setup` in no order
             uptodate=[(self._is_verified, (record,))],
             clean=[(self._clean, ("verify", entry, target))],
         )

@@ -1,0 +1,1 @@
+from tests.support.fixtures import hub, hurried, remote  # noqa: F401
