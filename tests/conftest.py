@@ -4,17 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from model_provisioner.fs import clock
 from tests.support.ids import id_of
 from tests.support.project import Project, clock_after_settle
 
-# CI says the same of the same commit; a developer's runs look further each time, the nightly ones furthest.
-settings.register_profile("ci", derandomize=True)
-settings.register_profile("nightly", max_examples=1000)
-if "CI" in os.environ:
-    settings.load_profile("ci")
+# How long an example takes is also for others to say: none has a deadline. CI says the same of the same commit; a
+# developer's runs look further each time, the nightly ones furthest.
+settings.register_profile("everyday", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("everyday"), derandomize=True)
+settings.register_profile("nightly", parent=settings.get_profile("everyday"), max_examples=1000)
+settings.load_profile("ci" if "CI" in os.environ else "everyday")
 
 
 def pytest_make_parametrize_id(val, argname):
@@ -30,8 +31,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers a core: many a test waits, for files to be at rest or for a server."""
-    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """A worker a core: most tests work all the time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.hookimpl(optionalhook=True)

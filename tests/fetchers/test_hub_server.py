@@ -40,6 +40,8 @@ FILES = {"config.json": CONFIG, "model.gguf": MODEL, "sub/deep/notes.txt": b"not
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 FETCH = f"huggingface_hub.hf_hub_download({REPO!r}, 'model.gguf')"
 
+pytestmark = pytest.mark.slow  # huggingface_hub is imported anew for each of them
+
 
 @pytest.fixture(params=[None, "localhost"], ids=["direct", "content host"])
 def hub(request):
@@ -210,7 +212,6 @@ def test_a_snapshot_has_all_files_or_the_chosen(hub, client):
     assert not hub.asked("GET", "*.gguf")
 
 
-@pytest.mark.slow
 def test_offline_asks_nothing(hub, client):
     client.value(hub, f"huggingface_hub.snapshot_download({REPO!r})")
     hub.forget()
@@ -234,7 +235,6 @@ LARGE = bytes(range(256)) * (STEP // 256 + 5000)
 FETCH_LARGE = "huggingface_hub.hf_hub_download('org/large', 'model.gguf')"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", [drop(after=STEP + 1000), stall(after=STEP + 1000)], ids=["dropped", "stalled"])
 def test_a_cut_body_is_resumed_within_the_process_from_its_last_whole_step(hub, client, fault):
     hub.add("org/large", {"model.gguf": LARGE})
@@ -307,7 +307,6 @@ def test_refusals_have_their_errors(hub, client, fault, names):
         assert client.error(hub, FETCH) == names
 
 
-@pytest.mark.slow
 def test_what_is_not_there_has_its_error(hub, client):
     assert client.error(hub, FETCH.replace("model", "other")) == "RemoteEntryNotFoundError < HTTPStatusError"
     assert client.cache.joinpath(".no_exist", COMMIT, "other.gguf").exists()
@@ -319,7 +318,6 @@ def test_what_is_not_there_has_its_error(hub, client):
     assert client.error(hub, wrong, HF_TOKEN="hf_other") == "HfHubHTTPError < HTTPStatusError"
 
 
-@pytest.mark.slow
 def test_private_and_gated_repositories_open_to_their_token(hub, client):
     hub.private.add(REPO)
     assert client.error(hub, FETCH) == "RepositoryNotFoundError < HTTPStatusError"
@@ -332,7 +330,6 @@ def test_private_and_gated_repositories_open_to_their_token(hub, client):
     assert client.value(hub, other, HF_TOKEN="hf_good")
 
 
-@pytest.mark.slow
 def test_a_busy_hub_is_asked_again_when_it_said(hub, client):
     hub.fault(busy(retry_after=1), method="GET", on="*gguf*", times=1)
     hub.fault(busy(retry_after=1), method="GET", host="content", times=1)
@@ -355,7 +352,6 @@ def test_an_offer_of_xet_is_not_taken_where_it_is_off(client):
         assert not hub.asked(on="*xet*")
 
 
-@pytest.mark.slow
 def test_certificates_are_checked(client):
     with served(tls=True, content_host="localhost") as hub:
         assert hub.url.startswith("https:")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.project import DODO, TINY, settle
+from tests.support.project import DODO, TINY, settle, settle_in_every_process
 
 ONE = "models:\n  tiny:\n    model_ref: 'file:models/tiny.gguf'\n"
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
@@ -46,10 +46,20 @@ def test_provision_and_run_share_one_state(hosted):
     assert not list(hosted.root.glob(".doit*"))
 
 
-@pytest.mark.parametrize("options", [["-n", "2"], ["-n", "2", "-P", "process"], ["-n", "0"], ["--always-execute"]])
+@pytest.mark.parametrize("options", [["-n", "2"], ["-n", "0"], ["--always-execute"]])
 @pytest.mark.parametrize("command", ["run", "provision"])
 def test_every_way_to_run(hosted, command, options):
     hosted.doit(command, *options)
+    assert hosted.handoff()
+    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert len(hosted.provenance()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "provision"])
+def test_with_processes(hosted, command):
+    settle_in_every_process()
+    hosted.process(command, "-n", "2", "-P", "process")
     assert hosted.handoff()
     assert hosted.rows()["tiny"]["lifecycle"] == "Active"
     assert len(hosted.provenance()) == 1
@@ -68,7 +78,7 @@ def test_one_step_at_a_time(hosted, command):
 def test_an_unsettled_file_in_process_mode(hosted):
     """The register step runs in another process than the verify step, which can't trust the file's stat yet."""
     hosted.add_tiny()
-    hosted.doit("run", "-n", "2", "-P", "process")
+    hosted.process("run", "-n", "2", "-P", "process")
     assert hosted.rows()["tiny"]["lifecycle"] == "Active"
     assert hosted.handoff()
 

@@ -31,7 +31,8 @@ from model_provisioner.fs import clock, sqlite
 from model_provisioner.plugin import checker
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
-LIBRARIES = tuple(os.path.realpath(path) for path in sys.path if path)
+ROOT = str(Path(__file__).parents[2])
+LIBRARIES = tuple(known for path in sys.path if path for known in (path, os.path.realpath(path)))
 BOUND_TO_ENVIRONMENT = "huggingface_hub"
 """The package whose modules read the environment when they are imported."""
 
@@ -91,7 +92,7 @@ def _modules() -> Iterator[None]:
     path, argv, bytecode, before = list(sys.path), sys.argv, sys.dont_write_bytecode, set(sys.path_importer_cache)
     bound = _take_out(lambda name, module: name.partition(".")[0] == BOUND_TO_ENVIRONMENT)
     try:
-        sys.path[:] = [os.getcwd(), *(each for each in path if each and os.path.basename(each) != "tests")]
+        sys.path[:] = [os.getcwd(), *(each for each in path if each not in {"", ROOT})]
         sys.dont_write_bytecode = True  # a `dodo.py` that changes within a second keeps its size at times
         yield
     finally:
