@@ -47,19 +47,17 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
         except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
             trouble = error
         unconfirmed.append(record)
-    there = [*unconfirmed, *retired]
-    withdraw_handoffs(work, there)
-    for record in there:
-        # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error.
-        record.error = None
+    # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and reports it.
+    before = [(record, record.error) for record in (*unconfirmed, *retired)]
+    withdrawn = withdraw_handoffs(work, [*unconfirmed, *retired])
+    for record, kept in before:
+        record.error = kept
     if trouble is not None:
         with contextlib.suppress(StorageError):
             withdraw_orphans(work)
         raise trouble
     to_verify = [
-        record.entry
-        for record in unconfirmed
-        if record.withdrawn and any(reason.step == "verify" for reason in record.reasons or ())
+        record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())
     ]
     with contextlib.suppress(StorageError):
         set_pending(work, to_verify)

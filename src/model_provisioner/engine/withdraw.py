@@ -44,13 +44,14 @@ def withdraw(work: Workspace, path: str) -> bool:
     return removed
 
 
-def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> None:
-    """Remove the handoffs of entries, durably, and note where there was one; what keeps one there is its `error`."""
+def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[EntryRun]:
+    """Remove the handoffs of entries, durably; return those that had one. What keeps one there is the `error` of its entry."""
     by_path: dict[str, EntryRun] = {}
     for record in records:
         with failing(record):
             check_place(work, record.entry)
             by_path[record.entry.handoff] = record
+    withdrawn = []
     for path, removed in _remove(work, by_path).items():
         record = by_path[path]
         record.published = False
@@ -58,6 +59,8 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> None:
             record.error = removed
         elif removed:
             record.withdrawn = True
+            withdrawn.append(record)
+    return withdrawn
 
 
 def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:

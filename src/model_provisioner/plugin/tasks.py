@@ -158,7 +158,8 @@ class ModelTasks:
 
     def _withdraw(self) -> TaskError | None:
         try:
-            self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
+            if not self.run.swept:  # doit may be told to execute what need not be
+                self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
         except StorageError as error:
             return TaskError(str(error))
         return TaskError(str(self.run.trouble[0])) if self.run.trouble else None
