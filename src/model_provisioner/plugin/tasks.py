@@ -157,6 +157,8 @@ class ModelTasks:
         return self.run.swept or not (waiting or has_orphans(self.run.work))
 
     def _withdraw(self) -> TaskError | None:
+        if self.run.swept:  # doit does not ask under --always-execute: a second sweep would undo what failed since
+            return None
         try:
             self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
         except StorageError as error:
