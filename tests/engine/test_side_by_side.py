@@ -141,7 +141,7 @@ def test_an_interrupt_waits_neither_for_a_silent_server_nor_for_the_hashing_and_
     settle()
     assert "5 models: 5 done" in both.provision().out
     again = hub.asked("GET", "*/resolve/*")
-    assert [request.headers.get("range") for request in again] == ["bytes=49999-"] * len(THREE)
+    assert [each.headers.get("range") for each in again] == ["bytes=49999-"] * len(THREE)  # the last byte is compared
     assert all(both.bytes_of(name) == TINY_BYTES + name.encode() for name in THREE)
     assert both.on_the_way() == []
     assert "5 models: 5 current" in both.provision().out

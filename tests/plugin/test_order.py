@@ -43,6 +43,7 @@ LOCAL = {
 }
 REMOTE = {
     "styled": {"model_ref": "tiny.gguf", "lora": [f"{HUB}/style.gguf"]},
+    "seeing": {"model_ref": f"{HUB}/seeing.gguf", "mmproj": "eyes.gguf"},
     "kept": f"{HUB}/kept.gguf",
     "fetched": f"{HUB}/fetched.gguf",
     "nowhere": f"{HUB}/nowhere.gguf",
@@ -72,7 +73,8 @@ class Mixed:
         shutil.copytree(SIGNED / "by-key", root / "by-key")
         shutil.copy(SIGNED / "by-key.pub", root)
         self.project.add_tiny("tiny.gguf")
-        self.project.write("see.gguf", gguf(CLIP))
+        for name in ("see", "eyes"):
+            self.project.write(f"{name}.gguf", gguf(CLIP))
         for name in ("x", "sub/y"):
             self.project.write(f"folder/{name}", f"file {name}")
         for name in ("local", "wrong", "tolerated", "missing", "retired", "steady"):
@@ -86,8 +88,9 @@ class Mixed:
     def trouble(self, *, made: bool = False) -> None:
         """Change every entry but `steady`; with `made`, a task of the project is to make the change of `local`."""
         root = self.project.root
-        hub = {"kept.gguf": TINY_BYTES, "style.gguf": (root / "style.gguf").read_bytes(), "fetched.gguf": FLIPPED}
-        self.hub.add("org/models", hub)
+        style = (root / "style.gguf").read_bytes()
+        more = {"fetched.gguf": FLIPPED, "seeing.gguf": TINY_BYTES[:-1] + b"!"}
+        self.hub.add("org/models", {"kept.gguf": TINY_BYTES, "style.gguf": style, **more})
         self._configure(**{**REMOTE, "wrong": {**LOCAL["wrong"], "expected_digest": WRONG}})
         self.project.write("source.bin" if made else "local.bin", "another model")
         for name in ("tolerated", "wrong"):
@@ -245,7 +248,7 @@ def test_the_mixed_project_comes_to_what_its_entries_are(plain):
         *(f"engines/{name}.json" for name in NAMES if name not in gone),
         *(f"digests/{name}.sha256" for name in NAMES if name not in {*gone, "tolerated"}),
     }
-    assert plain["summary"] == "14 models: 8 done, 2 current, 3 failed, 1 retired"
+    assert plain["summary"] == "15 models: 9 done, 2 current, 3 failed, 1 retired"
     assert sorted(plain["failures"]) == FAILED
     assert plain["failures"]["wrong"].startswith("the digest differs from what is expected"), plain["failures"]
     assert [plain["read"].count(f"<project>/{name}.bin") for name in ("wrong", "local", "steady")] == [1, 1, 0]
@@ -312,7 +315,8 @@ def test_whoever_decides_the_order_the_project_comes_to_the_same(mixed, plain, w
         answer = run_the(way, mixed.project, THERE)
     world = mixed.world()
     assert world["files"] == plain["world"]["files"]
-    assert world["catalog"] == plain["world"]["catalog"]
+    for name in NAMES:
+        assert world["catalog"][name] == plain["world"]["catalog"][name]
     if "processes" not in way:
         assert world["log"] == plain["world"]["log"]
     else:  # the fork that verifies what another one fetched does not know where that came from
@@ -347,7 +351,7 @@ def test_the_others_go_before_a_model_that_a_task_of_the_project_makes(mixed):
     order = re.findall(r"^(?:pass |warn |FAIL |FAIL!|\. ) (\S+)", out, re.MULTILINE)
     made = order.index("make")
     assert set(order[:made]) - {*FAILED} == set(THERE) - {"local", "steady", "kept", *FAILED}
-    assert set(order[made:]) == {"make", "local", *FAILED}
+    assert set(order[made:]) - {*FAILED} == {"make", "local"}
 
 
 def test_who_needs_a_retired_model_fails_and_hears_why(project):
@@ -529,7 +533,7 @@ def test_what_a_task_of_the_project_keeps_from_being_done_has_failed_and_is_told
     mixed.project.write("dodo.py", bound)
     out = mixed.project.provision(code=1).out
     assert f"FAIL  {name}  what it needs failed: before\n" in out
-    assert re.search(r"^14 models: 7 done, 2 current, 4 failed, 1 retired \(", out, re.MULTILINE)
+    assert re.search(r"^15 models: 8 done, 2 current, 4 failed, 1 retired \(", out, re.MULTILINE)
     assert name not in mixed.handoffs()
 
 
@@ -546,7 +550,7 @@ def test_doit_knows_what_was_done_before_its_graph(mixed):
     lines = mixed.project.doit("list", "--all", "-s").out.splitlines()
     status = {line.split()[1]: line[0] for line in lines}
     for name in done:
-        steps = ("register", "handoff") if name == "tolerated" else STEPS[name]
+        steps = ("register", "handoff") if name == "tolerated" else STEPS[name]  # which has no checksum file
         assert {f"{step} {status[f'models:{step}:{name}']}" for step in steps} == {f"{step} U" for step in steps}
     for name in FAILED:
         assert status[f"models:{STEPS[name][0]}:{name}"] == "R"

@@ -157,9 +157,10 @@ class ModelTasks:
         return self.run.swept or not (waiting or has_orphans(self.run.work))
 
     def _withdraw(self) -> TaskError | None:
+        if self.run.swept:  # doit does not ask under --always-execute: a second sweep would undo what failed since
+            return None
         try:
-            if not self.run.swept:  # doit may be told to execute what need not be
-                self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
+            self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
         except StorageError as error:
             return TaskError(str(error))
         return TaskError(str(self.run.trouble[0])) if self.run.trouble else None
