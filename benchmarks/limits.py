@@ -73,9 +73,9 @@ def fingerprint(path: str) -> Work:
 def header(path: str) -> Work:
     """Prepare our reader of headers."""
     from model_provisioner.fs.fileset import discover
-    from model_provisioner.headers.reader import read_facts
+    from model_provisioner.headers.reader import read_metadata
 
-    return lambda: read_facts(discover(path))
+    return lambda: read_metadata(discover(path))
 
 
 def gguf(path: str) -> Work:

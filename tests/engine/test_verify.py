@@ -105,7 +105,7 @@ def test_a_split_is_verified_whole(tmp_path, tiny_models):
     lines = "".join(f"{sha((tmp_path / name).read_bytes())}  {name}\n" for name in names)
     digest = sha(lines.encode())
     found = run(tmp_path, one(names[0], f"'dirhash:{digest}'"))
-    assert (found.outcome, len(found.digests), found.facts.parameter_count) == ("pass", 3, 90_624)
+    assert (found.outcome, len(found.digests), found.metadata.parameter_count) == ("pass", 3, 90_624)
     assert found.files.path == str(tmp_path / names[0])
     (tmp_path / names[1]).rename(tmp_path / "hidden")
     with pytest.raises(UnsoundModelError, match=f"a shard of the split is missing: {names[1]}"):

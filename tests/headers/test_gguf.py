@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_provisioner.headers.metadata import Facts, check_split, combine, from_json, to_json
+from model_provisioner.headers.metadata import Metadata, check_split, combine, from_json, to_json
 from model_provisioner.headers.gguf import read_gguf
 from model_provisioner.errors import UnsoundModelError
 from tests.support.examples import examples
@@ -50,7 +50,7 @@ CUT_OR_DAMAGED = "get the file again from its source: it was cut off, or its hea
 in_a_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def read(path: Path, size: int | None = None) -> Facts:
+def read(path: Path, size: int | None = None) -> Metadata:
     fd = os.open(path, os.O_RDONLY)
     try:
         return read_gguf(fd, "x.gguf", os.fstat(fd).st_size if size is None else size)
@@ -59,8 +59,8 @@ def read(path: Path, size: int | None = None) -> Facts:
 
 
 @pytest.fixture
-def facts(tmp_path):
-    def of(data: bytes) -> Facts:
+def metadata(tmp_path):
+    def of(data: bytes) -> Metadata:
         path = tmp_path / "x.gguf"
         path.write_bytes(data)
         return read(path)
@@ -69,10 +69,10 @@ def facts(tmp_path):
 
 
 @pytest.fixture
-def refusal(facts):
+def refusal(metadata):
     def of(data: bytes) -> str:
         with pytest.raises(UnsoundModelError) as caught:
-            facts(data)
+            metadata(data)
         return str(caught.value)
 
     return of
@@ -95,7 +95,7 @@ def built(tmp_path_factory) -> Path:
 
 
 def test_the_shipped_model():
-    assert read(TINY) == Facts(
+    assert read(TINY) == Metadata(
         format="gguf",
         kind="model",
         architecture="llama",
@@ -165,8 +165,8 @@ def test_a_file_with_every_type_of_value_is_walked_through(tmp_path):
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_versions_2_and_3_are_read(facts, version):
-    assert facts(gguf(version=version)).architecture == "llama"
+def test_versions_2_and_3_are_read(metadata, version):
+    assert metadata(gguf(version=version)).architecture == "llama"
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_versions_2_and_3_are_read(facts, version):
     ],
     ids=["model", "adapter", "projector", "old projector", "adapter.type", "adapter.type of another type"],
 )
-def test_the_kind(facts, pairs, kind):
-    assert facts(gguf(pairs)).kind == kind
+def test_the_kind(metadata, pairs, kind):
+    assert metadata(gguf(pairs)).kind == kind
 
 
-def test_an_adapter_that_does_not_say_so_is_known_by_its_tensors(facts):
-    found = facts(gguf(LLAMA, [Tensor(name="blk.0.ffn_up.weight.lora_b")]))
+def test_an_adapter_that_does_not_say_so_is_known_by_its_tensors(metadata):
+    found = metadata(gguf(LLAMA, [Tensor(name="blk.0.ffn_up.weight.lora_b")]))
     assert (found.kind, found.adapter, found.attention_width) == ("adapter", None, None)
     assert found.notes == ("general.type is missing: llama.cpp takes an adapter only where that says so",)
 
@@ -210,18 +210,18 @@ def test_an_adapter(built):
     ],
     ids=["vision", "audio", "clip-vision", "zero", "none", "LLaVA"],
 )
-def test_the_width_that_a_projector_was_made_for(facts, pairs, expected):
-    assert facts(gguf({"general.architecture": text("clip"), **pairs})).projects_to == expected
+def test_the_width_that_a_projector_was_made_for(metadata, pairs, expected):
+    assert metadata(gguf({"general.architecture": text("clip"), **pairs})).projects_to == expected
 
 
-def test_keys_may_come_before_the_architecture_they_belong_to(facts):
-    assert facts(gguf({"llama.context_length": u32(7), "qwen2.context_length": u32(8), **LLAMA})).context_length == 7
+def test_keys_may_come_before_the_architecture_they_belong_to(metadata):
+    assert metadata(gguf({"llama.context_length": u32(7), "qwen2.context_length": u32(8), **LLAMA})).context_length == 7
 
 
-def test_the_number_of_tokens_goes_before_the_vocabulary_size(facts):
+def test_the_number_of_tokens_goes_before_the_vocabulary_size(metadata):
     pairs = {**LLAMA, "llama.vocab_size": u32(9)}
-    assert facts(gguf(pairs)).vocabulary_size == 9
-    assert facts(gguf({**pairs, "tokenizer.ggml.tokens": strings(["a", "b"])})).vocabulary_size == 2
+    assert metadata(gguf(pairs)).vocabulary_size == 9
+    assert metadata(gguf({**pairs, "tokenizer.ggml.tokens": strings(["a", "b"])})).vocabulary_size == 2
 
 
 @pytest.mark.parametrize(
@@ -237,34 +237,34 @@ def test_the_number_of_tokens_goes_before_the_vocabulary_size(facts):
         (None, "Q8_0"),
     ],
 )
-def test_the_quantization_is_the_file_type_else_that_of_most_parameters(facts, file_type, expected):
+def test_the_quantization_is_the_file_type_else_that_of_most_parameters(metadata, file_type, expected):
     pairs = LLAMA if file_type is None else {**LLAMA, "general.file_type": u32(file_type)}
     tensors = [Tensor(name="norm"), Tensor(name="matrix", shape=(64, 4), type=8, offset=128, size=272)]
-    assert facts(gguf(pairs, tensors)).quantization == expected
+    assert metadata(gguf(pairs, tensors)).quantization == expected
 
 
-def test_a_chat_template_longer_than_what_is_held_at_once_is_hashed(facts):
+def test_a_chat_template_longer_than_what_is_held_at_once_is_hashed(metadata):
     template = "{% x %}" * 500_000
-    found = facts(gguf({**LLAMA, "tokenizer.chat_template": text(template)})).chat_template_sha256
+    found = metadata(gguf({**LLAMA, "tokenizer.chat_template": text(template)})).chat_template_sha256
     assert found == hashlib.sha256(template.encode()).hexdigest()
 
 
-def test_strings_are_safe_to_print_and_short(facts):
-    assert facts(gguf({"general.architecture": text(b"a\x1b[31m\xff\n")})).architecture == "a\\x1b[31m\ufffd\\n"
-    assert facts(gguf({"general.architecture": text("x" * 5000)})).architecture == "x" * 256
+def test_strings_are_safe_to_print_and_short(metadata):
+    assert metadata(gguf({"general.architecture": text(b"a\x1b[31m\xff\n")})).architecture == "a\\x1b[31m\ufffd\\n"
+    assert metadata(gguf({"general.architecture": text("x" * 5000)})).architecture == "x" * 256
 
 
 @pytest.mark.parametrize("items", [0, 1, 1000, 300_000])
-def test_what_stands_behind_a_vocabulary_is_found(facts, items):
+def test_what_stands_behind_a_vocabulary_is_found(metadata, items):
     words = [f"{number:0{number % 30}}" for number in range(items)]
     pairs = {"tokenizer.ggml.tokens": strings(words), **LLAMA, "llama.context_length": u32(5)}
-    found = facts(gguf(pairs))
+    found = metadata(gguf(pairs))
     assert (found.vocabulary_size, found.context_length) == (items, 5)
 
 
-def test_a_string_longer_than_the_window_is_jumped_over(facts):
+def test_a_string_longer_than_the_window_is_jumped_over(metadata):
     pairs = {"tokenizer.ggml.merges": strings(["a", "b" * 3_000_000, "c"]), **LLAMA, "llama.context_length": u32(5)}
-    assert facts(gguf(pairs)).context_length == 5
+    assert metadata(gguf(pairs)).context_length == 5
 
 
 def test_no_tensor_is_read(tmp_path):
@@ -284,54 +284,54 @@ def test_no_tensor_is_read(tmp_path):
     [(U16, "uint16", 7), (I32, "int32", 7), (I64, "int64", 7), (F32, "float32", None), (BOOL, "bool", None)],
     ids=["uint16", "int32", "int64", "float32", "bool"],
 )
-def test_a_context_length_of_another_type_is_noted(facts, type_, name, expected):
-    found = facts(gguf({**LLAMA, "llama.context_length": scalar(type_, 7)}))
+def test_a_context_length_of_another_type_is_noted(metadata, type_, name, expected):
+    found = metadata(gguf({**LLAMA, "llama.context_length": scalar(type_, 7)}))
     assert found.context_length == expected
     assert found.notes == (f"llama.context_length has the type {name}, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_context_length_that_is_a_string_is_noted(facts):
-    found = facts(gguf({**LLAMA, "llama.context_length": text("4096")}))
+def test_a_context_length_that_is_a_string_is_noted(metadata):
+    found = metadata(gguf({**LLAMA, "llama.context_length": text("4096")}))
     assert found.context_length is None
     assert found.notes == ("llama.context_length has the type string, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_tensor_type_that_is_not_known_yet_is_noted_and_counted(facts):
-    found = facts(gguf(LLAMA, [Tensor(type=99)]))
+def test_a_tensor_type_that_is_not_known_yet_is_noted_and_counted(metadata):
+    found = metadata(gguf(LLAMA, [Tensor(type=99)]))
     assert found.parameter_count == 32
     assert found.notes == ("tensor type 99 is newer than this program: the sizes of such tensors were not checked",)
 
 
 @pytest.mark.parametrize("key", ["llama.context_length", "split.count", "general.file_type"])
-def test_a_number_that_is_an_array_is_ignored(facts, key):
-    found = facts(gguf({**LLAMA, key: array(U32, [bytes(4)])}))
+def test_a_number_that_is_an_array_is_ignored(metadata, key):
+    found = metadata(gguf({**LLAMA, key: array(U32, [bytes(4)])}))
     assert (found.context_length, found.split, found.quantization) == (None, None, None)
 
 
-def test_a_context_length_that_is_an_array_is_noted(facts):
-    found = facts(gguf({**LLAMA, "llama.context_length": array(U32, [bytes(4)])}))
+def test_a_context_length_that_is_an_array_is_noted(metadata):
+    found = metadata(gguf({**LLAMA, "llama.context_length": array(U32, [bytes(4)])}))
     assert found.notes == ("llama.context_length has the type array, which llama.cpp refuses: it takes uint32 only",)
 
 
-def test_a_negative_context_length_is_ignored(facts):
-    assert facts(gguf({**LLAMA, "llama.context_length": scalar(I32, -1)})).context_length is None
+def test_a_negative_context_length_is_ignored(metadata):
+    assert metadata(gguf({**LLAMA, "llama.context_length": scalar(I32, -1)})).context_length is None
 
 
 @pytest.mark.parametrize(("value", "name"), [(u32(1), "uint32"), (array(U8, [b"a"]), "array")], ids=["uint32", "array"])
-def test_a_tokenizer_that_is_no_string_is_noted(facts, value, name):
-    found = facts(gguf({**LLAMA, "tokenizer.ggml.model": value}))
+def test_a_tokenizer_that_is_no_string_is_noted(metadata, value, name):
+    found = metadata(gguf({**LLAMA, "tokenizer.ggml.model": value}))
     assert found.tokenizer_model is None
     assert found.notes == (f"tokenizer.ggml.model has the type {name}, which llama.cpp refuses: it takes string only",)
 
 
-def test_an_array_of_arrays_is_noted(facts):
-    found = facts(gguf({**LLAMA, "x": array(ARRAY, [array(U8, [b"a"]).raw])}))
+def test_an_array_of_arrays_is_noted(metadata):
+    found = metadata(gguf({**LLAMA, "x": array(ARRAY, [array(U8, [b"a"]).raw])}))
     assert found.notes == ("x is an array of arrays, which llama.cpp refuses",)
 
 
-def test_many_unknown_tensor_types_make_one_short_note(facts):
+def test_many_unknown_tensor_types_make_one_short_note(metadata):
     tensors = [Tensor(name=f"t{number}", type=1000 + number, size=0) for number in range(300)]
-    assert facts(gguf(LLAMA, tensors)).notes == (
+    assert metadata(gguf(LLAMA, tensors)).notes == (
         "tensor type 1000, 1001, 1002, 1003 is newer than this program: the sizes of such tensors were not checked",
     )
 
@@ -575,8 +575,11 @@ def test_the_shards_of_a_split_model_have_the_metadata_of_the_whole(built):
     ],
     ids=["no split", "count", "number", "tensors"],
 )
-def test_a_shard_that_does_not_belong_is_named(facts, second, expected, found):
-    shards = [("m-00001-of-00002.gguf", "x.gguf", facts(shard(0))), ("m-00002-of-00002.gguf", "x.gguf", facts(second))]
+def test_a_shard_that_does_not_belong_is_named(metadata, second, expected, found):
+    shards = [
+        ("m-00001-of-00002.gguf", "x.gguf", metadata(shard(0))),
+        ("m-00002-of-00002.gguf", "x.gguf", metadata(second)),
+    ]
     with pytest.raises(UnsoundModelError) as caught:
         check_split(shards)
     assert str(caught.value) == message(
@@ -587,8 +590,8 @@ def test_a_shard_that_does_not_belong_is_named(facts, second, expected, found):
     )
 
 
-def test_shards_that_hold_too_few_tensors_are_refused(facts):
-    shards = [("a", "x.gguf", facts(shard(0, tensors=3))), ("b", "x.gguf", facts(shard(1, tensors=3)))]
+def test_shards_that_hold_too_few_tensors_are_refused(metadata):
+    shards = [("a", "x.gguf", metadata(shard(0, tensors=3))), ("b", "x.gguf", metadata(shard(1, tensors=3)))]
     with pytest.raises(UnsoundModelError) as caught:
         check_split(shards)
     assert str(caught.value) == message(

@@ -6,15 +6,15 @@ import shutil
 
 import pytest
 
-from model_provisioner.headers.metadata import Facts
+from model_provisioner.headers.metadata import Metadata
 from model_provisioner.fs.fileset import discover
-from model_provisioner.headers.reader import read_facts
+from model_provisioner.headers.reader import read_metadata
 from model_provisioner.errors import UnreadableModelError, UnsoundModelError
 from tests.support.project import TINY
 
 
-def facts(path):
-    return read_facts(discover(str(path)))
+def metadata(path):
+    return read_metadata(discover(str(path)))
 
 
 def safetensors(path, dtype="F32", count=4):
@@ -26,13 +26,13 @@ def safetensors(path, dtype="F32", count=4):
 @pytest.mark.parametrize("name", ["x.gguf", "x.GGUF", "sha256-blob-without-a-suffix", "x.bin"])
 def test_a_gguf_is_read_whatever_its_name(tmp_path, name):
     shutil.copy(TINY, tmp_path / name)
-    assert facts(tmp_path / name).architecture == "llama"
+    assert metadata(tmp_path / name).architecture == "llama"
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"GGUFgarbage", b"GGU"], ids=repr)
 def test_a_format_that_is_not_known_has_no_metadata(tmp_path, content):
     (tmp_path / "x.bin").write_bytes(content)
-    assert facts(tmp_path / "x.bin") == Facts()
+    assert metadata(tmp_path / "x.bin") == Metadata()
 
 
 @pytest.mark.parametrize("name", ["x.gguf", "x.GGUF", "x.safetensors"])
@@ -40,12 +40,12 @@ def test_a_format_that_is_not_known_has_no_metadata(tmp_path, content):
 def test_a_file_that_is_not_what_its_name_says_is_unsound(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnsoundModelError):
-        facts(tmp_path / name)
+        metadata(tmp_path / name)
 
 
 def test_a_split_is_described_by_its_first_shard_and_counted_over_all(tiny_models):
-    whole = facts(tiny_models / "tiny-llama-Q8_0.gguf")
-    split = facts(tiny_models / "tiny-llama-split-00001-of-00003.gguf")
+    whole = metadata(tiny_models / "tiny-llama-Q8_0.gguf")
+    split = metadata(tiny_models / "tiny-llama-split-00001-of-00003.gguf")
     assert split.parameter_count == whole.parameter_count
     assert split.tensor_count == whole.tensor_count
     assert dict(split.tensor_types) == dict(whole.tensor_types)
@@ -82,7 +82,7 @@ def test_a_foreign_shard_is_named(tmp_path, tiny_models, harm, what, expected, f
         shutil.copy(tiny_models / name.replace("m-", "tiny-llama-split-"), tmp_path / name)
     harm(tmp_path, names)
     with pytest.raises(UnsoundModelError) as caught:
-        facts(tmp_path / names[0])
+        metadata(tmp_path / names[0])
     error = caught.value
     assert (error.what, error.expected, error.found) == (what, expected, found)
     assert error.where == str(tmp_path / what.split()[0])
@@ -92,7 +92,7 @@ def test_a_shard_under_a_plain_name_is_not_a_model(tmp_path, tiny_models):
     """The rest of its model would be forgotten."""
     shutil.copy(tiny_models / "tiny-llama-split-00001-of-00003.gguf", tmp_path / "tiny.gguf")
     with pytest.raises(UnsoundModelError) as caught:
-        facts(tmp_path / "tiny.gguf")
+        metadata(tmp_path / "tiny.gguf")
     assert (caught.value.what, caught.value.found) == ("tiny.gguf is not that shard of this model", "split.count 3")
 
 
@@ -103,7 +103,7 @@ def test_a_folder_in_the_layout_of_transformers(tmp_path):
     safetensors(tmp_path / "model-00001-of-00002.safetensors", "BF16", 8)
     safetensors(tmp_path / "model-00002-of-00002.safetensors", "F32", 4)
     safetensors(tmp_path / "consolidated.safetensors", "F32", 12)
-    found = facts(tmp_path)
+    found = metadata(tmp_path)
     assert (found.format, found.architecture, found.context_length) == ("safetensors", "qwen2", 4096)
     assert (found.parameter_count, found.quantization) == (12, "BF16")  # the same weights for two loaders count once
 
@@ -112,28 +112,28 @@ def test_a_folder_with_an_unsound_file_is_unsound(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UnsoundModelError, match="not a safetensors file"):
-        facts(tmp_path)
+        metadata(tmp_path)
 
 
 def test_a_config_of_a_folder_is_bounded(tmp_path):
     (tmp_path / "config.json").write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(UnsoundModelError, match="config.json is too large"):
-        facts(tmp_path)
+        metadata(tmp_path)
 
 
 def test_a_folder_of_one_gguf_tells_what_that_tells(tmp_path):
     shutil.copy(TINY, tmp_path / "x.gguf")
     (tmp_path / "README.md").write_text("x")
-    assert facts(tmp_path).architecture == "llama"
+    assert metadata(tmp_path).architecture == "llama"
     shutil.copy(TINY, tmp_path / "y.gguf")
-    assert facts(tmp_path) == Facts()  # two models: nobody can say which is meant
+    assert metadata(tmp_path) == Metadata()  # two models: nobody can say which is meant
 
 
 def test_a_folder_of_one_split_tells_what_that_tells(tmp_path, tiny_models):
     for path in tiny_models.glob("tiny-llama-split-*"):
         shutil.copy(path, tmp_path)
     shutil.copy(tiny_models / "tiny-llama-lora.gguf", tmp_path)
-    assert facts(tmp_path).parameter_count == 90_624
+    assert metadata(tmp_path).parameter_count == 90_624
 
 
 @pytest.mark.parametrize("beside", ["config.json", "y.gguf"])
@@ -141,7 +141,7 @@ def test_an_unsound_gguf_in_a_folder_is_an_error(tmp_path, beside):
     (tmp_path / "x.gguf").write_bytes(TINY.read_bytes()[:5000])
     (tmp_path / beside).write_bytes(b"{}" if beside == "config.json" else TINY.read_bytes())
     with pytest.raises(UnsoundModelError, match="the file ends"):
-        facts(tmp_path)
+        metadata(tmp_path)
 
 
 def test_a_file_that_became_a_fifo_is_not_waited_for(tmp_path):
@@ -150,4 +150,4 @@ def test_a_file_that_became_a_fifo_is_not_waited_for(tmp_path):
     (tmp_path / "x.gguf").unlink()
     os.mkfifo(tmp_path / "x.gguf")
     with pytest.raises(UnreadableModelError, match="not a regular file"):
-        read_facts(files)
+        read_metadata(files)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_provisioner.headers.metadata import Facts
+from model_provisioner.headers.metadata import Metadata
 from model_provisioner.headers.safetensors import combine_folder, read_safetensors, read_transformers_config
 from model_provisioner.errors import UnsoundModelError
 
@@ -42,7 +42,7 @@ def named_by_message(*cases):
 
 @pytest.fixture
 def facts(tmp_path):
-    def of(data: bytes) -> Facts:
+    def of(data: bytes) -> Metadata:
         path = tmp_path / "x.safetensors"
         path.write_bytes(data)
         fd = os.open(path, os.O_RDONLY)
@@ -61,7 +61,7 @@ def test_a_file_has_its_parameters_and_the_type_that_most_of_them_have(facts):
         "matrix": tensor("BF16", (4, 8), (16, 80)),
         "scalar": tensor("F32", (), (80, 84)),
     }
-    assert facts(file(header, bytes(84))) == Facts(
+    assert facts(file(header, bytes(84))) == Metadata(
         format="safetensors",
         kind="model",
         quantization="BF16",
@@ -72,7 +72,7 @@ def test_a_file_has_its_parameters_and_the_type_that_most_of_them_have(facts):
 
 
 def test_a_file_without_tensors(facts):
-    assert facts(file({})) == Facts(format="safetensors", kind="model", parameter_count=0, tensor_count=0)
+    assert facts(file({})) == Metadata(format="safetensors", kind="model", parameter_count=0, tensor_count=0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ CONFIG = {
     "num_hidden_layers": 2,
     "vocab_size": 259,
 }
-TOLD = Facts(
+TOLD = Metadata(
     format="safetensors",
     kind="model",
     architecture="llama",
@@ -230,8 +230,8 @@ def test_a_configuration_that_is_no_json_is_refused():
 
 def test_a_folder_tells_its_configuration_and_the_sum_of_its_weights():
     weights = [
-        Facts(format="safetensors", tensor_types=(("F32", 10),), parameter_count=10, tensor_count=1),
-        Facts(format="safetensors", tensor_types=(("F32", 9), ("BF16", 21)), parameter_count=30, tensor_count=2),
+        Metadata(format="safetensors", tensor_types=(("F32", 10),), parameter_count=10, tensor_count=1),
+        Metadata(format="safetensors", tensor_types=(("F32", 9), ("BF16", 21)), parameter_count=30, tensor_count=2),
     ]
     told = combine_folder(read_transformers_config(json.dumps(CONFIG).encode(), "x"), weights)
     assert (told.architecture, told.parameter_count, told.tensor_count, told.quantization) == ("llama", 40, 3, "BF16")
@@ -241,11 +241,11 @@ def test_a_quantization_method_goes_before_the_type_of_the_weights():
     config = read_transformers_config(
         json.dumps({**CONFIG, "quantization_config": {"quant_method": "gptq"}}).encode(), "x"
     )
-    assert combine_folder(config, [Facts(tensor_types=(("I32", 1),), parameter_count=1)]).quantization == "gptq"
+    assert combine_folder(config, [Metadata(tensor_types=(("I32", 1),), parameter_count=1)]).quantization == "gptq"
 
 
 def test_a_folder_of_weights_alone_and_of_a_configuration_alone():
-    assert combine_folder(None, [Facts(quantization="F16", parameter_count=5)]).parameter_count == 5
+    assert combine_folder(None, [Metadata(quantization="F16", parameter_count=5)]).parameter_count == 5
     assert combine_folder(TOLD, []) == TOLD
 
 

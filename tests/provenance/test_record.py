@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_provisioner.provenance.record import Account
+from model_provisioner.provenance.record import ProvenanceRecord
 
 OLD = {
     "time": "2026-01-01T00:00:00Z",
@@ -17,13 +17,13 @@ OLD = {
 
 
 def test_a_line_of_an_older_version_has_the_one_file_of_a_model():
-    (file,) = Account.from_dict(OLD).files
+    (file,) = ProvenanceRecord.from_dict(OLD).files
     assert (file.name, file.sha256, file.size, file.hashed) == ("x.gguf", "a" * 64, 7, None)
-    assert Account.from_dict({**OLD, "how": "hashed"}).files[0].hashed == "2026-01-01T00:00:00Z"
+    assert ProvenanceRecord.from_dict({**OLD, "how": "hashed"}).files[0].hashed == "2026-01-01T00:00:00Z"
 
 
 def test_a_line_of_an_older_version_has_no_files_of_a_set():
-    assert Account.from_dict({**OLD, "digest": "dirhash:" + "a" * 64}).files == ()
+    assert ProvenanceRecord.from_dict({**OLD, "digest": "dirhash:" + "a" * 64}).files == ()
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def test_a_line_of_an_older_version_has_no_files_of_a_set():
     ids=["empty", "digest", "time", "file", "files", "policy", "companions"],
 )
 def test_a_line_of_another_form_is_no_record(line):
-    assert Account.from_dict(line) is None
+    assert ProvenanceRecord.from_dict(line) is None
 
 
 def test_what_is_not_known_of_a_verification_is_left_out_of_the_line():
-    line = Account.from_dict(OLD).record()
+    line = ProvenanceRecord.from_dict(OLD).to_dict()
     assert not {"origin", "signature", "companions"} & line.keys()
     assert (line["name"], line["policy"], line["version"]) == (None, None, None)

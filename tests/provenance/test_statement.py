@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.provenance.record import Account, FileAccount, Policy
+from model_provisioner.provenance.record import ProvenanceRecord, FileRecord, Policy
 from model_provisioner.provenance.statement import OURS, STATEMENT, SUMMARY, parse, render, statement_of
 from model_provisioner.errors import InputError
 
@@ -15,10 +15,10 @@ texts = st.text(st.characters(exclude_categories=()), max_size=20)
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 ways = st.sampled_from(["hashed", "xxh3", "stat"])
 files = st.builds(
-    FileAccount, name=texts, size=st.integers(0, 1 << 50), sha256=hexes, how=ways, hashed=st.none() | texts
+    FileRecord, name=texts, size=st.integers(0, 1 << 50), sha256=hexes, how=ways, hashed=st.none() | texts
 )
 accounts = st.builds(
-    Account,
+    ProvenanceRecord,
     name=st.none() | texts,
     id=texts,
     path=texts,
@@ -36,12 +36,14 @@ accounts = st.builds(
 
 @given(accounts)
 def test_an_account_is_the_same_after_the_log(account):
-    assert Account.from_dict(json.loads(json.dumps(account.record()))) == account
+    assert ProvenanceRecord.from_dict(json.loads(json.dumps(account.to_dict()))) == account
 
 
 @given(accounts)
 def test_a_statement_says_what_the_account_does(account):
-    account = Account(**{**vars(account), "id": "local:/m/" + account.path.encode("utf-8", "replace").decode()})
+    account = ProvenanceRecord(
+        **{**vars(account), "id": "local:/m/" + account.path.encode("utf-8", "replace").decode()}
+    )
     data = render(statement_of(account, "/p/models.yaml"))
     found = parse(data, "x")
     assert found.subjects == tuple((file.name, file.sha256) for file in account.files)
@@ -49,7 +51,7 @@ def test_a_statement_says_what_the_account_does(account):
     assert (found.outcome, found.time, found.name) == (account.outcome, account.time, account.name)
 
 
-ONE = Account(
+ONE = ProvenanceRecord(
     name="tiny",
     id="local:/m/a b.gguf",
     path="/m/a b.gguf",
@@ -58,7 +60,7 @@ ONE = Account(
     outcome="pass",
     how="xxh3",
     origin=None,
-    files=(FileAccount(name="a b.gguf", size=7, sha256="a" * 64, how="xxh3", hashed="2026-01-01T00:00:00Z"),),
+    files=(FileRecord(name="a b.gguf", size=7, sha256="a" * 64, how="xxh3", hashed="2026-01-01T00:00:00Z"),),
     policy=Policy(expected="sha256:" + "a" * 64, strict=True, config="c" * 64, lock=None),
     version="0.1.0",
 )
@@ -107,7 +109,7 @@ def test_the_whole_of_a_statement():
 
 @pytest.mark.parametrize("outcome", ["warn", "fail"])
 def test_what_was_not_held_against_a_digest_has_not_passed(outcome):
-    predicate = statement_of(Account(**{**vars(ONE), "outcome": outcome}), "/p/models.yaml")["predicate"]
+    predicate = statement_of(ProvenanceRecord(**{**vars(ONE), "outcome": outcome}), "/p/models.yaml")["predicate"]
     assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("FAILED", ["FAILED"])
     assert predicate[OURS]["outcome"] == outcome
 

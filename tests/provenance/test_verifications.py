@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model_provisioner.provenance.verifications import Seen, read_verifications
+from model_provisioner.provenance.verifications import LastReading, read_verifications
 from model_provisioner.errors import StorageError
 
 
@@ -34,13 +34,13 @@ def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):
     )
     found = read_verifications(str(log))
     assert found.last == {
-        ("local:/x", "sha256:1"): Seen("T3", "xxh3"),
-        ("local:/x", "dirhash:2"): Seen("T4", "hashed"),
-        ("local:/y", "sha256:1"): Seen("T5", "xxh3"),
+        ("local:/x", "sha256:1"): LastReading("T3", "xxh3"),
+        ("local:/x", "dirhash:2"): LastReading("T4", "hashed"),
+        ("local:/y", "sha256:1"): LastReading("T5", "xxh3"),
     }
     assert found.hashed == {
-        ("local:/x", "sha256:1"): Seen("T2", "hashed"),
-        ("local:/x", "dirhash:2"): Seen("T4", "hashed"),
+        ("local:/x", "sha256:1"): LastReading("T2", "hashed"),
+        ("local:/x", "dirhash:2"): LastReading("T4", "hashed"),
     }
 
 
@@ -61,7 +61,7 @@ def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):
 def test_a_line_that_is_no_record_is_skipped(tmp_path, torn):
     log = tmp_path / "models.jsonl"
     log.write_bytes(line() + torn + (b"" if torn.endswith(b"\n") else b"\n") + line(id="local:/y"))
-    seen = Seen("T1", "hashed")
+    seen = LastReading("T1", "hashed")
     assert read_verifications(str(log)).last == {("local:/x", "sha256:1"): seen, ("local:/y", "sha256:1"): seen}
 
 

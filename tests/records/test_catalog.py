@@ -8,11 +8,11 @@ from contextlib import closing
 import pytest
 
 from model_provisioner.records import catalog_file
-from model_provisioner.records.catalog import READER, Catalog, Model, Moved
+from model_provisioner.records.catalog import READER, Catalog, Model, Transition
 from model_provisioner.fs.sqlite import Database, ForeignDatabaseError
-from model_provisioner.headers.metadata import Facts, Split
+from model_provisioner.headers.metadata import Metadata, Split
 
-FACTS = Facts(
+FACTS = Metadata(
     format="gguf",
     architecture="llama",
     context_length=256,
@@ -114,8 +114,8 @@ def test_each_move_is_noted_and_only_the_last_ones_are_kept(catalog, tmp_path, m
     catalog.put(row(lifecycle="Failed", reason="the digest differs\n  where     /p/tiny.gguf"))
     catalog.put(row(lifecycle="Failed", reason="no move"))
     assert Catalog.reader(str(tmp_path)).history("/p", "tiny") == [
-        Moved(time="2026-01-01T00:00:00Z", lifecycle="Pending"),
-        Moved(time="2026-01-01T00:00:01Z", lifecycle="Failed", reason="the digest differs"),
+        Transition(time="2026-01-01T00:00:00Z", lifecycle="Pending"),
+        Transition(time="2026-01-01T00:00:01Z", lifecycle="Failed", reason="the digest differs"),
     ]
     for number in range(50):
         catalog.put(row(lifecycle="Active" if number % 2 else "Pending", reason="x" * 999))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.headers.metadata import Facts
+from model_provisioner.headers.metadata import Metadata
 from model_provisioner.records.handoff import is_handoff, render
 from model_provisioner.fs.identity import Identity
 from model_provisioner.hashing.memo import FileDigest
@@ -16,7 +16,7 @@ from model_provisioner.references.digest import Digest
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "handoff.md"
 SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
-LLAMA = Facts(
+LLAMA = Metadata(
     format="gguf",
     architecture="llama",
     context_length=256,
@@ -31,14 +31,14 @@ def file(path, size=105_248, inode=1, how="hashed"):
     return FileDigest(path, Identity(1, inode, size, inode, inode), SHA, how)
 
 
-def handoff(path="/srv/models/tiny-llama.gguf", facts=LLAMA, files=None, **fields):
+def handoff(path="/srv/models/tiny-llama.gguf", metadata=LLAMA, files=None, **fields):
     given = {
         "id": f"local:{path}",
         "path": path,
         "engine": "llamacpp",
         "digest": Digest("sha256", SHA),
         "files": [file(path)] if files is None else files,
-        "facts": facts,
+        "metadata": metadata,
         "outcome": "pass",
     }
     return render(**{**given, **fields})
@@ -61,7 +61,7 @@ def test_a_set_has_all_its_files():
 
 
 def test_what_a_format_does_not_tell_is_null():
-    data = json.loads(handoff(facts=Facts()))["metadata"]
+    data = json.loads(handoff(metadata=Metadata()))["metadata"]
     untold = ("architecture", "chat_template_sha256", "ctx_max", "format", "parameter_count", "quantization")
     assert [data[name] for name in untold] == [None] * 6
     assert data["tokenizer"] == {"model": None, "pre": None, "vocab_size": None}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from model_provisioner.hashing import follower as follow
 from model_provisioner.store import partial as module
-from model_provisioner.store.single_flight import flight
+from model_provisioner.store.single_flight import single_flight
 from model_provisioner.hashing.streaming import fingerprint, open_model
 from model_provisioner.store.partial import Partial, arrived
 from model_provisioner.store.store import Store
@@ -336,10 +336,10 @@ def test_the_others_wait_and_see_it_grow(store):
     seen, order = [], []
 
     def wait():
-        with flight(store, "a", seen.append):
+        with single_flight(store, "a", seen.append):
             order.append("second")
 
-    with flight(store, "a"), Partial.open(store, "a") as partial:
+    with single_flight(store, "a"), Partial.open(store, "a") as partial:
         thread = threading.Thread(target=wait)
         thread.start()
         partial.begin(None)
@@ -355,7 +355,7 @@ def test_the_others_wait_and_see_it_grow(store):
 
 
 def test_another_key_does_not_wait(store):
-    with flight(store, "a"), flight(store, "b", pytest.fail):
+    with single_flight(store, "a"), single_flight(store, "b", pytest.fail):
         pass
 
 
@@ -364,26 +364,26 @@ def test_who_waits_may_give_up(store):
         raise KeyboardInterrupt
 
     def other():
-        with pytest.raises(KeyboardInterrupt), flight(store, "a", stop):
+        with pytest.raises(KeyboardInterrupt), single_flight(store, "a", stop):
             pytest.fail("it was not locked")
         done.append(True)
 
     done = []
-    with flight(store, "a"):
+    with single_flight(store, "a"):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
     assert done
-    with flight(store, "a", pytest.fail):
+    with single_flight(store, "a", pytest.fail):
         pass
 
 
 def test_the_death_of_the_owner_frees_the_others(store):
     program = (
         "import sys, time\n"
-        "from model_provisioner.store.single_flight import flight\n"
+        "from model_provisioner.store.single_flight import single_flight\n"
         "from model_provisioner.store.store import Store\n"
-        "with flight(Store(sys.argv[1]), 'a'):\n"
+        "with single_flight(Store(sys.argv[1]), 'a'):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(60)"
     )
@@ -395,7 +395,7 @@ def test_the_death_of_the_owner_frees_the_others(store):
         waited.append(size)
         run.kill()
 
-    with flight(store, "a", kill):
+    with single_flight(store, "a", kill):
         assert waited
     run.wait()
     run.stdout.close()
@@ -406,14 +406,14 @@ def test_without_locks_nobody_waits(store, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with flight(store, "a", pytest.fail), flight(store, "a", pytest.fail):
+    with single_flight(store, "a", pytest.fail), single_flight(store, "a", pytest.fail):
         pass
 
 
 def test_a_folder_where_the_lock_belongs_is_told(store):
     name = hashlib.sha256(b"a").hexdigest()
     os.makedirs(f"{store.root}/locks/{name}.lock")
-    with pytest.raises(StorageError) as caught, flight(store, "a"):
+    with pytest.raises(StorageError) as caught, single_flight(store, "a"):
         pass
     assert str(caught.value) == (
         "a lock can't be made in the store\n"

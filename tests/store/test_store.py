@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner.fs.fileset import discover
-from model_provisioner.store.single_flight import flight
+from model_provisioner.store.single_flight import single_flight
 from model_provisioner.store.partial import Partial
 from model_provisioner.store.cleanup import KEPT_S, sweep
 from model_provisioner.store.refs import Record, StoredFile
@@ -443,7 +443,7 @@ def test_what_nobody_owns_is_removed_after_seven_days(store):
     young.close()
     with open(f"{store.root}/partial/orphan.json", "w"):
         pass
-    with flight(store, "in use"):
+    with single_flight(store, "in use"):
         for path in (
             away,
             old.path,
@@ -464,9 +464,9 @@ def test_what_nobody_owns_is_removed_after_seven_days(store):
 
 
 def test_lock_files_go_when_nobody_holds_them(store):
-    with flight(store, "gone"):
+    with single_flight(store, "gone"):
         pass
-    with flight(store, "held"):
+    with single_flight(store, "held"):
         for name in os.listdir(f"{store.root}/locks"):
             age(f"{store.root}/locks/{name}")
         sweep(store)

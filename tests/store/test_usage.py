@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner.store.store import Store
-from model_provisioner.store.usage import has_record, note, owner_of, touch, uses
+from model_provisioner.store.usage import has_record, note, owner_of, touch, usage_records
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ CONFIG = "/a project\udcff/models.yaml"
 def test_a_project_without_a_record_has_none(store, state):
     assert not touch(state, CONFIG)
     assert not has_record(state, CONFIG)
-    assert uses(store) == []
+    assert usage_records(store) == []
 
 
 def test_what_is_noted_is_found(store, state):
     note(store, state, CONFIG, ["l/1", "k/1"], ["/h"])
-    (use,) = uses(store)
+    (use,) = usage_records(store)
     assert (use.owner, use.config, use.handoffs) == (owner_of(state), CONFIG, ("/h",))
     assert use.trees == {"k/1": None, "l/1": None}
     assert abs(use.last("k/1") - time.time()) < 5
@@ -49,9 +49,9 @@ def test_a_touch_moves_the_time_of_all_and_no_byte(store, state):
     (path,) = os.scandir(os.path.join(store.root, "uses"))
     before = Path(path.path).read_bytes()
     os.utime(path.path, (1e9, 1e9))
-    assert uses(store)[0].last("k/1") == 10**9
+    assert usage_records(store)[0].last("k/1") == 10**9
     assert touch(state, CONFIG)
-    assert uses(store)[0].last("k/1") > 10**9
+    assert usage_records(store)[0].last("k/1") > 10**9
     assert Path(path.path).read_bytes() == before
 
 
@@ -60,11 +60,11 @@ def test_what_a_project_no_longer_has_keeps_its_time(store, state):
     (path,) = os.scandir(os.path.join(store.root, "uses"))
     os.utime(path.path, (1e9, 1e9))
     note(store, state, CONFIG, ["k/2", "l/1"], [])
-    (use,) = uses(store)
+    (use,) = usage_records(store)
     assert use.trees == {"k/1": 10**9, "k/2": None, "l/1": None}
     os.rmdir(os.path.join(store.root, "trees/k/1"))
     note(store, state, CONFIG, [], [])
-    assert uses(store)[0].trees.keys() == {"k/2", "l/1"}  # what is gone is forgotten
+    assert usage_records(store)[0].trees.keys() == {"k/2", "l/1"}  # what is gone is forgotten
 
 
 def test_several_configurations_and_owners_have_records_of_their_own(store, state, tmp_path):
@@ -72,7 +72,7 @@ def test_several_configurations_and_owners_have_records_of_their_own(store, stat
     note(store, state, "/p/a.yaml", ["k/1"], [])
     note(store, state, "/p/b.yaml", ["k/2"], [])
     note(store, str(tmp_path / "other"), "/p/a.yaml", ["l/1"], [])
-    assert sorted(tree for use in uses(store) for tree in use.trees) == ["k/1", "k/2", "l/1"]
+    assert sorted(tree for use in usage_records(store) for tree in use.trees) == ["k/1", "k/2", "l/1"]
 
 
 def test_a_store_that_moved_gets_a_record_again(store, state, tmp_path):
@@ -82,7 +82,7 @@ def test_a_store_that_moved_gets_a_record_again(store, state, tmp_path):
     moved = Store(str(tmp_path / "elsewhere"))
     note(moved, state, CONFIG, ["k/1"], [])
     assert touch(state, CONFIG)
-    assert len(uses(moved)) == 1
+    assert len(usage_records(moved)) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_what_is_no_record_says_nothing(store, state, text):
     with open(os.path.join(folder, "x.json"), "w", encoding="utf-8") as file:
         file.write(text)
     note(store, state, CONFIG, ["k/1"], [])
-    assert [use.config for use in uses(store)] == [CONFIG]
+    assert [use.config for use in usage_records(store)] == [CONFIG]

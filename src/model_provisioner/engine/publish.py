@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from model_provisioner.fs.atomic import Draft
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest
-    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.headers.metadata import Metadata
     from model_provisioner.references.digest import Digest
 
 
 def render_handoff(
-    entry: Entry, files: FileSet, digests: Sequence[FileDigest], digest: Digest, facts: Facts, outcome: str
+    entry: Entry, files: FileSet, digests: Sequence[FileDigest], digest: Digest, metadata: Metadata, outcome: str
 ) -> bytes:
     """Return the bytes of an entry's handoff."""
     return render(
@@ -36,7 +36,7 @@ def render_handoff(
         engine=entry.engine,
         digest=digest,
         files=digests,
-        facts=facts,
+        metadata=metadata,
         outcome=outcome,
         roles=[member.role for member in files.members],
         companions=files.companions,
@@ -45,7 +45,7 @@ def render_handoff(
 
 def handoff_of(entry: Entry, found: Verification) -> bytes:
     """Return the bytes of the handoff that an entry gets for a verification."""
-    return render_handoff(entry, found.files, found.digests, found.digest, found.facts, found.outcome)
+    return render_handoff(entry, found.files, found.digests, found.digest, found.metadata, found.outcome)
 
 
 def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
@@ -67,7 +67,7 @@ def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
                     if record.name in retired:
                         raise retired_error(work, record.entry)
                     check_place(work, record.entry)
-            work.ledger.record(record.entry.handoff for record in records if record.error is None)
+            work.build_record.record(record.entry.handoff for record in records if record.error is None)
             for record in records:
                 with failing(record):
                     path = record.entry.handoff

@@ -48,7 +48,7 @@ def describe(found: Verification, **policy: Any) -> Model:
         digest=str(found.digest),
         expected=None if found.expected is None else str(found.expected),
         size=found.size,
-        metadata=found.facts,
+        metadata=found.metadata,
         source=str(found.ref) if found.ref.is_local else found.ref.id,
         revision=found.files.revision,
         audited_at=now() if found.in_full else None,

@@ -201,7 +201,7 @@ def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mod
         return [Reason("handoff", "the model has to be verified first", follows=True)]
     if expected != data:
         return [Reason("handoff", "handoff differs from what would be written")]
-    if entry.handoff not in work.ledger:
+    if entry.handoff not in work.build_record:
         return [Reason("handoff", "handoff not in the build record")]
     return []
 
@@ -211,24 +211,24 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
     if standing.files is None or standing.digests is None:
         return None
     digest = digest_of(standing.files, standing.digests)
-    facts = row.metadata if row is not None and row.digest == str(digest) else None
-    if facts is None:
+    metadata = row.metadata if row is not None and row.digest == str(digest) else None
+    if metadata is None:
         try:
-            facts = read_checked(standing.files, entry.engine)
+            metadata = read_checked(standing.files, entry.engine)
         except ProvisionError:
             return None
-    if facts.signature is not None or entry.signature is not None:
-        facts = replace(facts, signature=recorded(work, entry, row, str(digest)))
-        if entry.signature is not None and facts.signature is None:
+    if metadata.signature is not None or entry.signature is not None:
+        metadata = replace(metadata, signature=recorded(work, entry, row, str(digest)))
+        if entry.signature is not None and metadata.signature is None:
             return None
-    found = verification_of(entry, standing.files, standing.digests, facts)
+    found = verification_of(entry, standing.files, standing.digests, metadata)
     if row is not None and row.corrupt == str(digest) and found.outcome != "pass":
         return None
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
         return None
     if work.rules.locked and not entry.is_locked:
         return None
-    return render_handoff(entry, found.files, found.digests, found.digest, facts, found.outcome)
+    return render_handoff(entry, found.files, found.digests, found.digest, metadata, found.outcome)
 
 
 def _change(memo: Memo, path: str) -> str:

@@ -21,7 +21,7 @@ from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
-from model_provisioner.provenance.record import Account, accounts_of
+from model_provisioner.provenance.record import ProvenanceRecord, file_records
 from model_provisioner.records.catalog import now
 from model_provisioner.records.checksums import render as render_checksums
 from model_provisioner.version import __version__
@@ -50,7 +50,7 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     find_out(work, records, reader.digests)
     read = [each for each in records if each.verification is not None and each.verification.how != "stat"]
     with failing(*read):
-        provenance.append(work.provenance_log, (account_of(work, each).record() for each in read))
+        provenance.append(work.provenance_log, (record_of(work, each).to_dict() for each in read))
     for record in records:
         if record.error is None:
             with failing(record):
@@ -206,7 +206,7 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
     if not changed:
         return
     with failing(*(by_path[target] for target in changed)):
-        work.ledger.record(changed)
+        work.build_record.record(changed)
         with drafted(changed) as (drafts, errors):
             for path, error in errors.items():
                 by_path[path].error = error
@@ -215,11 +215,11 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
                     by_path[draft.path].artifacts[draft.path] = identity(draft.publish())
 
 
-def account_of(work: Workspace, record: EntryRun) -> Account:
+def record_of(work: Workspace, record: EntryRun) -> ProvenanceRecord:
     """Return the provenance record of an entry's verification, as of now."""
     entry, found = record.entry, record.verification
     assert found is not None
-    return Account(
+    return ProvenanceRecord(
         name=entry.name,
         id=found.ref.id,
         path=found.files.path,
@@ -228,11 +228,11 @@ def account_of(work: Workspace, record: EntryRun) -> Account:
         outcome=found.outcome,
         how=found.how,
         origin=record.origin or None,
-        files=accounts_of(found.files, found.digests),
+        files=file_records(found.files, found.digests),
         companions=_companions(found),
         policy=work.policy_of(entry),
         version=__version__,
-        signature=None if found.facts.signature is None else found.facts.signature.told(),
+        signature=None if found.metadata.signature is None else found.metadata.signature.to_dict(),
     )
 
 

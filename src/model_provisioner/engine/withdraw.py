@@ -70,7 +70,7 @@ def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | Storage
         removed = remove_all_durably(paths)
         if gone := [path for path, was_there in removed.items() if was_there is True]:
             with contextlib.suppress(StorageError):
-                work.ledger.forget(gone)  # a file that appears there from now on is not ours
+                work.build_record.forget(gone)  # a file that appears there from now on is not ours
     return removed
 
 
@@ -96,7 +96,7 @@ def check_place(work: Workspace, entry: Entry) -> None:
     if data is not None and is_handoff(data):
         return
     with contextlib.suppress(StorageError):
-        if entry.handoff in work.ledger:
+        if entry.handoff in work.build_record:
             return
     raise OccupiedError(
         f"the place of the handoff of {entry.name} is taken",
@@ -123,7 +123,7 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
     removed = [path for path, was_there in results.items() if was_there is True]
     trouble = [error for error in results.values() if isinstance(error, StorageError)]
     try:
-        work.ledger.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
+        work.build_record.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
     except StorageError as error:
         trouble.append(error)
     try:
@@ -146,7 +146,7 @@ def orphaned_artifacts(work: Workspace) -> set[str]:
     claimed.update(work.sha256_target(entry) for entry in entries)
     found: set[str] = set()
     with contextlib.suppress(StorageError):
-        found = work.ledger.artifacts() - claimed
+        found = work.build_record.artifacts() - claimed
     with contextlib.suppress(StorageError):
         # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
         unclaimed = {path for path in _rows(work).values() if path is not None} - claimed

@@ -21,7 +21,7 @@ from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.provenance.record import Policy
-from model_provisioner.records.artifacts import Ledger
+from model_provisioner.records.artifacts import BuildRecord
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
@@ -47,7 +47,7 @@ class Workspace:
     state: str
     memo: Memo
     catalog: Catalog
-    ledger: Ledger
+    build_record: BuildRecord
     store: Store
     """What was fetched."""
     lease: Lease
@@ -83,13 +83,13 @@ class Workspace:
         """Read the records of many entries at once, so that they are not asked for each of them."""
         self.memo.load(entry.ref.path for entry in entries if isinstance(entry.ref, LocalRef))
         self.catalog.load(self.config.root, [entry.name for entry in entries])
-        self.ledger.load(entry.handoff for entry in entries)
+        self.build_record.load(entry.handoff for entry in entries)
 
     def close(self) -> None:
         """Close the records and the store; their next use opens them again."""
         self.memo.close()
         self.catalog.close()
-        self.ledger.close()
+        self.build_record.close()
         self.store.close()
 
     def check_policy(self, entry: Entry) -> None:
@@ -144,7 +144,7 @@ def open_workspace(
         state=state,
         memo=Memo(state),
         catalog=Catalog(state),
-        ledger=Ledger(project_folder(state, config.root), config.path),
+        build_record=BuildRecord(project_folder(state, config.root), config.path),
         store=(store := Store(config.cache_dir)),
         lease=Lease(store),
         rules=rules or Rules(),
@@ -165,7 +165,7 @@ def look_at_workspace(config_path: str, state: str) -> Workspace:
         state=state,
         memo=Memo(state, database=ReadOnlyDatabase),
         catalog=Catalog.reader(state),
-        ledger=Ledger(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
+        build_record=BuildRecord(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
         store=(store := Store(config.cache_dir)),
         lease=Lease(store),
     )
@@ -193,7 +193,7 @@ def without_project(catalog: Catalog, cache_dir: str) -> Workspace:
         state=state,
         memo=Memo(state),
         catalog=catalog,
-        ledger=Ledger(state, ""),
+        build_record=BuildRecord(state, ""),
         store=(store := Store(cache_dir)),
         lease=Lease(store),
     )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import label_of
 from model_provisioner.errors import WrongKindError, concerning
-from model_provisioner.headers.reader import read_facts
+from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.fs.fileset import Beside, FileSet
-    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.headers.metadata import Metadata
 
 _WORDS = {"model": "a model", "mmproj": "a projector", "adapter": "an adapter", "imatrix": "an importance matrix"}
 _KINDS = {"mmproj": "mmproj", "lora": "adapter"}
@@ -30,13 +30,13 @@ _FIX = {
 }
 
 
-def read_checked(files: FileSet, engine: str) -> Facts:
+def read_checked(files: FileSet, engine: str) -> Metadata:
     """Read the headers of a model that `engine` is to load, and of its companions; return the model's metadata.
 
     Raises `WrongKindError` if a file is not what its field says or was made for another model, and `UnsoundModelError` as
-    `read_facts` does.
+    `read_metadata` does.
     """
-    model = read_facts(files.model)
+    model = read_metadata(files.model)
     if model.kind in _WORDS and model.kind != "model":
         raise WrongKindError(
             f"the model is {_WORDS[model.kind]}",
@@ -49,13 +49,13 @@ def read_checked(files: FileSet, engine: str) -> Facts:
     for companion in files.companions:
         label = label_of(companion.role, companion.files.path)
         with concerning(label):
-            metadata = read_facts(companion.files)
+            metadata = read_metadata(companion.files)
         _check(companion, label, metadata, model, engine)
         notes += [f"{label}: {note}" for note in metadata.notes]
     return replace(model, notes=tuple(notes)) if files.companions else model
 
 
-def _check(companion: Beside, label: str, metadata: Facts, model: Facts, engine: str) -> None:
+def _check(companion: Beside, label: str, metadata: Metadata, model: Metadata, engine: str) -> None:
     wanted = _KINDS[companion.role]
     if metadata.kind is not None and metadata.kind != wanted:
         raise WrongKindError(
@@ -69,7 +69,7 @@ def _check(companion: Beside, label: str, metadata: Facts, model: Facts, engine:
         raise WrongKindError(f"{label} {what}", where=companion.files.path, expected=expected, found=found, fix=fix)
 
 
-def _differences(companion: Facts, model: Facts, engine: str) -> Iterator[tuple[str, str, str, str]]:
+def _differences(companion: Metadata, model: Metadata, engine: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield why a companion of the right kind does not fit the model: message, expected, found, fix."""
     another = f"get the {'projector' if companion.kind == 'mmproj' else 'adapter'} that was made for this model"
     if companion.adapter not in (None, "lora"):
@@ -119,7 +119,7 @@ def _expected(kind: str) -> str:
     )
 
 
-def _described(metadata: Facts) -> str:
+def _described(metadata: Metadata) -> str:
     """Return what kind of file the header says it is."""
     words = _WORDS.get(metadata.kind or "", str(metadata.kind))
     made_for = "made for architecture" if metadata.kind == "adapter" else "of architecture"

@@ -17,7 +17,7 @@ from typing import Any
 from model_provisioner.errors import printable
 from model_provisioner.headers.gguf_cursor import MAX_SHOWN, Cursor
 from model_provisioner.headers.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES, TYPE_NAMES, U32, file_type
-from model_provisioner.headers.metadata import Facts, Split
+from model_provisioner.headers.metadata import Metadata, Split
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
@@ -34,7 +34,7 @@ _PROJECTORS = ("mmproj", "clip-vision")
 _PROJECTIONS = ("clip.vision.projection_dim", "clip.audio.projection_dim")
 
 
-def read_gguf(fd: int, path: str, size: int) -> Facts:
+def read_gguf(fd: int, path: str, size: int) -> Metadata:
     """Read the header of the GGUF file of `size` bytes that is open at `fd`; `path` is for messages.
 
     Raises `UnsoundModelError` for whatever llama.cpp would refuse, and for a file that ends before its tensors do.
@@ -56,7 +56,7 @@ class _Header:
         self._has_lora = False
         self._width: int | None = None
 
-    def read(self) -> Facts:
+    def read(self) -> Metadata:
         cursor = self._cursor
         self._read_magic()
         tensors = cursor.count("the number of tensors")
@@ -213,7 +213,7 @@ class _Header:
             self._width = shape[0]
         return name, shape
 
-    def _metadata(self, tensors: int, alignment: int, elements: Counter[str]) -> Facts:
+    def _metadata(self, tensors: int, alignment: int, elements: Counter[str]) -> Metadata:
         split = self._split()
         architecture = self._string("general.architecture")
         # Only the first shard of a split model describes it.
@@ -225,7 +225,7 @@ class _Header:
                 self._note(f"{key} has the type {TYPE_NAMES[found]}, which llama.cpp refuses: it takes string only")
         context, embedding, blocks, vocabulary = (self._number(f"{architecture}.{name}") for name in _OF_ARCHITECTURE)
         kind = self._kind(architecture)
-        return Facts(
+        return Metadata(
             format="gguf",
             kind=kind,
             architecture=architecture,

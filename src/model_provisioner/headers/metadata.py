@@ -22,7 +22,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signed:
+class SignatureResult:
     """The result of checking a publisher's signature. Bundle and key are the SHA-256 of their files."""
 
     over: str
@@ -39,7 +39,7 @@ class Signed:
         """`pass` or `fail`."""
         return "pass" if self.fault is None else "fail"
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return what handoff, log and statement say of it."""
         fields = {
             "bundle_sha256": self.bundle,
@@ -52,7 +52,7 @@ class Signed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Metadata:
     """What the headers of a model say; None for what they don't."""
 
     format: str | None = None
@@ -83,11 +83,11 @@ class Facts:
     split: Split | None = None
     notes: tuple[str, ...] = ()
     """What the user should know."""
-    signature: Signed | None = None
+    signature: SignatureResult | None = None
     """The signature over the model, if the entry names one. No header says that."""
 
 
-def to_json(metadata: Facts) -> dict[str, Any]:
+def to_json(metadata: Metadata) -> dict[str, Any]:
     """Return metadata as plain JSON values."""
     split = None if metadata.split is None else vars(metadata.split)
     types = [list(each) for each in metadata.tensor_types]
@@ -98,19 +98,19 @@ def to_json(metadata: Facts) -> dict[str, Any]:
     return plain
 
 
-def from_json(fields: dict[str, Any]) -> Facts:
+def from_json(fields: dict[str, Any]) -> Metadata:
     """Return the metadata that `to_json` wrote."""
     split = None if fields["split"] is None else Split(**fields["split"])
     types = tuple((name, count) for name, count in fields["tensor_types"])
     signature = fields.get("signature")
     if signature is not None:
         signature = {name: value for name, value in signature.items() if name != "outcome"}
-        signature = Signed(**{**signature, "fault": signature["fault"] and tuple(signature["fault"])})
+        signature = SignatureResult(**{**signature, "fault": signature["fault"] and tuple(signature["fault"])})
     notes = tuple(fields["notes"])
-    return Facts(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signature})
+    return Metadata(**{**fields, "split": split, "tensor_types": types, "notes": notes, "signature": signature})
 
 
-def combine(shards: Sequence[Facts]) -> Facts:
+def combine(shards: Sequence[Metadata]) -> Metadata:
     """Return the metadata of a split model: the first shard's, with the parameters of all."""
     types = sum_types(shards)
     first = shards[0]
@@ -127,7 +127,7 @@ def combine(shards: Sequence[Facts]) -> Facts:
     )
 
 
-def sum_types(files: Sequence[Facts]) -> tuple[tuple[str, int], ...]:
+def sum_types(files: Sequence[Metadata]) -> tuple[tuple[str, int], ...]:
     """Return the tensor types of all files together."""
     total: Counter[str] = Counter()
     for each in files:
@@ -135,7 +135,7 @@ def sum_types(files: Sequence[Facts]) -> tuple[tuple[str, int], ...]:
     return tuple(total.most_common())
 
 
-def check_split(shards: Sequence[tuple[str, str, Facts]]) -> None:
+def check_split(shards: Sequence[tuple[str, str, Metadata]]) -> None:
     """Raise `UnsoundModelError` unless shards, given in order as (name, path, metadata), belong together."""
     first = shards[0][2].split
     for number, (name, path, metadata) in enumerate(shards):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.hashing.streaming import open_model, unreadable
-from model_provisioner.headers.metadata import Facts, check_split, combine
+from model_provisioner.headers.metadata import Metadata, check_split, combine
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONFIG_LIMIT = 1 << 20
 
 
-def read_facts(files: FileSet) -> Facts:
+def read_metadata(files: FileSet) -> Metadata:
     """Read the headers of a model, but not its tensors. Of an unknown format, return empty metadata.
 
     Raises `UnsoundModelError` for a `.gguf` or `.safetensors` file that is not what its name says, and for shards that do
@@ -36,7 +36,7 @@ def read_facts(files: FileSet) -> Facts:
     return metadata
 
 
-def _read_file(file: Member) -> Facts:
+def _read_file(file: Member) -> Metadata:
     from model_provisioner.headers.gguf import read_gguf
     from model_provisioner.headers.safetensors import read_safetensors
 
@@ -52,15 +52,15 @@ def _read_file(file: Member) -> Facts:
             try:
                 return read_gguf(fd, file.path, size)
             except UnsoundModelError:
-                return Facts()
-        return Facts()
+                return Metadata()
+        return Metadata()
     except OSError as error:
         raise unreadable(file.path, error) from None
     finally:
         os.close(fd)
 
 
-def _read_folder(files: FileSet) -> Facts:
+def _read_folder(files: FileSet) -> Metadata:
     from model_provisioner.headers.safetensors import combine_folder, read_adapter_config, read_transformers_config
 
     weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
@@ -81,7 +81,7 @@ def _read_folder(files: FileSet) -> Facts:
     return _the_one_model(ggufs)
 
 
-def _with_note_on_code(files: FileSet, metadata: Facts) -> Facts:
+def _with_note_on_code(files: FileSet, metadata: Metadata) -> Metadata:
     """Add a note on the Python files of a folder, which run if an engine is allowed to trust remote code."""
     code = [member.name for member in files.members if member.name.endswith(".py")]
     if not code:
@@ -90,14 +90,14 @@ def _with_note_on_code(files: FileSet, metadata: Facts) -> Facts:
     return replace(metadata, notes=(*metadata.notes, note + ("" if len(code) <= 5 else f" and {len(code) - 5} more")))
 
 
-def _the_one_model(ggufs: list[tuple[str, str, Facts]]) -> Facts:
+def _the_one_model(ggufs: list[tuple[str, str, Metadata]]) -> Metadata:
     """Return the metadata of the only model in a folder, which may be split; empty metadata if there are several."""
     models = [each for each in ggufs if each[2].kind == "model"]
     names = split_names(models[0][1]) if models else None
     if names is not None and len(names) == len(models) > 1:
         check_split(models)
         return combine([each for _, _, each in models])
-    return models[0][2] if len(models) == 1 else Facts()
+    return models[0][2] if len(models) == 1 else Metadata()
 
 
 def _read_small(file: Member) -> bytes:

@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from model_provisioner.errors import UnsoundModelError, printable
-from model_provisioner.headers.metadata import Facts, sum_types
+from model_provisioner.headers.metadata import Metadata, sum_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ _BITS = {
 }  # fmt: skip
 
 
-def read_safetensors(fd: int, path: str, size: int) -> Facts:
+def read_safetensors(fd: int, path: str, size: int) -> Metadata:
     """Read the header of the safetensors file of `size` bytes that is open at `fd`; `path` is for messages.
 
     Raises `UnsoundModelError` for a broken header and for a file that ends before its tensors do.
@@ -65,7 +65,7 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
             found=f"{size:,} bytes",
             fix="get the file again from its source: it was cut off",
         )
-    return Facts(
+    return Metadata(
         format="safetensors",
         kind="adapter" if any(name.endswith(_LORA) for name in header) else "model",
         quantization=elements.most_common(1)[0][0] if elements else None,
@@ -75,20 +75,20 @@ def read_safetensors(fd: int, path: str, size: int) -> Facts:
     )
 
 
-def read_adapter_config(data: bytes, path: str) -> Facts:
+def read_adapter_config(data: bytes, path: str) -> Metadata:
     """Read the `adapter_config.json` of a PEFT folder. It does not name the architecture that it was made for."""
     kind = _text(_load(data, path).get("peft_type"))
-    return Facts(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
+    return Metadata(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
 
 
-def read_transformers_config(data: bytes, path: str) -> Facts:
+def read_transformers_config(data: bytes, path: str) -> Metadata:
     """Read a folder's `config.json`. `architecture` is its `model_type`, the name that Transformers and vLLM use."""
     config = _load(data, path)
     inner = config.get("text_config")
     text = {**config, **inner} if isinstance(inner, dict) else config
     quantization = config.get("quantization_config")
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    return Facts(
+    return Metadata(
         format="safetensors",
         kind="model",
         architecture=_text(config.get("model_type")),
@@ -100,10 +100,10 @@ def read_transformers_config(data: bytes, path: str) -> Facts:
     )
 
 
-def combine_folder(config: Facts | None, weights: Sequence[Facts]) -> Facts:
+def combine_folder(config: Metadata | None, weights: Sequence[Metadata]) -> Metadata:
     """Return the metadata of a folder: what its configuration says, and the parameters of its weights."""
     are_adapters = config is None and all(each.kind == "adapter" for each in weights)
-    metadata = config or Facts(format="safetensors", kind="adapter" if are_adapters else "model")
+    metadata = config or Metadata(format="safetensors", kind="adapter" if are_adapters else "model")
     if not weights:
         return metadata
     types = sum_types(weights)

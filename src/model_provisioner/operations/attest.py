@@ -12,14 +12,14 @@ from model_provisioner.engine.events import counting
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.up_to_date import stand
 from model_provisioner.engine.verification.outcome import digest_of, verification_of
-from model_provisioner.engine.verify import account_of
+from model_provisioner.engine.verify import record_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
-from model_provisioner.headers.metadata import Facts
+from model_provisioner.headers.metadata import Metadata
 from model_provisioner.provenance.dsse import is_envelope, open_envelope
 from model_provisioner.provenance.log import TornLine, newest_first
-from model_provisioner.provenance.record import Account, accounts_of
+from model_provisioner.provenance.record import ProvenanceRecord, file_records
 from model_provisioner.provenance.statement import parse
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ AHEAD = timedelta(minutes=5)
 """By how much two clocks may differ without a note."""
 
 
-def last_account(work: Workspace, entry: Entry, note: Callable[[str], object]) -> Account:
+def last_record(work: Workspace, entry: Entry, note: Callable[[str], object]) -> ProvenanceRecord:
     """Return the provenance record of the verification that the catalog has of an entry.
 
     It is the last one in the log; `note` is called with a sentence about each torn line. Where the log has none, because no
@@ -55,7 +55,7 @@ def last_account(work: Workspace, entry: Entry, note: Callable[[str], object]) -
             note(
                 f"{each.path}:{each.number} is no whole line, and is left out: the writer was killed, or the power cut"
             )
-        elif (account := Account.from_dict(each)) is not None and account.files and _is_of(account, row):
+        elif (account := ProvenanceRecord.from_dict(each)) is not None and account.files and _is_of(account, row):
             return account
     return _from_records(work, entry, row)
 
@@ -68,7 +68,7 @@ def _why_none(row: Model | None) -> str:
     return f"it is {row.lifecycle}" if row.outcome is None else "one of another model_ref"
 
 
-def _is_of(account: Account, row: Model) -> bool:
+def _is_of(account: ProvenanceRecord, row: Model) -> bool:
     """Tell whether the account is one of what the catalog's row says of an entry."""
     if account.name not in {None, row.name}:
         return False
@@ -78,7 +78,7 @@ def _is_of(account: Account, row: Model) -> bool:
     return account.policy is None or row.outcome == "fail" or account.policy.expected == row.expected
 
 
-def _from_records(work: Workspace, entry: Entry, row: Model) -> Account:
+def _from_records(work: Workspace, entry: Entry, row: Model) -> ProvenanceRecord:
     record = EntryRun(entry)
     standing = stand(work, record)
     files, digests = standing.files, standing.digests
@@ -90,16 +90,16 @@ def _from_records(work: Workspace, entry: Entry, row: Model) -> Account:
             found="; ".join(reason.text for reason in standing.unread) or "other bytes",
             fix=f"run `doit provision {entry.name}`",
         )
-    metadata = row.metadata or Facts()
+    metadata = row.metadata or Metadata()
     if metadata.signature is not None and metadata.signature.over != row.digest:
         metadata = replace(metadata, signature=None)
     record.verification = verification_of(entry, files, digests, metadata)
     return replace(
-        account_of(work, record),
+        record_of(work, record),
         time=row.verified_at if row.outcome != "fail" else None,  # the catalog has the time of what succeeded
         outcome=row.outcome or "",
         how="stat",
-        files=accounts_of(files, digests, how="stat"),
+        files=file_records(files, digests, how="stat"),
     )
 
 

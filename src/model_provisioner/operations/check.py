@@ -211,8 +211,10 @@ def _unknown_handoffs(work: Workspace) -> set[str]:
     for folder in {os.path.join(work.config.runtime_dir, "engines"), *map(os.path.dirname, claimed)}:
         paths = {os.path.join(folder, name) for name in names_in(folder) if name.endswith(".json")}
         unclaimed = paths - claimed
-        work.ledger.load(unclaimed)
-        found.update(path for path in unclaimed if path not in work.ledger and is_handoff(read_if_there(path) or b""))
+        work.build_record.load(unclaimed)
+        found.update(
+            path for path in unclaimed if path not in work.build_record and is_handoff(read_if_there(path) or b"")
+        )
     return found
 
 

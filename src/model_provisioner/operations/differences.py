@@ -18,7 +18,7 @@ from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
-from model_provisioner.headers.metadata import Facts, to_json
+from model_provisioner.headers.metadata import Metadata, to_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
 
@@ -170,7 +170,7 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
     differs = partial(Difference, kind="handoff", where=path)
     data = read_if_there(path)
     if data == wanted:
-        if path not in work.ledger:
+        if path not in work.build_record:
             what = "the handoff is not in the build record, so that nothing would withdraw it"
             yield differs(what=what, fix=f"{BUILD}, which records it")
     elif not may_be_there(path):
@@ -228,7 +228,7 @@ def _file(locked: LockedFile | None, here: LockedFile | None) -> tuple[str, str,
 
 
 def _plain(value: object) -> object:
-    return to_json(value) if isinstance(value, Facts) else value
+    return to_json(value) if isinstance(value, Metadata) else value
 
 
 def _unequal(expected: Any, found: Any, field: str = "") -> Iterator[tuple[str, str, str]]:

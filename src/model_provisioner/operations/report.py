@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import Reason
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.provenance.verifications import Seen, Verifications
+    from model_provisioner.provenance.verifications import LastReading, Verifications
     from model_provisioner.records.catalog import Model
 
 Stands = Literal["failed", "tolerated", "stale", "pending", "new", "retired", "current"]
@@ -60,8 +60,8 @@ class ModelReport:
     """Why the next run would do something, and what follows from that."""
     fetched: bool
     """Whether the next run could bring the model here."""
-    last: Seen | None
-    hashed: Seen | None
+    last: LastReading | None
+    hashed: LastReading | None
 
     @property
     def size(self) -> int:

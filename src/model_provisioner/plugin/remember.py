@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
-    from model_provisioner.records.snapshot import Seen
+    from model_provisioner.records.snapshot import FileStat
 
 
 def remember(run: Run, dep_file: str | None) -> None:
@@ -74,7 +74,7 @@ def _stands(record: EntryRun) -> bool:
     return record.is_current and record.files is not None
 
 
-def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
+def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
     """Return what the last snapshot has of entries that this run did not examine."""
     last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
     if last is None:
@@ -82,9 +82,9 @@ def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[Seen]]:
     return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}
 
 
-def _retired(run: Run) -> dict[str, Sequence[Seen]]:
+def _retired(run: Run) -> dict[str, Sequence[FileStat]]:
     """Return, for retired entries without a handoff, the stat of the folder in which one would have to appear."""
-    found: dict[str, Sequence[Seen]] = {}
+    found: dict[str, Sequence[FileStat]] = {}
     for name in run.retired:
         path = run.work.config.entries[name].handoff
         folder = os.path.dirname(path)
@@ -96,11 +96,11 @@ def _retired(run: Run) -> dict[str, Sequence[Seen]]:
     return found
 
 
-def _seen(run: Run, record: EntryRun) -> list[Seen] | None:
+def _seen(run: Run, record: EntryRun) -> list[FileStat] | None:
     """Return how an entry's files look; None where a change of one of them could go unseen."""
     work, entry = run.work, record.entry
     files = resolve(work, record)
-    seen: list[Seen] = []
+    seen: list[FileStat] = []
     signature = () if entry.signature is None else entry.signature.files
     for path in (*(member.path for member in files.members), *signature):
         if (known := work.memo.known(path)) is None:

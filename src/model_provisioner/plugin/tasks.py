@@ -175,7 +175,7 @@ class ModelTasks:
             print(f"{BASENAME}:{step}:{entry.name} - removing file '{shown(path)}'")
             if not dryrun:
                 withdraw(work, path)
-                work.ledger.forget([path])
+                work.build_record.forget([path])
         except ProvisionError as error:
             print(f"{BASENAME}:{step}:{entry.name} - {error}")
 
@@ -201,8 +201,8 @@ def values_of(record: EntryRun, step: Step) -> dict[str, object]:
     if step == "fetch" or found is None:
         return {}
     if step == "verify":
-        return found.told()
-    return {"notes": list(found.facts.notes)} if step == "register" else {"written": record.changed}
+        return found.to_dict()
+    return {"notes": list(found.metadata.notes)} if step == "register" else {"written": record.changed}
 
 
 def _task(name: str, doc: str, action: Any, **fields: Any) -> dict[str, Any]:

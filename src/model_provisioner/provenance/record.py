@@ -20,7 +20,7 @@ _OPTIONAL = ("origin", "signature", "companions")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileAccount:
+class FileRecord:
     """One file of the model or of a companion."""
 
     name: str
@@ -46,7 +46,7 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class ProvenanceRecord:
     """One verification. Times are ISO 8601 in UTC; what is not known is None."""
 
     name: str | None
@@ -59,7 +59,7 @@ class Account:
     how: How
     """The most expensive way in which the digest of a file was found."""
     origin: str | None
-    files: tuple[FileAccount, ...]
+    files: tuple[FileRecord, ...]
     """Empty for a set in a line of an older version."""
     policy: Policy | None
     version: str | None
@@ -69,7 +69,7 @@ class Account:
     signature: dict[str, Any] | None = None
     """The result of checking the signature, as in the handoff; None if the entry names no signature."""
 
-    def record(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Return the JSON object of a line of the log."""
         fields = {name: value for name, value in vars(self).items() if name not in _OPTIONAL or value not in (None, ())}
         return {
@@ -80,13 +80,13 @@ class Account:
         }
 
     @classmethod
-    def from_dict(cls, line: Mapping[str, Any]) -> Account | None:
+    def from_dict(cls, line: Mapping[str, Any]) -> ProvenanceRecord | None:
         """Return the record in a line of the log, of this version or an older one; None if it has another form."""
         fields = {name: line.get(name) for name in cls.__dataclass_fields__}
         if not all(isinstance(fields[name], str) for name in _REQUIRED) or not isinstance(fields["time"], str | None):
             return None
         try:
-            fields["files"] = tuple(FileAccount(**file) for file in fields["files"] or _only_file(line))
+            fields["files"] = tuple(FileRecord(**file) for file in fields["files"] or _only_file(line))
             fields["policy"] = None if fields["policy"] is None else Policy(**fields["policy"])
             fields["companions"] = tuple(dict(each) for each in fields["companions"] or ())
         except (KeyError, TypeError, ValueError):
@@ -104,10 +104,10 @@ def _only_file(line: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, "size": line["size"], "sha256": value, "how": line["how"], "hashed": hashed}]
 
 
-def accounts_of(files: FileSet, digests: Sequence[FileDigest], *, how: How | None = None) -> tuple[FileAccount, ...]:
+def file_records(files: FileSet, digests: Sequence[FileDigest], *, how: How | None = None) -> tuple[FileRecord, ...]:
     """Return the record of each file. `how` replaces the way that the digests have."""
     return tuple(
-        FileAccount(
+        FileRecord(
             name=name,
             size=digest.identity.size,
             sha256=digest.sha256,

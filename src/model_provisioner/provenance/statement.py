@@ -14,7 +14,7 @@ from model_provisioner.errors import InputError
 from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:
-    from model_provisioner.provenance.record import Account
+    from model_provisioner.provenance.record import ProvenanceRecord
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 SUMMARY = "https://slsa.dev/verification_summary/v1"
@@ -37,7 +37,7 @@ class Statement:
     """The entry that was verified."""
 
 
-def statement_of(record: Account, config: str) -> dict[str, Any]:
+def statement_of(record: ProvenanceRecord, config: str) -> dict[str, Any]:
     """Return the statement of a verification against the configuration file at `config`."""
     policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
     if record.policy is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY, config NOT NULL) WITHOUT ROWID"
 
 
-class Ledger:
+class BuildRecord:
     """The build record in `folder`, a project's part of the state folder, as the configuration `config` sees it.
 
     A project may have several configurations; none withdraws what another one wrote.

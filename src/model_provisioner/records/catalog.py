@@ -19,7 +19,7 @@ from model_provisioner.fs.sqlite import (
     in_chunks,
     to_column,
 )
-from model_provisioner.headers.metadata import Facts, from_json, to_json
+from model_provisioner.headers.metadata import Metadata, from_json, to_json
 from model_provisioner.records.catalog_file import catalog_file
 from model_provisioner.records.lifecycle import By, Lifecycle, refusal
 
@@ -62,7 +62,7 @@ class Model:
     config: str | None = None
     """The configuration file of the entry."""
     handoff: str | None = None
-    metadata: Facts | None = None
+    metadata: Metadata | None = None
     """What the headers of the model's files say."""
     source: str | None = None
     revision: str | None = None
@@ -81,7 +81,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Place:
+class RetentionRow:
     """The columns of a row that tell who may still need a file of the store."""
 
     path: str | None
@@ -91,7 +91,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moved:
+class Transition:
     """A move into a state: when, and why, in a few words. Times are those of the clock, which may go back."""
 
     time: str
@@ -154,10 +154,10 @@ class Catalog:
         )
         return {from_column(name): None if handoff is None else from_column(handoff) for name, handoff in rows}
 
-    def places(self) -> list[Place]:
+    def retention_rows(self) -> list[RetentionRow]:
         """Return, of every row, where the model is, who asked for it and where it was handed off."""
         rows = self._database.query("SELECT path, config, handoff, used_at FROM model")
-        return [Place(*(None if value is None else from_column(value) for value in row)) for row in rows]
+        return [RetentionRow(*(None if value is None else from_column(value) for value in row)) for row in rows]
 
     def all(self) -> list[Model]:
         """Return every row, sorted by project and name."""
@@ -172,7 +172,7 @@ class Catalog:
         retired = "SELECT name FROM model WHERE project = ? AND lifecycle = 'Retired'"
         return {from_column(name) for (name,) in self._database.query(retired, (to_column(project),))}
 
-    def history(self, project: str, name: str) -> list[Moved]:
+    def history(self, project: str, name: str) -> list[Transition]:
         """Return the last `MOVES_KEPT` moves of an entry, in the order in which they happened."""
         rows = self._database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
@@ -272,10 +272,10 @@ def _noted(history: str, model: Model, time: str) -> str:
     return f"{history}{time} {model.lifecycle}{reason}\n"
 
 
-def _moved(line: str) -> Moved:
+def _moved(line: str) -> Transition:
     time, _, rest = line.partition(" ")
     lifecycle, _, reason = rest.partition(" ")
-    return Moved(time=time, lifecycle=cast("Lifecycle", lifecycle), reason=reason or None)
+    return Transition(time=time, lifecycle=cast("Lifecycle", lifecycle), reason=reason or None)
 
 
 def _values(model: Model) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fs.fileset import Beside
     from model_provisioner.hashing.memo import FileDigest
-    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.headers.metadata import Metadata
     from model_provisioner.references.digest import Digest
 
 SCHEMA_VERSION = 1
@@ -28,7 +28,7 @@ def render(
     engine: str,
     digest: Digest,
     files: Sequence[FileDigest],
-    facts: Facts,
+    metadata: Metadata,
     outcome: str,
     roles: Sequence[str] = (),
     companions: Sequence[Beside] = (),
@@ -39,26 +39,26 @@ def render(
     """
     document = {
         "metadata": {
-            "architecture": facts.architecture,
-            "chat_template_sha256": facts.chat_template_sha256,
-            "ctx_max": facts.context_length,
+            "architecture": metadata.architecture,
+            "chat_template_sha256": metadata.chat_template_sha256,
+            "ctx_max": metadata.context_length,
             "digest": {"algo": digest.algo, "value": digest.value},
             "engine": engine,
             "files": [
                 {"path": file.path, "role": role, "sha256": file.sha256, "size_bytes": file.identity.size}
                 for file, role in zip(files, roles or ["model"] * len(files), strict=True)
             ],
-            "format": facts.format,
-            "parameter_count": facts.parameter_count,
-            "quantization": facts.quantization,
+            "format": metadata.format,
+            "parameter_count": metadata.parameter_count,
+            "quantization": metadata.quantization,
             "size_bytes": sum(file.identity.size for file in files),
             "tokenizer": {
-                "model": facts.tokenizer_model,
-                "pre": facts.tokenizer_pre,
-                "vocab_size": facts.vocabulary_size,
+                "model": metadata.tokenizer_model,
+                "pre": metadata.tokenizer_pre,
+                "vocab_size": metadata.vocabulary_size,
             },
             "verification": outcome,
-            **({} if facts.signature is None else {"signature": facts.signature.told()}),
+            **({} if metadata.signature is None else {"signature": metadata.signature.to_dict()}),
         },
         "model": {"id": id, "path": path, **_beside(companions)},
         "schema_version": SCHEMA_VERSION,

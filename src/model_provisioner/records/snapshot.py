@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"model-provisioner snapshot 2\n"
 
-Seen = tuple[str, int, int, int, int, int]
+FileStat = tuple[str, int, int, int, int, int]
 """A path, and its device, inode, size, mtime and ctime (both in nanoseconds)."""
 
 
@@ -36,7 +36,7 @@ class Snapshot:
     """Folders that the configuration names, and their real paths."""
     names: Sequence[str]
     """The entries that were current."""
-    files: Sequence[Sequence[Seen]]
+    files: Sequence[Sequence[FileStat]]
     """Of each of `names`: its files, folders and artifacts."""
     doit: str
     """Identifies doit's own state."""

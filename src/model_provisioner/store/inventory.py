@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stock:
+class Inventory:
     """What a store holds."""
 
     items: tuple[Item, ...] = ()
@@ -56,7 +56,7 @@ class Stock:
     """Bytes of all files; the links of trees, records and locks are not counted."""
 
 
-def stock(store: Layout) -> Stock:
+def inventory(store: Layout) -> Inventory:
     """Return what a store holds, less what can't be inspected. No file is read; nothing is raised."""
     blobs = [(place, name, found) for place, name, found in _files(store, BLOBS) if SHA256_HEX.fullmatch(name)]
     sizes = {name: found.st_size for _, name, found in blobs}
@@ -78,7 +78,7 @@ def stock(store: Layout) -> Stock:
         if _NAMED.fullmatch(name):
             items.append(_item("damaged", place, found))
     rest = sum(item.size for item in items if item.kind in {"download", "damaged"})
-    return Stock(items=tuple(items), blobs=sizes, arriving=arriving, size=sum(sizes.values()) + rest)
+    return Inventory(items=tuple(items), blobs=sizes, arriving=arriving, size=sum(sizes.values()) + rest)
 
 
 def remove(store: Layout, item: Item, blobs: Collection[str]) -> bool:

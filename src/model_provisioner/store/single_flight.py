@@ -25,7 +25,7 @@ FOLDER = "locks"
 
 
 @contextmanager
-def flight(store: Layout, key: str, waiting: Callable[[int], object] = lambda _: None) -> Iterator[None]:
+def single_flight(store: Layout, key: str, waiting: Callable[[int], object] = lambda _: None) -> Iterator[None]:
     """Hold the kernel's lock of `key`; while another owner has it, call `waiting` with the bytes that arrived so far.
 
     What was waited for is usually there afterwards: look before you fetch. Where the file system has no locks nobody

@@ -27,7 +27,7 @@ LIMIT = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
+class UsageRecord:
     """The usage record of one configuration of one owner."""
 
     owner: str
@@ -98,7 +98,7 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
             folder.symlink(path, link)
 
 
-def uses(store: Layout) -> list[Use]:
+def usage_records(store: Layout) -> list[UsageRecord]:
     """Return the records of a store; what is none is left out."""
     try:
         names = store.held(FOLDER).names()
@@ -112,13 +112,13 @@ def _link(state: str, config: str) -> str:
     return os.path.join(project_folder(state, folder), f"uses-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}")
 
 
-def _read(store: Layout, name: str) -> Use | None:
+def _read(store: Layout, name: str) -> UsageRecord | None:
     try:
         folder = store.held(FOLDER)
         time = int(folder.stat(name).st_mtime)
         body = json.loads(folder.read(name, LIMIT) or b"")
         trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
-        return Use(
+        return UsageRecord(
             owner=str(body["owner"]),
             config=str(body["config"]),
             handoffs=tuple(map(str, body["handoffs"])),

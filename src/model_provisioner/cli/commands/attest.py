@@ -14,7 +14,7 @@ from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import InputError, printable
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.state_folder import ensure_state_folder
-from model_provisioner.operations.attest import check, last_account, read_statement
+from model_provisioner.operations.attest import check, last_record, read_statement
 from model_provisioner.provenance.statement import render, statement_of
 
 if TYPE_CHECKING:
@@ -102,5 +102,5 @@ def _check(path: str, public_key: str | None, names: Sequence[str], *, full: boo
 
 def statement_for(work: Workspace, entry: Entry) -> dict[str, Any]:
     """Return the statement of the last verification of an entry; write a note to stderr for each torn line of the log."""
-    account = last_account(work, entry, lambda text: sys.stderr.write(f"note: {printable(text)}\n"))
+    account = last_record(work, entry, lambda text: sys.stderr.write(f"note: {printable(text)}\n"))
     return statement_of(account, work.config.path)

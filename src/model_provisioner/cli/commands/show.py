@@ -16,7 +16,7 @@ from model_provisioner.records.catalog import Catalog
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from model_provisioner.records.catalog import Moved
+    from model_provisioner.records.catalog import Transition
 
 
 def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
@@ -45,7 +45,7 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
     return 0
 
 
-def _in_lines(fields: dict[str, Any], moves: Sequence[Moved]) -> str:
+def _in_lines(fields: dict[str, Any], moves: Sequence[Transition]) -> str:
     lines = [_field(name, printable(str(value))) for name, value in _flat(fields)]
     if moves:
         lines += ["history", *_history(moves)]
@@ -58,7 +58,7 @@ def _field(name: str, value: str) -> str:
     return line if len(line) <= 80 else f"{name}\n    {value}"
 
 
-def _history(moves: Iterable[Moved]) -> Iterable[str]:
+def _history(moves: Iterable[Transition]) -> Iterable[str]:
     """Yield a line for each state that a model came into, in the order in which it did."""
     last = ""
     for moved in moves:

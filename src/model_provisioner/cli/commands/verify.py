@@ -122,4 +122,4 @@ def _found(each: Audited) -> dict[str, object]:
     if isinstance(each.found, ProvisionError):
         outcome = "fail" if isinstance(each.found, DigestMismatchError) else "error"
         return {"outcome": outcome, "error": str(each.found)}
-    return {**each.found.told(), "error": None}
+    return {**each.found.to_dict(), "error": None}

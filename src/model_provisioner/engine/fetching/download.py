@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from model_provisioner.errors import DigestMismatchError, FetchError, ProvisionError
 from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
 from model_provisioner.store.partial import Partial
-from model_provisioner.store.single_flight import flight
+from model_provisioner.store.single_flight import single_flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ class Download:
             check()
             self.progress.reach(wanted.key, arrived, by_another_run=True)
 
-        with flight(store, wanted.key, wait):
+        with single_flight(store, wanted.key, wait):
             if wanted.sha256 is not None and store.has(wanted.sha256, wanted.size):
                 self.progress.reach(wanted.key, wanted.size or 0)
                 return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.retention.roots import RetentionRoots, tree_of
 from model_provisioner.errors import FetchError
-from model_provisioner.store.inventory import remove, stock
+from model_provisioner.store.inventory import inventory, remove
 from model_provisioner.store.lease import alone, leased
 from model_provisioner.store.partial import stem_of
 from model_provisioner.units import human
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.store.inventory import Item, Stock
+    from model_provisioner.store.inventory import Inventory, Item
     from model_provisioner.store.lease import Leased
 
 SHOWN = 5
@@ -94,7 +94,7 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]
         return []
     with alone(work.store) as found:
         work.lease.expect(sizes)
-        here = stock(work.store)
+        here = inventory(work.store)
         mine = {stem_of(key): size for key, size in sizes.items()}
         others = {stem: size for stem, size in found.expected.items() if stem not in mine}
         coming = _to_come(mine, here) + _to_come(others, here)
@@ -129,7 +129,7 @@ def describe_held(candidates: Iterable[Candidate]) -> list[str]:
 
 def _evict(work: Workspace, found: Leased, unused_for: int | None, *, remove: Callable[[Candidate], bool]) -> Eviction:
     """Call `remove` for each item that is to be evicted; it returns whether the item is gone."""
-    here = stock(work.store)
+    here = inventory(work.store)
     candidates = _candidates(work, here, found)
     limit = work.config.max_size
     over = 0 if limit is None else here.size - limit
@@ -140,7 +140,7 @@ def _evict(work: Workspace, found: Leased, unused_for: int | None, *, remove: Ca
     return Eviction(gone=gone, kept=kept, size=here.size - sum(each.frees for each in gone), limit=limit)
 
 
-def _candidates(work: Workspace, here: Stock, found: Leased, mine: Iterable[str] = ()) -> list[Candidate]:
+def _candidates(work: Workspace, here: Inventory, found: Leased, mine: Iterable[str] = ()) -> list[Candidate]:
     """Return the items of the store, the longest unused first; `mine` are the stems of what is about to be fetched.
 
     What an item frees is what is left of it when all before it that may be evicted are gone.
@@ -188,7 +188,7 @@ def _choose(candidates: Sequence[Candidate], over: int, before: float | None) ->
     return [each for each in chosen if each.frees or gone & each.item.blobs], freed
 
 
-def _to_come(expected: Mapping[str, int], here: Stock) -> int:
+def _to_come(expected: Mapping[str, int], here: Inventory) -> int:
     """Return how many bytes of what is expected, by stem, are not here yet."""
     return sum(max(0, size - here.arriving.get(stem, 0)) for stem, size in expected.items())
 

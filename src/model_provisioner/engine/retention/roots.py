@@ -17,17 +17,17 @@ from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.records.artifacts import artifacts_of_all
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.records.handoff import is_handoff
-from model_provisioner.store.usage import owner_of, uses
+from model_provisioner.store.usage import owner_of, usage_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from model_provisioner.config.entries import Config
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.store.inventory import Stock
+    from model_provisioner.store.inventory import Inventory
     from model_provisioner.store.lease import Leased
     from model_provisioner.store.store import Store
-    from model_provisioner.store.usage import Use
+    from model_provisioner.store.usage import UsageRecord
 
 FOREIGN_DAYS = 30
 """For how many days after its last use a project that can't be looked at from here keeps what it used."""
@@ -44,10 +44,10 @@ class RetentionRoots:
     reasons: dict[str, str]
     """Why a blob must stay, in words, by SHA-256."""
 
-    def __init__(self, work: Workspace, stock: Stock, leased: Leased) -> None:
+    def __init__(self, work: Workspace, stock: Inventory, leased: Leased) -> None:
         self._store, self._stock = work.store, stock
-        self._uses = uses(work.store)
-        self._places = Catalog.reader(work.state).places()
+        self._uses = usage_records(work.store)
+        self._places = Catalog.reader(work.state).retention_rows()
         self._trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
         self.reasons = {}
         self._add_handoffs(work)
@@ -80,7 +80,7 @@ class RetentionRoots:
             if blob in self._stock.blobs:
                 self.reasons.setdefault(blob, reason)
 
-    def _add_trees(self, use: Use, reason: str) -> None:
+    def _add_trees(self, use: UsageRecord, reason: str) -> None:
         for tree, left in use.trees.items():
             if left is None:
                 self._add(self._trees.get(tree, ()), reason)

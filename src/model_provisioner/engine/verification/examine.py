@@ -13,7 +13,7 @@ from model_provisioner.errors import (
 )
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.headers.compatibility import read_checked
-from model_provisioner.headers.reader import read_facts
+from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.memo import Answer
-    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.headers.metadata import Metadata
 
 TRIES = 3
 
@@ -34,7 +34,7 @@ def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequ
     """
     left = list(records)
     for _ in range(TRIES):
-        looked: list[tuple[EntryRun, list[Identity], Facts]] = []
+        looked: list[tuple[EntryRun, list[Identity], Metadata]] = []
         for record in left:
             assert record.files is not None
             with failing(record):
@@ -43,7 +43,7 @@ def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequ
                     # Headers first: a broken file is reported before an hour of hashing.
                     before = [identity_of(member.path) for member in record.files.members]
                     engine = record.entry.engine
-                    metadata = read_checked(record.files, engine) if engine else read_facts(record.files)
+                    metadata = read_checked(record.files, engine) if engine else read_metadata(record.files)
                     looked.append((record, before, metadata))
                 except FileNotFoundError:  # removed between two looks at it
                     record.files = record.files.again()
@@ -70,7 +70,9 @@ def _paths(record: EntryRun) -> list[str]:
     return [] if record.files is None else [member.path for member in record.files.members]
 
 
-def _judge(record: EntryRun, before: list[Identity], metadata: Facts, answers: Sequence[Answer]) -> Verification | None:
+def _judge(
+    record: EntryRun, before: list[Identity], metadata: Metadata, answers: Sequence[Answer]
+) -> Verification | None:
     """Return what was found of a model, None where it moved meanwhile. Raise what kept a file of it from being read."""
     assert record.files is not None
     digests = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest, How
-    from model_provisioner.headers.metadata import Facts
+    from model_provisioner.headers.metadata import Metadata
     from model_provisioner.references.digest import Expected
     from model_provisioner.references.reference import ModelRef
 
@@ -39,7 +39,7 @@ class Verification:
     digest: Digest
     """Of the model itself, as `expected` is."""
     expected: Expected | None
-    facts: Facts
+    metadata: Metadata
     companions: tuple[Expected | None, ...] = ()
     """What is expected of each companion, in the order of those in `files`."""
 
@@ -54,7 +54,7 @@ class Verification:
 
         A signature that was named and does not hold is a `fail`.
         """
-        if self.facts.signature is not None and self.facts.signature.fault is not None:
+        if self.metadata.signature is not None and self.metadata.signature.fault is not None:
             return "fail"
         if not self.companions:
             return _outcome(self.expected, self.files, self.digests)
@@ -87,7 +87,7 @@ class Verification:
         except (ProvisionError, OSError):
             return False
 
-    def told(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Return what a report tells of the verification."""
         fault = self.fault
         told: dict[str, object] = {
@@ -109,7 +109,7 @@ class Verification:
         """The error that a strict verification ends in: of the first digest, before that of the signature."""
         if any(part.outcome == "fail" for part in self.parts):
             return self.mismatch()
-        signed = self.facts.signature
+        signed = self.metadata.signature
         if signed is None or signed.fault is None:
             return None
         what, where, expected, found, fix = signed.fault
@@ -215,7 +215,7 @@ def expected_beside(entry: Entry) -> tuple[Expected | None, ...]:
     return tuple(each.expected for each in entry.companions)
 
 
-def verification_of(entry: Entry, files: FileSet, digests: tuple[FileDigest, ...], metadata: Facts) -> Verification:
+def verification_of(entry: Entry, files: FileSet, digests: tuple[FileDigest, ...], metadata: Metadata) -> Verification:
     """Return the verification of an entry whose files have these digests."""
     return Verification(
         ref=entry.ref,
@@ -223,7 +223,7 @@ def verification_of(entry: Entry, files: FileSet, digests: tuple[FileDigest, ...
         digests=digests,
         digest=digest_of(files, digests),
         expected=entry.expected,
-        facts=metadata,
+        metadata=metadata,
         companions=expected_beside(entry),
     )
 

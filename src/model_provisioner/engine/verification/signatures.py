@@ -1,4 +1,4 @@
-"""Signed: what is known of the signature that an entry names, and what is found when it is checked."""
+"""SignatureResult: what is known of the signature that an entry names, and what is found when it is checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ChangingModelError, ProvisionError, SignatureError
 from model_provisioner.fs.identity import identity_of
-from model_provisioner.headers.metadata import Signed
+from model_provisioner.headers.metadata import SignatureResult
 from model_provisioner.provenance.publisher_signature import check_readable, check_signature
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def reason_to_check(work: Workspace, entry: Entry, row: Model | None) -> str | N
     return None
 
 
-def recorded(work: Workspace, entry: Entry, row: Model | None, digest: str) -> Signed | None:
+def recorded(work: Workspace, entry: Entry, row: Model | None, digest: str) -> SignatureResult | None:
     """Return what the catalog has of the entry's signature over bytes of this digest, if that still holds."""
     if entry.signature is None or row is None or row.metadata is None or row.metadata.signature is None:
         return None
@@ -60,10 +60,10 @@ def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
     row = work.catalog.get(work.config.root, entry.name)
     before = recorded(work, entry, row, str(found.digest))
     if before is not None and before.fault is None and not work.rules.full:
-        return replace(found, facts=replace(found.facts, signature=before))
+        return replace(found, metadata=replace(found.metadata, signature=before))
     check_readable(claim)
     digests = _digests(work, claim)
-    result = Signed(
+    result = SignatureResult(
         over=str(found.digest),
         bundle=digests[0].sha256,
         public_key=None if claim.public_key is None else digests[-1].sha256,
@@ -82,7 +82,7 @@ def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
             expected="a bundle and a key at rest",
             fix="wait until what writes them has ended, then run again",
         )
-    return replace(found, facts=replace(found.facts, signature=result))
+    return replace(found, metadata=replace(found.metadata, signature=result))
 
 
 def _digests(work: Workspace, claim: Claim) -> list[FileDigest]:
