@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -216,20 +217,19 @@ def asked(hub: Hub) -> list[str]:
 def readings():
     """Collect the paths of the files that are hashed, by this process or its forks, as often as they are."""
     real = memo.hash_both
-    read, write = os.pipe()
-
-    def seen(fd, *rest):
-        os.write(write, os.fsencode(os.readlink(f"/proc/self/fd/{fd}")) + b"\n")
-        return real(fd, *rest)
-
     found: list[str] = []
-    with pytest.MonkeyPatch.context() as patch, open(read, "rb") as pipe:
+    with tempfile.TemporaryFile("ab+") as file, pytest.MonkeyPatch.context() as patch:
+
+        def seen(fd, *rest):
+            os.write(file.fileno(), os.fsencode(os.readlink(f"/proc/self/fd/{fd}")) + b"\n")
+            return real(fd, *rest)
+
         patch.setattr(memo, "hash_both", seen)
         try:
             yield found
         finally:
-            os.close(write)
-            found += os.fsdecode(pipe.read()).splitlines()
+            file.seek(0)
+            found += os.fsdecode(file.read()).splitlines()
 
 
 # ---- what is held: a project that comes to all there is
