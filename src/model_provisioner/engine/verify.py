@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import not_locked, resolve
-from model_provisioner.engine.verification.corruption import corruption
-from model_provisioner.engine.verification.damage import put_away_damaged
+from model_provisioner.engine.verification.corruption import corruption, put_away_damaged
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw

@@ -14,7 +14,6 @@ from collections import Counter
 from math import prod
 from typing import Any
 
-from model_provisioner.errors import printable
 from model_provisioner.headers.gguf_cursor import MAX_SHOWN, Cursor
 from model_provisioner.headers.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES, TYPE_NAMES, U32, file_type
 from model_provisioner.headers.metadata import Metadata, Split
@@ -97,9 +96,9 @@ class _Header:
             cursor.fail("a GGUF version that can't be read", expected="version 2 or 3", found=found, fix=fix)
 
     def _read_name(self, what: str, kind: str, seen: set[int]) -> tuple[bytes, str]:
-        """Read a name, which must be new; return it, and as it can be shown."""
+        """Read a name, which must be new; return it, and the beginning of it as a text."""
         raw = self._cursor.string(what, MAX_NAME)
-        shown = printable(raw[: 4 * MAX_SHOWN].decode("utf-8", "replace"))[:MAX_SHOWN]
+        shown = raw[: 4 * MAX_SHOWN].decode("utf-8", "replace")[:MAX_SHOWN]
         if hash(raw) in seen:
             self._cursor.fail(f"a {kind} occurs twice", found=shown)
         seen.add(hash(raw))

@@ -12,7 +12,7 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present
 from model_provisioner.engine.resolve import resolve_entry
-from model_provisioner.engine.verification.damage import put_away_damaged
+from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
 from model_provisioner.errors import DigestMismatchError, ProvisionError
 from model_provisioner.fs.atomic import write_atomically

@@ -10,15 +10,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import CorruptModelError
+from model_provisioner.errors import CorruptModelError, DamagedError, StorageError
 from model_provisioner.records.catalog import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from model_provisioner.engine.verification.outcome import Verification
+    from model_provisioner.hashing.memo import FileDigest
     from model_provisioner.hashing.memo_rows import Row
     from model_provisioner.records.catalog import Model
+    from model_provisioner.store.store import Store
 
 IN_FULL = "a verification in full was begun"
 """The reason of a Pending row whose model is read in full. A kill leaves it, and some files in the memo as they are now."""
@@ -67,3 +69,26 @@ def _is_silent(row: Model, found: Verification, before: Mapping[str, Row | None]
         return False
     verified = datetime.fromisoformat(row.verified_at).timestamp() * 1e9
     return all(digest.identity.mtime_ns < verified for digest in found.digests)
+
+
+def put_away_damaged(store: Store, digests: Iterable[FileDigest]) -> None:
+    """Put away every file that lies in the store under another SHA-256 than it was found to have.
+
+    Raises `DamagedError` for the first of them: the next fetch brings them all again.
+    """
+    damaged: DamagedError | None = None
+    for digest in digests:
+        wanted = store.blob_behind(digest.path)
+        if wanted is None or wanted == digest.sha256:
+            continue
+        try:
+            away = store.corrupt(wanted)
+        except StorageError as error:
+            fix = f"remove {store.blob_path(wanted)}, which could not be moved away ({error.found}), and run again"
+        else:
+            fix = "run again, and it is fetched again" + (
+                f"; the damaged one is kept for a week as {away}" if away else ""
+            )
+        damaged = damaged or DamagedError(digest.path, f"sha256:{wanted}", f"sha256:{digest.sha256}", fix=fix)
+    if damaged is not None:
+        raise damaged
