@@ -155,6 +155,35 @@ def test_a_folder_in_the_place_of_one_file_is_told_when_that_is_published(tmp_pa
     assert everything(tmp_path) == ["a", "c"]
 
 
+def test_nothing_is_published_into_a_folder_that_is_no_longer_at_its_path(tmp_path):
+    """Who waited for the locks of the handoffs in between would report a file that is not there."""
+    path = tmp_path / "engines/x.json"
+    with drafted({str(path): b"new"}) as (drafts, _):
+        os.rename(path.parent, tmp_path / "moved")
+        with pytest.raises(StorageError, match="No such file or directory"):
+            drafts[0].publish()
+        path.parent.mkdir()
+        with pytest.raises(StorageError) as caught:
+            drafts[0].publish()
+    assert str(caught.value) == (
+        "a file could not be written\n"
+        f"  where     {path}\n"
+        "  found     another folder took the place of the one that it was written in\n"
+        "  fix       run again"
+    )
+    assert everything(tmp_path) == []
+
+
+def test_a_folder_may_be_renamed_if_a_link_leads_to_it_then(tmp_path):
+    """So is a folder moved to another disk while a program has it open."""
+    path = tmp_path / "engines/x.json"
+    with drafted({str(path): b"new"}) as (drafts, _):
+        os.rename(path.parent, tmp_path / "moved")
+        os.symlink("moved", path.parent)
+        drafts[0].publish()
+    assert path.read_bytes() == b"new"
+
+
 DRAFT_ALL = (
     "import os, sys\n"
     "from model_provisioner.fs.atomic import drafted\n"

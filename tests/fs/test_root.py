@@ -49,6 +49,22 @@ def test_what_is_done_in_a_folder_is_done_there_wherever_its_path_leads(tmp_path
     assert (tmp_path / "victim/x").read_bytes() == b"precious"
 
 
+def test_a_folder_is_compared_with_what_is_at_its_path_now(tmp_path, monkeypatch):
+    (tmp_path / "ours").mkdir()
+    folder = Folder.at(str(tmp_path / "ours"))
+    assert folder.is_at_its_path()
+    os.rename(tmp_path / "ours", tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        folder.is_at_its_path()
+    (tmp_path / "ours").mkdir()
+    assert not folder.is_at_its_path()
+    os.rmdir(tmp_path / "ours")
+    os.symlink("moved", tmp_path / "ours")
+    assert folder.is_at_its_path()
+    monkeypatch.chdir(tmp_path)
+    assert Folder.at("").is_at_its_path()
+
+
 def test_no_link_is_opened_read_or_written(tmp_path, folder):
     victim = planted(tmp_path)
     os.symlink(victim, tmp_path / "folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
@@ -60,8 +61,10 @@ class Draft:
         os.fsync(self._fd)
 
     def publish(self) -> os.stat_result:
-        """Put it in its place; return its stat there. Raises `StorageError`."""
+        """Put it in its place; return its stat there. Raises `StorageError`, also where its folder was moved away meanwhile."""
         try:
+            if not self._folder.is_at_its_path():
+                raise OSError(errno.ESTALE, "another folder took the place of the one that it was written in")  # noqa: TRY301
             self._folder.rename(self._temp, self._folder, self._name)
             self._published = True
             return os.fstat(self._fd)

@@ -75,6 +75,10 @@ class Folder:
         except OSError:  # a stale handle of a network file system
             return True
 
+    def is_at_its_path(self) -> bool:
+        """Tell whether the path still leads to this folder. Raises `OSError` where that can't be told."""
+        return os.path.samestat(os.fstat(self._fd), os.stat(self.path or "."))
+
     def open(self, name: str, flags: int, mode: int = 0o644) -> int:
         """Open a file, and no link. Raises `OSError`."""
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=self._fd)

@@ -69,6 +69,7 @@ def storage_error(
         "EISDIR": "a folder has the name of this file: rename it",
         "EEXIST": "a file has the name of this folder: rename it",
         "ENOTDIR": "a file has the name of a folder in this path: rename it",
+        "ESTALE": "run again",
     }
     name = errno.errorcode.get(error.errno or 0, "")
     return StorageError(
