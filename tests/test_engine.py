@@ -80,7 +80,7 @@ def test_llama_cpp_loads_the_path_of_the_handoff(project, tiny_models, kind):
 
     with started(project.root / ".runtime/engines/llamacpp.json") as address:
         (model,) = ask(f"{address}/v1/models")["data"]
-        answer = ask(f"{address}/completion", {"prompt": "Hello", "n_predict": 4})
+        answer = ask(f"{address}/completion", {"prompt": "Hello", "n_predict": 4, "ignore_eos": True})
     metadata = handoff["metadata"]
     assert metadata["ctx_max"] == model["meta"]["n_ctx_train"] == 256
     assert metadata["tokenizer"]["vocab_size"] == model["meta"]["n_vocab"] == 259
