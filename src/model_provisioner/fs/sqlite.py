@@ -252,6 +252,8 @@ def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
 
 def to_column(text: str) -> str | bytes:
     """Return `text` as SQLite can hold it: a name that is not UTF-8 becomes its bytes."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -70,6 +70,8 @@ def provision_before(
     report: Callable[[EntryRun], None],
 ) -> None:
     """Provision entries; `report` is given each that was done. With `stop` no batch is begun after one that failed."""
+    if isinstance(doit.checker, MD5Checker):
+        doit.checker.ask(models.run.work.memo)
     try:
         with closing(models.run.provision(names, workers)) as batches:
             for batch in batches:

@@ -37,6 +37,10 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         super().__init__()
         self._opened: Memo | None = None
 
+    def ask(self, memo: Memo) -> None:
+        """Ask this memo from now on, which has read what it is asked for."""
+        self._opened = memo
+
     @property
     def _memo(self) -> Memo:
         if self._opened is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         super().__init__()
         self._inner, self._named, self._begin_run, self._provision = inner, named, begin, provision
         self._short = short and not named
+        self._collecting = gc.get_threshold()
         self._alone = False
         """Whether the project has no tasks of its own."""
         self.dep_file: str | None = None
@@ -118,6 +120,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def close(self) -> None:
         """Close what the run opened."""
+        gc.set_threshold(*self._collecting)
         if hasattr(self, "models"):
             self.models.run.close()
 
@@ -168,6 +171,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def _begin(self) -> None:
         """Begin the run and sweep; of what the snapshot says is current, nothing is asked."""
+        # The collector would go through thousands of records that stay, again and again: let it come seldom.
+        gc.set_threshold(100_000, *self._collecting[1:])
         self.models = self._begin_run(self._config_path)
         run = self.models.run
         entries = run.work.config.entries

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,12 +99,12 @@ def _indented(value: object, ensure_ascii: bool, line: str) -> str:
         encode = _encoder(ensure_ascii, inner)
         if not nested:
             return f"{{{inner}{encode(value)[1:-1]}{line}}}"
-        parts = [
-            f"{encode(key)}: {_indented(value[key], ensure_ascii, inner)}"
-            if key in nested
-            else encode({key: value[key]})[1:-1]
-            for key in sorted(value)
-        ]
+        parts: list[str] = []
+        for is_nested, keys in groupby(sorted(value), key=nested.__contains__):
+            if is_nested:
+                parts += (f"{encode(key)}: {_indented(value[key], ensure_ascii, inner)}" for key in keys)
+            else:
+                parts.append(encode({key: value[key] for key in keys})[1:-1])
         return f"{{{inner}{f',{inner}'.join(parts)}{line}}}"
     if isinstance(value, list) and value:
         parts = [_indented(each, ensure_ascii, inner) for each in value]
