@@ -70,15 +70,15 @@ def provision_before(
     report: Callable[[EntryRun], None],
 ) -> None:
     """Provision entries; `report` is given each that was done. With `stop` no batch is begun after one that failed."""
-    if isinstance(doit.checker, MD5Checker):
-        doit.checker.ask(models.run.work.memo)
     try:
         with closing(models.run.provision(names, workers)) as batches:
             for batch in batches:
-                done = [record for record in batch if record.published]
+                done = {record: _local_files(record) for record in batch if record.published}
+                if isinstance(doit.checker, MD5Checker):
+                    doit.checker.load(path for files in done.values() for path in files.values())
                 with doit.backend.together() if isinstance(doit.backend, StateDB) else nullcontext():
-                    for record in done:
-                        _save(record, doit)
+                    for record, files in done.items():
+                        _save(record, files, doit)
                 for record in done:
                     report(record)
                 if stop and any(record.error is not None for record in batch):
@@ -88,13 +88,16 @@ def provision_before(
         raise
 
 
-def _save(record: EntryRun, doit: Any) -> None:
+def _local_files(record: EntryRun) -> dict[str, str]:
+    """Return the files of the task of an entry by their paths as tasks name them: none of what is fetched."""
+    if record.verification is None:
+        return {}
+    parts = zip(record.entry.parts, record.verification.parts, strict=True)
+    return {name: path for part, found in parts if part.ref.is_local for name, path in files_in(found.files).items()}
+
+
+def _save(record: EntryRun, files: dict[str, str], doit: Any) -> None:
     """Let doit record that the model was verified, as it does after the task."""
-    files: dict[str, str] = {}
-    if record.verification is not None:
-        for part, found in zip(record.entry.parts, record.verification.parts, strict=True):
-            if part.ref.is_local:  # no task has what is fetched as its `file_dep`
-                files |= files_in(found.files)
     watch(files)
     task = Task(f"{BASENAME}:verify:{record.name}", None, file_dep=list(files))
     task.values = task.result = values_of(record, "verify")

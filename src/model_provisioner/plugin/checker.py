@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from doit.dependency import MD5Checker as DoitChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from model_provisioner.hashing.memo import Memo
 
@@ -37,9 +37,9 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         super().__init__()
         self._opened: Memo | None = None
 
-    def ask(self, memo: Memo) -> None:
-        """Ask this memo from now on, which has read what it is asked for."""
-        self._opened = memo
+    def load(self, paths: Iterable[str]) -> None:
+        """Read what the memo has of many files at once, so that it is not asked for each of them."""
+        self._memo.load(paths)
 
     @property
     def _memo(self) -> Memo:
