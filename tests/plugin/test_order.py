@@ -451,6 +451,7 @@ def test_ignoring_alone_is_enough_to_fail_where_a_handoff_was_withdrawn_and_not_
     project.write("b.bin", "others")
     out = project.provision(code=1).out
     assert "gone  b  its handoff was withdrawn (size 6 bytes, was 5 bytes)\n" in out
+    assert re.search(r"\b1 withdrawn \(", out)
     assert project.handoff("b") is None
     assert "gone" not in project.provision().out, "it was told when it was withdrawn"
     assert "!! models:verify:b\n" in project.doit("run").out

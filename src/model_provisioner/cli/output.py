@@ -56,9 +56,17 @@ def relative(path: str, folder: str | None = None) -> str:
     return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path
 
 
-def summary(*, done: int, current: int, failed: int, retired: Collection[str] = (), seconds: float) -> str:
-    """Return how many models were done, current, failed and retired, as a line; before it, which were retired, as one more."""
-    counts = ((done, "done"), (current, "current"), (failed, "failed"), (len(retired), "retired"))
+def summary(
+    *, done: int, current: int, failed: int, withdrawn: int = 0, retired: Collection[str] = (), seconds: float
+) -> str:
+    """Return a line that says what became of how many models; before it, where there are any, which are retired."""
+    counts = (
+        (done, "done"),
+        (current, "current"),
+        (failed, "failed"),
+        (withdrawn, "withdrawn"),
+        (len(retired), "retired"),
+    )
     total = sum(count for count, _ in counts)
     parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
     return f"{_skipped(sorted(retired))}{total} {models(total)}: {parts} ({seconds:.2f} s)\n"
@@ -70,4 +78,4 @@ def _skipped(names: list[str]) -> str:
     more = f" and {len(names) - RETIRED_SHOWN} more" if len(names) > RETIRED_SHOWN else ""
     one = names[0] if len(names) == 1 else "NAME"
     shown = ", ".join(names[:RETIRED_SHOWN])
-    return f"skip  {shown}{more}  retired: no handoff; `doit model-retire --undo {one}` takes it back\n"
+    return f"skip  {shown}{more}  retired: no handoff; `doit model-retire --undo {one}` undoes it\n"

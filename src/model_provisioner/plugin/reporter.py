@@ -136,10 +136,11 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         current = self._current + sum(name not in self._steps for name in self._omitted)
         named = self._named & run.work.config.entries.keys()
         retired = run.retired & named if self._named else run.retired
-        for record in run.lost:
-            if self._steps.get(record.name) != {}:  # what failed was told
-                self.write(f"gone  {withdrawn(record)}\n")
-        self.write(summary(done=self._done, current=current, failed=self._failed, retired=retired, seconds=seconds))
+        lost = [record for record in run.lost if self._steps.get(record.name) != {}]  # what failed was reported
+        for record in lost:
+            self.write(f"gone  {withdrawn(record)}\n")
+        counts = {"done": self._done, "current": current, "failed": self._failed, "withdrawn": len(lost)}
+        self.write(summary(**counts, retired=retired, seconds=seconds))
 
     def done_before(self, record: EntryRun) -> None:
         """Report a model that was done before doit's tasks began."""

@@ -12,7 +12,7 @@ from tests.support.project import DODO, settle
 from tests.support.remote import wait_until
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
-SKIP = "skip  old  retired: no handoff; `doit model-retire --undo old` takes it back\n"
+SKIP = "skip  old  retired: no handoff; `doit model-retire --undo old` undoes it\n"
 SERVE = "def task_serve():\n    return {'file_dep': ['.runtime/engines/old.json'], 'actions': ['touch started']}\n"
 
 
@@ -102,7 +102,7 @@ def test_many_are_told_in_one_line(project):
     )
     project.doit("model-retire", *names)  # none of them was ever provisioned
     assert project.provision().out.startswith(
-        "skip  m0, m1, m2, m3, m4 and 3 more  retired: no handoff; `doit model-retire --undo NAME` takes it back\n"
+        "skip  m0, m1, m2, m3, m4 and 3 more  retired: no handoff; `doit model-retire --undo NAME` undoes it\n"
         "8 models: 8 retired ("
     )
 
