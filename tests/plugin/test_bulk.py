@@ -522,3 +522,21 @@ def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
     assert not {name for name in done if name in again}
     log = [os.path.basename(line["path"]).removesuffix(".bin") for line in project.provenance()]
     assert [log.count(name) for name in handed_off(project)] == [1] * 12
+
+
+def test_a_model_that_a_task_may_make_is_looked_at_where_that_task_ran(project):
+    project_of(project, "ab")
+    making = "def task_make():\n    return {'actions': ['cp source b.bin'], 'targets': ['b.bin'], 'file_dep': ['source']}\n"
+    project.write("dodo.py", DODO + making)
+    project.write("source", "made")
+    project.provision()
+    settle()
+    os.utime(project.root / "b.bin")
+    project.write("source", "made anew")
+    project.provision("a")
+    assert handed_off(project) == ["a", "b"], "nothing was asked of it, and nothing changed it"
+    out = project.provision("make", code=1).out
+    assert "gone  b  its handoff was withdrawn" in out
+    assert handed_off(project) == ["a"]
+    project.provision()
+    assert handed_off(project) == ["a", "b"]

@@ -114,6 +114,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self._collecting = gc.get_threshold()
         self._alone = False
         """Whether the project has no tasks of its own."""
+        self.makers: dict[str, list[Task]] = {}
+        """The tasks of the project that may make or change the files of an entry, by its name."""
         self.dep_file: str | None = None
         self.cmd_options = inner.cmd_options
         self.config, self.cmd_names = inner.config, inner.cmd_names
@@ -235,29 +237,24 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
         Return whether the graph has to be whole for that: then nothing is omitted any more.
         """
-        made = [os.path.abspath(target) for task in tasks for target in task.targets if not is_ours(task.name)]
+        made = [(os.path.abspath(target), task) for task in tasks for target in task.targets if not is_ours(task.name)]
         if not made:
             return False
         from model_provisioner.plugin.tasks import files_of
         from model_provisioner.references.reference import LocalRef
 
         run = self.models.run
-        remade = [
-            entry.name
-            for entry in run.work.config.entries.values()
-            if (files := files_of(entry))
-            and any(
-                path in files.values() or path.startswith(f"{part.ref.path}/")
-                for part in entry.parts
-                if isinstance(part.ref, LocalRef)
-                for path in made
-            )
-        ]
-        whole = not run.unchanged.isdisjoint(remade)
+        for entry in run.work.config.entries.values():
+            if files := files_of(entry):
+                below = tuple(f"{part.ref.path}/" for part in entry.parts if isinstance(part.ref, LocalRef))
+                makers = [task for path, task in made if path in files.values() or path.startswith(below)]
+                if makers:
+                    self.makers[entry.name] = makers
+        whole = not run.unchanged.isdisjoint(self.makers)
         if whole:
             unchanged, run.unchanged = run.unchanged, frozenset()
             run.sweep(unchanged, orphans=False)
-        for name in remade:
+        for name in self.makers:
             record = run.record(name)
             record.awaited = True
             record.changed_outside()

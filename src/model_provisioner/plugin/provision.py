@@ -128,15 +128,18 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def _finish(self, run: ProjectRun, code: int) -> int:
         """Look at what doit's tasks may have left, and report what is lost; return the exit code."""
-        if left := [each.name for each in run.records.values() if each.awaited and not each.asked]:
+        reported = [] if self._whole else run.lost
+        made = [name for name, tasks in self.loader.makers.items() if any(task.executed for task in tasks)]
+        if left := [name for name in made if not run.record(name).asked]:
             run.sweep(left, orphans=False)
         run.finish()
-        if run.lost:
+        if lost := run.lost:
             from model_provisioner.plugin.reporter import withdrawn
 
             code = code or 1
-            for record in run.lost if self._whole else ():
-                sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
+            for record in lost:
+                if record not in reported:
+                    sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
         for trouble in run.trouble:
             sys.stderr.write(f"ERROR: {trouble}\n")
             code = trouble.exit_code
