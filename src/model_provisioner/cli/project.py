@@ -9,7 +9,6 @@ import os
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.events import silent
 from model_provisioner.errors import InputError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -66,11 +65,13 @@ def view_project() -> Iterator[Workspace]:
 
 
 @contextmanager
-def open_project(*, rules: Rules | None = None, progress: Progress = silent) -> Iterator[Workspace]:
+def open_project(*, rules: Rules | None = None, progress: Progress | None = None) -> Iterator[Workspace]:
     """Enter the project and open it for a change of its records."""
+    from model_provisioner.engine.events import silent
     from model_provisioner.engine.workspace import open_workspace
 
-    with closing(open_workspace(enter_project(), rules=rules, progress=progress)) as work, closing(work.lease):
+    work = open_workspace(enter_project(), rules=rules, progress=progress or silent)
+    with closing(work), closing(work.lease):
         yield work
 
 
