@@ -526,7 +526,9 @@ def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
 
 def test_a_model_that_a_task_may_make_is_looked_at_where_that_task_ran(project):
     project_of(project, "ab")
-    making = "def task_make():\n    return {'actions': ['cp source b.bin'], 'targets': ['b.bin'], 'file_dep': ['source']}\n"
+    making = (
+        "def task_make():\n    return {'actions': ['cp source b.bin'], 'targets': ['b.bin'], 'file_dep': ['source']}\n"
+    )
     project.write("dodo.py", DODO + making)
     project.write("source", "made")
     project.provision()
