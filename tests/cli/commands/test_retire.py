@@ -59,6 +59,7 @@ def test_no_way_of_a_run_brings_it_back(retired, way):
 
 
 def test_a_run_with_nothing_else_to_do_is_short_and_says_it_too(retired):
+    settle()  # the folder that the handoff was removed from
     retired.provision()
     assert took_the_short_way(retired)
     assert retired.provision().out.startswith(SKIP + "2 models: 1 current, 1 retired (")
