@@ -64,7 +64,7 @@ class Draft:
         """Put it in its place; return its stat there. Raises `StorageError`, also where its folder was moved away meanwhile."""
         try:
             if not self._folder.is_at_its_path():
-                raise OSError(errno.ESTALE, "another folder took the place of the one that it was written in")  # noqa: TRY301
+                raise OSError(errno.ESTALE, "another folder took the place of the one that it was written in")  # noqa: TRY301  worded below
             self._folder.rename(self._temp, self._folder, self._name)
             self._published = True
             return os.fstat(self._fd)
