@@ -1,0 +1,9 @@
+import pytest
+
+from tests.support.victim import Victim
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A user who cloned a stranger's project."""
+    return Victim.at(tmp_path / "home")
