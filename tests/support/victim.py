@@ -83,10 +83,14 @@ class Victim:
         path.symlink_to(target)
         return path
 
-    def doit(self, *arguments: str, cwd: Path | None = None, environ: dict[str, str] | None = None, seconds: float = 120) -> Ran:
+    def doit(
+        self, *arguments: str, cwd: Path | None = None, environ: dict[str, str] | None = None, seconds: float = 120
+    ) -> Ran:
         """Run doit in the clone as the user would, in a process of its own; whatever it prints, it is no traceback."""
         surroundings = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MODEL_PROVISIONER_"))},
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MODEL_PROVISIONER_"))
+            },
             "HOME": str(self.home),
             **(environ or {}),
         }
