@@ -17,9 +17,9 @@ from model_provisioner.engine.resolve import resolve_reference
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.verify import find_out
 from model_provisioner.engine.withdraw import withdraw_orphans
-from model_provisioner.engine.workspace import open_workspace, without_project
+from model_provisioner.engine.workspace import without_project
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
-from model_provisioner.fs.state_folder import ensure_state_folder, state_folder
+from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
 from model_provisioner.records.catalog import NO_PROJECT, Catalog, Model
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef
 
@@ -43,12 +43,14 @@ class ResolvedModel:
 class ModelProvisioner:
     """Makes models present and verified, and keeps them in a catalog. Safe to use from several threads.
 
-    Relative paths are taken from the working directory. Without a `catalog`, that of the user's state folder is used.
+    Relative paths are taken from the working directory. Without a `catalog`, that of the user's state folder is used. Raises
+    `StorageError` for a state folder that can't be believed.
     """
 
     def __init__(self, catalog: Catalog | None = None) -> None:
-        self._state = state_folder() if catalog is None else os.path.dirname(catalog.path)
-        self._catalog = catalog or Catalog(self._state)
+        self._catalog = catalog or Catalog(state_folder())
+        self._state = os.path.dirname(self._catalog.path)
+        check_state_folder(self._state)  # the program's own catalog lies in one, too
         self._work = without_project(self._catalog, os.path.expanduser(asked_cache_dir(None) or DEFAULT_CACHE_DIR))
 
     def ensure_present(self, ref: str | ModelRef) -> ResolvedModel:
@@ -133,7 +135,8 @@ def provision_from_config_to_default_handoff(
     `cache_dir` wins over the environment, that over the file. Raises `ConfigError` for the faults of the file and for one
     that has more models than one, and what a failing step raises; then there is no handoff.
     """
-    work = open_workspace(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
+    run = Run.begin(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
+    work = run.work
     if len(work.config.entries) != 1:
         fault = InputError(
             "the file must name exactly one model",
@@ -143,7 +146,7 @@ def provision_from_config_to_default_handoff(
             fix="run `doit provision` for a file of several models",
         )
         raise ConfigError(work.config.path, [fault])
-    with Run(work) as run:
+    with run:
         try:
             (name,) = work.config.entries
             found = run.provision_one(name)

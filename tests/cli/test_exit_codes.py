@@ -92,7 +92,7 @@ def test_a_state_folder_that_others_may_write_is_not_believed(tiny):
     tiny.provision()
     os.chmod(tiny.state, 0o777)
     assert tiny.provision(code=2).err == (
-        "ERROR: the state folder can be written by others\n"
+        "ERROR: the state folder can be written by others; so nothing confirms the handoffs of tiny: they were withdrawn\n"
         f"  where     {tiny.state}\n"
         "  expected  mode 0700\n"
         "  found     mode 0777\n"

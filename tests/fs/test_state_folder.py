@@ -20,7 +20,7 @@ from model_provisioner.errors import StorageError
     ],
 )
 def test_where_it_is(environ, folder):
-    assert state_folder(environ) == folder.replace("HOME", os.path.expanduser("~"))
+    assert state_folder(environ=environ) == folder.replace("HOME", os.path.expanduser("~"))
 
 
 def test_it_is_made_for_the_user_alone(tmp_path):

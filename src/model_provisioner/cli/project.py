@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import InputError, UnknownModelError
+from model_provisioner.fs.ownership import other_owner
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -20,19 +21,70 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
 
 CONFIG_NAME = "models.yaml"
+_BESIDE = (CONFIG_NAME, "models.lock", "dodo.py", "doit.cfg", "pyproject.toml")
+"""What says what a project wants, or is run for it."""
 
 
 def find_config(start: str) -> str | None:
-    """Return the path of the `models.yaml` in `start` or the nearest folder above it."""
+    """Return the path of the `models.yaml` in `start` or the nearest folder above it.
+
+    Raises `InputError` where the project is found above and is another user's: whoever may write a folder above, /tmp for
+    instance, would otherwise say what is run here.
+    """
+    return find_file(CONFIG_NAME, start, beside=_BESIDE)
+
+
+def find_file(name: str, start: str, beside: Sequence[str] = ()) -> str | None:
+    """Return the path of the file of a project in `start` or the nearest folder above it.
+
+    Raises `InputError` where it is found above, and the folder, the file or one `beside` it is another user's.
+    """
+    folder = _nearest(name, start)
+    if folder is None:
+        return None
+    if folder != os.path.realpath(start):
+        for path in (folder, *(os.path.join(folder, each) for each in (name, *beside))):
+            if (owner := other_owner(path)) is not None:
+                _refuse_unless_trusted(path, owner, folder)
+    return os.path.join(folder, name)
+
+
+def _nearest(name: str, start: str) -> str | None:
+    """Return the folder that has a file: `start` or the nearest above it."""
     folder = os.path.realpath(start)
-    while True:
-        path = os.path.join(folder, CONFIG_NAME)
-        if os.path.lexists(path):
-            return path
+    while not os.path.lexists(os.path.join(folder, name)):
         parent = os.path.dirname(folder)
         if parent == folder:
             return None
         folder = parent
+    return folder
+
+
+def _refuse_unless_trusted(path: str, owner: int, folder: str) -> None:
+    import shlex
+
+    from model_provisioner.engine.rules import is_true
+    from model_provisioner.fs.ownership import user
+
+    if is_true(os.environ.get("MODEL_PROVISIONER_TRUST_OWNER", "")):
+        return
+    raise InputError(
+        "the project in a folder above belongs to another user",
+        where=path,
+        expected=f"{user(os.geteuid())} or root as its owner",
+        found=f"owner {user(owner)}",
+        fix=f"if you trust that user: cd {shlex.quote(folder)}, or set MODEL_PROVISIONER_TRUST_OWNER=1",
+    )
+
+
+def state_folder_here() -> str:
+    """Return the state folder, for what is asked of it and not of a project: it may not lie in the project here either.
+
+    Raises `StorageError`.
+    """
+    from model_provisioner.fs.state_folder import state_folder
+
+    return state_folder(_nearest(CONFIG_NAME, os.getcwd()))
 
 
 def project_config() -> str:
@@ -58,9 +110,8 @@ def enter_project() -> str:
 def view_project() -> Iterator[Workspace]:
     """Enter the project and open it for reading: nothing is made or changed."""
     from model_provisioner.engine.workspace import look_at_workspace
-    from model_provisioner.fs.state_folder import state_folder
 
-    with closing(look_at_workspace(enter_project(), state_folder())) as work:
+    with closing(look_at_workspace(enter_project())) as work:
         yield work
 
 

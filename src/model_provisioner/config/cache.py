@@ -59,8 +59,8 @@ class ConfigCache:
     def read(self) -> Config | None:
         """Return the configuration; None where there is none that can be believed and still holds."""
         path = os.path.join(self.folder, NAME)
-        if not is_private(self.state) or not is_private(path):
-            return None  # what needs the state folder raises the error
+        if not is_private(path):
+            return None
         data = read_if_there(path, LIMIT)
         config = None if data is None else parse(data, self.key)
         return config if config is not None and still_holds(config) else None

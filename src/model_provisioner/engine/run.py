@@ -13,16 +13,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.engine.batches import cut
 from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.events import silent
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.engine.sweep import sweep
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_orphans
+from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_all, withdraw_orphans
+from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
+from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.hashing.threads import in_pools
 from model_provisioner.references.reference import LocalRef
 
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
     from model_provisioner.engine.entry_run import Step
-    from model_provisioner.engine.events import Event
+    from model_provisioner.engine.events import Event, Progress
+    from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
 
@@ -57,6 +62,29 @@ class Run:
         """The artifacts that this run removed because no entry claims them."""
         self.trouble: list[StorageError] = []
         """What kept others from being removed."""
+
+    @classmethod
+    def begin(
+        cls,
+        config_path: str,
+        *,
+        cache_dir: str | None = None,
+        rules: Rules | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Open a project for a run. Raises as `open_workspace` does.
+
+        Where the state folder can't be believed, nothing confirms a handoff: all of the project are withdrawn, and the error
+        names them.
+        """
+        try:
+            state = state_folder(os.path.dirname(config_path))
+        except StorageError as error:
+            config = parse_config(read_config(config_path), config_path, cache_dir=cache_dir)
+            if names := withdraw_all(config):
+                error.what += f"; so nothing confirms the handoffs of {', '.join(names)}: they were withdrawn"
+            raise
+        return cls(open_workspace(config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress))
 
     def __enter__(self) -> Self:
         return self

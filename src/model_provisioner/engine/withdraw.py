@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from model_provisioner.config.entries import Entry
+    from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.records.catalog import Outcome
@@ -105,6 +105,19 @@ def check_place(work: Workspace, entry: Entry) -> None:
         found="something else, which was left as it is",
         fix=f"move it away, or give {entry.name} another handoff in {work.config.path}",
     )
+
+
+def withdraw_all(config: Config) -> list[str]:
+    """Remove the handoffs of a configuration, durably, without any record: what is no handoff stays.
+
+    Return the names of the entries that had one. Raises `StorageError` where one can't be removed, after all others.
+    """
+    by_path = {entry.handoff: entry.name for entry in config.entries.values()}
+    removed = remove_all_durably([path for path in by_path if is_handoff(read_if_there(path) or b"")])
+    for error in removed.values():
+        if isinstance(error, StorageError):
+            raise error
+    return [by_path[path] for path, was_there in removed.items() if was_there]
 
 
 def has_orphans(work: Workspace) -> bool:

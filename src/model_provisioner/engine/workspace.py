@@ -125,10 +125,10 @@ def open_workspace(
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
-    Raises `ConfigError` for the faults of the file. A state folder that can't be used is reported by what needs it: see
-    `ensure_state_folder`.
+    Raises `ConfigError` for the faults of the file, and `StorageError` for a state folder that can't be believed, as
+    `state_folder` does. One that can't be made is reported by what needs it: see `ensure_state_folder`.
     """
-    state = state_folder() if state is None else state
+    state = state_folder(os.path.dirname(config_path)) if state is None else state
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
     cache = ConfigCache.of(data, config_path, cache_dir, state)
@@ -152,8 +152,9 @@ def open_workspace(
     )
 
 
-def look_at_workspace(config_path: str, state: str) -> Workspace:
-    """Read the configuration and open the records of its project read-only."""
+def look_at_workspace(config_path: str, state: str | None = None) -> Workspace:
+    """Read the configuration and open the records of its project read-only. Raises as `open_workspace` does."""
+    state = state_folder(os.path.dirname(config_path)) if state is None else state
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
     config = ConfigCache.of(data, config_path, None, state).read() or parse_config(data, config_path)

@@ -1,4 +1,8 @@
-"""The state folder: the user's own (0700, owner checked), on a local disk, never set by a project's files."""
+"""The state folder: the user's own (0700, owner checked), on a local disk, never set by a project's files.
+
+What lies in it is believed as the record of what was verified. So whoever asks where it is gets no path of a folder that
+somebody else could have filled. This module is on the way of every no-op: it imports little.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +12,75 @@ import stat
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.ownership import ROOT, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-def state_folder(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the path of the state folder; nothing is made or checked."""
-    if named := environ.get("MODEL_PROVISIONER_STATE_DIR"):
-        return os.path.abspath(os.path.expanduser(named))
-    base = environ.get("XDG_STATE_HOME")
-    if not base or not os.path.isabs(base):  # the XDG specification: a relative value is ignored
-        base = os.path.expanduser("~/.local/state")
-    return os.path.join(base, "model-provisioner")
+_LINKS = 40
+"""How many links a path may have, as for Linux."""
+_ELSEWHERE = "set MODEL_PROVISIONER_STATE_DIR to the absolute path of a folder of your own"
 
 
-def ensure_state_folder(folder: str) -> None:
-    """Make the state folder if it is not there; refuse one that others own or may write.
+def state_folder(project: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the path of the state folder, which need not be there. `project` is the folder of the project that is asked about.
 
-    What lies in it is trusted as the record of what was verified, so nobody else may be able to plant it.
+    Raises `StorageError` for one that can't be believed: it has no absolute path, it lies in the project, or others own it,
+    may write it, or may put another in its place.
     """
+    default = os.path.normpath(os.path.join(_state_home(environ), "model-provisioner"))
+    folder = os.path.expanduser(environ.get("MODEL_PROVISIONER_STATE_DIR") or default)
+    if not os.path.isabs(folder):
+        raise StorageError(
+            "the state folder has no absolute path",
+            where=folder,
+            expected="an absolute path, or one below a home that is known",
+            found="a path that means another folder in every working directory",
+            fix=_ELSEWHERE,
+        )
+    folder = os.path.normpath(folder)
+    home = os.path.expanduser("~") if folder == default else None
+    check_state_folder(folder, project, may_be_in=home)
+    return folder
+
+
+def _state_home(environ: Mapping[str, str]) -> str:
+    base = environ.get("XDG_STATE_HOME", "")  # the XDG specification: a relative value is ignored
+    return base if os.path.isabs(base) else os.path.expanduser("~/.local/state")
+
+
+def check_state_folder(folder: str, project: str | None = None, *, may_be_in: str | None = None) -> None:
+    """Raise `StorageError` for a state folder that can't be believed. One that is not there is fine.
+
+    In the project at `project` it may lie only where that is the folder `may_be_in`, or one above it.
+    """
+    real = _followed(os.path.abspath(folder))
+    if project is not None:
+        root = os.path.realpath(project)
+        if _is_in(real, root) and (may_be_in is None or not _is_in(os.path.realpath(may_be_in), root)):
+            raise StorageError(
+                "the state folder lies in the project, where any commit may fill it",
+                where=folder,
+                expected=f"a folder outside {root}",
+                fix=f"{_ELSEWHERE}, outside the project",
+            )
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        found = os.stat(folder)
+        found = os.stat(real)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise StorageError(
-            "the state folder can't be made",
-            where=folder,
-            found=error.strerror or str(error),
-            fix="set MODEL_PROVISIONER_STATE_DIR to a folder of your own on a local disk",
+            "the state folder can't be looked at", where=folder, found=error.strerror or str(error), fix=_ELSEWHERE
         ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise StorageError("the state folder is no folder", where=folder, found="a file", fix=_ELSEWHERE)
     if found.st_uid != os.geteuid():
         raise StorageError(
             "the state folder belongs to somebody else",
             where=folder,
-            expected=f"owner {os.geteuid()}",
-            found=f"owner {found.st_uid}",
-            fix="set MODEL_PROVISIONER_STATE_DIR to a folder of your own",
+            expected=f"owner {user(os.geteuid())}",
+            found=f"owner {user(found.st_uid)}",
+            fix=_ELSEWHERE if os.geteuid() != ROOT else f"run it as that user, or by `sudo -H`; else {_ELSEWHERE}",
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise StorageError(
@@ -54,6 +90,78 @@ def ensure_state_folder(folder: str) -> None:
             found=f"mode {stat.S_IMODE(found.st_mode):04o}",
             fix=f"chmod 700 {folder}",
         )
+
+
+def _followed(path: str) -> str:
+    """Return where a normal absolute path leads. Raises `StorageError` where any user could lead it elsewhere.
+
+    A group that may write a folder above, and who owns it, are not asked: homes are made like that.
+    """
+    at, links, names = "/", 0, path.split("/")[::-1]
+    while names:
+        if (name := names.pop()) in ("", "."):
+            continue
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        here = os.path.join(at, name)
+        try:
+            found = os.lstat(here)
+        except OSError:  # whoever makes or opens it says why that can't be done
+            return os.path.normpath(os.path.join(here, *reversed(names)))
+        if stat.S_ISLNK(found.st_mode) and links < _LINKS:
+            if found.st_uid not in {os.geteuid(), ROOT}:
+                raise StorageError(
+                    "the path of the state folder has a link of another user",
+                    where=here,
+                    expected=f"a link of {user(os.geteuid())} or root",
+                    found=f"a link of {user(found.st_uid)}",
+                    fix="set MODEL_PROVISIONER_STATE_DIR to a path without that link",
+                )
+            target, links = os.readlink(here), links + 1
+            names += target.split("/")[::-1]
+            at = "/" if os.path.isabs(target) else at
+            continue
+        if names and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise StorageError(
+                "anybody may put another folder in the place of the state folder",
+                where=here,
+                expected="a folder that not everybody may write, or one with the sticky bit",
+                found=f"mode {stat.S_IMODE(found.st_mode):04o}",
+                fix=f"chmod +t {here}, or {_ELSEWHERE} elsewhere",
+            )
+        at = here
+    return at
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def ensure_state_folder(folder: str) -> None:
+    """Make the state folder if it is not there, for the user alone. Raises `StorageError` as `state_folder` does."""
+    try:
+        _make(os.path.abspath(folder))
+    except OSError as error:
+        raise StorageError(
+            "the state folder can't be made",
+            where=folder,
+            found=error.strerror or str(error),
+            fix="set MODEL_PROVISIONER_STATE_DIR to a folder of your own on a local disk",
+        ) from None
+    check_state_folder(folder)
+
+
+def _make(folder: str) -> None:
+    """Make a folder, and those above it, for the user alone, as the XDG specification has it. Raises `OSError`."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileNotFoundError:
+        _make(os.path.dirname(folder))
+        _make(folder)
+    except OSError:
+        if not os.path.isdir(folder):
+            raise
 
 
 def is_private(path: str) -> bool:

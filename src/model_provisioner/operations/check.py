@@ -20,7 +20,6 @@ from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
-from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.operations.differences import (
     BUILD,
@@ -85,17 +84,15 @@ class Report:
         return not self.left_over and all(model.state != "differs" for model in self.models)
 
 
-def open_to_check(config_path: str, state: str, progress: Progress) -> Workspace:
+def open_to_check(config_path: str, progress: Progress) -> Workspace:
     """Read the configuration and look at the records; written is only the memo, where that can be done.
 
     Raises `ConfigError`, and `StorageError` for a state folder that can't be believed.
     """
-    work = look_at_workspace(config_path, state)
+    work = look_at_workspace(config_path)
     work.progress = progress
-    if os.path.isdir(state):
-        ensure_state_folder(state)
-        if os.access(state, os.W_OK):
-            work.memo = Memo(state)
+    if os.path.isdir(work.state) and os.access(work.state, os.W_OK):
+        work.memo = Memo(work.state)
     return work
 
 

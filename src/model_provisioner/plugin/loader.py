@@ -11,7 +11,7 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
-from model_provisioner.cli.project import CONFIG_NAME, find_config
+from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.root import Folder
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
@@ -52,11 +52,11 @@ def config_here(start: str = ".") -> str:
 def doit_config_here() -> dict[str, Any]:
     """Return the settings of doit that suit models: our checker, our state file, threads."""
     config: dict[str, Any] = {"check_file_uptodate": MD5Checker, "par_type": "thread"}
-    path = find_config(os.getcwd())
-    if path is None:
-        return config
-    state = state_folder()
     try:
+        path = find_config(os.getcwd())
+        if path is None:
+            return config
+        state = state_folder(os.path.dirname(path))
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
         Folder.made(folder, 0o700).close()
@@ -136,6 +136,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         is_default = type(self._inner) is DodoTaskLoader and dodo == "dodo.py"
         by_itself = type(self._inner) is ModelsLoader
         self._alone = by_itself or (is_default and not os.path.exists(os.path.join(folder, "dodo.py")))
+        if opt_values.get("seek_file") and not self._alone:
+            find_file(os.path.basename(dodo), os.path.dirname(os.path.abspath(dodo)))
         self._config_path = config_here(folder)
         self._found = look(self._config_path) if self._short else None
         if self._found is None or self._found.left or not self._alone:

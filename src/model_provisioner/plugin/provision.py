@@ -92,10 +92,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
         def begin(config_path: str) -> ModelTasks:
             from model_provisioner.engine.run import Run as ProjectRun
-            from model_provisioner.engine.workspace import open_workspace
             from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
 
-            run = ProjectRun(open_workspace(config_path, rules=rules, progress=self._progress))
+            run = ProjectRun.begin(config_path, rules=rules, progress=self._progress)
             return ProvisionTasks(run) if self._whole else ReportedTasks(run)
 
         self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
@@ -107,7 +106,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 from model_provisioner.fs.state_folder import state_folder
                 from model_provisioner.store.usage import touch
 
-                touch(state_folder(), found.config_path)
+                touch(state_folder(os.path.dirname(found.config_path)), found.config_path)
                 seconds = time.monotonic() - began
                 self._stream.write(
                     summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
@@ -215,9 +214,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         """
         from model_provisioner.cli.project import find_config
 
-        path = find_config(os.getcwd())
         named = {"-f", "--file", "-d", "--dir"} & {argument.partition("=")[0] for argument in in_args}
-        if path is None or os.path.dirname(path) == os.getcwd() or named or self.opt_vals:
+        path = None if named or self.opt_vals else find_config(os.getcwd())
+        if path is None or os.path.dirname(path) == os.getcwd():
             return self
         os.chdir(os.path.dirname(path))
         files = DoitConfig()

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.errors import StorageError
 from model_provisioner.fs.read import read_file
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.records.snapshot import compare
@@ -42,15 +43,14 @@ class Shortcut:
 
 def look(config_path: str) -> Shortcut | None:
     """Compare the project of a configuration with its snapshot; None where there is none that says anything."""
-    state = state_folder()
     root = os.path.dirname(config_path)
     try:
+        state = state_folder(root)
         data = read_file(os.path.join(project_folder(state, root), NAME), SNAPSHOT_LIMIT)
-        status = os.stat(state)
+    except StorageError:
+        return None  # the long way tells
     except OSError:
         return None
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        return None  # the long way tells
     key = key_of(config_path, state)
     found = None if key is None else compare(data, key)
     if found is None:
@@ -121,7 +121,6 @@ def _memo(state: str) -> tuple[int, int] | None:
 
 
 def _catalog_change(state: str, root: str) -> int | None:
-    from model_provisioner.errors import StorageError
     from model_provisioner.records.catalog_file import change_of
 
     try:

@@ -722,6 +722,7 @@ def test_a_state_folder_of_others_is_not_believed(loose):
 @pytest.mark.parametrize("full", [False, True])
 def test_no_model_costs_a_query_of_its_own(project, monkeypatch, full):
     """Forty are asked of the records as three are: all at once."""
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(project.state))
     queries = []
     query = Database.query
     monkeypatch.setattr(Database, "query", lambda self, sql, values=(): queries.append(sql) or query(self, sql, values))
@@ -734,7 +735,7 @@ def test_no_model_costs_a_query_of_its_own(project, monkeypatch, full):
         settle()
         project.provision()
         queries.clear()
-        work = open_to_check(str(project.root / "models.yaml"), str(project.state), silent)
+        work = open_to_check(str(project.root / "models.yaml"), silent)
         assert check(work, full=full).same
         work.close()
         asked.append(len(queries))

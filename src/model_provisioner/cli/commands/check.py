@@ -14,7 +14,6 @@ from model_provisioner.cli.project import enter_project
 from model_provisioner.config.load import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
 from model_provisioner.errors import ProvisionError, printable
-from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.operations.check import check, open_to_check
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _check(config: str, *, full: bool) -> Report:
     with (
         closing(progress_for_stderr()) as progress,
         gc_paused(),
-        closing(open_to_check(config, state_folder(), progress)) as work,
+        closing(open_to_check(config, progress)) as work,
     ):
         return check(work, full=full)
 

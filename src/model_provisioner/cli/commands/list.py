@@ -7,9 +7,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json, print_lines
-from model_provisioner.cli.project import project_config, view_project
+from model_provisioner.cli.project import project_config, state_folder_here, view_project
 from model_provisioner.errors import ProvisionError, printable
-from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.units import human
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  the option's name
     """Print a table, or a JSON list of rows."""
-    with closing(Catalog.reader(state_folder())) as catalog:
+    with closing(Catalog.reader(state_folder_here())) as catalog:
         rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
     view = None if all else _store_view(rows)
     if json:

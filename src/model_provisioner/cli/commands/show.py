@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli.output import print_json
-from model_provisioner.cli.project import entries_named, find_config, view_project
+from model_provisioner.cli.project import entries_named, find_config, state_folder_here, view_project
 from model_provisioner.errors import InputError, UnknownModelError, printable
-from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.records.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
         with view_project() as work:
             return print_json(statement_for(work, *entries_named(work, names)))
     config = find_config(os.getcwd())
-    with closing(Catalog.reader(state_folder())) as catalog:
+    with closing(Catalog.reader(state_folder_here())) as catalog:
         row = None if config is None else catalog.get(os.path.dirname(config), names[0])
         rows = [row] if row is not None else catalog.by_id(names[0])
         found = [(row, catalog.history(row.project, row.name)) for row in rows]
