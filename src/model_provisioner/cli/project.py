@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
 
 CONFIG_NAME = "models.yaml"
-_BESIDE = (CONFIG_NAME, "models.lock", "dodo.py", "doit.cfg", "pyproject.toml")
-"""What says what a project wants, or is run for it."""
+_BESIDE = ("models.lock", "dodo.py", "doit.cfg", "pyproject.toml")
+"""What else says what a project wants, or is run for it."""
 
 
 def find_config(start: str) -> str | None:
