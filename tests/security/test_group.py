@@ -164,7 +164,7 @@ def test_a_store_that_is_another_users_is_used_as_far_as_it_goes(shared):
     """Read-only to us: what it holds is verified and handed off, what it lacks fails by name."""
     anna, ben = shared.members
     shared.doit(anna, "model-lock")
-    shared.doit(anna, "provision")
+    shared.doit(anna, "provision", "--full")
     for path in (shared.store, *shared.store.rglob("*")):
         if not path.is_symlink():
             anna.owns(path)
