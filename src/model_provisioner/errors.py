@@ -224,11 +224,11 @@ class StorageError(ProvisionError):
 
 @contextmanager
 def concerning(label: str) -> Iterator[None]:
-    """Put `label` before the message of an error of the block: it names one of several parts of a model."""
+    """Put `label` before the message of an error of the block: it names a part of a model, and is empty for the model."""
     try:
         yield
     except ProvisionError as error:
-        error.what = f"{label}: {error.what}"
+        error.what = f"{label}: {error.what}" if label else error.what
         raise
 
 

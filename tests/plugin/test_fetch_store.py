@@ -5,6 +5,11 @@ import shutil
 
 import pytest
 
+from model_provisioner.engine.events import ReadingBegins
+from model_provisioner.engine.rules import Rules
+from model_provisioner.engine.run import Run
+from model_provisioner.engine.workspace import open_workspace
+from model_provisioner.errors import UnsoundModelError
 from tests.support.project import read_only
 from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved, sha256
 
@@ -143,6 +148,155 @@ def test_links_that_were_changed_by_hand_are_made_again(tiny, hub):
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES
     assert resolved(hub) == []
+
+
+# ---- a tree that is not what its record says
+
+
+def remove(tree, other):
+    (tree / "config.json").unlink()
+    return "config.json is missing"
+
+
+def add_a_file(tree, other):
+    (tree / "notes.txt").write_bytes(b"not fetched")
+    return "notes.txt was not fetched"
+
+
+def add_a_link(tree, other):
+    (tree / "sub" / "again.json").symlink_to(tree / "config.json")
+    return "sub/again.json was not fetched"
+
+
+def add_a_folder(tree, other):
+    (tree / ".git").mkdir()
+    (tree / ".git" / "hooks").write_bytes(b"")
+    return ".git/hooks was not fetched"
+
+
+def exchange(tree, other):
+    link = tree / "tiny.gguf"
+    link.unlink()
+    link.symlink_to(os.path.relpath(other, link.parent))
+    return "tiny.gguf is another file"
+
+
+def take_by_another_way(tree, other):
+    link = tree / "tiny.gguf"
+    target = link.resolve()
+    link.unlink()
+    link.symlink_to(target)
+    return "tiny.gguf is another file"
+
+
+def make_regular(tree, other):
+    link = tree / "tiny.gguf"
+    data = link.read_bytes()
+    link.unlink()
+    link.write_bytes(data)
+    return "tiny.gguf is another file"
+
+
+CHANGES = [remove, add_a_file, add_a_link, add_a_folder, exchange, take_by_another_way, make_regular]
+
+
+@pytest.fixture(params=["unlocked", "locked", "expected"])
+def repository(request, remote, hub):
+    """A repository that was fetched whole and handed off, beside one of another model."""
+    hub.add("org/tiny", REPO)
+    hub.add("org/other", {"tiny.gguf": FLIPPED})
+    entries = {"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"}
+    remote.models(entries)
+    remote.provision()
+    if request.param == "locked":
+        remote.doit("model-lock")
+    elif request.param == "expected":
+        digest = remote.project.rows()["repo"]["digest"]
+        remote.models({**entries, "repo": {"model_ref": "hf:org/tiny", "expected_digest": digest}})
+    remote.provision()
+    remote.provision()  # by the snapshot from here on
+    hub.forget()
+    return remote
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_tree_that_was_changed_is_made_again_from_its_blobs(repository, hub, change):
+    tree, whole = repository.path("repo"), repository.bytes_of("repo")
+    found = change(tree, repository.path("other").resolve())
+    assert "the fetched files of the model are not as they were fetched" in repository.project.why("repo")
+    assert f"  found     {found}\n" in repository.doit("model-check", code=1).out
+    repository.provision("--offline")
+    assert repository.bytes_of("repo") == whole
+    assert not (tree / ".git").exists()
+    assert hub.requests == []
+    assert "the fetched files" not in repository.doit("model-check", code=None).out
+    assert "2 models: 2 current" in repository.provision().out
+
+
+def test_an_audit_hands_off_no_changed_tree(repository, hub):
+    whole = repository.bytes_of("repo")
+    add_a_file(repository.path("repo"), None)
+    answer = repository.doit("model-verify", "repo", code=1)
+    assert "the fetched files of the model are not as they were fetched" in answer.out
+    assert repository.project.handoff("repo") is None
+    repository.provision()
+    assert repository.bytes_of("repo") == whole
+
+
+def test_a_changed_tree_whose_blob_is_gone_is_fetched_again_and_offline_not_handed_off(repository, hub):
+    whole = repository.bytes_of("repo")
+    tree = repository.path("repo")
+    blob = (tree / "config.json").resolve()
+    blob.unlink()
+    remove(tree, None)
+    answer = repository.provision("--offline", code=1)
+    assert "this run is offline (--offline)" in answer.out
+    assert repository.project.handoff("repo") is None
+    repository.provision()
+    assert repository.bytes_of("repo") == whole
+    assert resolved(hub) == ["config.json"]
+
+
+@pytest.mark.parametrize("change", [exchange, take_by_another_way, make_regular])
+def test_the_tree_of_a_single_file_is_made_again(tiny, hub, change):
+    hub.add("org/other", {"tiny.gguf": FLIPPED})
+    tiny.models({"tiny": ONE, "other": "hf:org/other/tiny.gguf"})
+    tiny.provision()
+    hub.forget()
+    change(tiny.path("tiny").parent, tiny.path("other").resolve())
+    tiny.provision("--offline")
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+    assert tiny.path("tiny").is_symlink()
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("change", [exchange, add_a_file, add_a_link])
+def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, change, monkeypatch):
+    hub.add("org/tiny", REPO)
+    hub.add("org/other", {"tiny.gguf": FLIPPED})
+    remote.models({"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"})
+    remote.provision()
+    monkeypatch.setattr(os, "environ", {**os.environ, **remote.environ})
+    tree, other = remote.path("repo"), remote.path("other").resolve()
+    left = [change]
+
+    def progress(event):
+        if isinstance(event, ReadingBegins) and left:
+            left.pop()(tree, other)
+
+    work = open_workspace(
+        str(remote.root / "models.yaml"), state=str(remote.project.state), rules=Rules(full=True), progress=progress
+    )
+    with Run(work) as run, pytest.raises(UnsoundModelError) as raised:
+        run.provision_one("repo")
+    assert raised.value.what == "the fetched files of the model are not as they were fetched"
+    assert remote.project.handoff("repo") is None
+
+
+def test_what_file_managers_leave_is_no_part_of_a_tree(tiny, hub):
+    tiny.provision()
+    (tiny.path("tiny").parent / ".DS_Store").write_bytes(b"")
+    assert "the fetched files" not in tiny.doit("model-check", code=None).out
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("unshare") is None, reason="needs a read-only file system")

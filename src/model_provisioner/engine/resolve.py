@@ -10,7 +10,7 @@ from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.references.reference import LocalRef, UrlRef, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
@@ -27,9 +27,10 @@ def resolve(work: Workspace, record: EntryRun) -> FileSet:
 
 
 def resolve_entry(entry: Entry, store: Store) -> FileSet:
-    """Return the files of an entry and its companions: of a locked remote one those that the lock names.
+    """Return the files of an entry and its companions: of a remote one those that the lock names, or the store's record.
 
-    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`.
+    Raises `ModelNotFoundError`, `UnreadableModelError` or `UnsoundModelError`, the last also where the tree of fetched
+    files holds anything else: it is never used as it is, and the next fetch makes it again.
     """
     alone, *companions = entry.parts
     files = _resolve_part(alone, store)
@@ -43,13 +44,25 @@ def resolve_entry(entry: Entry, store: Store) -> FileSet:
 
 
 def _resolve_part(entry: Entry, store: Store) -> FileSet:
-    if entry.ref.is_local or entry.locked is None:
-        return _resolve(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
-    files = {file.name: file.sha256 for file in entry.locked.files}
-    tree = store.tree(entry.ref.id, files, folder=is_whole(entry.ref))
-    if tree is None:
-        raise _not_here(entry.ref)
-    return replace(discover(tree, stores=(store.blobs,)), revision=entry.locked.revision)
+    if isinstance(entry.ref, LocalRef):
+        return discover(entry.ref.path, stores=(store.blobs,))
+    if entry.locked is not None:
+        files = {file.name: file.sha256 for file in entry.locked.files}
+        return _fetched(entry.ref, store, files, entry.locked.revision)
+    return _recorded(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
+
+
+def _recorded(ref: ModelRef, store: Store, key: str) -> FileSet:
+    if (record := store.recorded(key)) is None:
+        raise _not_here(ref)
+    return _fetched(ref, store, {file.name: file.sha256 for file in record.files}, record.revision)
+
+
+def _fetched(ref: ModelRef, store: Store, files: Mapping[str, str], revision: str | None) -> FileSet:
+    """Return files of the store, given as name and SHA-256: exactly these."""
+    if (tree := store.tree(ref.id, files, folder=is_whole(ref))) is None:
+        raise _not_here(ref)
+    return replace(discover(tree, stores=(store.blobs,)), revision=revision, fetched=files)
 
 
 def stored_files(entry: Entry, store: Store) -> dict[str, str]:
@@ -69,15 +82,9 @@ def record_key(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str
 
 def resolve_reference(ref: ModelRef, store: Store) -> FileSet:
     """Return the files of a reference: where it points, or what was fetched for it. Raises as `resolve_entry` does."""
-    return _resolve(ref, store, record_key(ref))
-
-
-def _resolve(ref: ModelRef, store: Store, key: str) -> FileSet:
     if isinstance(ref, LocalRef):
         return discover(ref.path, stores=(store.blobs,))
-    if (record := store.recorded(key)) is None:
-        raise _not_here(ref)
-    return replace(discover(record.tree, stores=(store.blobs,)), revision=record.revision)
+    return _recorded(ref, store, record_key(ref))
 
 
 def _not_here(ref: ModelRef) -> ModelNotFoundError:

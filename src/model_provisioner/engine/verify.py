@@ -13,7 +13,7 @@ from model_provisioner.engine.verification.corruption import corruption, put_awa
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.withdraw import fail, pend, withdraw
-from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError
+from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, concerning
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
@@ -23,6 +23,7 @@ from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import ProvenanceRecord, file_records
 from model_provisioner.records.catalog import now
 from model_provisioner.records.checksums import render as render_checksums
+from model_provisioner.store.tree import changed_tree
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def find_out(
 
 
 def _check_store(work: Workspace, record: EntryRun) -> None:
-    """Raise for fetched files that are damaged, unless the policy takes any bytes."""
+    """Raise for fetched files that are damaged, or others than came, unless the policy takes any bytes."""
     if record.entry.is_local or record.verification is None:
         return
     for part in record.verification.parts:
@@ -94,6 +95,12 @@ def _check_store(work: Workspace, record: EntryRun) -> None:
             except DamagedError as error:
                 error.companion = part.label
                 raise
+            found = {
+                member.name: digest.sha256 for member, digest in zip(part.files.members, part.digests, strict=True)
+            }
+            if part.files.fetched not in (None, found):  # the tree was changed after it was resolved
+                with concerning(part.label):
+                    raise changed_tree(part.files.path, part.files.fetched or {}, found)
 
 
 def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | None]) -> None:

@@ -19,7 +19,7 @@ from model_provisioner.fs.unreachable import explain, near_names
 from model_provisioner.references.shards import split_names, split_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _HUB_SNAPSHOT = re.compile(r"(?P<repo>.*/models--[^/]+)/snapshots/[^/]+(?:/.*)?", re.DOTALL)
 _FILE_SUFFIXES = (".gguf", ".safetensors")
@@ -62,6 +62,8 @@ class FileSet:
     """Other folders that links of a folder may lead into."""
     revision: str | None = field(default=None, compare=False)
     """The commit that fetched files are of, where their source has such a thing."""
+    fetched: Mapping[str, str] | None = field(default=None, compare=False)
+    """The SHA-256 that each file came with, by its name; None where the files were not fetched."""
     _alone: FileSet | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -94,7 +96,7 @@ class FileSet:
         if self.companions:
             theirs = [replace(each, files=each.files.again()) for each in self.companions]
             return self.model.again().with_companions(theirs)
-        return replace(discover(self.path, stores=self.stores), revision=self.revision)
+        return replace(discover(self.path, stores=self.stores), revision=self.revision, fetched=self.fetched)
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:
@@ -205,10 +207,15 @@ def _walk(top: str, seen: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
         for entry in found:
             name = f"{below}/{entry.name}" if below else entry.name
             if not entry.is_dir(follow_symlinks=False):
-                if entry.name != ".DS_Store" and not entry.name.startswith(PROBE):
+                if counts(entry.name):
                     yield name, entry
             elif entry.name != ".git" and not f"/{name}".endswith("/.cache/huggingface"):
                 folders.append(name)
+
+
+def counts(name: str) -> bool:
+    """Tell whether a file of this base name is a part of a model: what file managers and our own clock leave is none."""
+    return name != ".DS_Store" and not name.startswith(PROBE)
 
 
 def _check_name(name: str, where: str) -> None:

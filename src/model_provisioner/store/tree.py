@@ -9,6 +9,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import UnsoundModelError
+from model_provisioner.fs.fileset import counts
 from model_provisioner.fs.root import Root
 from model_provisioner.references.shards import split_names
 from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, store_error
@@ -90,7 +91,7 @@ class Trees(Layout):
         check_names(files, ref_id)
         key, version, links = tree_key(ref_id), tree_version(files), _links(files)
         path = os.path.join(self.root, TREES, key, version)
-        if not self._is_tree(key, version, links):
+        if self._held_links(key, version) != links:
             try:
                 self._build(self.folder(f"{TREES}/{key}"), version, links)
             except OSError as error:
@@ -98,17 +99,25 @@ class Trees(Layout):
         return _opened(path, files, folder=folder)
 
     def tree(self, ref_id: str, files: Mapping[str, str], *, folder: bool = False) -> str | None:
-        """Return what `make_tree` would, if these blobs have their names already; None where one has not."""
-        key, version = tree_key(ref_id), tree_version(files)
-        path = os.path.join(self.root, TREES, key, version)
-        return _opened(path, files, folder=folder) if self._is_tree(key, version, _links(files)) else None
+        """Return what `make_tree` would, if these blobs have their names already; None where there is no such tree.
 
-    def _is_tree(self, key: str, version: str, links: Mapping[str, str]) -> bool:
-        """Tell whether a folder holds these links, given as name and target, and nothing else."""
+        Raises `UnsoundModelError` where the tree lacks one of these names, or holds anything else.
+        """
+        key, version, links = tree_key(ref_id), tree_version(files), _links(files)
+        path = os.path.join(self.root, TREES, key, version)
+        if (there := self._held_links(key, version)) is None:
+            return None
+        if there != links:
+            raise changed_tree(path, links, there)
+        return _opened(path, files, folder=folder)
+
+    def _held_links(self, key: str, version: str) -> dict[str, str | os.stat_result] | None:
+        """Return all that a tree holds: of a link its target. None where there is no tree."""
         try:
-            return dict(self.held(f"{TREES}/{key}/{version}").walk()) == links
+            found = self.held(f"{TREES}/{key}/{version}").walk()
+            return {name: each for name, each in found if counts(os.path.basename(name))}
         except OSError:
-            return False
+            return None
 
     def _build(self, folder: Folder, version: str, links: Mapping[str, str]) -> None:
         """Make a tree in `partial`, and move it to its place. Raises `OSError`.
@@ -126,7 +135,7 @@ class Trees(Layout):
             try:
                 partial.rename(draft, folder, version)
             except OSError:
-                if self._is_tree(os.path.basename(folder.path), version, links):
+                if self._held_links(os.path.basename(folder.path), version) == links:
                     return
                 # Somebody changed it by hand, or it is of a version of ours that made it in another way.
                 folder.rename(version, partial, f"{draft}.old")
@@ -140,6 +149,21 @@ class Trees(Layout):
 def _links(files: Mapping[str, str]) -> dict[str, str]:
     """Return name and target of the links of a tree: relative, so that the store can be moved, and shared under other paths."""
     return {name: "../" * (3 + name.count("/")) + blob_place(sha256) for name, sha256 in files.items()}
+
+
+def changed_tree(path: str, fetched: Mapping[str, object], there: Mapping[str, object]) -> UnsoundModelError:
+    """Return the error for a tree at `path` that holds other files than were fetched; both are given by their names."""
+    found = [f"{name} is missing" for name in sorted(fetched.keys() - there.keys())]
+    found += [f"{name} was not fetched" for name in sorted(there.keys() - fetched.keys())]
+    both = sorted(fetched.keys() & there.keys())
+    found += [f"{name} is another file" for name in both if fetched[name] != there[name]]
+    return UnsoundModelError(
+        "the fetched files of the model are not as they were fetched",
+        where=path,
+        expected="links to the files that came, and nothing else",
+        found=", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
+        fix="run `doit provision`, which makes the folder again",
+    )
 
 
 def _opened(path: str, files: Mapping[str, str], *, folder: bool) -> str:
