@@ -109,8 +109,9 @@ class ModelProvisioner:
             if self._catalog.get(NO_PROJECT, entry.name) is not None:
                 self._set_state(entry.name, "Failed", outcome="error", reason=str(record.error))
             raise record.error
-        row = describe(found, project=NO_PROJECT, name=entry.name)
-        row = replace(row, id=entry.name, revision=_revision(known_as))
+        source = str(found.ref) if found.ref.is_local else found.ref.id
+        row = describe(found, project=NO_PROJECT, name=entry.name, source=source, revision=_revision(known_as))
+        row = replace(row, id=entry.name)
         for refused in put_verified(self._catalog, [row]).values():
             raise refused
         if found.outcome == "fail":

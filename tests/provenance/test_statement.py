@@ -19,7 +19,7 @@ files = st.builds(
 )
 accounts = st.builds(
     ProvenanceRecord,
-    name=st.none() | texts,
+    name=texts,
     id=texts,
     path=texts,
     time=st.none() | texts,
@@ -29,8 +29,10 @@ accounts = st.builds(
     origin=st.none() | texts,
     files=st.lists(files, min_size=1, max_size=3).map(tuple),
     policy=st.none()
-    | st.builds(Policy, expected=st.none() | texts, strict=st.booleans(), config=hexes, lock=st.none() | hexes),
-    version=st.none() | texts,
+    | st.builds(
+        Policy, expected=st.none() | texts, strict=st.booleans(), config=st.none() | hexes, lock=st.none() | hexes
+    ),
+    version=texts,
 )
 
 

@@ -1,80 +1,75 @@
-"""What the provenance log says of models."""
+"""The verifications that the state folder records: the last one of each entry."""
 
-import json
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from model_provisioner.provenance.verifications import LastReading, read_verifications
 from model_provisioner.errors import StorageError
+from model_provisioner.provenance.verifications import Verifications
+from model_provisioner.records.catalog import Catalog, Model
+from tests.provenance.test_record import FILE, RECORD
 
 
-LINE = {
-    "id": "local:/x",
-    "path": "/x",
-    "size": 1,
-    "digest": "sha256:1",
-    "outcome": "pass",
-    "time": "T1",
-    "how": "hashed",
-}
+@pytest.fixture
+def catalog(tmp_path):
+    return Catalog(str(tmp_path))
 
 
-def line(**fields):
-    return json.dumps({**LINE, **fields}).encode() + b"\n"
+@pytest.fixture
+def verifications(catalog):
+    return Verifications(catalog.database)
 
 
-def test_the_last_reading_and_the_last_hash_of_each_digest(tmp_path):
-    log = tmp_path / "models.jsonl"
-    log.write_bytes(
-        line()
-        + line(time="T2", outcome="pass", more=[1])
-        + line(time="T3", how="xxh3")
-        + line(time="T4", digest="dirhash:2")
-        + line(time="T5", id="local:/y", how="xxh3")
-    )
-    found = read_verifications(str(log))
-    assert found.last == {
-        ("local:/x", "sha256:1"): LastReading("T3", "xxh3"),
-        ("local:/x", "dirhash:2"): LastReading("T4", "hashed"),
-        ("local:/y", "sha256:1"): LastReading("T5", "xxh3"),
-    }
-    assert found.hashed == {
-        ("local:/x", "sha256:1"): LastReading("T2", "hashed"),
-        ("local:/x", "dirhash:2"): LastReading("T4", "hashed"),
-    }
+def test_the_last_one_of_each_entry_is_kept(verifications):
+    other = replace(RECORD, name=os.fsdecode(b"\xff"))
+    again = replace(RECORD, time="2026-02-01T00:00:00Z", how="xxh3")
+    verifications.note("/p", [RECORD, other])
+    verifications.note("/p", [again])
+    verifications.note("/q", [RECORD])
+    verifications.note("/q", [])
+    assert verifications.of_project("/p") == {"x": again, other.name: other}
+    assert verifications.of("/p", "x") == again
+    assert verifications.of("/q", "x") == RECORD
+    assert verifications.of("/p", "y") is None
 
 
-@pytest.mark.parametrize(
-    "torn",
-    [
-        b"\n",
-        b'{"id": "local:/x", "dig',
-        b"[1]\n",
-        b"7\n",
-        b"\xff\xfe\n",
-        line(time=7),
-        line(time=None),
-        b"[" * 100_000 + b"\n",
-    ],
-    ids=["empty", "half an object", "list", "number", "no UTF-8", "wrong type", "no time", "deep"],
-)
-def test_a_line_that_is_no_record_is_skipped(tmp_path, torn):
-    log = tmp_path / "models.jsonl"
-    log.write_bytes(line() + torn + (b"" if torn.endswith(b"\n") else b"\n") + line(id="local:/y"))
-    seen = LastReading("T1", "hashed")
-    assert read_verifications(str(log)).last == {("local:/x", "sha256:1"): seen, ("local:/y", "sha256:1"): seen}
+def test_one_that_read_nothing_replaces_only_one_of_something_else(verifications):
+    verifications.note("/p", [RECORD])
+    by_stat = replace(RECORD, time="2026-02-01T00:00:00Z", how="stat", files=(replace(FILE, how="stat"),))
+    verifications.note("/p", [by_stat])
+    assert verifications.of("/p", "x") == RECORD
+    edited = replace(by_stat, policy=replace(RECORD.policy, strict=False))
+    verifications.note("/p", [edited])
+    assert verifications.of("/p", "x") == edited
 
 
-def test_without_a_log_nothing_is_known(tmp_path):
-    assert not read_verifications(str(tmp_path / "none" / "models.jsonl")).last
+def test_many_are_told_apart(verifications):
+    records = [replace(RECORD, name=f"m{number}", how="stat") for number in range(1200)]
+    verifications.note("/p", records)
+    verifications.note("/p", [replace(each, time="2027-01-01T00:00:00Z") for each in records])
+    assert verifications.of_project("/p") == {each.name: each for each in records}
 
 
-def test_a_log_that_can_not_be_read_is_an_error(tmp_path):
-    with pytest.raises(StorageError) as raised:
-        read_verifications(str(tmp_path))
-    assert str(raised.value) == (
-        "the provenance log can't be read\n"
-        f"  where     {tmp_path}\n"
-        "  found     Is a directory\n"
-        "  fix       a folder has the name of this file: rename it"
-    )
+def test_a_record_goes_with_the_row_of_its_entry(catalog, verifications):
+    for name in ("x", "y"):
+        catalog.put(Model(project="/p", name=name, id=RECORD.id, lifecycle="Active"))
+        verifications.note("/p", [replace(RECORD, name=name)])
+    catalog.remove("/p", ["x"])
+    assert verifications.of_project("/p").keys() == {"y"}
+
+
+@pytest.mark.parametrize("record", ["{", "7", "{}", "[" * 100_000], ids=["half", "number", "empty", "deep"])
+def test_a_damaged_record_is_told(catalog, verifications, record):
+    verifications.note("/p", [RECORD])
+    with closing(sqlite3.connect(catalog.path)) as connection, connection:
+        connection.execute("UPDATE verification SET record = ?", (record,))
+    with pytest.raises(StorageError, match="the record of a verification is damaged"):
+        verifications.of("/p", "x")
+
+
+def test_a_reader_of_nothing_finds_nothing_and_makes_nothing(tmp_path):
+    assert Verifications(Catalog.reader(str(tmp_path / "none")).database).of_project("/p") == {}
+    assert os.listdir(tmp_path) == []

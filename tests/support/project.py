@@ -8,9 +8,11 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,6 +117,12 @@ class Project:
     def provenance(self) -> list[dict]:
         path = self.root / ".runtime" / "provenance" / "models.jsonl"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def forget_verifications(project: Project) -> None:
+    """Forget what was recorded of verifications, of which a catalog of version 0.1 had nothing."""
+    with closing(sqlite3.connect(project.state / "catalog.db")) as connection, connection:
+        connection.execute("DELETE FROM verification")
 
 
 def _expected(answer: Answer, code: int | None) -> Answer:

@@ -13,7 +13,7 @@ from model_provisioner.records.catalog import Model, now
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 _FIELDS = tuple(name for name in Model.__dataclass_fields__ if not name.endswith("_at"))
 
 
-def row_of(entry: Entry, config: Config, found: Verification) -> Model:
-    """Return the catalog's row for a verified entry, without the times of its registration and use."""
+def row_of(work: Workspace, entry: Entry, found: Verification) -> Model:
+    """Return the catalog's row for a verified entry, without the times of its registration and use.
+
+    Where the bytes come from is what this user's fetches noted: a store's own records may be anybody's.
+    """
+    fetched = None if found.ref.is_local else work.fetches.of(found.ref.id, found.digest)
     return describe(
         found,
-        project=config.root,
+        source=str(found.ref) if found.ref.is_local else found.ref.id if fetched else None,
+        revision=None if fetched is None else fetched.revision,
+        project=work.config.root,
         name=entry.name,
         strict=entry.strict,
         engine=entry.engine,
-        config=config.path,
+        config=work.config.path,
         handoff=entry.handoff,
     )
 
@@ -49,8 +55,6 @@ def describe(found: Verification, **policy: Any) -> Model:
         expected=None if found.expected is None else str(found.expected),
         size=found.size,
         metadata=found.metadata,
-        source=str(found.ref) if found.ref.is_local else found.ref.id,
-        revision=found.files.revision,
         audited_at=now() if found.in_full else None,
         **policy,
     )
@@ -78,7 +82,7 @@ def put_verified(catalog: Catalog, rows: Iterable[Model]) -> dict[str, InvalidMo
 def register(work: Workspace, records: Sequence[EntryRun]) -> None:
     """Write verified entries into the catalog, in one transaction; one that is not to be written fails."""
     verified = [record for record in records if record.verification is not None]
-    rows = [row_of(each.entry, work.config, each.verification) for each in verified if each.verification is not None]
+    rows = [row_of(work, each.entry, each.verification) for each in verified if each.verification is not None]
     with failing(*verified):
         refused = put_verified(work.catalog, rows)
         for record in verified:

@@ -47,22 +47,21 @@ def _resolve_part(entry: Entry, store: Store) -> FileSet:
     if isinstance(entry.ref, LocalRef):
         return discover(entry.ref.path, stores=(store.blobs,))
     if entry.locked is not None:
-        files = {file.name: file.sha256 for file in entry.locked.files}
-        return _fetched(entry.ref, store, files, entry.locked.revision)
+        return _fetched(entry.ref, store, {file.name: file.sha256 for file in entry.locked.files})
     return _recorded(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
 
 
 def _recorded(ref: ModelRef, store: Store, key: str) -> FileSet:
     if (record := store.recorded(key)) is None:
         raise _not_here(ref)
-    return _fetched(ref, store, {file.name: file.sha256 for file in record.files}, record.revision)
+    return _fetched(ref, store, {file.name: file.sha256 for file in record.files})
 
 
-def _fetched(ref: ModelRef, store: Store, files: Mapping[str, str], revision: str | None) -> FileSet:
+def _fetched(ref: ModelRef, store: Store, files: Mapping[str, str]) -> FileSet:
     """Return files of the store, given as name and SHA-256: exactly these."""
     if (tree := store.tree(ref.id, files, folder=is_whole(ref))) is None:
         raise _not_here(ref)
-    return replace(discover(tree, stores=(store.blobs,)), revision=revision, fetched=files)
+    return replace(discover(tree, stores=(store.blobs,)), fetched=files)
 
 
 def stored_files(entry: Entry, store: Store) -> dict[str, str]:

@@ -179,7 +179,7 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
     if row.metadata is None:
         return [Reason("register", "header not in the catalog")]
     found = verification_of(entry, standing.files, standing.digests, row.metadata)
-    wanted = row_of(entry, work.config, found)
+    wanted = row_of(work, entry, found)
     edited = {"engine": "engine edited", "handoff": "handoff path edited"}
     compared = ("path", "lifecycle", "outcome", "digest", "size", "engine", "config", "handoff", "source", "revision")
     told = [

@@ -48,9 +48,11 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
                 record.error = not_locked(work, record.entry)
     reader = _Reader(work, records)
     find_out(work, records, reader.digests)
-    read = [each for each in records if each.verification is not None and each.verification.how != "stat"]
-    with failing(*read):
-        provenance.append(work.provenance_log, (record_of(work, each).to_dict() for each in read))
+    found = [each for each in records if each.verification is not None]
+    with failing(*found):
+        told = [record_of(work, each) for each in found]
+        work.verifications.note(work.config.root, told)
+        provenance.append(work.provenance_log, (each.to_dict() for each in told if each.how != "stat"))
     for record in records:
         if record.error is None:
             with failing(record):

@@ -21,8 +21,10 @@ from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.provenance.record import Policy
+from model_provisioner.provenance.verifications import Verifications
 from model_provisioner.records.artifacts import BuildRecord
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
+from model_provisioner.records.fetched import FetchRecord
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
@@ -61,9 +63,19 @@ class Workspace:
         """Return the path of the entry's `.sha256` file."""
         return os.path.join(self.config.runtime_dir, "digests", f"{entry.name}.sha256")
 
+    @cached_property
+    def verifications(self) -> Verifications:
+        """The last verification of each entry."""
+        return Verifications(self.catalog.database)
+
+    @cached_property
+    def fetches(self) -> FetchRecord:
+        """What this user fetched."""
+        return FetchRecord(self.catalog.database)
+
     @property
     def provenance_log(self) -> str:
-        """Return the path of the log of verifications."""
+        """Return the path of the log of verifications, which is written and never read."""
         return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
 
     @cached_property

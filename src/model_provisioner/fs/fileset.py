@@ -60,8 +60,6 @@ class FileSet:
     """The folders that were looked through: one more file moves the times of one of them."""
     stores: tuple[str, ...] = field(default=(), compare=False)
     """Other folders that links of a folder may lead into."""
-    revision: str | None = field(default=None, compare=False)
-    """The commit that fetched files are of, where their source has such a thing."""
     fetched: Mapping[str, str] | None = field(default=None, compare=False)
     """The SHA-256 that each file came with, by its name; None where the files were not fetched."""
     _alone: FileSet | None = field(default=None, compare=False, repr=False)
@@ -96,7 +94,7 @@ class FileSet:
         if self.companions:
             theirs = [replace(each, files=each.files.again()) for each in self.companions]
             return self.model.again().with_companions(theirs)
-        return replace(discover(self.path, stores=self.stores), revision=self.revision, fetched=self.fetched)
+        return replace(discover(self.path, stores=self.stores), fetched=self.fetched)
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:

@@ -18,13 +18,10 @@ from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.metadata import Metadata
 from model_provisioner.provenance.dsse import is_envelope, open_envelope
-from model_provisioner.provenance.log import TornLine, newest_first
-from model_provisioner.provenance.record import ProvenanceRecord, file_records
+from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_records
 from model_provisioner.provenance.statement import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.provenance.statement import Statement
@@ -35,12 +32,12 @@ AHEAD = timedelta(minutes=5)
 """By how much two clocks may differ without a note."""
 
 
-def last_record(work: Workspace, entry: Entry, note: Callable[[str], object]) -> ProvenanceRecord:
+def last_record(work: Workspace, entry: Entry) -> ProvenanceRecord:
     """Return the provenance record of the verification that the catalog has of an entry.
 
-    It is the last one in the log; `note` is called with a sentence about each torn line. Where the log has none, because no
-    byte was read (another project had the model verified) or the line is gone, it is made from catalog and memo. Raises
-    `NotVerifiedError` where nothing is known.
+    All of it comes from the state folder. Where no record is of what the catalog says, because a version wrote the row that
+    kept none or a kill came between the two, it is made from catalog and memo. Raises `NotVerifiedError` where nothing is
+    known.
     """
     row = work.catalog.get(work.config.root, entry.name)
     if row is None or row.digest is None or row.outcome not in {"pass", "warn", "fail"} or row.id != entry.ref.id:
@@ -50,14 +47,8 @@ def last_record(work: Workspace, entry: Entry, note: Callable[[str], object]) ->
             found=_why_none(row),
             fix=f"run `doit provision {entry.name}`",
         )
-    for each in newest_first(work.provenance_log):
-        if isinstance(each, TornLine):
-            note(
-                f"{each.path}:{each.number} is no whole line, and is left out: the writer was killed, or the power cut"
-            )
-        elif (account := ProvenanceRecord.from_dict(each)) is not None and account.files and _is_of(account, row):
-            return account
-    return _from_records(work, entry, row)
+    record = work.verifications.of(work.config.root, entry.name)
+    return record if record is not None and _is_of(record, row) else _from_records(work, entry, row)
 
 
 def _why_none(row: Model | None) -> str:
@@ -68,14 +59,12 @@ def _why_none(row: Model | None) -> str:
     return f"it is {row.lifecycle}" if row.outcome is None else "one of another model_ref"
 
 
-def _is_of(account: ProvenanceRecord, row: Model) -> bool:
-    """Tell whether the account is one of what the catalog's row says of an entry."""
-    if account.name not in {None, row.name}:
-        return False
-    if (account.id, account.digest, account.outcome) != (row.id, row.digest, row.outcome):
+def _is_of(record: ProvenanceRecord, row: Model) -> bool:
+    """Tell whether a record is one of what the catalog's row says of an entry."""
+    if (record.id, record.digest, record.outcome) != (row.id, row.digest, row.outcome):
         return False
     # A row of a failure keeps what was expected before.
-    return account.policy is None or row.outcome == "fail" or account.policy.expected == row.expected
+    return row.outcome == "fail" or record.policy is None or record.policy.expected == row.expected
 
 
 def _from_records(work: Workspace, entry: Entry, row: Model) -> ProvenanceRecord:
@@ -94,13 +83,24 @@ def _from_records(work: Workspace, entry: Entry, row: Model) -> ProvenanceRecord
     if metadata.signature is not None and metadata.signature.over != row.digest:
         metadata = replace(metadata, signature=None)
     record.verification = verification_of(entry, files, digests, metadata)
+    made = record_of(work, record)
+    failed = row.outcome == "fail"  # of what failed, the catalog has neither the time nor what was expected
     return replace(
-        record_of(work, record),
-        time=row.verified_at if row.outcome != "fail" else None,  # the catalog has the time of what succeeded
+        made,
+        path=row.path or made.path,
+        time=None if failed else row.verified_at,
         outcome=row.outcome or "",
         how="stat",
         files=file_records(files, digests, how="stat"),
+        companions=tuple(_as_recorded(each, row) for each in made.companions),
+        policy=None if failed else Policy(expected=row.expected, strict=row.strict, config=None, lock=None),
     )
+
+
+def _as_recorded(companion: dict[str, str], row: Model) -> dict[str, str]:
+    """Return what is told of a companion with the outcome that the row has: all passed, or nobody recorded which did."""
+    told = {name: value for name, value in companion.items() if name != "outcome"}
+    return {**told, "outcome": "pass"} if row.outcome == "pass" else told
 
 
 @dataclass(frozen=True, kw_only=True)

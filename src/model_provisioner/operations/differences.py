@@ -139,7 +139,7 @@ def of_artifacts(work: Workspace, entry: Entry, found: Verification, row: Model 
     """Compare the handoff, the `.sha256` target and the catalog's row of an entry with what would be written."""
     yield from _of_handoff(work, entry, handoff_of(entry, found))
     yield from _of_target(work.sha256_target(entry), target_of(found))
-    yield from _of_row(work, row_of(entry, work.config, found), row)
+    yield from _of_row(work, row_of(work, entry, found), row)
 
 
 def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Difference]:

@@ -114,20 +114,34 @@ def compare_files(
 
 
 def _locked_now(work: Workspace, entry: Entry, again: bool) -> Locked:
-    """Return what an entry, or a part of one, resolves to now; `entry` is as it is written, without its lock."""
-    if again and not entry.ref.is_local:
+    """Return what an entry, or a part of one, resolves to now; `entry` is as it is written, without its lock.
+
+    What lies in the store and neither this user fetched nor a digest names may be anybody's: its source is asked.
+    """
+    if entry.ref.is_local:
+        return _as_locked(work, entry, *_sound(work, entry))
+    if again:
         fetch_anew(work, entry)
-    elif not entry.ref.is_local:
+    else:
         fetch(work, record := EntryRun(entry))
         if record.error is not None:
             raise record.error
+    files, digests = _sound(work, entry)
+    if not again and entry.expected is None and work.fetches.of(entry.ref.id, digest_of(files, digests)) is None:
+        fetch_anew(work, entry)
+        files, digests = _sound(work, entry)
+    return _as_locked(work, entry, files, digests)
+
+
+def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
+    """Return the files of an entry, and the digest of each. Raises where they are not what is expected, or damaged."""
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
         raise DigestMismatchError(
             files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
         )
-    return _as_locked(work, entry, files, digests)
+    return files, digests
 
 
 def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
@@ -142,10 +156,11 @@ def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
 
 
 def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[FileDigest]) -> Locked:
+    fetched = None if entry.ref.is_local else work.fetches.of(entry.ref.id, digest_of(files, digests))
     return Locked(
         ref=locked_ref(entry.ref, work.config.root),
         kind=files.kind,
-        revision=files.revision,
+        revision=None if fetched is None else fetched.revision,
         files=locked_files(files, digests),
         include=entry.include,
         exclude=entry.exclude,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.up_to_date import reasons
+from model_provisioner.engine.up_to_date import reasons, stand
 from model_provisioner.errors import DigestMismatchError
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.provenance.verifications import read_verifications
+from model_provisioner.provenance.record import iso, oldest
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import Reason
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.provenance.verifications import LastReading, Verifications
+    from model_provisioner.provenance.record import ProvenanceRecord
     from model_provisioner.records.catalog import Model
 
 Stands = Literal["failed", "tolerated", "stale", "pending", "new", "retired", "current"]
@@ -34,6 +34,14 @@ STANDS: tuple[Stands, ...] = ("failed", "tolerated", "stale", "pending", "new", 
 HandoffState = Literal["confirmed", "unconfirmed", "none"]
 _PLAIN = ("engine", "error", "expected", "handoff", "handoff_state", "name", "path", "reference", "size", "stands")
 """The fields of a `ModelReport` that JSON has as they are."""
+
+
+@dataclass(frozen=True)
+class LastReading:
+    """A verification that read bytes: its time (ISO 8601, UTC), and whether it `hashed` them or compared their `xxh3`."""
+
+    time: str
+    how: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +69,8 @@ class ModelReport:
     fetched: bool
     """Whether the next run could bring the model here."""
     last: LastReading | None
-    hashed: LastReading | None
+    hashed: str | None
+    """When SHA-256 last went over every byte, of the file for which that is longest ago."""
 
     @property
     def size(self) -> int:
@@ -108,7 +117,7 @@ class ModelReport:
             "catalog": None if self.row is None else self.row.as_json(),
             "current": not self.reasons,
             "file_count": len(self.files),
-            "last_hashed": None if self.hashed is None else self.hashed.time,
+            "last_hashed": self.hashed,
             "last_read": None if self.last is None else vars(self.last),
             "reasons": [{"step": reason.step, "text": reason.text} for reason in self.reasons if not reason.follows],
         }
@@ -175,18 +184,18 @@ def report(work: Workspace, made_at: str) -> Report:
     names = sorted(work.config.entries)
     entries = [work.config.entries[name] for name in names]
     work.load(entries)
-    seen = read_verifications(work.provenance_log)
+    seen = work.verifications.of_project(work.config.root)
     known = work.catalog.handoffs(work.config.root, work.config.path)
     return Report(
         config=work.config.path,
         root=work.config.root,
         made_at=made_at,
-        models=tuple(_look(work, entry, seen) for entry in entries),
+        models=tuple(_look(work, entry, seen.get(entry.name)) for entry in entries),
         left_over=tuple(sorted(known.keys() - work.config.entries.keys())),
     )
 
 
-def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
+def _look(work: Workspace, entry: Entry, seen: ProvenanceRecord | None) -> ModelReport:
     row = work.catalog.get(work.config.root, entry.name)
     if row is not None and row.id != entry.ref.id:
         row = None  # of what the entry named before
@@ -195,7 +204,8 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
         resolve(work, record)
     files, trouble = record.files, None if record.error is None else str(record.error)
     why = tuple(reasons(work, record))
-    key = ("", "") if row is None or row.digest is None else (row.id, row.digest)
+    if seen is not None and (row is None or (seen.id, seen.digest) != (row.id, row.digest)):
+        seen = None
     return ModelReport(
         name=entry.name,
         reference=str(entry.ref) if entry.ref.is_local else entry.ref.id,
@@ -209,9 +219,17 @@ def _look(work: Workspace, entry: Entry, seen: Verifications) -> ModelReport:
         trouble=trouble,
         reasons=why,
         fetched=not entry.ref.is_local,
-        last=seen.last.get(key),
-        hashed=seen.hashed.get(key),
+        last=None if seen is None or seen.time is None or seen.how == "stat" else LastReading(seen.time, seen.how),
+        hashed=_memorized(work, record, row) if seen is None else seen.hashed,
     )
+
+
+def _memorized(work: Workspace, record: EntryRun, row: Model | None) -> str | None:
+    """Return what the memo knows of when a model was hashed: a version that kept no record may have verified it."""
+    standing = stand(work, record)
+    if row is None or standing.digests is None or str(standing.digest) != row.digest:
+        return None
+    return oldest(iso(digest.hashed_at) for digest in standing.digests)
 
 
 def _handoff_state(entry: Entry, why: tuple[Reason, ...]) -> HandoffState:

@@ -1,5 +1,7 @@
 """The provenance log: one JSON object on a line for each time that bytes were read to verify them.
 
+It is an export for others to read. This program never reads it back: a project may have brought it.
+
 Lines are only appended. A log that has grown to `LIMIT` is rotated: it becomes `models.jsonl.1`, that one `.2`, up to `KEPT`
 of them, and the oldest is dropped. The format is described in `docs/reference/provenance-log.md`.
 """
@@ -9,12 +11,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locks import open_locked
-from model_provisioner.fs.read import read_descriptor
 from model_provisioner.fs.root import Folder
 from model_provisioner.fs.unreachable import storage_error
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 LIMIT = 16 << 20
 """The size in bytes at which a log is full: some thirty thousand verifications."""
-READ = 1 << 30
-"""How many bytes of a log are read: a batch of records may make it larger than `LIMIT`."""
 KEPT = 9
 """How many rotated logs are kept."""
 
@@ -91,54 +89,3 @@ def _names(name: str) -> list[str]:
 
 def _is_torn(fd: int, size: int) -> bool:
     return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-
-
-@dataclass(frozen=True)
-class TornLine:
-    """A line that is no JSON object: a kill or a power cut left a part of it."""
-
-    path: str
-    number: int
-
-
-def newest_first(path: str) -> Iterator[dict[str, Any] | TornLine]:
-    """Yield the lines of the log at `path` and of the rotated ones, the last line first. Raises `StorageError`."""
-    for name, data in _logs(path):
-        lines = data.split(b"\n")
-        for number in range(len(lines), 0, -1):
-            line = lines[number - 1]
-            if line.strip():
-                yield _object(line) or TornLine(name, number)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _logs(path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield path and bytes of the logs, the growing one first."""
-    above, name = os.path.split(path)
-    opened: dict[str, int] = {}
-    with ExitStack() as stack:
-        try:
-            with suppress(FileNotFoundError):
-                folder = stack.enter_context(Folder.at(above))
-                with ExitStack() as locked:
-                    # Under the lock of the growing log no log is rotated, and none ends in half a line.
-                    with suppress(FileNotFoundError):
-                        opened[name] = open_locked(folder, name, os.O_RDONLY, shared=True)
-                        locked.callback(os.close, opened[name])
-                    for old in _names(name)[1:]:
-                        with suppress(FileNotFoundError):
-                            opened[old] = folder.open(old, os.O_RDONLY)
-                            stack.callback(os.close, opened[old])
-                    newest = read_descriptor(opened.pop(name), READ) if name in opened else b""
-                yield path, newest
-                for each, fd in opened.items():
-                    yield folder.path_of(each), read_descriptor(fd, READ)
-        except OSError as error:
-            raise storage_error("the provenance log can't be read", path, error) from None

@@ -1,22 +1,20 @@
-"""The provenance record: what is kept of one verification. The log has one on each line; a statement is made from one."""
+"""The provenance record: what is kept of one verification, in the state folder and as a line of the log."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest, How
 
 
-_REQUIRED = ("id", "path", "digest", "outcome", "how")
 _OPTIONAL = ("origin", "signature", "companions")
-"""The fields that a line leaves out if they are empty."""
+"""The fields that are left out if they are empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +37,17 @@ class Policy:
 
     expected: str | None
     strict: bool
-    config: str
-    """The SHA-256 of the configuration file."""
+    config: str | None
+    """The SHA-256 of the configuration file; None if nobody recorded it."""
     lock: str | None
-    """The SHA-256 of the lock file; None if there was none."""
+    """The SHA-256 of the lock file; None if there was none, or nobody recorded it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceRecord:
     """One verification. Times are ISO 8601 in UTC; what is not known is None."""
 
-    name: str | None
+    name: str
     """The entry."""
     id: str
     path: str
@@ -60,9 +58,8 @@ class ProvenanceRecord:
     """The most expensive way in which the digest of a file was found."""
     origin: str | None
     files: tuple[FileRecord, ...]
-    """Empty for a set in a line of an older version."""
     policy: Policy | None
-    version: str | None
+    version: str
     """The version of this program."""
     companions: tuple[dict[str, str], ...] = ()
     """The role, id, path, digest and outcome of each companion."""
@@ -70,7 +67,7 @@ class ProvenanceRecord:
     """The result of checking the signature, as in the handoff; None if the entry names no signature."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return the JSON object of a line of the log."""
+        """Return the JSON object that is kept."""
         fields = {name: value for name, value in vars(self).items() if name not in _OPTIONAL or value not in (None, ())}
         return {
             **fields,
@@ -80,28 +77,40 @@ class ProvenanceRecord:
         }
 
     @classmethod
-    def from_dict(cls, line: Mapping[str, Any]) -> ProvenanceRecord | None:
-        """Return the record in a line of the log, of this version or an older one; None if it has another form."""
-        fields = {name: line.get(name) for name in cls.__dataclass_fields__}
-        if not all(isinstance(fields[name], str) for name in _REQUIRED) or not isinstance(fields["time"], str | None):
-            return None
-        try:
-            fields["files"] = tuple(FileRecord(**file) for file in fields["files"] or _only_file(line))
-            fields["policy"] = None if fields["policy"] is None else Policy(**fields["policy"])
-            fields["companions"] = tuple(dict(each) for each in fields["companions"] or ())
-        except (KeyError, TypeError, ValueError):
-            return None
-        return cls(**cast("Any", fields))
+    def from_dict(cls, fields: Mapping[str, Any]) -> ProvenanceRecord:
+        """Return the record that `to_dict` told of. Raises `KeyError` or `TypeError` for anything else."""
+        found = {name: fields[name] for name in cls.__dataclass_fields__ if name not in _OPTIONAL}
+        policy = found["policy"]
+        return cls(
+            **{
+                **found,
+                "files": tuple(FileRecord(**file) for file in found["files"]),
+                "policy": None if policy is None else Policy(**policy),
+                "origin": fields.get("origin"),
+                "signature": fields.get("signature"),
+                "companions": tuple(fields.get("companions", ())),
+            }
+        )
+
+    def tells_of(self, other: ProvenanceRecord) -> bool:
+        """Tell whether the other is of the same bytes, with the same result under the same policy."""
+        return self._result() == other._result()
+
+    def _result(self) -> tuple[object, ...]:
+        policy = None if self.policy is None else (self.policy.expected, self.policy.strict)
+        files = [(file.name, file.size, file.sha256) for file in self.files]
+        return self.id, self.path, self.digest, self.outcome, policy, files, self.companions, self.signature
+
+    @property
+    def hashed(self) -> str | None:
+        """When SHA-256 last went over every byte: of the file for which that is longest ago. None if that is not known."""
+        return oldest(file.hashed for file in self.files)
 
 
-def _only_file(line: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the files in a line without them: the one file of the model, or none of a set."""
-    algo, _, value = line["digest"].partition(":")
-    if algo != "sha256":
-        return []
-    hashed = line["time"] if line["how"] == "hashed" else None
-    name = os.path.basename(line["path"])
-    return [{"name": name, "size": line["size"], "sha256": value, "how": line["how"], "hashed": hashed}]
+def oldest(times: Iterable[str | None]) -> str | None:
+    """Return the first of times in ISO 8601; None where one is not known, or there is none."""
+    found = list(times)
+    return None if not found or None in found else min(time for time in found if time is not None)
 
 
 def file_records(files: FileSet, digests: Sequence[FileDigest], *, how: How | None = None) -> tuple[FileRecord, ...]:
@@ -112,11 +121,12 @@ def file_records(files: FileSet, digests: Sequence[FileDigest], *, how: How | No
             size=digest.identity.size,
             sha256=digest.sha256,
             how=how or digest.how,
-            hashed=_iso(digest.hashed_at),
+            hashed=iso(digest.hashed_at),
         )
         for name, digest in zip(files.names(), digests, strict=True)
     )
 
 
-def _iso(seconds: int | None) -> str | None:
+def iso(seconds: int | None) -> str | None:
+    """Return a time in seconds since 1970 in ISO 8601, UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

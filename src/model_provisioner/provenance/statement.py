@@ -41,14 +41,16 @@ def statement_of(record: ProvenanceRecord, config: str) -> dict[str, Any]:
     """Return the statement of a verification against the configuration file at `config`."""
     policy: dict[str, Any] = {"uri": f"file://{quote(config, errors='surrogateescape')}"}
     if record.policy is not None:
-        policy["digest"] = {"sha256": record.policy.config}
         policy["annotations"] = {
             "expected_digest": record.policy.expected,
-            "models.lock": None if record.policy.lock is None else {"sha256": record.policy.lock},
             "strict_verification": record.policy.strict,
         }
+        if record.policy.config is not None:
+            policy["digest"] = {"sha256": record.policy.config}
+            lock = record.policy.lock
+            policy["annotations"]["models.lock"] = None if lock is None else {"sha256": lock}
     summary = {
-        "verifier": {"id": VERIFIER} | ({"version": {"model-provisioner": record.version}} if record.version else {}),
+        "verifier": {"id": VERIFIER, "version": {"model-provisioner": record.version}},
         "timeVerified": record.time,
         "resourceUri": _uri(record.id),
         "policy": policy,

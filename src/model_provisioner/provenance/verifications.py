@@ -1,47 +1,79 @@
-"""What the provenance log says of models: when their bytes were last read, and when they were last hashed."""
+"""Verifications: the last one of each entry, as it was recorded in the state folder. Statements are made of these.
+
+The log in the project has the same and more, for others to read: it may come with a clone, and is never read back.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from typing import TYPE_CHECKING
 
-from model_provisioner.provenance.log import TornLine, newest_first
+from model_provisioner.fs.sqlite import DamagedDatabaseError, from_column, in_chunks, to_column
 from model_provisioner.provenance.record import ProvenanceRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from model_provisioner.fs.sqlite import Database
 
 
-@dataclass(frozen=True)
-class LastReading:
-    """A verification that read bytes: its time (ISO 8601, UTC), and whether it `hashed` them or compared their `xxh3`."""
-
-    time: str
-    how: str
-
-
-@dataclass(frozen=True)
 class Verifications:
-    """The verifications in the log, by the id of the model and the digest that was found."""
+    """The last verification of each entry, in the catalog's database. It goes with the entry's row there."""
 
-    last: Mapping[tuple[str, str], LastReading]
-    """The last one of each."""
-    hashed: Mapping[tuple[str, str], LastReading]
-    """The last one of each that hashed every byte."""
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
+    def of(self, project: str, name: str) -> ProvenanceRecord | None:
+        """Return that of an entry; None where none was recorded."""
+        return self._parsed(
+            self._database.query(
+                "SELECT name, record FROM verification WHERE project = ? AND name = ?",
+                (to_column(project), to_column(name)),
+            )
+        ).get(name)
 
-def read_verifications(path: str) -> Verifications:
-    """Read the log at `path`, which may be missing. Lines that are no records are skipped.
+    def of_project(self, project: str) -> dict[str, ProvenanceRecord]:
+        """Return those of all entries of a project, by name."""
+        return self._parsed(
+            self._database.query("SELECT name, record FROM verification WHERE project = ?", (to_column(project),))
+        )
 
-    Raises `StorageError` if it can't be read.
-    """
-    last: dict[tuple[str, str], LastReading] = {}
-    hashed: dict[tuple[str, str], LastReading] = {}
-    for line in newest_first(path):
-        record = None if isinstance(line, TornLine) else ProvenanceRecord.from_dict(line)
-        if record is not None and record.time is not None:
-            key, seen = (record.id, record.digest), LastReading(record.time, record.how)
-            last.setdefault(key, seen)
-            if record.how == "hashed":
-                hashed.setdefault(key, seen)
-    return Verifications(last, hashed)
+    def note(self, project: str, records: Sequence[ProvenanceRecord]) -> None:
+        """Record verifications, in one transaction.
+
+        One that read nothing tells less than the one before of the same bytes under the same policy, which stays.
+        """
+        if not records:
+            return
+        with self._database.transaction() as connection:
+            before = self._before(connection, project, [record.name for record in records if record.how == "stat"])
+            rows = [
+                (to_column(project), to_column(record.name), json.dumps(record.to_dict(), sort_keys=True))
+                for record in records
+                if record.name not in before or not before[record.name].tells_of(record)
+            ]
+            connection.executemany("REPLACE INTO verification VALUES (?, ?, ?)", rows)
+
+    def _before(
+        self, connection: sqlite3.Connection, project: str, names: Iterable[str]
+    ) -> dict[str, ProvenanceRecord]:
+        found: dict[str, ProvenanceRecord] = {}
+        for some, marks in in_chunks(names):
+            rows = connection.execute(
+                f"SELECT name, record FROM verification WHERE project = ? AND name IN ({marks})",
+                (to_column(project), *map(to_column, some)),
+            )
+            found.update(self._parsed(rows))
+        return found
+
+    def _parsed(self, rows: Iterable[Sequence[object]]) -> dict[str, ProvenanceRecord]:
+        try:
+            return {from_column(name): ProvenanceRecord.from_dict(json.loads(str(record))) for name, record in rows}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedDatabaseError(
+                "the record of a verification is damaged",
+                where=self._database.path,
+                found=str(error),
+                fix="it was left as it is: move the catalog away, and the next run makes its rows again",
+            ) from None

@@ -119,8 +119,9 @@ class Catalog:
     """The catalog in the state folder `state`. A `reader` creates and changes nothing."""
 
     def __init__(self, state: str, *, database: type[Database] = Database) -> None:
-        self._database = catalog_file(state, database)
-        self.path = self._database.path
+        self.database = catalog_file(state, database)
+        """Also of the records that go with the rows: what was verified, and what was fetched."""
+        self.path = self.database.path
         self._rows: dict[tuple[str, str], Model | None] = {}
         """The rows that were loaded, or put since, by project and name."""
 
@@ -149,14 +150,14 @@ class Catalog:
 
     def handoffs(self, project: str, config: str) -> dict[str, str | None]:
         """Return the handoff path of each entry of one configuration of a project, by name."""
-        rows = self._database.query(
+        rows = self.database.query(
             "SELECT name, handoff FROM model WHERE project = ? AND config = ?", (to_column(project), to_column(config))
         )
         return {from_column(name): None if handoff is None else from_column(handoff) for name, handoff in rows}
 
     def retention_rows(self) -> list[RetentionRow]:
         """Return, of every row, where the model is, who asked for it and where it was handed off."""
-        rows = self._database.query("SELECT path, config, handoff, used_at FROM model")
+        rows = self.database.query("SELECT path, config, handoff, used_at FROM model")
         return [RetentionRow(*(None if value is None else from_column(value) for value in row)) for row in rows]
 
     def all(self) -> list[Model]:
@@ -170,11 +171,11 @@ class Catalog:
     def retired(self, project: str) -> set[str]:
         """Return the retired entries of a project, as the database has them now."""
         retired = "SELECT name FROM model WHERE project = ? AND lifecycle = 'Retired'"
-        return {from_column(name) for (name,) in self._database.query(retired, (to_column(project),))}
+        return {from_column(name) for (name,) in self.database.query(retired, (to_column(project),))}
 
     def history(self, project: str, name: str) -> list[Transition]:
         """Return the last `MOVES_KEPT` moves of an entry, in the order in which they happened."""
-        rows = self._database.query(
+        rows = self.database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
         return [_moved(line) for line in str(rows[0][0]).split("\n") if line] if rows else []
@@ -186,7 +187,7 @@ class Catalog:
         `lifecycle`, and is added to the history. The time of the first registration stays.
         """
         refused: dict[str, InvalidMoveError] = {}
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             stored = _stored(connection, models)
             values = []
             time = now()
@@ -206,7 +207,7 @@ class Catalog:
 
     def note_audit(self, project: str, name: str) -> None:
         """Record that an entry was audited now, whatever the result: the next audit begins with others."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(
                 "UPDATE model SET audited_at = ? WHERE project = ? AND name = ?",
                 (now(), to_column(project), to_column(name)),
@@ -218,7 +219,7 @@ class Catalog:
 
         The next run of each project sees that, and changes the state of its own row.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(
                 "UPDATE model SET corrupt = ? WHERE path = ? AND digest = ?", (found, to_column(path), digest)
             )
@@ -226,7 +227,7 @@ class Catalog:
 
     def remove(self, project: str, names: Sequence[str]) -> None:
         """Remove the rows of entries that a project no longer has."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.executemany(
                 "DELETE FROM model WHERE project = ? AND name = ?",
                 [(to_column(project), to_column(name)) for name in names],
@@ -236,10 +237,10 @@ class Catalog:
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        self.database.close()
 
     def _select(self, clause: str, values: Sequence[object] = ()) -> list[Model]:
-        rows = self._database.query(f"{_SELECT} {clause}", values)
+        rows = self.database.query(f"{_SELECT} {clause}", values)
         try:
             return [_model(row) for row in rows]
         except (ValueError, KeyError, TypeError) as error:

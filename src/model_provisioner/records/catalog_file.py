@@ -33,11 +33,22 @@ ALTER TABLE model ADD COLUMN history TEXT NOT NULL DEFAULT '';
 CREATE INDEX model_retired ON model (project) WHERE lifecycle = 'Retired'
 """
 
+_VERSION_3 = """
+CREATE TABLE verification (project NOT NULL, name NOT NULL, record TEXT NOT NULL, PRIMARY KEY (project, name));
+CREATE TRIGGER model_forgotten AFTER DELETE ON model BEGIN
+  DELETE FROM verification WHERE project = old.project AND name = old.name; END;
+CREATE TABLE fetched (id NOT NULL, digest TEXT NOT NULL, revision TEXT, time TEXT, PRIMARY KEY (id, digest)) WITHOUT ROWID;
+INSERT OR IGNORE INTO fetched SELECT id, digest, revision, verified_at FROM model
+  WHERE source = id AND id NOT LIKE 'local:%' AND digest IS NOT NULL
+"""
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
     path = os.path.join(state, "catalog.db")
-    return database(path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2,))
+    return database(
+        path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2, _VERSION_3)
+    )
 
 
 def change_of(project: str, state: str) -> int | None:

@@ -1,5 +1,6 @@
 """`model-attest` and `model-show --provenance`: what was verified, told later, and held against the bytes that are here."""
 
+import hashlib
 import json
 import os
 import time
@@ -8,7 +9,7 @@ import pytest
 
 from model_provisioner.provenance.statement import OURS
 from tests.support.keys import make_keys
-from tests.support.project import settle
+from tests.support.project import forget_verifications, settle
 from tests.support.remote import wait_until
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
@@ -95,7 +96,8 @@ def test_what_another_project_had_verified_is_told_by_stat(tiny, tmp_path):
     assert other.provenance() == []
     (file,) = ours(other)["files"]
     assert (file["how"], file["last_hashed"]) == ("stat", hashed)
-    assert told(other)["predicate"]["timeVerified"] == other.rows()["tiny"]["verified_at"]
+    assert told(other)["predicate"]["timeVerified"] <= other.rows()["tiny"]["verified_at"]
+    assert told(other)["predicate"]["policy"]["digest"]
 
 
 def test_a_mismatch_is_told_as_one(tiny):
@@ -111,17 +113,51 @@ def test_a_mismatch_is_told_as_one(tiny):
         }
 
 
-def test_torn_lines_are_told_and_left_out(tiny):
+def test_the_log_is_never_read(tiny):
+    before = told(tiny)
     log = tiny.root / ".runtime/provenance/models.jsonl"
-    log.write_bytes(log.read_bytes() + b'{"digest": "sha')
+    log.write_bytes(log.read_bytes().replace(b'"hashed"', b'"xxh3"') + b'{"digest": "sha')
     answer = tiny.doit("model-show", "tiny", "--provenance")
-    assert answer.err == f"note: {log}:2 is no whole line, and is left out: the writer was killed, or the power cut\n"
-    assert json.loads(answer.out)["predicate"][OURS]["how"] == "hashed"
+    assert (answer.err, json.loads(answer.out)) == ("", before)
+    log.unlink()
+    assert told(tiny) == before
 
 
-def test_where_no_log_is_the_records_tell(tiny):
-    (tiny.root / ".runtime/provenance/models.jsonl").unlink()
-    assert ours(tiny)["how"] == "stat"
+def test_what_reads_nothing_leaves_the_statement_of_what_was_read(tiny):
+    before = told(tiny)
+    (tiny.root / ".runtime/engines/llamacpp.json").unlink()
+    in_the_next_second()
+    tiny.provision()
+    assert told(tiny) == before
+
+
+def test_another_policy_is_told_of_bytes_that_were_not_read_again(tiny):
+    tiny.models("models: {tiny: {model_ref: 'file:models/tiny.gguf'}}\n")
+    config = hashlib.sha256((tiny.root / "models.yaml").read_bytes()).hexdigest()
+    tiny.provision()
+    tiny.models("models: {}\n# edited since\n")
+    tiny.models("models: {tiny: {model_ref: 'file:models/tiny.gguf'}} # edited since\n")
+    predicate = told(tiny)["predicate"]
+    assert (predicate[OURS]["how"], predicate[OURS]["outcome"]) == ("stat", "warn")
+    assert predicate["policy"]["digest"] == {"sha256": config}
+    assert predicate["policy"]["annotations"]["expected_digest"] is None
+
+
+def test_where_no_record_is_catalog_and_memo_tell(tiny):
+    """As with a row that version 0.1 wrote, or one whose record a kill kept from being written."""
+    before = told(tiny)["predicate"]
+    forget_verifications(tiny)
+    tiny.models(ENTRY % ("0" * 64, "true"))  # edited since, and not provisioned: no part of what is told
+    predicate = told(tiny)["predicate"]
+    assert (predicate[OURS]["how"], predicate[OURS]["origin"]) == ("stat", None)
+    assert predicate["timeVerified"] == tiny.rows()["tiny"]["verified_at"]
+    assert predicate["policy"]["annotations"] == {
+        "expected_digest": f"sha256:{TINY_SHA}",
+        "strict_verification": True,
+    }
+    assert "digest" not in predicate["policy"]
+    assert predicate[OURS]["files"][0]["last_hashed"] == before[OURS]["files"][0]["last_hashed"]
+    tiny.models(ENTRY % (TINY_SHA, "true"))
     os.utime(tiny.root / "models/tiny.gguf", (1e9, 1e9))
     answer = tiny.doit("model-show", "tiny", "--provenance", code=1)
     assert answer.err == (

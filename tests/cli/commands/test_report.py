@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gguf_bytes import gguf, text
 from tests.support.html import Page
-from tests.support.project import read_only, settle
+from tests.support.project import forget_verifications, read_only, settle
 
 HANDOFFS = "defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\n"
 ZEROS = "sha256:" + "0" * 64
@@ -167,6 +167,7 @@ def test_when_and_how_it_was_verified(project):
     settle()
     project.provision()
     os.utime(project.root / "tiny.gguf", (1e9, 1e9))
+    settle()
     project.provision()
     hashed, confirmed = project.provenance()
     (model,) = data(project)[1].values()
@@ -176,8 +177,12 @@ def test_when_and_how_it_was_verified(project):
         f"every byte read (xxh3); SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}"
         in page(project).words
     )
-    (project.root / ".runtime/provenance/models.jsonl").unlink()
-    assert "no reading of its bytes is in this project's log" in page(project).words
+    forget_verifications(project)
+    (model,) = data(project)[1].values()
+    assert (model["last_read"], model["last_hashed"]) == (None, hashed["time"])
+    assert f"known by stat; SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}" in page(project).words
+    os.utime(project.root / "tiny.gguf", (2e9, 2e9))
+    assert "no reading of its bytes is on record" in page(project).words
 
 
 def test_an_entry_that_is_gone_is_told(models):

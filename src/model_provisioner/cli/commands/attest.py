@@ -101,6 +101,5 @@ def _check(path: str, public_key: str | None, names: Sequence[str], *, full: boo
 
 
 def statement_for(work: Workspace, entry: Entry) -> dict[str, Any]:
-    """Return the statement of the last verification of an entry; write a note to stderr for each torn line of the log."""
-    account = last_record(work, entry, lambda text: sys.stderr.write(f"note: {printable(text)}\n"))
-    return statement_of(account, work.config.path)
+    """Return the statement of the last verification of an entry."""
+    return statement_of(last_record(work, entry), work.config.path)

@@ -240,15 +240,20 @@ def _verified(model: ModelReport) -> Markup:
 
 
 def _how(model: ModelReport, shown: str) -> Markup:
-    """Say when and how its bytes were last read, and when they were last hashed, as far as the log says."""
+    """Say when and how its bytes were last read, and when they were last hashed, as far as that is on record."""
     last, hashed = model.last, model.hashed
+    if last is None and hashed is None:
+        return fill("no reading of its bytes is on record")
     if last is None:
-        return fill("no reading of its bytes is in this project's log")
+        return fill("known by stat{since}", since=_since(hashed))
     when = NOTHING if last.time == shown else fill(", {time}", time=_moment(last.time))
     if last.how == "hashed":
         return fill("SHA-256 of every byte{when}", when=when)
-    since = NOTHING if hashed is None else fill("; SHA-256 {time}", time=_moment(hashed.time))
-    return fill("every byte read (xxh3){when}{since}", when=when, since=since)
+    return fill("every byte read (xxh3){when}{since}", when=when, since=_since(hashed))
+
+
+def _since(hashed: str | None) -> Markup:
+    return NOTHING if hashed is None else fill("; SHA-256 {time}", time=_moment(hashed))
 
 
 # ---- in several sections

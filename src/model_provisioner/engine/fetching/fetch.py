@@ -21,17 +21,19 @@ from model_provisioner.errors import ProvisionError
 from model_provisioner.fetchers.listing import Listing, name_of
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
+from model_provisioner.fs.fileset import discover
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.hashing.threads import in_pools, left_behind
-from model_provisioner.references.digest import Digest, SetDigest
+from model_provisioner.records.catalog import now
+from model_provisioner.references.digest import Digest, SetDigest, dirhash
 from model_provisioner.references.reference import HubRef, is_whole
 from model_provisioner.store.import_existing import adopt, find
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
@@ -138,6 +140,7 @@ class _Fetch:
         work.lease.use(file.sha256 for file in self.known.values())
         try:
             digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
+            listing = None
             if not digests or digests.keys() != self.known.keys():
                 listing = left_behind(partial(self._ask, revision), self.check)
                 check_names((file.name for file in listing.files), part.ref.id)  # before the long work
@@ -147,6 +150,8 @@ class _Fetch:
             self._release_room(set(self.expected))
         tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
         self._note_digests()
+        if listing is not None:
+            self._note_origin(listing, tree, digests)
         files = tuple(
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
@@ -244,6 +249,14 @@ class _Fetch:
         noted = [each for each in self.record.origin.split(", ") if each]
         if origin not in noted:
             self.record.origin = ", ".join((*noted, origin))
+
+    def _note_origin(self, listing: Listing, tree: str, digests: Mapping[str, str]) -> None:
+        """Note what the source gave, where it gave or listed every byte: only that is believed of a model's origin."""
+        came = {each.sha256 for each in self.received} | {file.sha256 for file in listing.files}
+        if came.issuperset(digests.values()):
+            one = discover(tree, stores=(self.work.store.blobs,)).kind == "file"
+            digest = Digest("sha256", *digests.values()) if one else dirhash(digests.items())
+            self.work.fetches.note(self.part.ref.id, digest, listing.revision, now())
 
     def _note_digests(self) -> None:
         """Note in the memo what was hashed while it came, so that it is not read again.
