@@ -10,6 +10,8 @@ from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import UnsoundModelError
+from model_provisioner.store.refs import Record, StoredFile
+from model_provisioner.store.store import Store
 from tests.support.project import read_only
 from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved, sha256
 
@@ -291,6 +293,32 @@ def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, cha
         run.provision_one("repo")
     assert raised.value.what == "the fetched files of the model are not as they were fetched"
     assert remote.project.handoff("repo") is None
+
+
+def test_a_record_of_somebody_else_is_believed_about_no_origin(remote, hub):
+    """It names a file that its repository never had, and others that are still to come."""
+    hub.add("org/tiny", REPO)
+    remote.models({"repo": "hf:org/tiny"})
+    files = {name: sha256(data) for name, data in {**REPO, "tiny.gguf": FLIPPED}.items()}
+    store = Store(str(remote.cache))
+    blob = remote.cache / "blobs/sha256" / files["tiny.gguf"][:2] / files["tiny.gguf"]
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(FLIPPED)
+    blob.chmod(0o444)
+    stored = tuple(StoredFile(name=name, size=len(REPO[name]), sha256=digest) for name, digest in files.items())
+    tree = store.make_tree("hf:org/tiny", files, folder=True)
+    store.record(Record(ref="hf:org/tiny", revision=hub.references["org/tiny"]["main"], files=stored, tree=tree))
+    store.close()
+    remote.provision()
+    row = remote.project.rows()["repo"]
+    assert (row["outcome"], row["source"], row["revision"]) == ("warn", None, None)
+    remote.doit("model-lock")
+    assert TINY_SHA in remote.lock.read_text()
+    assert files["tiny.gguf"] not in remote.lock.read_text()
+    remote.provision()
+    row = remote.project.rows()["repo"]
+    assert (row["source"], row["revision"]) == ("hf:org/tiny", hub.references["org/tiny"]["main"])
+    assert remote.bytes_of("repo") == REPO
 
 
 def test_what_file_managers_leave_is_no_part_of_a_tree(tiny, hub):

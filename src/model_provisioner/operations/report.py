@@ -226,8 +226,7 @@ def _look(work: Workspace, entry: Entry, seen: ProvenanceRecord | None) -> Model
 
 def _memorized(work: Workspace, record: EntryRun, row: Model | None) -> str | None:
     """Return what the memo knows of when a model was hashed: a version that kept no record may have verified it."""
-    standing = stand(work, record)
-    if row is None or standing.digests is None or str(standing.digest) != row.digest:
+    if row is None or (standing := stand(work, record)).digests is None or str(standing.digest) != row.digest:
         return None
     return oldest(iso(digest.hashed_at) for digest in standing.digests)
 

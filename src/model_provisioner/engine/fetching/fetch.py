@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -251,9 +252,10 @@ class _Fetch:
             self.record.origin = ", ".join((*noted, origin))
 
     def _note_origin(self, listing: Listing, tree: str, digests: Mapping[str, str]) -> None:
-        """Note what the source gave, where it gave or listed every byte: only that is believed of a model's origin."""
-        came = {each.sha256 for each in self.received} | {file.sha256 for file in listing.files}
-        if came.issuperset(digests.values()):
+        """Note what the source gave, where it listed or gave each file: only that is believed of a model's origin."""
+        listed = {file.name: file.sha256 for file in listing.files}
+        unlisted = Counter(sha256 for name, sha256 in digests.items() if listed.get(name) != sha256)
+        if unlisted <= Counter(each.sha256 for each in self.received):
             one = discover(tree, stores=(self.work.store.blobs,)).kind == "file"
             digest = Digest("sha256", *digests.values()) if one else dirhash(digests.items())
             self.work.fetches.note(self.part.ref.id, digest, listing.revision, now())
