@@ -48,7 +48,14 @@ ENTRIES = st.builds(
 
 
 def configuration(entries, **fields):
-    given = {"path": "/p/m.yaml", "root": "/p", "cache_dir": "/c", "runtime_dir": "/p/r", "allow": (), "answers": ()}
+    given = {
+        "path": "/p/m.yaml",
+        "root": "/p",
+        "cache_dir": "/c",
+        "runtime_dir": "/p/r",
+        "allow": (),
+        "answers": (),
+    }
     by_name = {entry.name: entry for entry in entries}
     handoffs = tuple(entry.handoff for entry in by_name.values())
     fields["remote"] = tuple(entry.name for entry in by_name.values() if not entry.ref.is_local)

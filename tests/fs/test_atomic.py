@@ -40,7 +40,7 @@ def test_writers_at_the_same_time_leave_one_of_their_files_whole(tmp_path):
 def test_what_a_killed_writer_left_is_used_by_the_next(tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(b"old")
-    script = "import os, sys; from model_provisioner.fs import atomic\natomic.Folder.rename = lambda *_: os.kill(os.getpid(), 9)\natomic.write_atomically(sys.argv[1], b'half')"
+    script = "import os, sys; from model_provisioner.fs import atomic, root\nroot.Folder.rename = lambda *_: os.kill(os.getpid(), 9)\natomic.write_atomically(sys.argv[1], b'half')"
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
     assert path.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == [".x.json.tmp", "x.json"]
@@ -104,38 +104,37 @@ def test_what_is_not_published_is_gone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "where", "found", "fix"),
+    ("harm", "told"),
     [
         (
             lambda folder: (folder / ".b.json.tmp").mkdir(parents=True),
-            "sub/b.json",
-            "Is a directory",
-            "a folder has the name of this file: rename it",
+            "  where     {}/sub/b.json\n"
+            "  found     Is a directory\n"
+            "  fix       a folder has the name of this file: rename it",
         ),
         (
             lambda folder: folder.write_bytes(b""),
-            "sub/b.json",
-            "Not a directory",
-            "a file has the name of a folder in this path: rename it",
+            "  where     {}/sub/b.json\n"
+            "  found     Not a directory\n"
+            "  fix       a file has the name of a folder in this path: rename it",
         ),
         (
             lambda folder: (folder.mkdir(), (folder / ".b.json.tmp").symlink_to("/dev/null")),
-            "sub/b.json",
-            "Too many levels of symbolic links",
-            "mend that and run again",
+            "  where     {}/sub/.b.json.tmp\n"
+            "  expected  a file or folder of our own\n"
+            "  found     a link to /dev/null, which was left as it is\n"
+            "  fix       remove it, or name the real folder in runtime_dir (or the handoff) or MODEL_PROVISIONER_RUNTIME_DIR",
         ),
     ],
 )
-def test_one_of_many_that_can_not_be_written_keeps_no_other_back(tmp_path, harm, where, found, fix):
+def test_one_of_many_that_can_not_be_written_keeps_no_other_back(tmp_path, harm, told):
     harm(tmp_path / "sub")
     before = everything(tmp_path)
     files = {str(tmp_path / name): b"new" for name in ("a.json", "sub/b.json", "c.json")}
     with drafted(files) as (drafts, errors):
         assert [draft.path for draft in drafts] == [f"{tmp_path}/a.json", f"{tmp_path}/c.json"]
         assert {path: str(error) for path, error in errors.items()} == {
-            f"{tmp_path}/{where}": (
-                f"a file could not be written\n  where     {tmp_path}/{where}\n  found     {found}\n  fix       {fix}"
-            )
+            f"{tmp_path}/sub/b.json": f"a file could not be written\n{told.format(tmp_path)}"
         }
         for draft in drafts:
             draft.publish()

@@ -15,10 +15,6 @@ from tests.support.users import TEAM, User, as_root, commons
 
 pytestmark = as_root
 
-made_for_one = pytest.mark.xfail(
-    strict=True, reason="files are made 0644, and folders as the umask has it: the door has to make them for the group"
-)
-
 
 @dataclass(frozen=True)
 class Shared:
@@ -77,7 +73,6 @@ def shared(hub):
         yield shared
 
 
-@made_for_one
 def test_each_member_does_what_the_other_did(shared):
     """Every command that writes, by one member after the other, while the other's files lie there."""
     for first, second in (shared.members, shared.members[::-1]):
@@ -97,7 +92,6 @@ def test_each_member_does_what_the_other_did(shared):
             shared.doit(member, "model-retire", "--undo", "tiny")
 
 
-@made_for_one
 def test_what_one_of_them_withdraws_the_other_writes_again(shared):
     anna, ben = shared.members
     shared.doit(anna, "provision")
@@ -109,7 +103,6 @@ def test_what_one_of_them_withdraws_the_other_writes_again(shared):
     assert shared.handoff("tiny")
 
 
-@made_for_one
 def test_a_member_finishes_what_a_killed_run_of_the_other_left(shared):
     """Drafts, and half a line of the log: files of the other's."""
     anna, ben = shared.members
@@ -129,7 +122,6 @@ def test_a_member_finishes_what_a_killed_run_of_the_other_left(shared):
     shared.doit(anna, "model-verify", "--full")
 
 
-@made_for_one
 def test_a_member_evicts_and_fetches_what_the_other_fetched(shared):
     anna, ben = shared.members
     shared.doit(anna, "provision")
@@ -159,7 +151,6 @@ def test_a_member_evicts_and_fetches_what_the_other_fetched(shared):
     shared.doit(anna, "provision", "--full")
 
 
-@made_for_one
 def test_a_store_that_is_another_users_is_used_as_far_as_it_goes(shared):
     """Read-only to us: what it holds is verified and handed off, what it lacks fails by name."""
     anna, ben = shared.members
@@ -181,9 +172,7 @@ def test_a_store_that_is_another_users_is_used_as_far_as_it_goes(shared):
     assert shared.handoff("tiny")
 
 
-@pytest.mark.parametrize(
-    "umask", [pytest.param(0o000, marks=made_for_one), pytest.param(0o002, marks=made_for_one), 0o022]
-)
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])
 def test_nothing_is_made_for_everybody_to_write(shared, umask):
     """Whatever the umask, in a project that everybody may write, too."""
     shared.root.chmod(0o777)

@@ -412,7 +412,7 @@ def test_without_locks_nobody_waits(store, monkeypatch):
 
 def test_a_folder_where_the_lock_belongs_is_told(store):
     name = hashlib.sha256(b"a").hexdigest()
-    os.makedirs(f"{store.root}/locks/{name}.lock")
+    os.makedirs(f"{store.folder('locks').path}/{name}.lock")
     with pytest.raises(StorageError) as caught, single_flight(store, "a"):
         pass
     assert str(caught.value) == (

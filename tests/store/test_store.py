@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -80,15 +81,86 @@ def test_a_blob_is_read_only_and_lies_where_its_digest_says(store):
     assert everything(store) == [os.path.relpath(path, store.root)]
 
 
-def test_the_store_is_marked_as_a_cache_once(store):
+TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
+OURS = TAG + b"# This file is a cache directory tag created by model-provisioner"
+
+
+def test_the_store_is_marked_as_a_cache_of_ours_once(store):
     put(store, b"model")
-    with open(f"{store.root}/CACHEDIR.TAG", "rb") as tag:
-        assert tag.read(43) == b"Signature: 8a477f597d28d172789f06886806bc55"
-    with open(f"{store.root}/CACHEDIR.TAG", "wb") as tag:
-        tag.write(b"the user's own")
+    with open(f"{store.root}/CACHEDIR.TAG", "r+b") as tag:
+        assert tag.read().startswith(OURS)
+        tag.write(b"# a note of the user's")
     put(Store(store.root), b"another")
     with open(f"{store.root}/CACHEDIR.TAG", "rb") as tag:
-        assert tag.read() == b"the user's own"
+        assert tag.read().endswith(b"# a note of the user's")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["thesis.tex"], "'thesis.tex' and no CACHEDIR.TAG of ours"),
+        (["blobs/sha256/x", "trees/x"], "'blobs' and no CACHEDIR.TAG of ours"),
+        (["partial/theirs"], "'partial' and no CACHEDIR.TAG of ours"),
+        (["lost+found/x", ".git/x"], "'.git' and no CACHEDIR.TAG of ours"),
+        (["CACHEDIR.TAG"], "a CACHEDIR.TAG that is not ours"),
+    ],
+)
+def test_a_folder_that_holds_something_else_is_no_store(store, names, found):
+    for name in names:
+        path = Path(store.root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(TAG + b"# of pip")
+    before = everything(store)
+    for use in (lambda: put(store, b"model"), lambda: store.has(sha(b"model")), lambda: store.recorded("hf:org/repo")):
+        with pytest.raises(StorageError) as caught:
+            use()
+        assert str(caught.value) == (
+            "the folder for fetched files holds something else\n"
+            f"  where     {store.root}\n"
+            "  expected  a new or empty folder, or one with the CACHEDIR.TAG of model-provisioner\n"
+            f"  found     {found}\n"
+            "  fix       it was left as it is: name a new folder in cache_dir, or in MODEL_PROVISIONER_CACHE_DIR"
+        )
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize("name", ["lost+found/x", ".snapshot/x", ".snapshots/x", ".zfs/x", f"partial/draft.{'0' * 16}"])
+def test_a_new_folder_becomes_a_store(store, name):
+    path = Path(store.root, name)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    put(store, b"model")
+    assert store.has(sha(b"model"))
+    assert path.exists()
+
+
+def test_a_folder_of_which_records_know_is_a_store_and_gets_its_tag(store):
+    put(store, b"model")
+    os.unlink(f"{store.root}/CACHEDIR.TAG")
+    known = Store(store.root, is_known=lambda: True)
+    assert known.has(sha(b"model"))
+    put(known, b"another")
+    assert Path(store.root, "CACHEDIR.TAG").read_bytes().startswith(OURS)
+
+
+def test_no_link_leads_from_the_top_to_the_store(tmp_path):
+    """It is the project that names its store by a relative path: then the store is reached from there."""
+    for folder in ("project/real", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "project/link").symlink_to("../elsewhere")
+    (tmp_path / "project/real/link").symlink_to("../../elsewhere")
+    for path in ("project/link", "project/link/cache", "project/real/link"):
+        store = Store(str(tmp_path / path), top=str(tmp_path / "project"))
+        with pytest.raises(StorageError) as caught:
+            put(store, b"model")
+        link = tmp_path / path.removesuffix("/cache")
+        assert (caught.value.where, caught.value.found) == (
+            str(link),
+            f"a link to {os.readlink(link)}, which was left as it is",
+        )
+    assert os.listdir(tmp_path / "elsewhere") == []
+    put(Store(str(tmp_path / "project/real/cache"), top=str(tmp_path / "project")), b"model")
+    put(Store(str(tmp_path / "project/link/cache")), b"model")
 
 
 def test_no_folder_is_for_everybody_to_write(run_python, tmp_path):
@@ -441,8 +513,15 @@ def test_what_nobody_owns_is_removed_after_seven_days(store):
         partial.write(b"half")
     old.close()
     young.close()
-    with open(f"{store.root}/partial/orphan.json", "w"):
-        pass
+    orphan = f"{store.root}/partial/{'0' * 64}.{'0' * 16}.json"
+    theirs = [
+        f"{store.root}/{name}" for name in ("partial/x.json", "partial/tree.x/x", "quarantine/x", "leases/x", "locks/x")
+    ]
+    for path in (orphan, *theirs):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w"):
+            pass
+        age(path)
     with single_flight(store, "in use"):
         for path in (
             away,
@@ -450,7 +529,7 @@ def test_what_nobody_owns_is_removed_after_seven_days(store):
             f"{old.path}.json",
             mine.path,
             f"{mine.path}.json",
-            f"{store.root}/partial/orphan.json",
+            orphan,
         ):
             age(path)
         sweep(store)
@@ -458,7 +537,8 @@ def test_what_nobody_owns_is_removed_after_seven_days(store):
         assert os.path.exists(young.path)
         assert not os.path.exists(old.path)
         assert not os.path.exists(f"{old.path}.json")
-        assert not os.path.exists(f"{store.root}/partial/orphan.json")
+        assert not os.path.exists(orphan)
+        assert all(map(os.path.exists, theirs)), "only what has a name of ours is removed"
         assert os.path.exists(away), "it was moved a moment ago, whatever its bytes' age"
     mine.discard()
 
@@ -483,14 +563,16 @@ def test_a_file_where_the_store_belongs(tmp_path):
     assert str(caught.value) == (
         "a folder of the store can't be made\n"
         f"  where     {tmp_path}/cache\n"
-        "  found     File exists\n"
-        "  fix       a file has the name of this folder: rename it"
+        "  found     Not a directory\n"
+        "  fix       a file has the name of a folder in this path: rename it"
     )
 
 
 @pytest.mark.parametrize("name", ["partial", "blobs", "blobs/sha256"])
 def test_a_file_where_a_folder_belongs(store, name):
-    os.makedirs(os.path.dirname(os.path.join(store.root, name)))
+    store.folder("")
+    shutil.rmtree(f"{store.root}/partial")
+    os.makedirs(os.path.dirname(os.path.join(store.root, name)), exist_ok=True)
     with open(os.path.join(store.root, name), "w"):
         pass
     with pytest.raises(StorageError) as caught:
@@ -503,6 +585,7 @@ def test_a_file_where_a_folder_belongs(store, name):
 
 
 def test_a_folder_where_a_blob_belongs(store):
+    store.folder("")
     os.makedirs(f"{store.blob_path(sha(b'model'))}/x")
     assert not store.has(sha(b"model"))
     with pytest.raises(StorageError) as caught:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.config.entries import Claim, Companion, Config, Entry, LazyEntries
-from model_provisioner.config.paths import asked_cache_dir, real_path
+from model_provisioner.config.paths import asked_cache_dir, asked_runtime_dir, real_path
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.paths import is_any_folder
-from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.root import PrivateFolder, Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.path_environment import PathEnvironment
@@ -33,7 +33,8 @@ NAME = "config"
 LIMIT = 256 << 20
 MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
-_PLAIN, _LISTS = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size"), ("allow", "handoffs", "remote")
+_PLAIN = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size")
+_LISTS = ("allow", "handoffs", "remote")
 """The fields of a configuration that JSON has as they are, and those that it has as lists."""
 
 
@@ -52,7 +53,9 @@ class ConfigCache:
         """Return the cache of the configuration file at `path`, whose bytes are `source`."""
         real = real_path(path)
         user, digest = str(os.geteuid()), hashlib.sha256(source).hexdigest()
-        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest))
+        runtime_dir = asked_runtime_dir()
+        own = () if runtime_dir is None else (runtime_dir,)
+        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest, *own))
         key = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
         return ConfigCache(state, project_folder(state, os.path.dirname(real)), key)
 
@@ -61,7 +64,8 @@ class ConfigCache:
         path = os.path.join(self.folder, NAME)
         if not is_private(path):
             return None
-        data = read_if_there(path, LIMIT)
+        with Roots(self.state, kind=PrivateFolder) as roots:
+            data = roots.read(path, LIMIT)
         config = None if data is None else parse(data, self.key)
         return config if config is not None and still_holds(config) else None
 
@@ -71,7 +75,7 @@ class ConfigCache:
             return
         with suppress(StorageError):
             ensure_state_folder(self.state)
-            write_atomically(os.path.join(self.folder, NAME), data)
+            write_atomically(os.path.join(self.folder, NAME), data, Roots(self.state, kind=PrivateFolder))
 
 
 def still_holds(config: Config) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from model_provisioner.config.paths import is_below
 from model_provisioner.references.digest import Digest, SetDigest
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Entry:
     strict: bool
     engine: str
     handoff: str
-    """The path of the handoff, absolute and without links but for its last name, inside the project."""
+    """The path of the handoff, absolute: in the project, or in the user's own folder for what a run writes."""
     line: int
     """Where the entry stands in the file."""
     include: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ class Config:
     """The folder that relative paths are taken from, and that the handoffs lie in."""
     cache_dir: str
     runtime_dir: str
+    """The folder for what a run writes: in the project, or where the user says."""
     allow: tuple[str, ...]
     recheck: Literal["xxh3", "sha256"]
     answers: tuple[tuple[str, str], ...]
@@ -165,6 +167,11 @@ class Config:
     """How many bytes the store may hold; None where it has no bound."""
     remote: tuple[str, ...] = ()
     """The names of the entries that are fetched, in their order: a project without any never opens the store."""
+
+    @property
+    def cache_root(self) -> str:
+        """The folder below which no link leads to the store: the project where the store lies in it, else the store itself."""
+        return self.root if is_below(self.cache_dir, self.root) else self.cache_dir
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:

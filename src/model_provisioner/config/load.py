@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.paths import asked_cache_dir, real_path, shown_path
+from model_provisioner.config.paths import asked_cache_dir, asked_runtime_dir, real_path, shown_path
 from model_provisioner.errors import ConfigError, InputError
 from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
 
@@ -43,14 +43,16 @@ def parse_config(
 ) -> Config:
     """Parse the bytes of the configuration file at `path`.
 
-    An explicit `cache_dir` wins over the environment, that over the file. Raises `ConfigError` with every fault.
+    An explicit `cache_dir` wins over the environment, that over the file; so does the environment's `runtime_dir`. Raises
+    `ConfigError` with every fault.
     """
     from model_provisioner.config.document import read_document
     from model_provisioner.config.reader import ConfigReader
 
     with gc_paused():
         document = read_document(data, shown_path(path))
-        return ConfigReader(document, real_path(path), asked_cache_dir(cache_dir, environ)).read()
+        folders = asked_cache_dir(cache_dir, environ), asked_runtime_dir(environ)
+        return ConfigReader(document, real_path(path), *folders).read()
 
 
 @contextmanager

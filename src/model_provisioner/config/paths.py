@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from model_provisioner.references.path_environment import PathEnvironment
 
 DEFAULT_CACHE_DIR = "~/.cache/models"
+DEFAULT_RUNTIME_DIR = ".runtime"
+DIGESTS, PROVENANCE = "digests", "provenance"
+"""The folders in `runtime_dir` of the `.sha256` targets, and of the log of verifications."""
 DEFAULT_HANDOFF = "{runtime_dir}/engines/{engine}.json"
 
 _PLACEHOLDER = re.compile(r"\{(runtime_dir|name|engine)\}")
@@ -22,6 +25,11 @@ _UNKNOWN_PLACEHOLDER = re.compile(rf"(?!{_PLACEHOLDER.pattern})\{{[^{{}}]*\}}")
 def asked_cache_dir(cache_dir: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the cache folder that wins over the one in the file."""
     return cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")
+
+
+def asked_runtime_dir(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the user's own folder for what a run writes, which wins over the one in the file and may lie anywhere."""
+    return environ.get("MODEL_PROVISIONER_RUNTIME_DIR")
 
 
 def real_path(path: str) -> str:
@@ -34,6 +42,26 @@ def shown_path(path: str) -> str:
     """Return a path as short as it can be said from here."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) and not relative.startswith("..") else path
+
+
+def is_below(path: str, top: str) -> bool:
+    """Tell whether a path is a folder or is written below it; no link is looked at."""
+    return f"{path}/".startswith(f"{top.rstrip('/')}/")
+
+
+def path_in(top: str, path: str, environment: PathEnvironment) -> str | None:
+    """Return an absolute path as one below the folder `top`, given without links; None where it does not lie there.
+
+    A link above `top` is followed, since `top` may have several names; one below it is not, since none may be there.
+    """
+    if is_below(path, top):
+        return path
+    end = path.find("/", 1)
+    while end != -1:
+        if environment.ask(path[:end]) == top:
+            return top.rstrip("/") + path[end:]
+        end = path.find("/", end + 1)
+    return top if environment.ask(path) == top else None
 
 
 def unknown_placeholder(template: str) -> str | None:
@@ -60,25 +88,33 @@ class _Template:
 
 
 class HandoffPaths:
-    """The handoffs of one project. Most of them share a folder, whose links are followed once."""
+    """The handoffs of one project. Most of them share a folder, which is made out once.
+
+    They lie in the project, or in the user's own folder for what a run writes. Links above these are followed, and none
+    below: whoever opens a folder there refuses one.
+    """
 
     def __init__(self, root: str, runtime_dir: str, environment: PathEnvironment) -> None:
         self._root, self._runtime_dir, self._environment = root, runtime_dir, environment
-        self._inside = environment.ask(root).rstrip("/") + "/"
+        self.tops = (root,) if is_below(runtime_dir, root) else (root, runtime_dir)
         self._templates: dict[str, _Template] = {}
         self._folders: dict[tuple[str, str], str] = {}
 
     def written(self, template: str, name: str, engine: str) -> str:
-        """Return the absolute path that a template makes, with the links in it."""
+        """Return the absolute path that a template makes."""
         values = {"runtime_dir": self._runtime_dir, "name": name, "engine": engine}
         return self._environment.absolute(_PLACEHOLDER.sub(lambda found: values[found[1]], template), self._root)
 
     def is_inside(self, folder: str) -> bool:
-        """Tell whether a folder, given without links, is the project's or lies in it."""
-        return f"{folder}/".startswith(self._inside)
+        """Tell whether a folder that `place` returned is one in which handoffs may lie."""
+        return any(is_below(folder, top) for top in self.tops)
+
+    def is_of_other_files(self, folder: str) -> bool:
+        """Tell whether a folder is one in which a run writes its checksum files or its log."""
+        return any(is_below(folder, f"{self._runtime_dir}/{name}") for name in (DIGESTS, PROVENANCE))
 
     def place(self, template: str, name: str, engine: str) -> tuple[str, str]:
-        """Return the folder of the handoff, without links, and its name there, which a rename replaces and does not follow.
+        """Return the folder of the handoff, and its name there, which a rename replaces and does not follow.
 
         Name and engine are valid ones: without a slash, and no `..`.
         """
@@ -88,8 +124,14 @@ class HandoffPaths:
         last = parts.last % {"name": name, "engine": engine}
         if parts.folder is None or last in {"", ".", ".."}:
             folder, last = os.path.split(self.written(template, name, engine))
-            return self._environment.ask(folder), last
+            return self._inside(folder), last
         key = parts.folder, engine
         if key not in self._folders:
-            self._folders[key] = self._environment.ask(self.written(parts.folder, "", engine))
+            self._folders[key] = self._inside(self.written(parts.folder, "", engine))
         return self._folders[key], last
+
+    def _inside(self, folder: str) -> str:
+        found = (path_in(top, folder, self._environment) for top in self.tops)
+        folder = next((path for path in found if path is not None), folder)
+        self._environment.ask(folder)  # what is kept of the configuration ends where it becomes a link
+        return folder

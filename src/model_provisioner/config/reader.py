@@ -13,7 +13,14 @@ from pydantic import BaseModel, ValidationError
 from model_provisioner.config import schema
 from model_provisioner.config.entries import Claim, Companion, Config, Entry, label_of
 from model_provisioner.config.faults import MAX_FAULTS, Faults, short, shown
-from model_provisioner.config.paths import HandoffPaths, shown_path
+from model_provisioner.config.lockfile import LOCK_NAME
+from model_provisioner.config.paths import (
+    DEFAULT_RUNTIME_DIR,
+    HandoffPaths,
+    is_below,
+    path_in,
+    shown_path,
+)
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.path_environment import HERE, PathEnvironment
 from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-FILES_OF_DOIT = ("dodo.py", "pyproject.toml", "doit.cfg")
+FILES_OF_THE_PROJECT = ("dodo.py", "pyproject.toml", "doit.cfg", LOCK_NAME)
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 _NAME = re.compile(schema.NAME_PATTERN)
 _ANY_ENTRY = schema.Entry.model_construct()
@@ -47,8 +54,9 @@ class _Written(NamedTuple):
 class ConfigReader:
     """Makes the configuration of one document, and gathers its faults."""
 
-    def __init__(self, document: Document, path: str, cache_dir: str | None) -> None:
-        self._document, self._path, self._cache_dir = document, path, cache_dir
+    def __init__(self, document: Document, path: str, cache_dir: str | None, runtime_dir: str | None = None) -> None:
+        """Take the document at `path`, and the folders of the user that win over those in it."""
+        self._document, self._path, self._cache_dir, self._runtime_dir = document, path, cache_dir, runtime_dir
         self._faults = Faults(document.name, document.source_map, document.faults)
         self._environment = PathEnvironment()
 
@@ -58,8 +66,7 @@ class ConfigReader:
         several = "models" in data
         settings, written = self._several(data) if several else self._single(data)
         root = environment.ask(os.path.dirname(self._path) if several else HERE)
-        # Without links, so that a folder under two names is one, and what was written under the other is found.
-        runtime_dir = environment.ask(environment.absolute(settings.runtime_dir, root))
+        runtime_dir = self._runtime(settings, root)
         handoffs = HandoffPaths(root, runtime_dir, environment)
         made = ((each.name, self._entry(each, root, handoffs)) for each in written)
         entries = {name: entry for name, entry in made if entry is not None}
@@ -68,9 +75,7 @@ class ConfigReader:
         return Config(
             path=self._path,
             root=root,
-            cache_dir=environment.absolute(self._cache_dir, environment.ask(HERE))
-            if self._cache_dir
-            else environment.absolute(settings.cache_dir, root),
+            cache_dir=self._cache(settings, root),
             runtime_dir=runtime_dir,
             allow=tuple(settings.network.allow),
             recheck=settings.recheck,
@@ -80,6 +85,37 @@ class ConfigReader:
             max_size=settings.cache.max_size,
             remote=tuple(name for name, entry in entries.items() if not entry.is_local),
         )
+
+    # ---- the folders
+
+    def _runtime(self, settings: schema.Settings, root: str) -> str:
+        """Return the folder for what a run writes: the user's own without links, or the project's, which lies in it."""
+        environment = self._environment
+        if self._runtime_dir:
+            return environment.ask(environment.absolute(self._runtime_dir, environment.ask(HERE)))
+        asked = environment.absolute(settings.runtime_dir, root)
+        found = path_in(root, asked, environment)
+        if found is None:
+            self._faults.note(
+                ("runtime_dir",),
+                "runtime_dir lies outside the project",
+                expected=f"a path inside {root}",
+                found=asked,
+                fix="name a folder in the project; a place of your own is for MODEL_PROVISIONER_RUNTIME_DIR to name",
+            )
+            found = os.path.join(root, DEFAULT_RUNTIME_DIR)
+        environment.ask(found)  # as of the folder of a handoff
+        return found
+
+    def _cache(self, settings: schema.Settings, root: str) -> str:
+        """Return the folder of the store: without links if it lies in the project and is not named from there."""
+        environment = self._environment
+        if self._cache_dir:
+            path, is_named_from_here = environment.absolute(self._cache_dir, environment.ask(HERE)), False
+        else:
+            path = environment.absolute(settings.cache_dir, root)
+            is_named_from_here = not settings.cache_dir.startswith(("/", "~"))
+        return path if is_named_from_here or not is_below(path, root) else environment.ask(path)
 
     # ---- the form of the file
 
@@ -234,11 +270,16 @@ class ConfigReader:
         if not handoffs.is_inside(folder):
             what, expected, found = (
                 "the handoff lies outside the project",
-                f"a path inside {root}",
+                " or ".join(f"a path inside {top}" for top in handoffs.tops),
                 handoffs.written(*asked),
             )
             fix = "write it into the project"
-        elif handoff == self._path or (folder == root and last in FILES_OF_DOIT) or os.path.isdir(handoff):
+        elif (
+            handoff == self._path
+            or (folder == root and last in FILES_OF_THE_PROJECT)
+            or handoffs.is_of_other_files(folder)
+            or os.path.isdir(handoff)
+        ):
             what, expected, found = "the handoff can't be written there", "a file of its own", handoff
             fix = "choose another name"
         else:

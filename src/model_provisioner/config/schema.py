@@ -19,7 +19,7 @@ from model_provisioner.config.fields import (
     refusable,
     refused,
 )
-from model_provisioner.config.paths import DEFAULT_CACHE_DIR, DEFAULT_HANDOFF
+from model_provisioner.config.paths import DEFAULT_CACHE_DIR, DEFAULT_HANDOFF, DEFAULT_RUNTIME_DIR
 from model_provisioner.errors import InputError
 from model_provisioner.references.reference import ModelRef
 
@@ -183,7 +183,10 @@ class Settings(_Strict):
     cache_dir: str = Field(
         default=DEFAULT_CACHE_DIR, description="Where fetched files land; MODEL_PROVISIONER_CACHE_DIR wins."
     )
-    runtime_dir: str = Field(default=".runtime", description="Where handoffs, digests and provenance are written.")
+    runtime_dir: str = Field(
+        default=DEFAULT_RUNTIME_DIR,
+        description="Where handoffs, digests and provenance are written, in the project; MODEL_PROVISIONER_RUNTIME_DIR wins.",
+    )
     network: Network = Network()
     cache: Cache = Cache()
     recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")

@@ -9,7 +9,6 @@ from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.withdraw import check_place, publishing, retired_error
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity
-from model_provisioner.fs.read import read_if_there
 from model_provisioner.records.handoff import render
 
 if TYPE_CHECKING:
@@ -57,8 +56,9 @@ def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
     failed: it has to be verified again, and loses its `verification`.
     """
     data = {each.entry.handoff: handoff_of(each.entry, each.verification) for each in records if each.verification}
-    there = {path: read_if_there(path) for path in data}
-    with drafted({path: wanted for path, wanted in data.items() if there[path] != wanted}) as (drafts, errors):
+    work.roots.let_go()  # what is in the folders that are at these paths now counts
+    changed = {path: wanted for path, wanted in data.items() if work.roots.read(path) != wanted}
+    with drafted(changed, work.roots) as (drafts, errors):
         ready = {draft.path: draft for draft in drafts}
         with failing(*records), publishing(work, data):
             retired = work.catalog.retired(work.config.root)
@@ -81,7 +81,7 @@ def _publish(work: Workspace, record: EntryRun, data: bytes, draft: Draft | None
     """Put one handoff in its place if everything still is as it was verified; without a draft it is there already."""
     work.check_policy(record.entry)
     path = record.entry.handoff
-    is_there = draft is not None or read_if_there(path) == data
+    is_there = draft is not None or work.roots.read(path) == data
     if record.verification is None or not is_there or not record.verification.at_rest():
         record.verification = None
         return

@@ -61,7 +61,10 @@ def _fetched(ref: ModelRef, store: Store, files: Mapping[str, str]) -> FileSet:
     """Return files of the store, given as name and SHA-256: exactly these."""
     if (tree := store.tree(ref.id, files, folder=is_whole(ref))) is None:
         raise _not_here(ref)
-    return replace(discover(tree, stores=(store.blobs,)), fetched=files)
+    found = discover(tree, stores=(store.blobs,))
+    if not all(store.blob_behind(member.path) for member in found.members):  # a link is in the way to a blob
+        raise _not_here(ref)
+    return replace(found, fetched=files)
 
 
 def stored_files(entry: Entry, store: Store) -> dict[str, str]:

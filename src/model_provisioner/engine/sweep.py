@@ -23,6 +23,7 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
     Raises `StorageError` where the state folder can't be read or believed; then no handoff stays that was not confirmed
     before that, and none that no entry claims.
     """
+    work.roots.let_go()
     unconfirmed: list[EntryRun] = []
     retired: list[EntryRun] = []
     trouble: Exception | None = None

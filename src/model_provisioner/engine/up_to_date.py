@@ -25,7 +25,6 @@ from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.units import human
 
@@ -133,7 +132,7 @@ def confirmed(work: Workspace, record: EntryRun) -> bool:
         return False
     standing = stand(work, record)
     data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
-    return data is not None and data == read_if_there(entry.handoff)
+    return data is not None and data == work.roots.read(entry.handoff)
 
 
 def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
@@ -165,7 +164,7 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
     ]
     if differ:
         return [*found, *(Reason("verify", text) for text in differ)]
-    target = read_if_there(work.sha256_target(entry))
+    target = work.roots.read(work.sha256_target(entry))
     if target != render_target(standing.digests):
         found.append(Reason("verify", "digest target missing" if target is None else "digest target edited"))
     return found
@@ -193,7 +192,7 @@ def _register_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mo
 
 
 def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
-    data = read_if_there(entry.handoff)
+    data = work.roots.read(entry.handoff)
     if data is None:
         return [Reason("handoff", "handoff missing")]
     expected = _expected_handoff(work, entry, standing, row)

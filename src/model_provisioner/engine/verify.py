@@ -12,12 +12,11 @@ from model_provisioner.engine.resolve import not_locked, resolve
 from model_provisioner.engine.verification.corruption import corruption, put_away_damaged
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
-from model_provisioner.engine.withdraw import fail, pend, withdraw
+from model_provisioner.engine.withdraw import check_writer, fail, pend, withdraw
 from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, concerning
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.fs.read import read_if_there
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import ProvenanceRecord, file_records
@@ -52,7 +51,8 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     with failing(*found):
         told = [record_of(work, each) for each in found]
         work.verifications.note(work.config.root, told)
-        provenance.append(work.provenance_log, (each.to_dict() for each in told if each.how != "stat"))
+        lines = (each.to_dict() for each in told if each.how != "stat")
+        provenance.append(work.provenance_log, lines, work.roots)
     for record in records:
         if record.error is None:
             with failing(record):
@@ -203,10 +203,14 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
             continue
         target = work.sha256_target(record.entry)
         by_path[target] = record
+        with failing(record):
+            check_writer(work, target)
+        if record.error is not None:
+            continue
         if (wanted := target_of(record.verification)) is None:
             with failing(record):
                 withdraw(work, target)
-        elif read_if_there(target) != wanted:
+        elif work.roots.read(target) != wanted:
             changed[target] = wanted
         else:
             with contextlib.suppress(OSError):
@@ -215,7 +219,7 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
         return
     with failing(*(by_path[target] for target in changed)):
         work.build_record.record(changed)
-        with drafted(changed) as (drafts, errors):
+        with drafted(changed, work.roots) as (drafts, errors):
             for path, error in errors.items():
                 by_path[path].error = error
             for draft in drafts:

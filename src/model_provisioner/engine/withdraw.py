@@ -7,8 +7,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from model_provisioner.config.paths import is_below
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.verification.corruption import IN_FULL, is_in_full
+from model_provisioner.engine.workspace import roots_of
 from model_provisioner.errors import (
     CorruptModelError,
     DigestMismatchError,
@@ -21,9 +23,10 @@ from model_provisioner.errors import (
 from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
-from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.records.artifacts import writer_of
 from model_provisioner.records.catalog import Model
-from model_provisioner.records.handoff import is_handoff
+from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 
 
 def withdraw(work: Workspace, path: str) -> bool:
-    """Remove a file that we wrote, durably; return whether it was there."""
+    """Remove a file that we wrote, durably; return whether it was there. Raises `OccupiedError` and `StorageError`."""
+    check_writer(work, path)
     removed = _remove(work, [path])[path]
     if isinstance(removed, StorageError):
         raise removed
@@ -67,7 +71,7 @@ def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | Storage
     if not any(map(may_be_there, paths)):
         return dict.fromkeys(paths, False)
     with _locked_if_possible(work, paths):
-        removed = remove_all_durably(paths)
+        removed = remove_all_durably(paths, work.roots)
         if gone := [path for path, was_there in removed.items() if was_there is True]:
             with contextlib.suppress(StorageError):
                 work.build_record.forget(gone)  # a file that appears there from now on is not ours
@@ -92,7 +96,8 @@ def check_place(work: Workspace, entry: Entry) -> None:
     """Raise `OccupiedError` where something stands in the handoff's place that we did not write and that is no handoff."""
     if not is_there(entry.handoff):
         return
-    data = read_if_there(entry.handoff)
+    check_writer(work, entry.handoff, entry.ref.id)
+    data = work.roots.read(entry.handoff)
     if data is not None and is_handoff(data):
         return
     with contextlib.suppress(StorageError):
@@ -112,12 +117,38 @@ def withdraw_all(config: Config) -> list[str]:
 
     Return the names of the entries that had one. Raises `StorageError` where one can't be removed, after all others.
     """
-    by_path = {entry.handoff: entry.name for entry in config.entries.values()}
-    removed = remove_all_durably([path for path in by_path if is_handoff(read_if_there(path) or b"")])
+    by_path = {entry.handoff: entry for entry in config.entries.values()}
+    with roots_of(config) as roots:
+        found = {path: handoff_id(roots.read(path) or b"") for path in by_path}
+        ours = [
+            path
+            for path, model_id in found.items()
+            if model_id is not None and (is_below(path, config.root) or model_id == by_path[path].ref.id)
+        ]
+        removed = remove_all_durably(ours, roots)
     for error in removed.values():
         if isinstance(error, StorageError):
             raise error
-    return [by_path[path] for path, was_there in removed.items() if was_there]
+    return [by_path[path].name for path, was_there in removed.items() if was_there]
+
+
+def check_writer(work: Workspace, path: str, model_id: str | None = None) -> None:
+    """Raise `OccupiedError` where another project wrote the file at a path, in a folder of the user's that they share.
+
+    A file that no record has is taken for our own if it is a handoff of the model with this id. Raises `StorageError`.
+    """
+    if is_below(path, work.config.root) or not is_there(path) or path in work.build_record:
+        return
+    writer = writer_of(work.state, path, database=ReadOnlyDatabase)
+    if writer is None and model_id is not None and handoff_id(work.roots.read(path) or b"") == model_id:
+        return
+    raise OccupiedError(
+        "a file in the folder for what a run writes is not this project's",
+        where=path,
+        expected="no file, or one that this project wrote",
+        found="a file that no project here wrote" if writer is None else f"a file that {writer} wrote",
+        fix="set MODEL_PROVISIONER_RUNTIME_DIR to a folder of its own for each project",
+    )
 
 
 def has_orphans(work: Workspace) -> bool:
@@ -163,7 +194,7 @@ def orphaned_artifacts(work: Workspace) -> set[str]:
     with contextlib.suppress(StorageError):
         # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
         unclaimed = {path for path in _rows(work).values() if path is not None} - claimed
-        found |= {path for path in unclaimed if is_handoff(read_if_there(path) or b"")}
+        found |= {path for path in unclaimed if is_handoff(work.roots.read(path) or b"")}
     return found
 
 

@@ -13,10 +13,12 @@ from model_provisioner.config.entries import Config
 from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.config.locked import with_lock
 from model_provisioner.config.lockfile import lock_path, read_lock
+from model_provisioner.config.paths import DIGESTS, PROVENANCE, is_below
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import ConfigError, PolicyChangedError
+from model_provisioner.fs.root import Roots
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.hashing.memo import Memo
@@ -28,6 +30,7 @@ from model_provisioner.records.fetched import FetchRecord
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
+from model_provisioner.store.tree import is_tree
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,6 +57,8 @@ class Workspace:
     """What was fetched."""
     lease: Lease
     """What this run uses of the store."""
+    roots: Roots
+    """What the files lie below that this project writes."""
     rules: Rules = field(default_factory=Rules)
     progress: Progress = silent
     received: set[Identity] = field(default_factory=set)
@@ -61,7 +66,7 @@ class Workspace:
 
     def sha256_target(self, entry: Entry) -> str:
         """Return the path of the entry's `.sha256` file."""
-        return os.path.join(self.config.runtime_dir, "digests", f"{entry.name}.sha256")
+        return os.path.join(self.config.runtime_dir, DIGESTS, f"{entry.name}.sha256")
 
     @cached_property
     def verifications(self) -> Verifications:
@@ -76,7 +81,7 @@ class Workspace:
     @property
     def provenance_log(self) -> str:
         """Return the path of the log of verifications, which is written and never read."""
-        return os.path.join(self.config.runtime_dir, "provenance", "models.jsonl")
+        return os.path.join(self.config.runtime_dir, PROVENANCE, "models.jsonl")
 
     @cached_property
     def _sources(self) -> tuple[str, str | None]:
@@ -98,11 +103,12 @@ class Workspace:
         self.build_record.load(entry.handoff for entry in entries)
 
     def close(self) -> None:
-        """Close the records and the store; their next use opens them again."""
+        """Close the records, the store and the folders; their next use opens them again."""
         self.memo.close()
         self.catalog.close()
         self.build_record.close()
         self.store.close()
+        self.roots.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
@@ -156,9 +162,10 @@ def open_workspace(
         state=state,
         memo=Memo(state),
         catalog=Catalog(state),
-        build_record=BuildRecord(project_folder(state, config.root), config.path),
-        store=(store := Store(config.cache_dir)),
+        build_record=BuildRecord(state, project_folder(state, config.root), config.path),
+        store=(store := _store_of(config, state)),
         lease=Lease(store),
+        roots=roots_of(config),
         rules=rules or Rules(),
         progress=progress,
     )
@@ -178,9 +185,10 @@ def look_at_workspace(config_path: str, state: str | None = None) -> Workspace:
         state=state,
         memo=Memo(state, database=ReadOnlyDatabase),
         catalog=Catalog.reader(state),
-        build_record=BuildRecord(project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
-        store=(store := Store(config.cache_dir)),
+        build_record=BuildRecord(state, project_folder(state, config.root), config.path, database=ReadOnlyDatabase),
+        store=(store := _store_of(config, state)),
         lease=Lease(store),
+        roots=roots_of(config),
     )
 
 
@@ -206,7 +214,25 @@ def without_project(catalog: Catalog, cache_dir: str) -> Workspace:
         state=state,
         memo=Memo(state),
         catalog=catalog,
-        build_record=BuildRecord(state, ""),
-        store=(store := Store(cache_dir)),
+        build_record=BuildRecord(state, state, ""),
+        store=(store := _store_of(config, state)),
         lease=Lease(store),
+        roots=roots_of(config),
     )
+
+
+def roots_of(config: Config) -> Roots:
+    """Return the project, and the user's own folder for what a run writes.
+
+    What an earlier run wrote elsewhere was recorded without links, and is reached from the top without any.
+    """
+    is_inside = is_below(config.runtime_dir, config.root)
+    return Roots("/", config.root) if is_inside else Roots("/", config.root, config.runtime_dir)
+
+
+def _store_of(config: Config, state: str) -> Store:
+    def is_known() -> bool:
+        rows = Catalog.reader(state).retention_rows()
+        return any(is_tree(config.cache_dir, row.path) for row in rows if row.path is not None)
+
+    return Store(config.cache_dir, top=config.cache_root, is_known=is_known)

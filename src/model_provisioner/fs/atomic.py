@@ -11,18 +11,19 @@ import tempfile
 from typing import TYPE_CHECKING, TextIO
 
 from model_provisioner.fs.locks import open_locked
-from model_provisioner.fs.root import Folder, write_all
+from model_provisioner.fs.root import ANYWHERE, write_all
 from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from model_provisioner.errors import StorageError
+    from model_provisioner.fs.root import Folder, Roots
 
 
-def write_atomically(path: str, data: bytes) -> None:
+def write_atomically(path: str, data: bytes, roots: Roots = ANYWHERE) -> None:
     """Replace the file at `path` by `data`: temp file in the same folder, fsync, rename. Raises `StorageError`."""
-    with drafted({path: data}) as (drafts, errors):
+    with drafted({path: data}, roots) as (drafts, errors):
         for error in errors.values():
             raise error
         for draft in drafts:
@@ -33,10 +34,12 @@ class Draft:
     """The new content of a file, in a temp file beside it.
 
     The temp file has one name for each target and is its own lock, so that two writers wait for each other, and what a
-    killed writer left is used again by the next one instead of staying for ever.
+    killed writer left is used again by the next one instead of staying for ever. Raises `NotOursError` where what it is to
+    replace is a link or no file, and `OSError`.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
+        folder.check(name)
         temp = f".{name}.tmp"
         if len(encoded := os.fsencode(name)) >= 250:
             # Its suffix could pass the 255 bytes a name may have. Cut names may be alike: that would be one lock for both.
@@ -80,18 +83,18 @@ class Draft:
 
 
 @contextlib.contextmanager
-def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str, StorageError]]]:
+def drafted(
+    files: Mapping[str, bytes], roots: Roots = ANYWHERE
+) -> Iterator[tuple[list[Draft], dict[str, StorageError]]]:
     """Write drafts of all `files`, given by path; yield those that are safely on the disk, and what kept others from it."""
-    folders: dict[str, Folder] = {}
+    here = roots.anew()
     drafts: list[Draft] = []
     errors: dict[str, StorageError] = {}
     try:
         for path in sorted(files):  # in one order: the drafts are locks
             above, name = os.path.split(path)
             try:
-                if above not in folders:
-                    folders[above] = Folder.made(above)
-                drafts.append(Draft(folders[above], name))
+                drafts.append(Draft(here.make(above), name))
                 drafts[-1].write(files[path])
             except OSError as error:
                 errors[path] = _not_written(path, error)
@@ -107,8 +110,7 @@ def drafted(files: Mapping[str, bytes]) -> Iterator[tuple[list[Draft], dict[str,
     finally:
         for draft in drafts:
             draft.close()
-        for folder in folders.values():
-            folder.close()
+        here.close()
 
 
 def _not_written(path: str, error: OSError) -> StorageError:
@@ -129,7 +131,7 @@ def temporary_file(data: bytes, suffix: str) -> Iterator[str]:
         yield file.name
 
 
-def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:
+def remove_all_durably(paths: Iterable[str], roots: Roots = ANYWHERE) -> dict[str, bool | StorageError]:
     """Remove files so that they stay away after a crash; return by path whether each was there, or what kept it there."""
     removed: dict[str, bool | StorageError] = dict.fromkeys(paths, False)
     by_folder: dict[str, list[str]] = {}
@@ -137,8 +139,8 @@ def remove_all_durably(paths: Iterable[str]) -> dict[str, bool | StorageError]:
         by_folder.setdefault(os.path.dirname(path), []).append(path)
     for above, some in by_folder.items():
         try:
-            with Folder.at(above) as folder:
-                _remove_in(folder, some, removed)
+            with roots.anew() as here:
+                _remove_in(here.folder(above), some, removed)
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
@@ -150,6 +152,7 @@ def _remove_in(folder: Folder, paths: Sequence[str], removed: dict[str, bool | S
     """Remove files of one folder and note the results. Raises `OSError` where they may come back after a crash."""
     for path in paths:
         try:
+            folder.check(os.path.basename(path))
             folder.unlink(os.path.basename(path))
             removed[path] = True
         except FileNotFoundError:

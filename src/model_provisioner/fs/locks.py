@@ -10,11 +10,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.root import Folder
-from model_provisioner.fs.unreachable import storage_error
+from model_provisioner.fs.root import PrivateFolder, Root
+from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from model_provisioner.fs.root import Folder
 
 POLL_S = 0.1
 """Seconds between two tries of who has something to do while it waits."""
@@ -54,21 +56,29 @@ def open_locked(
     folder: Folder,
     name: str,
     flags: int,
-    mode: int = 0o644,
     *,
     shared: bool = False,
     waiting: Callable[[], object] | None = None,
+    put_away: Callable[[Folder, str], None] | None = None,
 ) -> int:
     """Open a file and wait for its lock as `lock` does; return its descriptor.
 
-    A file that lost its name while it was waited for is no longer the one that is meant: then the next is opened.
+    A file that lost its name while it was waited for is no longer the one that is meant: then the next is opened. One that
+    only another member of a group may write is `put_away` (removed, if nothing is given) when nobody holds it any more.
     """
     while True:
-        fd = folder.open(name, flags, mode)
+        try:
+            fd, is_writable = folder.open(name, flags), True
+        except PermissionError:
+            if not flags & os.O_CREAT or not folder.has(name):
+                raise
+            fd, is_writable = folder.open(name), False
         try:
             lock(fd, shared=shared, waiting=waiting)
             if folder.names_file(name, fd):
-                return fd
+                if is_writable:
+                    return fd
+                (put_away or type(folder).unlink)(folder, name)
         except BaseException:
             os.close(fd)
             raise
@@ -78,7 +88,7 @@ def open_locked(
 @contextmanager
 def locked_folder(folder: Folder, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a folder. Raises `NoLocksError` and `OSError`."""
-    fd = folder.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    fd = folder.listed()
     try:
         lock(fd, shared=shared)
         yield
@@ -98,13 +108,16 @@ def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
     held: list[int] = []
     try:
         try:
-            with Folder.made(path, 0o700) as folder:
+            with Root(state, kind=PrivateFolder) as root:
+                folder = root.make(f"locks/{purpose}")
                 for stripe in sorted(stripes):  # always in the same order, so that no two wait for each other
                     path = folder.path_of(stripe)
-                    held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT, 0o600))
+                    held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT))
                     lock(held[-1])
         except OSError as error:
-            raise storage_error("a lock can't be made in the state folder", path, error) from None
+            raise storage_error(
+                "a lock can't be made in the state folder", path, error, elsewhere=STATE_SETTING
+            ) from None
         yield
     finally:
         for fd in held:

@@ -20,6 +20,13 @@ class NotAFileError(OSError):
     """A folder, a FIFO or a device where a regular file belongs."""
 
 
+class NotOursError(OSError):
+    """What stands where a file or folder of ours belongs, and is none: `filename` says where, `strerror` what it is."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(errno.EPERM, found, path)
+
+
 class TooLargeError(OSError):
     """A file of more bytes than may be read."""
 

@@ -1,17 +1,20 @@
 """Folders held by descriptor: what is done in one is done there, wherever its path leads meanwhile.
 
-The path of a root may contain links. Below it none is followed: every folder is opened from the one above it.
+The path of a root may contain links. Below it none is followed: every folder is opened from the one above it. A link, a
+device or a FIFO where a file or folder of ours belongs is refused by name, and so is a file with a second name that we
+would write into: a hard link may be the name of somebody else's file.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from model_provisioner.fs.read import LIMIT, open_regular, read_file
+from model_provisioner.fs.read import LIMIT, NotOursError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,31 +23,32 @@ if TYPE_CHECKING:
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """Linux lets a folder be held by whoever may search it, as a path does; macOS only by who may list it."""
 
+_NO_WAITING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_HARD_LINK = "a hard link, another name of some file"
+
 KEPT = 64
 """How many folders below a root are kept open."""
 
 
 class Folder:
-    """An open folder, also as a context manager; one that nothing refers to is closed, too. Names are single names in it."""
+    """An open folder, also as a context manager; one that nothing refers to is closed, too. Names are single names in it.
+
+    What is made in it, others may read or write as the umask has it, but never everybody write.
+    """
 
     __slots__ = ("_fd", "path")
+
+    FILE_MODE: ClassVar[int] = 0o664
+    FOLDER_MODE: ClassVar[int] = 0o775
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self._fd = path, fd
 
     @classmethod
-    def at(cls, path: str) -> Folder:
+    def at(cls, path: str) -> Self:
         """Open the folder at a path, whose links are followed. Raises `OSError`."""
         return cls(path, os.open(path or ".", _HOLD))
-
-    @classmethod
-    def made(cls, path: str, mode: int = 0o777) -> Folder:
-        """Open the folder at a path; make it, and those above it, where it is missing. Raises `OSError`."""
-        try:
-            return cls.at(path)
-        except FileNotFoundError:
-            os.makedirs(path, mode, exist_ok=True)
-            return cls.at(path)
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +68,17 @@ class Folder:
         """Return the path of a name, for messages and for those who take paths only."""
         return os.path.join(self.path, name)
 
-    def folder(self, name: str) -> Folder:
-        """Open a folder in this one, and no link to one. Raises `OSError`."""
-        return Folder(self.path_of(name), os.open(name, _HOLD | os.O_NOFOLLOW, dir_fd=self._fd))
+    def folder(self, name: str) -> Self:
+        """Open a folder in this one. Raises `NotOursError` for a link to one, and `OSError`."""
+        path = self.path_of(name)
+        try:
+            fd = os.open(name, _HOLD | os.O_NOFOLLOW, dir_fd=self._fd)
+        except OSError:
+            self.check(name)
+            raise
+        folder = type(self)(path, fd)
+        self._check_owner(path, os.fstat(fd))
+        return folder
 
     def is_gone(self) -> bool:
         """Tell whether the folder was removed since it was opened."""
@@ -79,13 +91,33 @@ class Folder:
         """Tell whether the path still leads to this folder. Raises `OSError` where that can't be told."""
         return os.path.samestat(os.fstat(self._fd), os.stat(self.path or "."))
 
-    def open(self, name: str, flags: int, mode: int = 0o644) -> int:
-        """Open a file, and no link. Raises `OSError`."""
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=self._fd)
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a file of ours, to write only one that has no other name. Raises `NotOursError` and `OSError`."""
+        try:
+            fd = os.open(name, flags | _NO_WAITING, self.FILE_MODE, dir_fd=self._fd)
+        except OSError:
+            self.check(name)
+            raise
+        try:
+            path, found = self.path_of(name), os.fstat(fd)
+            _check_file(path, found, flags)
+            self._check_owner(path, found)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
-    def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file, and no link. Raises `NotAFileError` and `OSError`."""
-        return open_regular(name, flags | os.O_NOFOLLOW, folder=self._fd)
+    def check(self, name: str) -> None:
+        """Raise `NotOursError` where there is something by this name that is neither a file nor a folder."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = self.stat(name)
+            if stat.S_ISLNK(found.st_mode):
+                raise NotOursError(self.path_of(name), f"a link to {self.readlink(name)}")
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise NotOursError(self.path_of(name), _word(found))
+
+    def _check_owner(self, path: str, found: os.stat_result) -> None:
+        """Raise `NotOursError` for what may not belong to somebody else: here it may, for a group may share the folder."""
 
     def read(self, name: str, limit: int = LIMIT) -> bytes | None:
         """Return the bytes of a regular file, None where there is none, or it can't be read, or is larger than `limit`."""
@@ -125,7 +157,7 @@ class Folder:
 
     def names(self) -> list[str]:
         """Return the names in the folder, sorted. Raises `OSError`."""
-        fd = self._listed()
+        fd = self.listed()
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -160,29 +192,47 @@ class Folder:
         except OSError:
             pass
 
-    def mkdir(self, name: str, mode: int = 0o775) -> None:
-        """Make a folder, as the umask has it, but not for everybody to write. Raises `OSError`."""
+    def mkdir(self, name: str, mode: int = FOLDER_MODE) -> None:
+        """Make a folder, with a mode that the umask may lessen. Raises `OSError`."""
         os.mkdir(name, mode, dir_fd=self._fd)
+
+    def readlink(self, name: str) -> str:
+        """Return where a link leads. Raises `OSError`."""
+        return os.readlink(name, dir_fd=self._fd)
 
     def symlink(self, target: str, name: str) -> None:
         """Make a link. Raises `OSError`."""
         os.symlink(target, name, dir_fd=self._fd)
 
     def touch(self, name: str) -> None:
-        """Set the times of a file to now. Raises `OSError`."""
-        os.utime(name, dir_fd=self._fd)
+        """Set the times of a file to now. Raises `NotOursError` for one with another name, and `OSError`."""
+        _check_file(self.path_of(name), self.stat(name), os.O_WRONLY)
+        os.utime(name, dir_fd=self._fd, follow_symlinks=False)
 
     def sync(self) -> None:
         """Wait until the names in the folder are safely on the disk. Raises `OSError`."""
-        fd = self._listed()
+        fd = self.listed()
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
 
-    def _listed(self) -> int:
+    def listed(self) -> int:
         """Open the folder once more: to list or lock it by the held descriptor would share its position and its lock."""
-        return self.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+
+
+class PrivateFolder(Folder):
+    """A folder of the user alone: what belongs to somebody else in it is refused by name."""
+
+    __slots__ = ()
+
+    FILE_MODE = 0o600
+    FOLDER_MODE = 0o700
+
+    def _check_owner(self, path: str, found: os.stat_result) -> None:
+        if found.st_uid != os.geteuid():
+            raise NotOursError(path, f"something that belongs to the user {found.st_uid}")
 
 
 class Root:
@@ -192,8 +242,8 @@ class Root:
     share it. Used as a context manager, it closes at the end.
     """
 
-    def __init__(self, path: str, *, kept: int = KEPT) -> None:
-        self.path, self._kept = path, kept
+    def __init__(self, path: str, *, kept: int = KEPT, kind: type[Folder] = Folder) -> None:
+        self.path, self._kept, self._kind = path, kept, kind
         self._open: dict[str, Folder] = {}
         """The last used one at the end."""
         self._lock = threading.Lock()
@@ -210,13 +260,18 @@ class Root:
             while self._open:
                 self._open.popitem()[1].close()
 
+    def let_go(self) -> None:
+        """Walk to the folders anew from now on; who is using one of them still holds it."""
+        with self._lock:
+            self._open.clear()
+
     def folder(self, name: str = "") -> Folder:
-        """Return a folder that is there. Raises `OSError`."""
+        """Return a folder that is there. Raises `NotOursError` for a link in its way, and `OSError`."""
         with self._lock:
             folder = self._open.pop(name, None)
         if folder is None or folder.is_gone():
             above, _, last = name.rpartition("/")
-            folder = self.folder(above).folder(last) if name else Folder.at(self.path)
+            folder = self.folder(above).folder(last) if name else self._kind.at(self.path)
         with self._lock:
             self._open[name] = folder
             if len(self._open) > self._kept:
@@ -231,21 +286,100 @@ class Root:
             pass
         above, last = os.path.split(name or self.path)
         if name:
-            _make_in(self.make(above), last)
+            _make_in(self.make(above), last, self._kind.FOLDER_MODE)
         else:
             with Root(above) as parent:
-                _make_in(parent.make(), last)
+                _make_in(parent.make(), last, self._kind.FOLDER_MODE)
         return self.folder(name)
 
 
-def _make_in(folder: Folder, name: str) -> None:
+class Roots:
+    """Several roots, asked by absolute path, so that callers keep paths: each lies below the root that is named for it.
+
+    A path below none of them lies in a root of its own, its folder. Paths have no `.` and `..`. Single files are read
+    by folders that are held; what is written or removed has its folders walked to anew. Threads may share it.
+    """
+
+    def __init__(self, *paths: str, kind: type[Folder] = Folder) -> None:
+        self._tops = sorted({path.rstrip("/") for path in paths}, key=len, reverse=True)  # the innermost first
+        self._kind = kind
+        self._roots: dict[str, Root] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the folders; their next use opens them again."""
+        for root in self._roots.values():
+            root.close()
+
+    def let_go(self) -> None:
+        """Walk to the folders anew from now on: one that is held is not noticed to be elsewhere."""
+        for root in list(self._roots.values()):
+            root.let_go()
+
+    def anew(self) -> Roots:
+        """Return the same roots, of which no folder is held."""
+        return Roots(*(top or "/" for top in self._tops), kind=self._kind)
+
+    def folder(self, path: str) -> Folder:
+        """Return the folder at a path. Raises `NotOursError` for a link in its way, and `OSError`."""
+        root, below = self._below(path)
+        return root.folder(below)
+
+    def make(self, path: str) -> Folder:
+        """Return the folder at a path, made where it is missing. Raises `NotOursError` and `OSError`."""
+        root, below = self._below(path)
+        return root.make(below)
+
+    def read(self, path: str, limit: int = LIMIT) -> bytes | None:
+        """Return the bytes of a regular file, None where there is none, or it can't be read, or is larger than `limit`."""
+        folder, name = os.path.split(path)
+        try:
+            return self.folder(folder).read(name, limit)
+        except OSError:
+            return None
+
+    def _below(self, path: str) -> tuple[Root, str]:
+        for top in self._tops:
+            if path == top or path.startswith(f"{top}/"):
+                return self._root(top or "/"), path[len(top) + 1 :]
+        return self._root(path), ""
+
+    def _root(self, path: str) -> Root:
+        root = self._roots.get(path)
+        return self._roots.setdefault(path, Root(path, kind=self._kind)) if root is None else root
+
+
+ANYWHERE = Roots()
+"""For what the user named: a path below none of our roots."""
+
+
+def _make_in(folder: Folder, name: str, mode: int) -> None:
     try:
-        folder.mkdir(name)
+        folder.mkdir(name, mode)
     except FileExistsError:
         if not stat.S_ISDIR(folder.stat(name).st_mode):
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     with suppress(OSError):
         folder.sync()
+
+
+def _check_file(path: str, found: os.stat_result, flags: int) -> None:
+    """Raise where what was opened is no file of ours: to be written, it may have no other name. Raises `OSError`."""
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise NotOursError(path, _word(found))
+    if found.st_nlink > 1 and flags & os.O_ACCMODE:
+        raise NotOursError(path, _HARD_LINK)
+
+
+def _word(found: os.stat_result) -> str:
+    return {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(found.st_mode), "a device")
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.read import NotOursError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from model_provisioner.fs.root import Folder
 
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
 """The errors that say something about the file itself, and not about the disk or about who else uses it."""
@@ -52,9 +56,14 @@ class Database:
         version: int = 1,
         upgrades: Sequence[str] = (),
         busy_seconds: float = 30.0,
+        state: str | None = None,
     ) -> None:
-        """Take the script `schema`, which makes version `version`, and `upgrades`, each of which makes the next one of it."""
+        """Take the script `schema`, which makes version `version`, and `upgrades`, each of which makes the next one of it.
+
+        A database below the state folder `state` is the user's own; any other may belong to a member of a group.
+        """
         self.path, self.title, self._busy_seconds = path, title, busy_seconds
+        self._state = state
         self._application_id, self._first, self._schema, self._upgrades = application_id, version, schema, upgrades
         self._version = version + len(upgrades)
         self._lock = threading.RLock()
@@ -106,21 +115,55 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
-        from model_provisioner.fs.root import Folder
+        from model_provisioner.fs.root import ANYWHERE, PrivateFolder, Roots
 
+        above = os.path.dirname(self.path)
         # Under a lock: SQLite's change to WAL fails at once where another process holds the file.
-        with Folder.made(os.path.dirname(self.path), 0o700) as folder, locked_folder(folder):
-            connection = sqlite3.connect(
-                self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            try:
-                script = self._upgrade_from(self._read_version(connection))
-                # Safe against the death of the process; a power cut may lose the last commits, never the file.
-                connection.executescript(f"{script}PRAGMA synchronous=NORMAL")
-            except BaseException:
-                connection.close()
-                raise
+        with ANYWHERE.anew() if self._state is None else Roots(self._state, kind=PrivateFolder) as roots:
+            folder = roots.make(above)
+            with locked_folder(folder):
+                before = self._files()
+                connection = sqlite3.connect(
+                    self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+                )
+                try:
+                    script = self._upgrade_from(self._read_version(connection))
+                    # Safe against the death of the process; a power cut may lose the last commits, never the file.
+                    connection.executescript(f"{script}PRAGMA synchronous=NORMAL")
+                    self._check_place(folder, before)
+                except BaseException:
+                    connection.close()
+                    raise
         return connection
+
+    def _files(self) -> os.stat_result | None:
+        """Return the stat of the file, None where there is none; refuse what SQLite must not open there, or beside it.
+
+        Raises `NotOursError` and `OSError`.
+        """
+        found = None
+        for suffix in ("-journal", "-wal", "-shm", ""):
+            path = self.path + suffix
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
+                found = None
+                continue
+            if stat.S_ISLNK(found.st_mode):
+                raise NotOursError(path, f"a link to {os.readlink(path)}")
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # SQLite words what a folder is
+                raise NotOursError(path, "a FIFO, a socket or a device")
+            if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+                raise NotOursError(path, "a hard link, another name of some file")
+            if self._state is not None and found.st_uid != os.geteuid():
+                raise NotOursError(path, f"something that belongs to the user {found.st_uid}")
+        return found
+
+    def _check_place(self, folder: Folder, before: os.stat_result | None) -> None:
+        """Raise `OSError` where SQLite, which opens by path, may have opened another file than the one that was checked."""
+        after = self._files()
+        if not folder.is_at_its_path() or after is None or (before is not None and not os.path.samestat(before, after)):
+            raise OSError(errno.ESTALE, "another file took its place while it was opened")
 
     def _read_version(self, connection: sqlite3.Connection) -> int | None:
         """Return the schema's version, None for a new file; refuse what is not ours."""
@@ -168,9 +211,11 @@ class Database:
         try:
             yield
         except OSError as error:
+            refused = isinstance(error, NotOursError)
             raise StorageError(
                 f"the {self.title} can't be opened",
-                where=self.path,
+                where=str(error.filename) if refused else self.path,
+                expected="a file or folder of our own" if refused else "",
                 found=error.strerror or str(error),
                 fix="set MODEL_PROVISIONER_STATE_DIR to a folder that you can write, on a local disk",
             ) from None
@@ -199,6 +244,7 @@ class ReadOnlyDatabase(Database):
         return super().query(sql, values) if os.path.exists(self.path) else []
 
     def _connect(self) -> sqlite3.Connection:
+        self._files()
         try:
             return self._look(self.path)
         except sqlite3.OperationalError:

@@ -8,10 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ModelNotFoundError, StorageError, UnreadableModelError
+from model_provisioner.fs.read import NotOursError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+RUNTIME_SETTING = "runtime_dir (or the handoff)"
+STATE_SETTING = "MODEL_PROVISIONER_STATE_DIR"
+"""What a user sets to have the files of a run, or the state folder, somewhere else."""
 LISTED = 1000
 """How many names of a folder are compared, so that a mistyped path in a huge one is reported at once."""
 
@@ -56,10 +60,17 @@ def near_names(path: str, candidate: Callable[[str], bool] = bool) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(name.casefold(), folded)]
 
 
-def storage_error(
-    what: str, path: str, error: OSError, *, elsewhere: str = "runtime_dir (or the handoff)"
-) -> StorageError:
-    """Word an operating system's refusal to write or remove a file of ours, which the setting `elsewhere` could move."""
+def storage_error(what: str, path: str, error: OSError, *, elsewhere: str = RUNTIME_SETTING) -> StorageError:
+    """Word a refusal to write or remove a file of ours, which the setting `elsewhere` could move."""
+    if isinstance(error, NotOursError):
+        users = " or MODEL_PROVISIONER_RUNTIME_DIR" if elsewhere == RUNTIME_SETTING else ""
+        return StorageError(
+            what,
+            where=str(error.filename),
+            expected="a file or folder of our own",
+            found=f"{error.strerror}, which was left as it is",
+            fix=f"remove it, or name the real folder in {elsewhere}{users}",
+        )
     fixes = {
         "ENOSPC": "free some space on that disk and run again; what was finished is kept",
         "EDQUOT": "free some of your quota on that disk and run again; what was finished is kept",

@@ -70,6 +70,7 @@ class MemoRows:
         self._database: Database | None = database(
             os.path.join(state, "memo.db"),
             title="digest memo",
+            state=state,
             application_id=0x6D706D6F,
             version=2,
             schema=_SCHEMA,

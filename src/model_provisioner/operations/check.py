@@ -18,7 +18,6 @@ from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
-from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.operations.differences import (
@@ -210,7 +209,7 @@ def _unknown_handoffs(work: Workspace) -> set[str]:
         unclaimed = paths - claimed
         work.build_record.load(unclaimed)
         found.update(
-            path for path in unclaimed if path not in work.build_record and is_handoff(read_if_there(path) or b"")
+            path for path in unclaimed if path not in work.build_record and is_handoff(work.roots.read(path) or b"")
         )
     return found
 

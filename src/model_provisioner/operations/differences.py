@@ -17,7 +17,6 @@ from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.metadata import Metadata, to_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
@@ -138,7 +137,7 @@ def of_rot(work: Workspace, found: Verification) -> Iterator[Difference]:
 def of_artifacts(work: Workspace, entry: Entry, found: Verification, row: Model | None) -> Iterator[Difference]:
     """Compare the handoff, the `.sha256` target and the catalog's row of an entry with what would be written."""
     yield from _of_handoff(work, entry, handoff_of(entry, found))
-    yield from _of_target(work.sha256_target(entry), target_of(found))
+    yield from _of_target(work, work.sha256_target(entry), target_of(found))
     yield from _of_row(work, row_of(work, entry, found), row)
 
 
@@ -168,7 +167,7 @@ def of_retired(entry: Entry) -> Iterator[Difference]:
 def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Difference]:
     path = entry.handoff
     differs = partial(Difference, kind="handoff", where=path)
-    data = read_if_there(path)
+    data = work.roots.read(path)
     if data == wanted:
         if path not in work.build_record:
             what = "the handoff is not in the build record, so that nothing would withdraw it"
@@ -184,8 +183,8 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
         yield differs(what=what, expected=expected, found=found, fix=fix)
 
 
-def _of_target(path: str, wanted: bytes | None) -> Iterator[Difference]:
-    data = read_if_there(path)
+def _of_target(work: Workspace, path: str, wanted: bytes | None) -> Iterator[Difference]:
+    data = work.roots.read(path)
     if data == wanted and (data is not None or not may_be_there(path)):
         return
     what, expected, found = "the checksum file is not what would be written", "", ""

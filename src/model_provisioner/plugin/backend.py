@@ -24,9 +24,19 @@ class StateDB:
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         from model_provisioner.fs.sqlite import Database
+        from model_provisioner.fs.state_folder import state_folder
 
         self.name, self._codec = name, codec
-        self._database = Database(name, title="state of doit", application_id=0x6D706474, version=1, schema=_SCHEMA)
+        state = _worded(state_folder)
+        self._is_in_state = name.startswith(f"{state}/")
+        self._database = Database(
+            name,
+            title="state of doit",
+            application_id=0x6D706474,
+            version=1,
+            schema=_SCHEMA,
+            state=state if self._is_in_state else None,
+        )
         self._together = False
         self._dirty: set[str] = set()
         self._rows: dict[str, dict[str, Any]] = {}
@@ -84,12 +94,11 @@ class StateDB:
 
     def _read(self) -> dict[str, str]:
         from model_provisioner.fs.sqlite import DamagedDatabaseError
-        from model_provisioner.fs.state_folder import state_folder
 
         try:
             return self._select()
         except DamagedDatabaseError:
-            if not self.name.startswith(state_folder()):
+            if not self._is_in_state:
                 raise
             self._database.delete()  # it may be lost at any time
             return self._select()

@@ -13,9 +13,9 @@ from doit.task import Task
 
 from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.root import Folder
+from model_provisioner.fs.root import PrivateFolder, Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
-from model_provisioner.fs.unreachable import storage_error
+from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
@@ -59,9 +59,10 @@ def doit_config_here() -> dict[str, Any]:
         state = state_folder(os.path.dirname(path))
         ensure_state_folder(state)
         folder = project_folder(state, os.path.dirname(path))
-        Folder.made(folder, 0o700).close()
+        with Roots(state, kind=PrivateFolder) as roots:
+            roots.make(folder)
     except OSError as error:
-        worded = storage_error("the state folder can't be used", state, error)
+        worded = storage_error("the state folder can't be used", state, error, elsewhere=STATE_SETTING)
         raise InvalidDodoFile(str(worded)) from worded
     except ProvisionError as error:
         raise InvalidDodoFile(str(error)) from error

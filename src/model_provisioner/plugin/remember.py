@@ -14,6 +14,7 @@ from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.root import PrivateFolder, Roots
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render
@@ -56,7 +57,7 @@ def remember(run: Run, dep_file: str | None) -> None:
         left=left,
     )
     with contextlib.suppress(StorageError):
-        write_atomically(path, render(snapshot))
+        write_atomically(path, render(snapshot), Roots(work.state, kind=PrivateFolder))
 
 
 def _wait(records: Collection[EntryRun]) -> None:

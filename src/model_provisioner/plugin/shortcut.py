@@ -46,7 +46,7 @@ def look(config_path: str) -> Shortcut | None:
     root = os.path.dirname(config_path)
     try:
         state = state_folder(root)
-        data = read_file(os.path.join(project_folder(state, root), NAME), SNAPSHOT_LIMIT)
+        data = read_file(os.path.join(project_folder(state, root), NAME), SNAPSHOT_LIMIT, flags=os.O_NOFOLLOW)
     except StorageError:
         return None  # the long way tells
     except OSError:
@@ -77,6 +77,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
         config_path,
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
+        environ.get("MODEL_PROVISIONER_RUNTIME_DIR", ""),
         hashlib.sha256(source).hexdigest(),
         "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",

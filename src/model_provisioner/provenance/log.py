@@ -15,11 +15,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locks import open_locked
-from model_provisioner.fs.root import Folder
+from model_provisioner.fs.root import ANYWHERE
 from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from model_provisioner.fs.root import Folder, Roots
 
 LIMIT = 16 << 20
 """The size in bytes at which a log is full: some thirty thousand verifications."""
@@ -27,7 +29,7 @@ KEPT = 9
 """How many rotated logs are kept."""
 
 
-def append(path: str, records: Iterable[dict[str, object]]) -> None:
+def append(path: str, records: Iterable[dict[str, object]], roots: Roots = ANYWHERE) -> None:
     """Append records to the log at `path`, under its lock, so that lines of several processes never mix.
 
     If a kill or a power cut left half a line at the end, end that line first. Raises `StorageError`.
@@ -37,7 +39,7 @@ def append(path: str, records: Iterable[dict[str, object]]) -> None:
         return
     above, name = os.path.split(path)
     try:
-        with Folder.made(above) as folder, _growing(folder, name, len(lines)) as fd:
+        with roots.anew() as here, _growing(here.make(above), name, len(lines)) as fd:
             size = os.fstat(fd).st_size
             if _is_torn(fd, size):
                 lines = b"\n" + lines
@@ -53,7 +55,7 @@ def _growing(folder: Folder, name: str, more: int) -> Iterator[int]:
     """Open the log to append `more` bytes, and hold its lock; rotate a full one first."""
     rotated = False
     while True:
-        fd = open_locked(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        fd = open_locked(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT, put_away=_rotate)
         try:
             size = os.fstat(fd).st_size
             if size and size + more > LIMIT and not rotated:

@@ -19,16 +19,16 @@ _SCHEMA = "CREATE TABLE artifact (path PRIMARY KEY, config NOT NULL) WITHOUT ROW
 
 
 class BuildRecord:
-    """The build record in `folder`, a project's part of the state folder, as the configuration `config` sees it.
+    """The build record in `folder`, a project's part of the state folder `state`, as the configuration `config` sees it.
 
     A project may have several configurations; none withdraws what another one wrote.
     """
 
-    def __init__(self, folder: str, config: str, *, database: type[Database] = Database) -> None:
+    def __init__(self, state: str, folder: str, config: str, *, database: type[Database] = Database) -> None:
         self._config = to_column(config)
         self._loaded: set[str] = set()
         """The paths that `load` found recorded."""
-        self._database = _open(folder, database)
+        self._database = _open(state, folder, database)
 
     def artifacts(self) -> set[str]:
         """Return the paths of all files that this configuration wrote and did not withdraw."""
@@ -71,12 +71,27 @@ def artifacts_of_all(state: str, *, database: type[Database]) -> set[str]:
     found: set[str] = set()
     projects = os.path.join(state, "projects")
     for name in names_in(projects):
-        rows = _open(os.path.join(projects, name), database).query("SELECT path FROM artifact")
+        rows = _open(state, os.path.join(projects, name), database).query("SELECT path FROM artifact")
         found.update(from_column(path) for (path,) in rows)
     return found
 
 
-def _open(folder: str, database: type[Database]) -> Database:
+def writer_of(state: str, path: str, *, database: type[Database]) -> str | None:
+    """Return the configuration, of any project of the state folder, that wrote the file at a path; None if none did."""
+    projects = os.path.join(state, "projects")
+    for name in names_in(projects):
+        record = _open(state, os.path.join(projects, name), database)
+        for (config,) in record.query("SELECT config FROM artifact WHERE path = ?", (to_column(path),)):
+            return from_column(config)
+    return None
+
+
+def _open(state: str, folder: str, database: type[Database]) -> Database:
     return database(
-        os.path.join(folder, "build.db"), title="build record", application_id=0x6D706264, version=1, schema=_SCHEMA
+        os.path.join(folder, "build.db"),
+        title="build record",
+        application_id=0x6D706264,
+        version=1,
+        schema=_SCHEMA,
+        state=state,
     )

@@ -47,7 +47,12 @@ def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
     path = os.path.join(state, "catalog.db")
     return database(
-        path, title="catalog", application_id=0x6D706361, schema=_VERSION_1, upgrades=(_VERSION_2, _VERSION_3)
+        path,
+        title="catalog",
+        application_id=0x6D706361,
+        schema=_VERSION_1,
+        upgrades=(_VERSION_2, _VERSION_3),
+        state=state,
     )
 
 

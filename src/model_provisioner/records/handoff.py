@@ -79,12 +79,21 @@ def _beside(companions: Sequence[Beside]) -> dict[str, object]:
 
 def is_handoff(data: bytes) -> bool:
     """Tell whether `data` is a handoff: ours, of any version, or one of the original tool."""
+    return _model_in(data) is not None
+
+
+def handoff_id(data: bytes) -> object:
+    """Return the id of the model that a handoff names, None of what is no handoff."""
+    return (_model_in(data) or {}).get("id")
+
+
+def _model_in(data: bytes) -> dict[str, object] | None:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        return False
+        return None
     model = document.get("model") if isinstance(document, dict) else None
-    return isinstance(model, dict) and {"id", "path"} <= model.keys()
+    return model if isinstance(model, dict) and {"id", "path"} <= model.keys() else None
 
 
 def _dump(document: dict[str, object], *, ensure_ascii: bool) -> bytes:

@@ -35,22 +35,37 @@ class Blobs(Layout):
         return os.path.join(self.root, blob_place(sha256))
 
     def blob_behind(self, path: str) -> str | None:
-        """Return the SHA-256 of the blob here that `path`, a name in a tree, links to; None for any other path."""
+        """Return the SHA-256 of the blob here that `path` leads to: a name in a tree whose link is exactly as we make it.
+
+        None for any other path. Raises `StorageError` where the folder is no store.
+        """
+        below = path.removeprefix(f"{self.root}/")
+        if below == path:
+            return None
+        above, name = os.path.split(below)
         try:
-            target = os.path.join(os.path.dirname(path), os.readlink(path))
+            target = self.held(above).readlink(name)
+            sha256 = os.path.basename(target)
+            if not SHA256_HEX.fullmatch(sha256) or target != "../" * below.count("/") + blob_place(sha256):
+                return None
+            found = self._stat(sha256)
+            return sha256 if found is not None and os.path.samestat(found, os.stat(path)) else None
         except OSError:
             return None
-        folder, sha256 = os.path.split(os.path.normpath(target))
-        here = os.path.join(self.root, BLOBS, sha256[:2])
-        return sha256 if folder == here and SHA256_HEX.fullmatch(sha256) else None
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Tell whether a file with this SHA-256, and of this size in bytes, was published here; its bytes are not read."""
+        found = self._stat(sha256)
+        return found is not None and size in (None, found.st_size)
+
+    def _stat(self, sha256: str) -> os.stat_result | None:
+        """Return the stat of a blob, None where there is no file of that name. Raises `UnsoundModelError`."""
+        folder, name = os.path.split(blob_place(sha256))
         try:
-            found = os.lstat(self.blob_path(sha256))
+            found = self.held(folder).stat(name)
         except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
 
     def publish(self, partial: Partial, sha256: str) -> str:
         """Give a file that arrived its place, and return it. Of several publishers one wins; the others' files are removed.

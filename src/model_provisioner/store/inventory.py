@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import stat
 from dataclasses import dataclass, field
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.fs.locks import try_lock
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.store.layout import BLOBS, PARTIAL, QUARANTINE, TREES, blob_place, store_error
+from model_provisioner.store.layout import BLOBS, NAMED, PARTIAL, QUARANTINE, TREES, blob_place, store_error
 from model_provisioner.store.partial import remove_unowned
+from model_provisioner.store.tree import KEY, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from model_provisioner.fs.root import Folder
     from model_provisioner.store.layout import Layout
-
-_NAMED = re.compile(rf"({SHA256_HEX.pattern})\.[0-9a-f]+")
-"""A file on its way, or in quarantine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +68,11 @@ def inventory(store: Layout) -> Inventory:
             items.append(_item("file", place, found, blobs=frozenset({name})))
     arriving: dict[str, int] = {}
     for place, name, found in _files(store, PARTIAL):
-        if match := _NAMED.fullmatch(name):
+        if match := NAMED.fullmatch(name):
             arriving[match[1]] = arriving.get(match[1], 0) + found.st_size
             items.append(_item("download", place, found, owned=_is_owned(store.held(PARTIAL), name)))
     for place, name, found in _files(store, QUARANTINE):
-        if _NAMED.fullmatch(name):
+        if NAMED.fullmatch(name):
             items.append(_item("damaged", place, found))
     rest = sum(item.size for item in items if item.kind in {"download", "damaged"})
     return Inventory(items=tuple(items), blobs=sizes, arriving=arriving, size=sum(sizes.values()) + rest)
@@ -117,7 +114,7 @@ def _item(kind: Literal["file", "download", "damaged"], place: str, found: os.st
 
 def _is_owned(folder: Folder, name: str) -> bool:
     try:
-        fd = folder.open_regular(name)
+        fd = folder.open(name)
     except OSError:
         return True
     try:
@@ -138,8 +135,8 @@ def _files(store: Layout, place: str) -> Iterator[tuple[str, str, os.stat_result
 
 def _trees(store: Layout) -> Iterator[tuple[str, int, set[str]]]:
     """Yield the trees: key and version, when each was made, and the blobs that its links lead to, there or not."""
-    for key in _names(store, TREES):
-        for version in _names(store, f"{TREES}/{key}"):
+    for key in filter(KEY.fullmatch, _names(store, TREES)):
+        for version in filter(VERSION.fullmatch, _names(store, f"{TREES}/{key}")):
             with contextlib.suppress(OSError):
                 made = int(store.held(f"{TREES}/{key}").stat(version).st_mtime)
                 links = store.held(f"{TREES}/{key}/{version}").walk()

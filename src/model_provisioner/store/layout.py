@@ -6,17 +6,21 @@ The format stands in `docs/reference/store.md`.
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import UnsoundModelError
-from model_provisioner.fs.root import Folder, Root
+from model_provisioner.errors import StorageError, UnsoundModelError
+from model_provisioner.fs.root import Root
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:
-    from model_provisioner.errors import StorageError
+    from collections.abc import Callable
+
+    from model_provisioner.fs.root import Folder
 
 SETTING = "cache_dir"
 """What a user sets to have the store somewhere else."""
@@ -30,35 +34,53 @@ _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by model-provisioner: what is here can be fetched again.
 # For information about cache directory tags see https://bford.info/cachedir/
 """
+_OURS = b"created by model-provisioner"
+TAG = "CACHEDIR.TAG"
+_ASIDE = {"lost+found", ".snapshot", ".snapshots", ".zfs"}
+"""What a file system has of its own in a new folder."""
+RANDOM = "[0-9a-f]{16}"
+IN_PARTIAL = re.compile(rf"{SHA256_HEX.pattern}\.{RANDOM}(\.json)?|draft\.{RANDOM}|tree\.{RANDOM}(\.old)?")
+"""The names of what is on its way. Only what has a name of ours is ever removed."""
+NAMED = re.compile(rf"({SHA256_HEX.pattern})\.{RANDOM}")
+"""A file on its way, or in quarantine."""
 
 
 class Layout:
-    """The folders of one store. Making one reads and writes nothing; folders are made when first written to."""
+    """The folders of one store. Making one reads and writes nothing; folders are made when first written to.
 
-    def __init__(self, cache_dir: str) -> None:
+    No link below `top` is followed: that is the store itself, unless a project names its store by a relative path. A folder
+    is a store if it has our tag, if records know trees of ours in it (`is_known`), or if there is nothing in it.
+    """
+
+    def __init__(self, cache_dir: str, *, top: str | None = None, is_known: Callable[[], bool] = lambda: False) -> None:
         self.root = os.path.abspath(cache_dir)
-        self._folders = Root(self.root)
-        self._is_prepared = False
+        top = self.root if top is None else top
+        self._folders, self._prefix = Root(top), self.root[len(top) :].strip("/")
+        self._lock = threading.RLock()
+        self._is_known, self._is_ours, self._is_prepared = is_known, False, False
 
     def close(self) -> None:
         """Close the folders that are held open; the next use opens them again."""
         self._folders.close()
 
     def held(self, name: str) -> Folder:
-        """Return a folder of the store. Raises `OSError` where it is not there, too."""
-        return self._folders.folder(name)
+        """Return a folder of the store. Raises `OSError` where it is not there, too, and `StorageError` if it is no store."""
+        if not self._is_ours:
+            self._check(self._folders.folder(self._prefix))
+        return self._folders.folder(self._name(name))
 
     def folder(self, name: str) -> Folder:
         """Return a folder of the store, made where it is missing. Raises `StorageError`."""
         try:
-            if not self._is_prepared:
-                self._is_prepared = True
-                try:
-                    self._prepare()
-                except BaseException:
-                    self._is_prepared = False
-                    raise
-            return self._folders.make(name)
+            with self._lock:  # nothing is made before the tag: a folder with other things in it is no store
+                if not self._is_prepared:
+                    self._is_prepared = True
+                    try:
+                        self._prepare()
+                    except BaseException:
+                        self._is_prepared = False
+                        raise
+            return self._folders.make(self._name(name))
         except OSError as error:
             path = os.path.join(self.root, name) if name else self.root
             raise store_error("a folder of the store can't be made", path, error) from None
@@ -77,9 +99,36 @@ class Layout:
             raise store_error("a file of the store could not be written", into.path_of(name), error) from None
 
     def _prepare(self) -> None:
-        """Do what comes before the first write: mark the folder as a cache."""
-        if not self.folder("").has("CACHEDIR.TAG"):
-            self.write("", "CACHEDIR.TAG", _TAG)
+        """Do what comes before the first write: mark the folder as a cache of ours."""
+        folder = self.folder("")
+        self._check(folder)
+        if not folder.has(TAG):
+            self.write("", TAG, _TAG)
+        self._is_ours = True
+
+    def _name(self, name: str) -> str:
+        return f"{self._prefix}/{name}".strip("/")
+
+    def _check(self, folder: Folder) -> None:
+        """Refuse a folder that holds something else. Raises `StorageError` and `OSError`."""
+        tag = folder.read(TAG)
+        if tag is None and not folder.has(TAG):
+            # Half a start: the draft of the tag is the first that is made.
+            left = set(folder.names()) - _ASIDE
+            if not left or (left == {PARTIAL} and all(map(IN_PARTIAL.fullmatch, folder.folder(PARTIAL).names()))):
+                return
+            found = f"{min(left)!r} and no {TAG} of ours"
+        else:
+            found = f"a {TAG} that is not ours"
+            self._is_ours = tag is not None and _OURS in tag
+        if not self._is_ours and not self._is_known():
+            raise StorageError(
+                "the folder for fetched files holds something else",
+                where=self.root,
+                expected=f"a new or empty folder, or one with the {TAG} of model-provisioner",
+                found=found,
+                fix=f"it was left as it is: name a new folder in {SETTING}, or in MODEL_PROVISIONER_CACHE_DIR",
+            )
 
 
 def blob_place(sha256: str) -> str:

@@ -144,7 +144,7 @@ def _entered(store: Layout, *, shared: bool) -> Iterator[None]:
 
 
 def _read(folder: Folder, name: str, found: Leased) -> None:
-    fd = folder.open_regular(name)
+    fd = folder.open(name)
     try:
         if try_lock(fd, shared=True):
             return  # its owner is dead

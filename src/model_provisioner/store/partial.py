@@ -218,7 +218,7 @@ def arrived(store: Layout, key: str) -> int:
 
 def remove_unowned(folder: Folder, name: str) -> bool:
     """Remove a file that no living run owns, with its note; return False for one that a run owns. Raises `OSError`."""
-    fd = folder.open_regular(name)
+    fd = folder.open(name)
     try:
         if _claim(folder, name, fd) is False:
             return False
@@ -256,15 +256,15 @@ def _take_over(folder: Folder, stem: str) -> Iterator[tuple[str, int]]:
 
 def _open_left(folder: Folder, name: str) -> int:
     try:
-        return folder.open_regular(name, os.O_RDWR)
+        return folder.open(name, os.O_RDWR)
     except PermissionError:
         # Its owner died between the last change of its mode and the rename, or lives and is about to rename it.
-        fd = folder.open_regular(name)
+        fd = folder.open(name)
         try:
-            if not _claim(folder, name, fd):
+            if os.fstat(fd).st_nlink > 1 or not _claim(folder, name, fd):  # a hard link is of somebody else's file
                 raise
             os.fchmod(fd, os.fstat(fd).st_mode | stat.S_IWUSR)
-            return folder.open_regular(name, os.O_RDWR)
+            return folder.open(name, os.O_RDWR)
         finally:
             os.close(fd)
 

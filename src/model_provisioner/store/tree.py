@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.fs.fileset import counts
-from model_provisioner.fs.root import Root
 from model_provisioner.references.shards import split_names
 from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, store_error
 
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 NAME_BYTES = 255
 """How long a part of a path may be on every file system that counts."""
+
+KEY, VERSION = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{16}"), re.compile("[0-9a-f]{16}")
+"""The names of a folder of trees, and of a tree."""
 
 _FORBIDDEN = re.compile(r"[\0\n\r\\]")
 
@@ -35,6 +37,14 @@ def tree_version(files: Mapping[str, str]) -> str:
     """Return the name of the tree of exactly these files, given as name and SHA-256."""
     lines = sorted(f"{sha256}  {name}\n" for name, sha256 in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def is_tree(root: str, path: str) -> bool:
+    """Tell whether a path lies in a tree of the store at `root`, by its name."""
+    top = f"{root}/{TREES}/"
+    key, _, rest = path.removeprefix(top).partition("/")
+    version = rest.partition("/")[0]
+    return path.startswith(top) and bool(KEY.fullmatch(key) and VERSION.fullmatch(version))
 
 
 def check_names(names: Iterable[str], where: str) -> None:
@@ -127,11 +137,11 @@ class Trees(Layout):
         partial, draft = self.folder(PARTIAL), f"tree.{secrets.token_hex(8)}"
         try:
             partial.mkdir(draft)
-            with Root(partial.path_of(draft)) as made:
-                for name, target in links.items():
-                    made.make(os.path.dirname(name)).symlink(target, os.path.basename(name))
-                for each in {os.path.dirname(name) for name in links} | {""}:
-                    made.folder(each).sync()
+            for name, target in links.items():
+                above, last = os.path.split(f"{PARTIAL}/{draft}/{name}")
+                self.folder(above).symlink(target, last)
+            for each in {os.path.dirname(f"/{name}") for name in links} | {""}:
+                self.held(f"{PARTIAL}/{draft}{each.rstrip('/')}").sync()
             try:
                 partial.rename(draft, folder, version)
             except OSError:

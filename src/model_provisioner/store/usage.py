@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from model_provisioner.store.layout import Layout
 
 FOLDER = "uses"
+_NAME = re.compile(r"[0-9a-f]{64}\.json")
 LIMIT = 256 << 20
 """In bytes: the record of a project of some million trees."""
 
@@ -59,8 +61,17 @@ def owner_of(state: str) -> str:
 
 def touch(state: str, config: str) -> bool:
     """Note that a project is used now, with all that its record names; return whether it has one."""
+    from model_provisioner.fs.root import Folder
+
     try:
-        os.utime(_link(state, config))
+        path = os.readlink(_link(state, config))
+        uses, name = os.path.split(path)
+        root, folder = os.path.split(uses)
+        if folder != FOLDER or not _NAME.fullmatch(name):
+            return False
+        # The store is the project's, perhaps: no link in it is followed.
+        with Folder.at(root) as store, store.folder(FOLDER) as records:
+            records.touch(name)
     except OSError:
         return False
     return True
@@ -76,7 +87,7 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
 
     Raises `StorageError`.
     """
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.root import PrivateFolder, Roots
 
     owner = owner_of(state)
     name = hashlib.sha256(os.fsencode(f"{owner}\0{config}")).hexdigest() + ".json"
@@ -91,7 +102,8 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
     body = {"config": config, "handoffs": handoffs, "owner": owner, "trees": wanted}
     store.write(FOLDER, name, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
     path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(_link(state, config))
-    with contextlib.suppress(OSError), Folder.made(above, 0o700) as folder:
+    with contextlib.suppress(OSError), Roots(state, kind=PrivateFolder) as roots:
+        folder = roots.make(above)
         if os.path.realpath(folder.path_of(link)) != os.path.realpath(path):
             with contextlib.suppress(FileNotFoundError):
                 folder.unlink(link)
