@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import StorageError, printable
+from model_provisioner.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -37,16 +37,6 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     stream.write("".join(f"{line}\n" for line in lines))
     stream.flush()
-
-
-def write_output(path: str, data: bytes, *, what: str, fix: str) -> None:
-    """Write a file that the user named, whole or not at all. Raises a `StorageError` that says `what` and `fix`."""
-    from model_provisioner.fs.atomic import write_atomically
-
-    try:
-        write_atomically(path, data)
-    except StorageError as error:
-        raise StorageError(what, where=path, found=error.found, fix=fix) from None
 
 
 def withdrawn(record: EntryRun) -> str:

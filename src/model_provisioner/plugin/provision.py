@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.cli.output_file import OutputFile
     from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.tasks import ModelTasks
@@ -98,7 +99,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             return ProvisionTasks(run) if self._whole else ReportedTasks(run)
 
         self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
-        with closing(self.loader), self._output(params["outfile"]) as self._stream, self._telling_of_losses():
+        with (
+            closing(self.loader),
+            self._output(params["outfile"], force=params["force"]) as self._stream,
+            self._telling_of_losses(),
+        ):
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
@@ -207,11 +212,15 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             models.omitted |= current
 
     @contextmanager
-    def _output(self, outfile: Any) -> Iterator[Any]:
-        if not isinstance(outfile, str):
+    def _output(self, outfile: Any, *, force: bool) -> Iterator[Any]:
+        if not isinstance(outfile, str) or outfile == "-":
             yield Patient(sys.stdout)  # and not what it was when doit was imported
             return
-        stream = _opened(outfile)
+        from model_provisioner.cli.output_file import OutputFile
+        from model_provisioner.plugin.reporter import is_report
+
+        named = os.path.join(os.getcwd(), outfile)
+        stream = _opened(OutputFile(named, "-o", "doit provision", is_report, force))
         try:
             yield Patient(stream)
         finally:
@@ -237,16 +246,15 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return Provision(task_loader=loader, config=config, bin_name=self.bin_name, cmds=self._cmds)
 
 
-def _opened(path: str) -> TextIO:
-    from model_provisioner.errors import InputError
-    from model_provisioner.fs.atomic import open_output
+def _opened(output: OutputFile) -> TextIO:
+    from model_provisioner.errors import InputError, StorageError
 
     try:
-        return open_output(path)
+        return output.open()
+    except StorageError as error:
+        found = error.found
     except OSError as error:
-        raise InputError(
-            "the output file can't be written",
-            where=path,
-            found=error.strerror or str(error),
-            fix="name another file after -o",
-        ) from None
+        found = error.strerror or str(error)
+    raise InputError(
+        "the output file can't be written", where=output.named, found=found, fix="name another file after -o"
+    ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
     from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.plugin.tasks import ModelTasks
+
+
+_FIRST_LINE = re.compile(
+    rb"(?:pass|warn|done|same|skip|gone|FAIL!?)  \S"  # of our reporter
+    rb"|(?:\. |--|!!) \S"  # of doit's
+    rb"|\d+ models?: .+ \(\d+\.\d\d s\)$"
+    rb'|\{"tasks": \[',
+    re.MULTILINE,
+)
+
+
+def is_report(data: bytes) -> bool:
+    """Tell of the first bytes of a file whether they are the output of a run, whole or not."""
+    return _FIRST_LINE.match(data) is not None
 
 
 class Tally:
