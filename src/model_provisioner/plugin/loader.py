@@ -18,8 +18,8 @@ from model_provisioner.fs.state_folder import ensure_state_folder, project_folde
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, is_ours, model_of
-from model_provisioner.plugin.reporter import PlainReporter
 from model_provisioner.plugin.shortcut import doit_state, look
+from model_provisioner.plugin.tally import PlainReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -163,7 +163,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
         if reporter != "models":
-            from model_provisioner.plugin.reporter import tallying
+            from model_provisioner.plugin.tally import tallying
 
             kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
             self._tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
@@ -182,7 +182,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     @cached_property
     def _tally(self) -> Any:
         """The reporter; ours until doit says which."""
-        from model_provisioner.plugin.reporter import ModelReporter, tallying
+        from model_provisioner.plugin.reporter import ModelReporter
+        from model_provisioner.plugin.tally import tallying
 
         return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named)
 
