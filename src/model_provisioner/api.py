@@ -134,7 +134,8 @@ def provision_from_config_to_default_handoff(
     """Provision the one model of a configuration file and write its handoff; return the model.
 
     `cache_dir` wins over the environment, that over the file. Raises `ConfigError` for the faults of the file and for one
-    that has more models than one, and what a failing step raises; then there is no handoff.
+    that has more models than one, and what a failing step raises; then there is no handoff. Raises `StorageError` also where
+    one that no entry claims any more can't be removed.
     """
     run = Run.begin(os.fspath(config), cache_dir=None if cache_dir is None else os.fspath(cache_dir))
     work = run.work
@@ -151,9 +152,11 @@ def provision_from_config_to_default_handoff(
         try:
             (name,) = work.config.entries
             found = run.provision_one(name)
-            withdraw_orphans(work)
+            _, trouble = withdraw_orphans(work)
         finally:
             run.finish()
+    for error in trouble:
+        raise error
     return ResolvedModel(found.ref.id, Path(found.files.path))
 
 

@@ -68,9 +68,9 @@ def test_an_entry_of_one_field_has_the_defaults(root):
         answers=(
             (root, root),
             (f"{root}/.runtime", f"{root}/.runtime"),
+            ("~", "/home/me"),
             (f"{root}/models", f"{root}/models"),
             (f"{root}/.runtime/engines", f"{root}/.runtime/engines"),
-            ("~", "/home/me"),
         ),
         path=f"{root}/models.yaml",
         root=root,
@@ -925,18 +925,40 @@ def test_a_store_in_the_project_that_is_not_named_from_there_may_be_reached_by_l
     assert parse("cache_dir: link/c\nmodels: {}").cache_root == root
 
 
-@pytest.mark.parametrize(
-    "handoff", ["models.lock", "{runtime_dir}/digests/b.sha256", "{runtime_dir}/provenance/models.jsonl"]
-)
-def test_a_handoff_can_t_be_another_file_of_ours(handoff):
-    (told,) = faults(f"models: {{a: {{model_ref: m, handoff: '{handoff}'}}}}")
-    assert told.startswith("the handoff can't be written there\n")
-
-
 @pytest.mark.parametrize("handoff", [".", "sub", "sub/", "", "{runtime_dir}/.."])
 def test_a_handoff_can_t_be_a_folder(root, handoff):
     os.mkdir(f"{root}/sub")
     assert len(faults(f"models: {{a: {{model_ref: m, handoff: '{handoff}'}}}}")) == 1
+
+
+@pytest.mark.parametrize(
+    ("handoff", "found"),
+    [
+        ("models.lock", "{root}/models.lock"),
+        ("dodo.py", "{root}/dodo.py"),
+        ("sub/models.yaml", "{root}/sub/models.yaml"),
+        (".runtime/digests/m.sha256", "{root}/.runtime/digests/m.sha256, in the folder of the checksum files"),
+        ("{runtime_dir}/provenance/x", "{root}/.runtime/provenance/x, in the folder of the log of verifications"),
+        ("store/blobs/x.json", "{root}/store/blobs/x.json, in the store"),
+        ("state/projects/x/snapshot", "{root}/state/projects/x/snapshot, in the state folder"),
+    ],
+)
+def test_a_handoff_can_t_be_another_file_of_ours(root, monkeypatch, handoff, found):
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", f"{root}/state")
+    (told,) = faults(f"cache_dir: store\nmodels:\n  m:\n    model_ref: m\n    handoff: '{handoff}'")
+    assert told.startswith(
+        "the handoff can't be written there\n"
+        "  where     models.yaml:5, models → m → handoff\n"
+        "  expected  a file of its own\n"
+        f"  found     {found.format(root=root)}\n"
+    )
+
+
+def test_a_handoff_can_t_be_a_key_or_a_bundle(root):
+    signature = "signature: {bundle: b.json, public_key: k.pem}"
+    for handoff, other in (("k.pem", "other: {model_ref: n}"), ("b.json", "other: {model_ref: n}")):
+        (told,) = faults(f"models: {{m: {{model_ref: m, handoff: {handoff}, {signature}}}, {other}}}")
+        assert told.startswith("the handoff of m would take the place of a signature or key of m\n")
 
 
 def test_a_handoff_can_t_be_the_configuration_under_another_name(tmp_path, root):

@@ -208,7 +208,7 @@ def test_after_a_failure(project, begin):
         record = run.record("a")
         assert isinstance(record.error, DigestMismatchError)
         assert (record.published, record.withdrawn, record.verification) == (False, True, None)
-        assert run.lost == [], "it failed, which is told by its error"
+        assert run.lost == [record], "its face tells the error, and what was lost by that"
         for step in ("fetch", "verify", "register", "handoff"):
             with pytest.raises(DigestMismatchError) as raised:
                 run.advance(record, step)

@@ -202,7 +202,7 @@ def test_an_ignored_model_is_left_alone(project, step):
     out = project.provision().out
     assert f"!! models:{step}:b\n" in out
     assert "b" not in told(out)
-    assert "2 models: 2 done" in out
+    assert "3 models: 2 done, 1 ignored" in out
     assert handed_off(project) == ["a", "c"]
 
 

@@ -81,6 +81,7 @@ class Command(NamedTuple):
 
 _JSON = Option("json", "print JSON")
 _FULL = Option("full", "ignore cached digests and hash every byte with SHA-256")
+_FORCE = Option("force", "replace the file even if another program wrote it; never a model, a lock or a configuration")
 
 PROVISION = Command(
     name="provision",
@@ -91,6 +92,7 @@ PROVISION = Command(
         Option("require_digest", "fail a model without an expected digest"),
         Option("offline", "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same"),
         Option("locked", "fail a model that models.lock does not name; MODEL_PROVISIONER_LOCKED=1 does the same"),
+        Option("force", f"with -o: {_FORCE.help}"),
     ),
     description="NAME is a model, a task or a target; without one, all models. models.yaml is looked for here and in the "
     "folders above; its folder becomes the working directory.\n\n"
@@ -139,7 +141,7 @@ LOCK = Command(
 CHECK = Command(
     name="check",
     purpose="tell whether a fresh build would give exactly the artifacts that are here",
-    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), _JSON),
+    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), _FORCE, _JSON),
     description="Contacts nobody and changes nothing. Compares the lock file with models.yaml, the files with their digests, "
     "and the handoffs, checksum files and catalog rows with what would be written.\n\n"
     "Exit codes: 0 all is the same, 1 something differs, 2 something broke, 3 bad input, 130 interrupted.",
@@ -190,7 +192,8 @@ ATTEST = Command(
     purpose="write a statement of what was verified of a model, signed on request; or check one",
     names="[NAME]",
     options=(
-        Option("output", "write to this file", "value", "FILE", short="o"),
+        Option("output", "write to this file, - for standard output (the default)", "value", "FILE", short="o"),
+        _FORCE,
         Option("key", "sign with the private key (Ed25519 or ECDSA P-256, PEM) in this file", "value", "FILE"),
         Option("verify", "check the statement in this file against the bytes that are here", "value", "FILE"),
         Option("public_key", "with --verify: the key that must have signed the statement, PEM", "value", "FILE"),
@@ -207,6 +210,7 @@ REPORT = Command(
     purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
     options=(
         Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
+        _FORCE,
         _JSON,
     ),
     description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "

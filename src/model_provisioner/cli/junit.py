@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from model_provisioner.errors import ConfigError, InputError, printable
-from model_provisioner.fs.read import read_if_there
+from model_provisioner.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +16,8 @@ if TYPE_CHECKING:
     from model_provisioner.operations.differences import Difference
 
 SUITE = "model-check"
-_BEGINS = b"<?xml"
-_LIMIT = 256 << 20
-"""How many bytes of an older report are read."""
+_HEAD = 4096
+_OURS = re.compile(rb'<testsuites>\s*<testsuite name="model-check" ')
 
 
 def render(report: Report) -> bytes:
@@ -41,22 +38,9 @@ def render_error(error: ProvisionError) -> bytes:
     return _document([case])
 
 
-def check_place(path: str) -> None:
-    """Raise `InputError` where a report can't be or would take the place of something else."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    data = read_if_there(path, _LIMIT)
-    if data is not None and (not data or data.startswith(_BEGINS)):
-        return
-    raise InputError(
-        "the place of the JUnit report is taken",
-        where=path,
-        expected="no file, or an older report",
-        found="a folder" if stat.S_ISDIR(mode) else "something else, which was left as it is",
-        fix="name another file after --junit",
-    )
+def is_report(data: bytes) -> bool:
+    """Tell of the first bytes of a file whether it is a report of ours."""
+    return data.startswith(b"<?xml") and _OURS.search(data[:_HEAD]) is not None
 
 
 def _document(cases: Sequence[ET.Element]) -> bytes:

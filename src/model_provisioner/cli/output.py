@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import StorageError
+from model_provisioner.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from typing import TextIO
+
+    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.run import Run
 
 RETIRED_SHOWN = 5
 """How many retired models the summary of a run names."""
@@ -35,14 +39,32 @@ def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
     stream.flush()
 
 
-def write_output(path: str, data: bytes, *, what: str, fix: str) -> None:
-    """Write a file that the user named, whole or not at all. Raises a `StorageError` that says `what` and `fix`."""
-    from model_provisioner.fs.atomic import write_atomically
+def withdrawn(record: EntryRun) -> str:
+    """Say that the handoff of an entry is gone."""
+    why = "; ".join(reason.text for reason in record.why or () if not reason.follows)
+    if not why and record.error is not None:
+        why = record.error.what
+    return f"{record.name}  its handoff was withdrawn" + (f" ({printable(why)})" if why else "")
 
-    try:
-        write_atomically(path, data)
-    except StorageError as error:
-        raise StorageError(what, where=path, found=error.found, fix=fix) from None
+
+def removed(path: str) -> str:
+    """Say that an artifact is gone that no entry claims."""
+    return f"{printable(relative(path))}  removed: no entry of models.yaml claims it"
+
+
+def warn_of_withdrawn(run: Run, told: set[str]) -> list[EntryRun]:
+    """Name on stderr what a run withdrew and did not write again; return the entries whose handoff that is.
+
+    What is in `told`, names and paths, was said before; the rest comes into it. It never fails, for it may be said while an
+    error is on its way.
+    """
+    orphans = [path for path in run.orphans if path not in told]
+    lost = [record for record in run.lost if record.name not in told]
+    told.update(orphans, (record.name for record in lost))
+    with suppress(OSError):
+        print_lines((f"gone  {removed(path)}" for path in orphans), sys.stderr)
+        print_lines((f"WARNING: {withdrawn(record)}" for record in lost), sys.stderr)
+    return lost
 
 
 def models(count: int) -> str:
@@ -57,7 +79,14 @@ def relative(path: str, folder: str | None = None) -> str:
 
 
 def summary(
-    *, done: int, current: int, failed: int, withdrawn: int = 0, retired: Collection[str] = (), seconds: float
+    *,
+    done: int,
+    current: int,
+    failed: int,
+    withdrawn: int = 0,
+    ignored: int = 0,
+    retired: Collection[str] = (),
+    seconds: float,
 ) -> str:
     """Return a line that says what became of how many models; before it, where there are any, which are retired."""
     counts = (
@@ -65,6 +94,7 @@ def summary(
         (current, "current"),
         (failed, "failed"),
         (withdrawn, "withdrawn"),
+        (ignored, "ignored"),
         (len(retired), "retired"),
     )
     total = sum(count for count, _ in counts)

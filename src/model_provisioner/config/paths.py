@@ -109,10 +109,6 @@ class HandoffPaths:
         """Tell whether a folder that `place` returned is one in which handoffs may lie."""
         return any(is_below(folder, top) for top in self.tops)
 
-    def is_of_other_files(self, folder: str) -> bool:
-        """Tell whether a folder is one in which a run writes its checksum files or its log."""
-        return any(is_below(folder, f"{self._runtime_dir}/{name}") for name in (DIGESTS, PROVENANCE))
-
     def place(self, template: str, name: str, engine: str) -> tuple[str, str]:
         """Return the folder of the handoff, and its name there, which a rename replaces and does not follow.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -16,12 +17,15 @@ from model_provisioner.config.faults import MAX_FAULTS, Faults, short, shown
 from model_provisioner.config.lockfile import LOCK_NAME
 from model_provisioner.config.paths import (
     DEFAULT_RUNTIME_DIR,
+    DIGESTS,
+    PROVENANCE,
     HandoffPaths,
     is_below,
     path_in,
     shown_path,
 )
-from model_provisioner.errors import InvalidReferenceError
+from model_provisioner.errors import InvalidReferenceError, StorageError
+from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.references.path_environment import HERE, PathEnvironment
 from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
 
@@ -33,7 +37,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-FILES_OF_THE_PROJECT = ("dodo.py", "pyproject.toml", "doit.cfg", LOCK_NAME)
+FILES_OF_THE_PROJECT = ("models.yaml", "dodo.py", "pyproject.toml", "doit.cfg", LOCK_NAME)
+"""Names by which other files are found, here or in a folder above: no handoff may have one."""
 HANDOFF_TO_ADD = 'handoff: "{runtime_dir}/engines/{name}.json"'
 _NAME = re.compile(schema.NAME_PATTERN)
 _ANY_ENTRY = schema.Entry.model_construct()
@@ -59,6 +64,8 @@ class ConfigReader:
         self._document, self._path, self._cache_dir, self._runtime_dir = document, path, cache_dir, runtime_dir
         self._faults = Faults(document.name, document.source_map, document.faults)
         self._environment = PathEnvironment()
+        self._taken: dict[str, str] = {}
+        """The folders in which other files of ours lie, and those below or above them that were asked about; else nothing."""
 
     def read(self) -> Config:
         """Return the configuration, or raise all faults at once."""
@@ -66,7 +73,14 @@ class ConfigReader:
         several = "models" in data
         settings, written = self._several(data) if several else self._single(data)
         root = environment.ask(os.path.dirname(self._path) if several else HERE)
-        runtime_dir = self._runtime(settings, root)
+        runtime_dir, cache_dir = self._runtime(settings, root), self._cache(settings, root)
+        self._taken = {
+            os.path.realpath(cache_dir): "the store",
+            os.path.join(runtime_dir, DIGESTS): "the folder of the checksum files",
+            os.path.join(runtime_dir, PROVENANCE): "the folder of the log of verifications",
+        }
+        with suppress(StorageError):  # who needs it is told
+            self._taken[os.path.realpath(state_folder())] = "the state folder"
         handoffs = HandoffPaths(root, runtime_dir, environment)
         made = ((each.name, self._entry(each, root, handoffs)) for each in written)
         entries = {name: entry for name, entry in made if entry is not None}
@@ -75,7 +89,7 @@ class ConfigReader:
         return Config(
             path=self._path,
             root=root,
-            cache_dir=self._cache(settings, root),
+            cache_dir=cache_dir,
             runtime_dir=runtime_dir,
             allow=tuple(settings.network.allow),
             recheck=settings.recheck,
@@ -274,27 +288,35 @@ class ConfigReader:
                 handoffs.written(*asked),
             )
             fix = "write it into the project"
-        elif (
-            handoff == self._path
-            or (folder == root and last in FILES_OF_THE_PROJECT)
-            or handoffs.is_of_other_files(folder)
-            or os.path.isdir(handoff)
-        ):
+        elif handoff == self._path or last in FILES_OF_THE_PROJECT or os.path.isdir(handoff):
             what, expected, found = "the handoff can't be written there", "a file of its own", handoff
             fix = "choose another name"
+        elif ours := self._folder_of_ours(folder):
+            what, expected = "the handoff can't be written there", "a file of its own"
+            found, fix = f"{handoff}, in {ours}", "choose another folder"
         else:
             return handoff
         self._faults.note(path, what, expected=expected, found=found, fix=f"{fix}:   {HANDOFF_TO_ADD}")
         return None
 
+    def _folder_of_ours(self, folder: str) -> str:
+        """Return in which folder of ours for other files a folder lies; nothing where it lies in none."""
+        if folder not in self._taken:
+            above = os.path.dirname(folder)
+            self._taken[folder] = "" if above == folder else self._folder_of_ours(above)
+        return self._taken[folder]
+
     def _check_handoffs(self, entries: dict[str, Entry]) -> None:
-        """Note the handoffs that two entries would write, and those that would replace a model or lie in its folder."""
+        """Note the handoffs that two entries would write, and those that would replace a model, a key or a bundle."""
         models: dict[str, tuple[Entry, Entry | Companion]] = {}
         for entry in entries.values():
             parts: tuple[Entry | Companion, ...] = (entry, *entry.companions)
             for each in parts:
                 if isinstance(each.ref, LocalRef):
                     models[each.ref.path] = entry, each
+        signatures = {
+            file: each.name for each in entries.values() if each.signature is not None for file in each.signature.files
+        }
         writers: dict[str, Entry] = {}
         above: dict[str, str] = {}
         for entry in entries.values():
@@ -307,6 +329,14 @@ class ConfigReader:
                     expected="a handoff of its own for each model",
                     found=f"{shown_path(handoff)}, {lines}",
                     fix=f"add to one of them, or to defaults:   {HANDOFF_TO_ADD}",
+                )
+            if handoff in signatures:
+                self._faults.note(
+                    (*path, "handoff"),
+                    f"the handoff of {entry.name} would take the place of a signature or key of {signatures[handoff]}",
+                    expected="a file of its own",
+                    found=shown_path(handoff),
+                    fix=f"choose another name:   {HANDOFF_TO_ADD}",
                 )
             place = handoff
             if place not in models:

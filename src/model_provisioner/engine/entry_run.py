@@ -10,6 +10,7 @@ from model_provisioner.errors import ProvisionError
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.verification.outcome import Verification
+    from model_provisioner.errors import StorageError
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.fs.identity import Identity
 
@@ -57,6 +58,8 @@ class EntryRun:
     """Whether this run took a step of it."""
     withdrawn: bool = False
     """Whether this run removed its handoff."""
+    stands: StorageError | None = None
+    """What kept this run from removing its handoff, or from seeing whether there is one; None where it did not try."""
     published: bool = False
     """Whether this run handed it off after the last withdrawal."""
     changed: bool = False

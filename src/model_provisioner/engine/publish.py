@@ -87,4 +87,4 @@ def _publish(work: Workspace, record: EntryRun, data: bytes, draft: Draft | None
         return
     record.artifacts[path] = identity(os.stat(path) if draft is None else draft.publish())
     record.published, record.changed = True, draft is not None
-    record.withdrawn, record.reasons = False, None
+    record.withdrawn, record.stands, record.reasons = False, None, None

@@ -81,8 +81,11 @@ class Run:
             state = state_folder(os.path.dirname(config_path))
         except StorageError as error:
             config = parse_config(read_config(config_path), config_path, cache_dir=cache_dir)
-            if names := withdraw_all(config):
+            names, trouble = withdraw_all(config)
+            if names:
                 error.what += f"; so nothing confirms the handoffs of {', '.join(names)}: they were withdrawn"
+            for each in trouble:
+                error.what += f"; {each.what}: {each.where} ({each.found})"
             raise
         return cls(open_workspace(config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress))
 
@@ -113,13 +116,17 @@ class Run:
     def sweep(self, names: Iterable[str], *, orphans: bool) -> None:
         """Withdraw the handoffs of entries that can't be confirmed, and `orphans`, before any work.
 
-        Raises `StorageError` where the records can't be read; then every handoff of these entries is gone.
+        Raises `StorageError` where the records can't be read; then every handoff of these entries is gone, and the orphans.
         """
         self.swept = True
-        retired = sweep(self.work, [self.record(name) for name in names])
-        self.retired.update(retired)
-        if orphans:
-            self.orphans, self.trouble = withdraw_orphans(self.work)
+        try:
+            self.retired.update(sweep(self.work, [self.record(name) for name in names]))
+        except Exception:
+            orphans = True
+            raise
+        finally:
+            if orphans:
+                self.orphans, self.trouble = withdraw_orphans(self.work)
 
     def provision(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
         """Take every step for entries; yield their records batch by batch, as they are done or have failed.
@@ -166,7 +173,7 @@ class Run:
         self.sweep([name], orphans=False)
         record = self.record(name)
         if name in self.retired:
-            raise retired_error(self.work, record.entry)
+            raise record.stands or retired_error(self.work, record.entry)
         for _ in self.provision([name], 1):
             pass
         self.advance(record, "handoff")
@@ -207,12 +214,13 @@ class Run:
 
     @property
     def lost(self) -> list[EntryRun]:
-        """The entries whose handoff this run withdrew, and that neither have it back nor failed."""
-        return [
-            record
-            for record in self.records.values()
-            if record.withdrawn and record.error is None and record.name not in self.retired
-        ]
+        """The entries whose handoff this run withdrew, and that do not have it back, those that failed among them."""
+        return [each for each in self.records.values() if each.withdrawn and each.name not in self.retired]
+
+    @property
+    def stuck(self) -> list[EntryRun]:
+        """The entries with a handoff that can't be confirmed and could not be removed, retired ones too: see `stands`."""
+        return [each for each in self.records.values() if each.stands is not None]
 
     def finish(self) -> None:
         """Note in the store what the project uses of it, and release it: from now on its handoffs hold that."""
@@ -283,6 +291,6 @@ def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRu
     for record in known:
         record.reasons = reasons(work, record)
         if not record.reasons:
-            record.withdrawn = False
+            record.withdrawn, record.stands = False, None
             done.add(record)
     return done

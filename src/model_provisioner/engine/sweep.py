@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.up_to_date import confirmed, reasons
-from model_provisioner.engine.withdraw import set_pending, withdraw_handoffs, withdraw_orphans
+from model_provisioner.engine.withdraw import set_pending, withdraw_handoffs
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.state_folder import ensure_state_folder
 
@@ -21,7 +21,7 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
     """Withdraw the handoffs of entries that can't be confirmed; note why each is not current. Return those retired.
 
     Raises `StorageError` where the state folder can't be read or believed; then no handoff stays that was not confirmed
-    before that, and none that no entry claims.
+    before that.
     """
     work.roots.let_go()
     unconfirmed: list[EntryRun] = []
@@ -48,14 +48,13 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
         except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
             trouble = error
         unconfirmed.append(record)
-    # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and reports it.
+    # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and reports it,
+    # and of an entry that comes to none, the face of the run does.
     before = [(record, record.error) for record in (*unconfirmed, *retired)]
     withdrawn = withdraw_handoffs(work, [*unconfirmed, *retired])
     for record, kept in before:
         record.error = kept
     if trouble is not None:
-        with contextlib.suppress(StorageError):
-            withdraw_orphans(work)
         raise trouble
     to_verify = [
         record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())

@@ -23,13 +23,15 @@ from model_provisioner.errors import (
 from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
+from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.records.artifacts import writer_of
 from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from model_provisioner.config.entries import Config, Entry
@@ -52,15 +54,20 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[Entr
     """Remove the handoffs of entries, durably; return those that had one. What keeps one there is the `error` of its entry."""
     by_path: dict[str, EntryRun] = {}
     for record in records:
-        with failing(record):
+        record.stands = None
+        try:
             check_place(work, record.entry)
             by_path[record.entry.handoff] = record
+        except OccupiedError as error:
+            record.error = error
+        except StorageError as error:
+            record.error = record.stands = error
     withdrawn = []
     for path, removed in _remove(work, by_path).items():
         record = by_path[path]
         record.published = False
         if isinstance(removed, StorageError):
-            record.error = removed
+            record.error = record.stands = removed
         elif removed:
             record.withdrawn = True
             withdrawn.append(record)
@@ -112,10 +119,10 @@ def check_place(work: Workspace, entry: Entry) -> None:
     )
 
 
-def withdraw_all(config: Config) -> list[str]:
+def withdraw_all(config: Config) -> tuple[list[str], list[StorageError]]:
     """Remove the handoffs of a configuration, durably, without any record: what is no handoff stays.
 
-    Return the names of the entries that had one. Raises `StorageError` where one can't be removed, after all others.
+    Return the names of the entries that had one, and what keeps others from being removed or seen.
     """
     by_path = {entry.handoff: entry for entry in config.entries.values()}
     with roots_of(config) as roots:
@@ -126,10 +133,9 @@ def withdraw_all(config: Config) -> list[str]:
             if model_id is not None and (is_below(path, config.root) or model_id == by_path[path].ref.id)
         ]
         removed = remove_all_durably(ours, roots)
-    for error in removed.values():
-        if isinstance(error, StorageError):
-            raise error
-    return [by_path[path].name for path, was_there in removed.items() if was_there]
+    trouble = [error for error in removed.values() if isinstance(error, StorageError)]
+    trouble += _unseen(by_path.keys() - removed.keys()).values()
+    return [by_path[path].name for path, was_there in removed.items() if was_there is True], trouble
 
 
 def check_writer(work: Workspace, path: str, model_id: str | None = None) -> None:
@@ -161,17 +167,21 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
 
     Return the artifacts that were still there, and what kept others from being removed.
     """
-    orphans = sorted(orphaned_artifacts(work))
+    rows, trouble = _rows_or_trouble(work)
+    orphans = sorted(_artifacts(work, rows))
     folders = [path for path in orphans if os.path.isdir(path) and not os.path.islink(path)]  # none of ours
     results = _remove(work, [path for path in orphans if path not in folders])
     removed = [path for path, was_there in results.items() if was_there is True]
-    trouble = [error for error in results.values() if isinstance(error, StorageError)]
+    kept = {path: error for path, error in results.items() if isinstance(error, StorageError)}
+    kept |= _unseen(_unclaimed(work, rows).difference(orphans))
+    trouble += kept.values()
     try:
         work.build_record.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
     except StorageError as error:
         trouble.append(error)
     try:
-        if names := orphaned_rows(work):
+        # Where the build record was lost, the row alone knows of a handoff that still has to go.
+        if names := {name for name in rows.keys() - work.config.entries.keys() if rows[name] not in kept}:
             work.catalog.remove(work.config.root, sorted(names))
     except StorageError as error:
         trouble.append(error)
@@ -185,17 +195,44 @@ def orphaned_rows(work: Workspace) -> set[str]:
 
 def orphaned_artifacts(work: Workspace) -> set[str]:
     """Return the paths of artifacts of this configuration that no entry claims, as far as the records can be read."""
-    entries = work.config.entries.values()
-    claimed = {entry.handoff for entry in entries}
-    claimed.update(work.sha256_target(entry) for entry in entries)
+    return _artifacts(work, _rows_or_trouble(work)[0])
+
+
+def _artifacts(work: Workspace, rows: Mapping[str, str | None]) -> set[str]:
     found: set[str] = set()
     with contextlib.suppress(StorageError):
-        found = work.build_record.artifacts() - claimed
-    with contextlib.suppress(StorageError):
-        # The rows know where handoffs belong, should the build record be lost; they do not know that one was written.
-        unclaimed = {path for path in _rows(work).values() if path is not None} - claimed
-        found |= {path for path in unclaimed if is_handoff(work.roots.read(path) or b"")}
+        found = work.build_record.artifacts() - _claimed(work)
+    return found | {path for path in _unclaimed(work, rows) if is_handoff(work.roots.read(path) or b"")}
+
+
+def _claimed(work: Workspace) -> set[str]:
+    entries = work.config.entries.values()
+    return {entry.handoff for entry in entries}.union(work.sha256_target(entry) for entry in entries)
+
+
+def _unclaimed(work: Workspace, rows: Mapping[str, str | None]) -> set[str]:
+    """Return where rows say that handoffs belong, should the build record be lost; they do not know that one was written."""
+    return {path for path in rows.values() if path is not None} - _claimed(work)
+
+
+def _unseen(paths: Iterable[str]) -> dict[str, StorageError]:
+    """Return at which of these paths it can't be seen whether a handoff is there, and why."""
+    found = {}
+    for path in paths:
+        try:
+            read_file(path)
+        except (FileNotFoundError, NotADirectoryError, NotAFileError, TooLargeError):
+            pass
+        except OSError as error:
+            found[path] = storage_error("it can't be told whether a handoff is there", path, error)
     return found
+
+
+def _rows_or_trouble(work: Workspace) -> tuple[dict[str, str | None], list[StorageError]]:
+    try:
+        return _rows(work), []
+    except StorageError as error:
+        return {}, [error]
 
 
 def _rows(work: Workspace) -> dict[str, str | None]:

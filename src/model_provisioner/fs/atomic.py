@@ -11,6 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, TextIO
 
 from model_provisioner.fs.locks import open_locked
+from model_provisioner.fs.read import open_regular
 from model_provisioner.fs.root import ANYWHERE, write_all
 from model_provisioner.fs.unreachable import storage_error
 
@@ -118,8 +119,8 @@ def _not_written(path: str, error: OSError) -> StorageError:
 
 
 def open_output(path: str) -> TextIO:
-    """Open what a user named for output: it may be a device or a pipe, and is written as the text comes. Raises `OSError`."""
-    return open(path, "w", encoding="utf-8")
+    """Open a file, and no link, for text that is written at its end as it comes. Raises `OSError`."""
+    return open(open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "a", encoding="utf-8")
 
 
 @contextlib.contextmanager

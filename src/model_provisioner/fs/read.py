@@ -61,6 +61,15 @@ def read_file(path: str, limit: int = LIMIT, *, flags: int = os.O_RDONLY, folder
         os.close(fd)
 
 
+def read_beginning(path: str, limit: int) -> bytes:
+    """Return the first bytes of a regular file, `limit` of them at most. Raises `NotAFileError` and `OSError`."""
+    fd = open_regular(path)
+    try:
+        return os.pread(fd, min(limit, os.fstat(fd).st_size), 0)
+    finally:
+        os.close(fd)
+
+
 def read_if_there(path: str, limit: int = LIMIT) -> bytes | None:
     """Return the bytes of a file of ours, None where there is none, or what is there can't be one."""
     try:

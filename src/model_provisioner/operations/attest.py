@@ -17,9 +17,9 @@ from model_provisioner.errors import InputError, NotVerifiedError, ProvisionErro
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.headers.metadata import Metadata
-from model_provisioner.provenance.dsse import is_envelope, open_envelope
+from model_provisioner.provenance.dsse import is_envelope, open_envelope, payload_of
 from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_records
-from model_provisioner.provenance.statement import parse
+from model_provisioner.provenance.statement import is_ours, parse
 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
@@ -101,6 +101,12 @@ def _as_recorded(companion: dict[str, str], row: Model) -> dict[str, str]:
     """Return what is told of a companion with the outcome that the row has: all passed, or nobody recorded which did."""
     told = {name: value for name, value in companion.items() if name != "outcome"}
     return {**told, "outcome": "pass"} if row.outcome == "pass" else told
+
+
+def is_own(data: bytes) -> bool:
+    """Tell of the bytes of a file whether they are a statement of this program, signed or not."""
+    payload = payload_of(data)
+    return is_ours(data if payload is None else payload)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.withdraw import set_state, withdraw, withdraw_handoffs
-from model_provisioner.errors import OccupiedError, ProvisionError
 from model_provisioner.fs.state_folder import ensure_state_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.errors import ProvisionError
 
 UNDONE = "its retirement was undone"
 
@@ -28,10 +28,9 @@ def retire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     before = work.catalog.retired(work.config.root)
     fresh = [entry for entry in entries if entry.name not in before]
     _raise_first(set_state(work, fresh, "Retired", by="hand"))
+    withdraw_handoffs(work, records := [EntryRun(entry) for entry in entries])
+    _raise_first({record.name: record.stands for record in records if record.stands is not None})
     for entry in entries:
-        withdraw_handoffs(work, [record := EntryRun(entry)])
-        if record.error is not None and not isinstance(record.error, OccupiedError):
-            raise record.error
         withdraw(work, work.sha256_target(entry))
     return {entry.name for entry in fresh}
 
@@ -45,6 +44,6 @@ def unretire(work: Workspace, entries: Sequence[Entry]) -> set[str]:
     return {entry.name for entry in back}
 
 
-def _raise_first(refused: dict[str, ProvisionError]) -> None:
+def _raise_first(refused: Mapping[str, ProvisionError]) -> None:
     for error in refused.values():
         raise error

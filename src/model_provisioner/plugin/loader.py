@@ -17,8 +17,9 @@ from model_provisioner.fs.root import PrivateFolder, Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 from model_provisioner.plugin.checker import MD5Checker
-from model_provisioner.plugin.names import BASENAME, WITHDRAW, is_ours, model_of
+from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, is_ours, model_of
 from model_provisioner.plugin.shortcut import doit_state, look
+from model_provisioner.plugin.tally import PlainReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -50,8 +51,12 @@ def config_here(start: str = ".") -> str:
 
 
 def doit_config_here() -> dict[str, Any]:
-    """Return the settings of doit that suit models: our checker, our state file, threads."""
-    config: dict[str, Any] = {"check_file_uptodate": MD5Checker, "par_type": "thread"}
+    """Return the settings of doit that suit models: our checker, our state file, threads, our reporter."""
+    config: dict[str, Any] = {
+        "check_file_uptodate": MD5Checker,
+        "par_type": "thread",
+        "reporter": PlainReporter,
+    }
     try:
         path = find_config(os.getcwd())
         if path is None:
@@ -153,6 +158,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     def load_doit_config(self) -> dict[str, Any]:
         """Return the project's settings."""
         settings = dict(self._inner.load_doit_config())
+        if settings.get("reporter") is PlainReporter:
+            del settings["reporter"]  # it is for plain doit
         given: set[str] = getattr(self._options, "_non_default_keys", set())
         self.dep_file = self._options["dep_file"]
         if "dep_file" not in given:
@@ -225,8 +232,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         if asked:
             # One group, so that doit comes to every verify task before it runs any: see `models:withdraw`.
             wanted.sort(key=lambda name: run.record(name).error is None)
-            tasks.append(Task("_provision", None, task_dep=handoff_tasks(wanted), has_subtask=True))
-            cmd.sel_tasks = ["_provision", *rest]
+            tasks.append(Task(ASKED, None, task_dep=handoff_tasks(wanted), has_subtask=True))
+            cmd.sel_tasks = [ASKED, *rest]
         return tasks
 
     def _before_the_graph(self, names: list[str]) -> list[str]:

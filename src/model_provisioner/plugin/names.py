@@ -4,6 +4,8 @@ from __future__ import annotations
 
 BASENAME = "models"
 WITHDRAW = f"{BASENAME}:withdraw"
+ASKED = "_provision"
+"""The group of the models that `doit provision` was asked for by name."""
 STEPS = ("fetch", "verify", "register", "handoff")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.cli.output_file import OutputFile
     from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.tasks import ModelTasks
@@ -98,7 +99,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             return ProvisionTasks(run) if self._whole else ReportedTasks(run)
 
         self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
-        with closing(self.loader), self._output(params["outfile"]) as self._stream:
+        with (
+            closing(self.loader),
+            self._output(params["outfile"], force=params["force"]) as self._stream,
+            self._telling_of_losses(),
+        ):
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
@@ -127,32 +132,42 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def _finish(self, run: ProjectRun, code: int) -> int:
         """Look at what doit's tasks may have left, and report what is lost; return the exit code."""
-        reported = [] if self._whole else run.lost
+        from model_provisioner.cli.output import warn_of_withdrawn
+
         made = [name for name, tasks in self.loader.makers.items() if any(task.executed for task in tasks)]
         if left := [name for name in made if not run.record(name).asked]:
             run.sweep(left, orphans=False)
         run.finish()
-        if lost := run.lost:
-            from model_provisioner.plugin.reporter import withdrawn
-
+        if run.lost:
             code = code or 1
-            for record in lost:
-                if record not in reported:
-                    sys.stderr.write(f"WARNING: {withdrawn(record)}\n")
-        for trouble in run.trouble:
+        told = self._tally.told
+        warn_of_withdrawn(run, told)
+        for trouble in (*run.trouble, *(each.stands for each in run.stuck if each.stands and each.name not in told)):
             sys.stderr.write(f"ERROR: {trouble}\n")
             code = trouble.exit_code
         return code
 
+    @contextmanager
+    def _telling_of_losses(self) -> Iterator[None]:
+        """Say what was withdrawn, by name, where the run ends before its report: by a signal, by an error of doit's."""
+        try:
+            yield
+        except BaseException:
+            if (models := getattr(self.loader, "models", None)) is not None:
+                from model_provisioner.cli.output import warn_of_withdrawn
+
+                self._progress.close()
+                warn_of_withdrawn(models.run, self._tally.told)
+            raise
+
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
-        if reporter == "models":
-            tally = self._model_reporter
-        else:
-            from model_provisioner.plugin.reporter import tallying
+        if reporter != "models":
+            from model_provisioner.plugin.tally import tallying
 
             kind = self.reporters[reporter] if isinstance(reporter, str) else reporter
-            tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
+            self._tally = tallying(kind)(self._stream, {"failure_verbosity": params["failure_verbosity"]})
+        tally = self._tally
         if self._stop and any(record.error is not None for record in self.loader.models.run.records.values()):
             params["num_process"] = 0  # a task that reports it comes first, and none may begin beside it
         code = super()._execute(outfile=self._stream, reporter=tally, **params)
@@ -165,8 +180,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return progress_for_stderr()
 
     @cached_property
-    def _model_reporter(self) -> Any:
-        from model_provisioner.plugin.reporter import ModelReporter, tallying
+    def _tally(self) -> Any:
+        """The reporter; ours until doit says which."""
+        from model_provisioner.plugin.reporter import ModelReporter
+        from model_provisioner.plugin.tally import tallying
 
         return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named)
 
@@ -183,7 +200,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             if record.is_current and not self._always and is_recorded(models, record, doit)
         }
         left = [record.name for record in records if record.name not in current]
-        report = (lambda record: None) if self._whole else self._model_reporter.done_before
+        report = (lambda record: None) if self._whole else self._tally.done_before
         try:
             provision_before(models, left, doit, workers=self._workers, stop=self._stop, report=report)
         except BaseException:
@@ -196,11 +213,15 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             models.omitted |= current
 
     @contextmanager
-    def _output(self, outfile: Any) -> Iterator[Any]:
-        if not isinstance(outfile, str):
+    def _output(self, outfile: Any, *, force: bool) -> Iterator[Any]:
+        if not isinstance(outfile, str) or outfile == "-":
             yield Patient(sys.stdout)  # and not what it was when doit was imported
             return
-        stream = _opened(outfile)
+        from model_provisioner.cli.output_file import OutputFile
+        from model_provisioner.plugin.reporter import is_report
+
+        named = os.path.join(os.getcwd(), outfile)
+        stream = _opened(OutputFile(named, "-o", "doit provision", is_report, force))
         try:
             yield Patient(stream)
         finally:
@@ -226,16 +247,15 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return Provision(task_loader=loader, config=config, bin_name=self.bin_name, cmds=self._cmds)
 
 
-def _opened(path: str) -> TextIO:
-    from model_provisioner.errors import InputError
-    from model_provisioner.fs.atomic import open_output
+def _opened(output: OutputFile) -> TextIO:
+    from model_provisioner.errors import InputError, StorageError
 
     try:
-        return open_output(path)
+        return output.open()
+    except StorageError as error:
+        found = error.found
     except OSError as error:
-        raise InputError(
-            "the output file can't be written",
-            where=path,
-            found=error.strerror or str(error),
-            fix="name another file after -o",
-        ) from None
+        found = error.strerror or str(error)
+    raise InputError(
+        "the output file can't be written", where=output.named, found=found, fix="name another file after -o"
+    ) from None

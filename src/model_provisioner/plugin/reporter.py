@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from doit.exceptions import TaskFailed, UnmetDependency
+from doit.exceptions import UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from model_provisioner.cli.output import relative as shown
-from model_provisioner.cli.output import summary
+from model_provisioner.cli.output import removed, summary, withdrawn
 from model_provisioner.errors import printable
-from model_provisioner.plugin.names import BASENAME, WITHDRAW, model_of
+from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import values_of
 from model_provisioner.units import human
 
@@ -26,37 +27,24 @@ if TYPE_CHECKING:
     from model_provisioner.plugin.tasks import ModelTasks
 
 
-class Tally:
-    """Remembers how a run went, for the exit code; mixed into the reporter that shows it."""
-
-    failed = broken = False
-
-    def add_failure(self, task: Task, fail: Any) -> None:
-        """Tell a model that failed (and what was skipped for it) from something that broke."""
-        if isinstance(fail, TaskFailed | UnmetDependency):
-            self.failed = True
-        else:
-            self.broken = True
-        super().add_failure(task, fail)  # type: ignore[misc]  # the reporter's
-
-    def runtime_error(self, message: str) -> None:
-        """Note that the run ended before its end."""
-        self.broken = True
-        super().runtime_error(message)  # type: ignore[misc]  # the reporter's
-
-    @property
-    def exit_code(self) -> int:
-        """2 if something broke, else 1 if a model failed, else 0."""
-        return 2 if self.broken else 1 if self.failed else 0
+_FIRST_LINE = re.compile(
+    rb"(?:pass|warn|done|same|skip|gone|FAIL!?)  \S"  # of our reporter
+    rb"|(?:\. |--|!!) \S"  # of doit's
+    rb"|\d+ models?: .+ \(\d+\.\d\d s\)$"
+    rb'|\{"tasks": \[',
+    re.MULTILINE,
+)
 
 
-def tallying(reporter: type) -> type:
-    """Return the class of a reporter that tallies as well."""
-    return type(reporter.__name__, (Tally, reporter), {})
+def is_report(data: bytes) -> bool:
+    """Tell of the first bytes of a file whether they are the output of a run, whole or not."""
+    return _FIRST_LINE.match(data) is not None
 
 
 class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """Reports models, not tasks; the tasks of the project itself as doit does."""
+    """Reports models, not tasks; the tasks of the project itself as doit does. Used by way of `tallying`."""
+
+    told: set[str]
 
     def __init__(self, outstream: Any, models: ModelTasks, progress: Bars | Lines, named: Iterable[str]) -> None:
         super().__init__(outstream, {})
@@ -65,8 +53,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._started = time.monotonic()
         self._steps: dict[str, dict[str, Any]] = {}
         self._done = self._failed = 0
+        self._ignored: set[str] = set()
         self._current = 0
-        self._orphans_reported = False
 
     def write(self, text: str) -> None:
         """Write whole lines at once, beside the bar."""
@@ -89,8 +77,10 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def skip_ignore(self, task: Task) -> None:
         """Report what the user told doit to ignore."""
-        if task.name != BASENAME:
+        if task.name not in (BASENAME, ASKED):
             super().skip_ignore(task)
+        if (found := model_of(task.name)) is not None:
+            self._ignored.add(found[1])
 
     def add_success(self, task: Task) -> None:
         """Remember what a step found; the last one reports the model."""
@@ -104,10 +94,11 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def add_failure(self, task: Task, fail: Any) -> None:
         """Report a model that failed, once: what was skipped for it says nothing new."""
         found = model_of(task.name)
-        if isinstance(fail, UnmetDependency) and (task.name == BASENAME or task.name[0] == "_" or found):
+        if isinstance(fail, UnmetDependency) and (task.name in (BASENAME, ASKED) or found):
             if found is not None and self._steps.get(found[1]) != {}:
                 self._failed += 1
                 self._steps[found[1]] = {}
+                self.told.add(found[1])
                 self.write(f"FAIL  {found[1]}  what it needs failed: {fail.message}\n")
             return
         if found is None:
@@ -136,10 +127,18 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         current = self._current + sum(name not in self._steps for name in self._omitted)
         named = self._named & run.work.config.entries.keys()
         retired = run.retired & named if self._named else run.retired
-        lost = [record for record in run.lost if self._steps.get(record.name) != {}]  # what failed was reported
+        lost = [record for record in run.lost if record.name not in self.told]
         for record in lost:
+            self.told.add(record.name)
             self.write(f"gone  {withdrawn(record)}\n")
-        counts = {"done": self._done, "current": current, "failed": self._failed, "withdrawn": len(lost)}
+        ignored = len(self._ignored - self.told)
+        counts = {
+            "done": self._done,
+            "current": current,
+            "failed": self._failed,
+            "withdrawn": len(lost),
+            "ignored": ignored,
+        }
         self.write(summary(**counts, retired=retired, seconds=seconds))
 
     def done_before(self, record: EntryRun) -> None:
@@ -156,10 +155,10 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.write(self._line(record, self._steps[record.name]))
 
     def _report_orphans(self) -> None:
-        orphans = [] if self._orphans_reported else self._run.orphans
-        self._orphans_reported = True
-        for path in orphans:
-            self.write(f"gone  {printable(shown(path))}  removed: no entry of models.yaml claims it\n")
+        for path in self._run.orphans:
+            if path not in self.told:
+                self.told.add(path)
+                self.write(f"gone  {removed(path)}\n")
 
     def _finish(self, name: str) -> None:
         steps = self._steps.get(name, {})
@@ -207,9 +206,3 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         notes = [*record.evicted, *steps.get("notes", ())]
         lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"
-
-
-def withdrawn(record: EntryRun) -> str:
-    """Say that the handoff of an entry is gone."""
-    why = "; ".join(reason.text for reason in record.why or () if not reason.follows)
-    return f"{record.name}  its handoff was withdrawn ({printable(why)})"

@@ -15,6 +15,7 @@ from model_provisioner.plugin.tasks import ModelTasks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_plain: ContextVar[Run | None] = ContextVar("the run of plain doit", default=None)
 _current: ContextVar[ModelTasks | None] = ContextVar("the tasks of the run of `doit provision`", default=None)
 
 
@@ -25,8 +26,19 @@ def tasks_for(config_path: str) -> ModelTasks:
     work = open_workspace(config_path)
     ensure_state_folder(work.state)
     run = Run(work)
-    atexit.register(run.close)  # doit does not say when it ends
+    _plain.set(run)
+    atexit.register(_end, run)  # doit does not say when it ends
     return ModelTasks(run)
+
+
+def _end(run: Run) -> None:
+    _plain.set(None)
+    run.close()
+
+
+def plain_run() -> Run | None:
+    """Return the run of plain doit in this process, None before its tasks were made."""
+    return _plain.get()
 
 
 @contextmanager

@@ -141,6 +141,8 @@ class ModelTasks:
         if step == "handoff":
             sys.stderr.write(f"{retired_error(self.run.work, entry)}\n")
             self.run.sweep([entry.name], orphans=False)
+            if (stands := self.run.record(entry.name).stands) is not None:
+                return TaskError(str(stands))
         return None
 
     def _is_fetched(self, record: EntryRun) -> bool:
@@ -156,14 +158,15 @@ class ModelTasks:
         waiting = any(record.asked and not self.run.is_done(record, "verify") for record in self.run.records.values())
         return self.run.swept or not (waiting or has_orphans(self.run.work))
 
-    def _withdraw(self) -> TaskError | None:
-        if self.run.swept:  # doit does not ask under --always-execute: a second sweep would undo what failed since
-            return None
-        try:
-            self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
-        except StorageError as error:
-            return TaskError(str(error))
-        return TaskError(str(self.run.trouble[0])) if self.run.trouble else None
+    def _withdraw(self) -> dict[str, object] | TaskError:
+        if not self.run.swept:  # doit does not ask under --always-execute: a second sweep would undo what failed since
+            try:
+                self.run.sweep([record.name for record in self.run.records.values() if record.asked], orphans=True)
+            except StorageError as error:
+                return TaskError(str(error))
+            if self.run.trouble:
+                return TaskError("\n".join(map(str, self.run.trouble)))
+        return {"withdrawn": [record.name for record in self.run.lost]}
 
     def _clean(self, step: Step, entry: Entry, path: str, dryrun: bool) -> None:
         work = self.run.work
@@ -177,7 +180,9 @@ class ModelTasks:
                 withdraw(work, path)
                 work.build_record.forget([path])
         except ProvisionError as error:
-            print(f"{BASENAME}:{step}:{entry.name} - {error}")
+            sys.stderr.write(f"ERROR: {BASENAME}:{step}:{entry.name} - {error}\n")
+            if isinstance(error, StorageError):
+                raise SystemExit(error.exit_code) from None  # doit goes on after any other, and ends with 0
 
 
 class ProvisionTasks(ModelTasks):

@@ -5,6 +5,7 @@ securesystemslib does both. It comes with the extra `sign`, so it is imported on
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 from functools import partial
@@ -35,6 +36,15 @@ def sign(payload: bytes, key: str) -> tuple[bytes, str]:
     envelope.sign(signer)
     document = json.dumps(envelope.to_dict(), sort_keys=True).encode() + b"\n"
     return document, str(signer.public_key.keyid)
+
+
+def payload_of(data: bytes) -> bytes | None:
+    """Return the payload of an envelope of a statement, whoever signed it; None where `data` is none."""
+    try:
+        document = json.loads(data)
+        return base64.b64decode(document["payload"]) if document["payloadType"] == PAYLOAD_TYPE else None
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
 
 
 def is_envelope(document: Any) -> bool:

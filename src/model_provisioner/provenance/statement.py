@@ -129,6 +129,15 @@ def parse(payload: bytes, where: str) -> Statement:
     )
 
 
+def is_ours(payload: bytes) -> bool:
+    """Tell whether these are the bytes of a statement that this program made, in any version."""
+    try:
+        document = json.loads(payload)
+        return bool(document["_type"] == STATEMENT and document["predicate"]["verifier"]["id"] == VERIFIER)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return False
+
+
 def _subject(subject: Any, where: str) -> tuple[str, str]:
     digest = subject.get("digest") if isinstance(subject, dict) else None
     value = digest.get("sha256") if isinstance(digest, dict) else None

@@ -892,20 +892,24 @@ def test_junit_survives_names_that_try(project):
 
 def test_junit_takes_the_place_of_nothing_else(locked):
     for name, found in (
-        ("models.yaml", "something else, which was left as it is"),
         ("models", "a folder"),
         ("", "a folder"),  # the variable that should have had its name was not set
-        ("", "a folder"),
     ):
         answer = locked.doit("model-check", f"--junit={name}", code=3)
         assert answer.err == (
-            "ERROR: the place of the JUnit report is taken\n"
+            "ERROR: model-check can't write what --junit names\n"
             f"  where     {locked.root / name}\n"
-            "  expected  no file, or an older report\n"
+            "  expected  no file, an empty one, or one that model-check wrote\n"
             f"  found     {found}\n"
-            "  fix       name another file after --junit\n"
+            "  fix       name a file after --junit\n"
         )
-    with added(locked.root / "old.xml", b"<?xml version='1.0'?><testsuites/>"):
+    assert locked.doit("model-check", "--junit", "-", code=3).err == (
+        "ERROR: --junit takes the name of a file\n"
+        "  found     -\n"
+        "  fix       --junit model-check.xml; --json is for standard output\n"
+    )
+    old = b'<?xml version="1.0"?>\n<testsuites>\n<testsuite name="model-check" tests="0"/></testsuites>'
+    with added(locked.root / "old.xml", old):
         locked.doit("model-check", "--junit", "old.xml")
         assert len(ElementTree.parse(locked.root / "old.xml").getroot()[0]) == len(NAMES)
     code, said = locked.mounted(read_only(locked.root), "model-check", "--junit", "new/report.xml")

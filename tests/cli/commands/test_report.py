@@ -258,7 +258,10 @@ def test_from_a_folder_below_paths_are_taken_from_there(models):
 
 
 def test_a_page_that_is_there_is_replaced_and_a_link_stays_one(models):
-    models.write("real.html", "old")
+    page(models, "real.html")
+    models.write(
+        "real.html", (models.root / "real.html").read_bytes().replace(b"model-provisioner ", b"model-provisioner 0.0 ")
+    )
     (models.root / "link.html").symlink_to("real.html")
     page(models, "link.html")
     assert (models.root / "link.html").is_symlink()
@@ -281,11 +284,11 @@ def test_what_is_no_file_is_not_overwritten(models, name, found):
     (models.root / "folder").mkdir()
     os.mkfifo(models.root / "fifo")
     assert models.doit("model-report", "-o", name, code=3).err == (
-        "ERROR: the report can't be written there\n"
+        "ERROR: model-report can't write what -o names\n"
         f"  where     {os.path.realpath(models.root / name)}\n"
-        "  expected  a file, or a name that is free\n"
+        "  expected  no file, an empty one, or one that model-report wrote\n"
         f"  found     {found}\n"
-        "  fix       name a file: doit model-report -o report.html\n"
+        "  fix       name a file after -o\n"
     )
     assert (models.root / "folder").is_dir()
     assert not (models.root / "new").exists()
@@ -304,7 +307,7 @@ def test_it_has_to_be_told_where_to_write(models):
 def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "report.html").write_text("old")
+    (out / "report.html").write_text("")
     code, said = models.mounted(read_only(out), "model-report", "-o", str(out / "report.html"))
     assert (code, said) == (
         2,
@@ -316,7 +319,7 @@ def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_pa
     mount = f"mount -t tmpfs -o size=16k none {shlex.quote(str(out))}"
     code, said = models.mounted(mount, "model-report", "-o", str(out / "report.html"))
     assert (code, "No space left on device" in said) == (2, True), said
-    assert (out / "report.html").read_text() == "old"
+    assert (out / "report.html").read_text() == ""
 
 
 @pytest.mark.parametrize("options", [["-o", "-"], ["--json"], ["-o", "report.html"]])

@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli.output import print_json
+from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project, view_project
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import InputError, printable
-from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.state_folder import ensure_state_folder
-from model_provisioner.operations.attest import check, last_record, read_statement
+from model_provisioner.operations.attest import check, is_own, last_record, read_statement
 from model_provisioner.provenance.statement import render, statement_of
 
 if TYPE_CHECKING:
@@ -33,9 +33,13 @@ def run(
     verify: str | None,
     public_key: str | None,
     full: bool,
+    force: bool,
 ) -> int:
     """Write a statement, or check one."""
-    writing, checking = {"--output": output, "--key": key}, {"--public-key": public_key, "--full": full}
+    writing, checking = (
+        {"--output": output, "--key": key, "--force": force},
+        {"--public-key": public_key, "--full": full},
+    )
     for option, value in (writing if verify else checking).items():
         if value:
             how = "without" if verify else "with"
@@ -43,13 +47,17 @@ def run(
     if len(names) > 1 or not (names or verify):
         raise InputError("model-attest takes one NAME", found=f"{len(names)} of them", fix="see `doit model-list`")
     # The files are named from where the user is, the models from the project.
-    output, key, verify, public_key = (path and os.path.abspath(path) for path in (output, key, verify, public_key))
+    key, verify, public_key = (path and os.path.abspath(path) for path in (key, verify, public_key))
     if verify:
         return _check(verify, public_key, names, full=full, json=json)
-    return _write(names, output, key, json=json)
+    target = None
+    if output and output != STDOUT:
+        target = OutputFile(os.path.join(os.getcwd(), output), "-o", "model-attest", is_own, force)
+        target.check()
+    return _write(names, target, key, json=json)
 
 
-def _write(names: Sequence[str], output: str | None, key: str | None, *, json: bool) -> int:
+def _write(names: Sequence[str], output: OutputFile | None, key: str | None, *, json: bool) -> int:
     with view_project() as work:
         (entry,) = entries_named(work, names)
         data, key_id = render(statement_for(work, entry)), None
@@ -57,14 +65,14 @@ def _write(names: Sequence[str], output: str | None, key: str | None, *, json: b
         from model_provisioner.provenance.dsse import sign
 
         data, key_id = sign(data, key)
-    if not output:
+    if output is None:
         sys.stdout.write(data.decode())
         return 0
-    write_atomically(output, data)
+    path = output.write(data, what="the statement could not be written", fix="fix that, or name another file after -o")
     if json:
-        return print_json({"key": key_id, "name": entry.name, "output": output})
+        return print_json({"key": key_id, "name": entry.name, "output": path})
     signed = "not signed" if key_id is None else f"signed with the key {key_id[:16]}…"
-    print(f"{entry.name}: statement written to {printable(os.path.relpath(output))}, {signed}")
+    print(f"{entry.name}: statement written to {printable(os.path.relpath(path))}, {signed}")
     return 0
 
 

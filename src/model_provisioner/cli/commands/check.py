@@ -8,12 +8,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli import github_annotations
-from model_provisioner.cli.output import models, print_json, print_lines, relative, write_output
+from model_provisioner.cli.junit import is_report, render, render_error
+from model_provisioner.cli.output import models, print_json, print_lines, relative
+from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
 from model_provisioner.config.load import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
-from model_provisioner.errors import ProvisionError, printable
+from model_provisioner.errors import InputError, ProvisionError, printable
 from model_provisioner.operations.check import check, open_to_check
 
 if TYPE_CHECKING:
@@ -26,14 +28,22 @@ WARNINGS = 10
 """How many warnings are shown: a project without a lock file has one for each model."""
 
 
-def run(names: Sequence[str], *, json: bool, full: bool, junit: str | None) -> int:
+def run(names: Sequence[str], *, json: bool, full: bool, junit: str | None, force: bool) -> int:
     """Print what differs; write the JUnit report, and annotations where GitHub Actions reads them."""
-    report_path = None if junit is None else os.path.abspath(junit)
+    target = None
+    if junit == STDOUT:
+        raise InputError(
+            "--junit takes the name of a file",
+            found=junit,
+            fix="--junit model-check.xml; --json is for standard output",
+        )
+    if junit is not None:
+        target = OutputFile(os.path.join(os.getcwd(), junit), "--junit", "model-check", is_report, force)
     config = enter_project()
     # GitHub Actions reads annotations from both streams: with JSON on stdout, they go to stderr.
     aside = sys.stderr if json else sys.stdout
     try:
-        report = _checked(config, report_path, full=full)
+        report = _checked(config, target, full=full)
     except ProvisionError as error:
         if github_annotations.are_wanted():
             print_lines(github_annotations.of_error(error, config), aside)
@@ -48,20 +58,18 @@ def run(names: Sequence[str], *, json: bool, full: bool, junit: str | None) -> i
     return 0 if report.same else 1
 
 
-def _checked(config: str, junit: str | None, *, full: bool) -> Report:
+def _checked(config: str, junit: OutputFile | None, *, full: bool) -> Report:
     """Check the project of `config`; write the report to `junit`, also where the check has no answer."""
     if junit is None:
         return _check(config, full=full)
-    from model_provisioner.cli.junit import check_place, render, render_error
-
-    check_place(junit)
+    junit.check()
     failed = {"what": "the JUnit report can't be written", "fix": "name another file after --junit"}
     try:
         report = _check(config, full=full)
     except ProvisionError as error:
-        write_output(junit, render_error(error), **failed)
+        junit.write(render_error(error), **failed)
         raise
-    write_output(junit, render(report), **failed)
+    junit.write(render(report), **failed)
     return report
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import models, relative, to_json, write_output
+from model_provisioner.cli.output import models, relative, to_json
+from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
 from model_provisioner.errors import InputError, printable
 from model_provisioner.operations.report import report
@@ -17,13 +18,24 @@ from model_provisioner.records.catalog import now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STDOUT = "-"
+_HEAD = 4096
+_JSON = re.compile(rb'\{\n  "config": ".*",\n  "counts": \{\n    "current": ')
 
 
-def run(names: Sequence[str], *, json: bool, output: str | None) -> int:
+def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) -> int:
     """Write the page, or print it."""
     here = os.getcwd()
-    target = _target(output or (STDOUT if json else ""))
+    if not (output := output or (STDOUT if json else "")):
+        raise InputError(
+            "model-report has to be told where its page goes",
+            expected="-o FILE, or -o - for standard output",
+            found="no -o",
+            fix="doit model-report -o report.html",
+        )
+    target = None
+    if output != STDOUT:
+        target = OutputFile(os.path.join(here, output), "-o", "model-report", is_report, force)
+        target.check()
     with view_project() as work:
         found = report(work, _made_at())
     if json:
@@ -32,45 +44,24 @@ def run(names: Sequence[str], *, json: bool, output: str | None) -> int:
         from model_provisioner.cli.report_page.document import page
 
         text = page(found)
-    if target == STDOUT:
+    if target is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())  # UTF-8, as the page says of itself, whatever the terminal's encoding
         sys.stdout.buffer.flush()
         return 0
     fix = "fix that, or name another file after -o; a report that was there is as it was"
-    write_output(target, text.encode(), what="the report could not be written", fix=fix)
+    path = target.write(text.encode(), what="the report could not be written", fix=fix)
     count = len(found.models)
     failed = sum(model.error is not None for model in found.models)
     of_these = f", {failed:,} failed" if failed else ""
-    print(f"{printable(relative(target, here))}: {count:,} {models(count)}{of_these}")
+    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{of_these}")
     return 0
 
 
-def _target(output: str) -> str:
-    """Return where to write to: a file's real path, so that a link stays one, or `STDOUT`. Raises `InputError`."""
-    if output == STDOUT:
-        return output
-    if not output:
-        raise InputError(
-            "model-report has to be told where its page goes",
-            expected="-o FILE, or -o - for standard output",
-            found="no -o",
-            fix="doit model-report -o report.html",
-        )
-    path = os.path.realpath(output)
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:  # not there; or it can't be written either, which says why
-        mode = stat.S_IFDIR if output.endswith("/") else stat.S_IFREG
-    if not stat.S_ISREG(mode):
-        raise InputError(
-            "the report can't be written there",
-            where=path,
-            expected="a file, or a name that is free",
-            found="a folder" if stat.S_ISDIR(mode) else "something that is no file, and was left as it is",
-            fix="name a file: doit model-report -o report.html",
-        )
-    return path
+def is_report(data: bytes) -> bool:
+    """Tell of the first bytes of a file whether it is a report of ours: a page, or JSON."""
+    page = data.startswith(b"<!doctype html>") and b'<meta name="generator" content="model-provisioner ' in data[:_HEAD]
+    return page or _JSON.match(data) is not None
 
 
 def _made_at() -> str:

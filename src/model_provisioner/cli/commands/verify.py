@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli.output import models, print_json
+from model_provisioner.cli.output import models, print_json, warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.engine.rules import Rules, is_true
@@ -49,11 +49,19 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
                     "back, and it counts as long ago",
                     file=sys.stderr,
                 )
-        for each in audit(Run(work), planned.due, size):
-            done.append(each)
-            if not json:
-                with progress.aside():
-                    print(_line(each, "audited" if full else "verified"), flush=True)
+        told: set[str] = set()
+        audited = Run(work)
+        try:
+            for each in audit(audited, planned.due, size):
+                done.append(each)
+                told.add(each.due.entry.name)
+                if not json:
+                    with progress.aside():
+                        print(_line(each, "audited" if full else "verified"), flush=True)
+        except BaseException:
+            progress.close()
+            warn_of_withdrawn(audited, told)
+            raise
     if json:
         print_json(_as_json(planned, done))
     else:
