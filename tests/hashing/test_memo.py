@@ -114,10 +114,43 @@ def test_another_size_is_hashed_at_once(memo, model, settled):
     assert ask(memo, model) == (sha256(b"short"), "hashed", 5)
 
 
-def test_without_trust_in_the_fingerprint_a_touch_means_sha256(memo, model, settled):
+def test_under_recheck_sha256_a_touch_means_sha256(model, settled, tmp_path):
+    memo = Memo(str(tmp_path / "state"), "sha256")
     ask(memo, model)
     age(model)
-    assert ask(memo, model, trust_fingerprint=False)[1] == "hashed"
+    assert ask(memo, model)[1] == "hashed"
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_under_recheck_sha256_a_row_that_a_fingerprint_confirmed_is_none_whoever_made_it(
+    memo, model, settled, tmp_path, loaded
+):
+    """Neither for the file itself nor for a link to it."""
+    link = tmp_path / "link.gguf"
+    link.symlink_to(model)
+    ask(memo, model)
+    age(model)
+    assert ask(memo, model)[1] == "xxh3"
+    strict = Memo(str(tmp_path / "state"), "sha256")
+    if loaded:
+        strict.load([str(model), str(link)])
+    assert strict.known(str(model)) is None
+    assert strict.known(str(link)) is None
+    assert ask(strict, link)[1:] == ("hashed", model.stat().st_size)
+    for recheck in ("sha256", "xxh3"):
+        assert Memo(str(tmp_path / "state"), recheck).known(str(model)).how == "stat"
+
+
+def test_a_row_that_a_fingerprint_confirmed_is_hashed_again_where_that_counts_for_nothing(
+    memo, model, settled, tmp_path
+):
+    ask(memo, model)
+    age(model)
+    ask(memo, model)
+    strict = Memo(str(tmp_path / "state"), "sha256")
+    assert ask(strict, model)[1] == "hashed"
+    assert strict.last(str(model)).ground == "hashed"
+    assert ask(memo, model)[1] == "stat"
 
 
 def test_a_file_that_changed_less_than_two_seconds_ago_is_read_again_next_time(memo, model):
@@ -354,7 +387,7 @@ def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path)
     os.link(tmp_path / "one", tmp_path / "two")
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     memo = Memo(str(tmp_path / "state"))
-    wrong = Row(identity(os.stat(one)), "0" * 32, "0" * 64, settled=True)
+    wrong = Row(identity(os.stat(one)), None, "0" * 64, "hashed", settled=True)
     memo.keep({one: wrong, two: wrong})
     memo.load([one, two])
     assert memo.known(two).sha256 == "0" * 64

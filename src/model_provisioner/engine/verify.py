@@ -174,7 +174,7 @@ class _Reader:
         memo, progress = self._work.memo, counting(self._work.progress)
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
-        answers = memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
+        answers = memo.digests(paths, progress)
         return [self._as_received(answer) for answer in answers]
 
     def _as_received(self, answer: Answer) -> Answer:

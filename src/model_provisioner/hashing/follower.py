@@ -6,8 +6,13 @@ import hashlib
 import os
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-from model_provisioner.hashing.streaming import BUFFER, Fingerprint
+from model_provisioner.hashing.fingerprint import Fingerprint
+from model_provisioner.hashing.streaming import BUFFER
+
+if TYPE_CHECKING:
+    from model_provisioner.hashing.fingerprint import FingerprintKey
 
 BACKLOG = 8 << 20
 """How many bytes the writer may be ahead before it waits."""
@@ -20,10 +25,10 @@ class Follower:
     transfer would give up while tens of gigabytes are read.
     """
 
-    def __init__(self, fd: int, size: int, git_size: int | None) -> None:
+    def __init__(self, fd: int, size: int, key: FingerprintKey, git_size: int | None) -> None:
         self._fd = fd
         self._sha = hashlib.sha256()
-        self._xxh3 = Fingerprint()
+        self._xxh3 = Fingerprint(key)
         # git hashes the size before the bytes, so it must be known at the start.
         self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
         self.written = size
@@ -50,14 +55,14 @@ class Follower:
             self._turn.notify_all()
 
     def finish(self) -> tuple[str, str, str | None]:
-        """Wait for the last byte; return SHA-256, fingerprint and git's blob id, in hexadecimal."""
+        """Wait for the last byte; return SHA-256 in hexadecimal, the fingerprint, and git's blob id in hexadecimal."""
         with self._turn:
             self._start()
             while not self._error and self._hashed < self.written:
                 self._turn.wait()
             self._check()
         git = None if self._git is None else self._git.hexdigest()
-        return self._sha.hexdigest(), self._xxh3.hexdigest(), git
+        return self._sha.hexdigest(), self._xxh3.text(), git
 
     def close(self) -> None:
         """End the thread, before the file is closed or truncated under it."""
