@@ -33,7 +33,8 @@ class Hashes:
 
     sha256: str
     """In hexadecimal."""
-    fingerprint: str
+    fingerprint: str | None
+    """None where nobody asked for it."""
 
 
 def open_model(path: str) -> int:

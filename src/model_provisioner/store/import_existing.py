@@ -55,7 +55,12 @@ def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ)
 
 
 def adopt(
-    store: Blobs, found: Found, sha256: str, fingerprints: FingerprintKey, progress: Progress = lambda _: None
+    store: Blobs,
+    found: Found,
+    sha256: str,
+    progress: Progress = lambda _: None,
+    *,
+    fingerprints: FingerprintKey | None = None,
 ) -> bool:
     """Take a file of another program into the store; return False where it can't be read or holds other bytes.
 
@@ -67,7 +72,7 @@ def adopt(
         return False
     try:
         # A name of its own: half a download of the same bytes may wait to be resumed.
-        with Partial.open(store, f"adopt {sha256}", fingerprints) as partial:
+        with Partial.open(store, f"adopt {sha256}", fingerprints=fingerprints) as partial:
             partial.begin(None)
             if partial.clone(source):
                 progress(partial.size)

@@ -86,8 +86,8 @@ class Download:
                 self.progress.reach(wanted.key, wanted.size or 0)
                 return None
             git_size = file.size if file.git_blob else None
-            fingerprints = self.work.memo.fingerprints
-            with _turn(check), Partial.open(store, wanted.key, fingerprints, git_size=git_size) as partial:
+            key = self.work.memo.fingerprints
+            with _turn(check), Partial.open(store, wanted.key, git_size=git_size, fingerprints=key) as partial:
                 self._receive(wanted, partial, check)
                 received = partial.finish()
                 try:
