@@ -153,6 +153,9 @@ def test_its_handoff_stands_while_its_bytes_are_compared_and_those_that_moved_ar
     monkeypatch.setattr(memo, "fingerprint", looking)
     assert "2 models: 1 done, 1 current" in project.provision().out
     assert seen[0] == {"t": True, "moved": False}
+    seen.clear()
+    assert "2 passed" in project.doit("model-verify").out
+    assert seen[0]["t"]
 
 
 def test_under_recheck_sha256_every_run_hashes_it_and_its_handoff_stands(project, model, store):

@@ -141,6 +141,9 @@ class _Reader:
         """Return the digests of files, in their order; an error takes the place of one that can't be had."""
         work = self._work
         work.memo.load(paths)
+        if not work.rules.full:  # what is only doubted is compared, while its handoff stands
+            doubted = [path for path in paths if work.memo.doubted(path) is not None]
+            work.memo.compare(doubted, counting(work.progress))
         unknown = {path for path in paths if work.rules.full or work.memo.known(path) is None}
         for path in unknown:
             self.before.setdefault(path, work.memo.last(path))

@@ -103,10 +103,12 @@ class Memo(MemoRows):
 
         None for others, and once `compare` read it.
         """
-        row, now = self.last(path), identity_or_none(path)
-        if row is None or now is None or row.identity != now or not self.is_ground(row) or path in self._compared:
+        row = self.last(path)
+        if row is None or not self.is_ground(row) or path in self._compared:
             return None
-        return FileDigest(path, now, row.sha256, "stat", row.hashed_at) if unseen_on(path, now.device) else None
+        if unseen_on(path, row.identity.device) is None or row.identity != identity_or_none(path):
+            return None
+        return FileDigest(path, row.identity, row.sha256, "stat", row.hashed_at)
 
     def compare(self, paths: Sequence[str], progress: Progress = lambda _: None) -> None:
         """Read files that are `doubted`: what they are found to be is known from now on, to this object alone."""

@@ -67,7 +67,7 @@ CREATE TABLE file (
   hashed_at INTEGER
 ) WITHOUT ROWID;
 INSERT INTO file SELECT path, device, inode, size, mtime_ns, ctime_ns, NULL, sha256,
-  iif(in_full, 'hashed', 'xxh3'), settled AND in_full, hashed_at
+  CASE WHEN in_full THEN 'hashed' ELSE 'xxh3' END, settled AND in_full, hashed_at
   FROM (SELECT *, ifnull(CAST(ctime_ns AS INTEGER) <= hashed_at * 1000000000, 0) AS in_full FROM file_2);
 DROP TABLE file_2;
 CREATE INDEX file_inode ON file (inode)
