@@ -152,6 +152,7 @@ class Memo(MemoRows):
             return reading
 
         with self._locked(paths):
+            self.load(reals)
             self.unsettle(reals)
             answers = self._read_all(list(reals), read, progress)
             # Bytes that changed without a trace may be recorded under another name as they were.

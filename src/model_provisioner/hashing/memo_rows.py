@@ -138,12 +138,14 @@ class MemoRows:
 
         A power cut may keep the new bytes and lose their new times: then the old rows would say what they held before.
         """
+        if self._read_only:
+            return
         paths, moved = list(paths), []
         for path in paths:
             now = identity_or_none(path)
             if now is not None and (self.last(path) is not None or self._linked(now)):
                 moved.append((str(now.inode), str(now.device), now.size, str(now.mtime_ns), str(now.ctime_ns)))
-        if moved and not self._read_only and self._write(_UNSETTLE, moved):
+        if moved and self._write(_UNSETTLE, moved):
             self._rows.clear()
             self._links.clear()
             self.load(paths)
