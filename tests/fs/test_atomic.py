@@ -295,6 +295,8 @@ def synced(monkeypatch):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here")
 def test_the_folder_of_a_published_file_is_synced_after_it_once_for_many(tmp_path, synced):
     """A power cut does not undo the rename."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
     paths = {str(tmp_path / folder / name): b"x" for folder in ("a", "b", "c") for name in ("1", "2", "3")}
     with drafted(paths) as (drafts, errors):
         assert not errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -260,6 +261,8 @@ def test_an_image_that_another_one_with_equal_times_replaced(project, tmp_path, 
             answer = project.process("provision", code=1)
         finally:
             unmount()
-    assert [after[i] for i in (0, 1, 2, 3, 6, 8, 9)] == [before[i] for i in (0, 1, 2, 3, 6, 8, 9)]
+    told = (stat.ST_INO, stat.ST_SIZE, stat.ST_MTIME, stat.ST_CTIME)  # an overlay has any free number as its device
+    assert [after[each] for each in told] == [before[each] for each in told]
+    assert covered or after.st_dev == before.st_dev
     assert "the digest differs from what is expected" in answer.out
     assert project.handoff("t") is None
