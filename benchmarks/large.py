@@ -90,6 +90,15 @@ def one(folder: Path, size: int) -> Iterator[Comparison]:
         ours=lambda: inside("fingerprint", path),
         theirs=lambda: inside("read", path),
     )
+    if hasattr(os, "sched_setaffinity"):
+        yield Comparison(
+            what=f"`fingerprint` of {file}, on one core",
+            against="one xxh3-128 without a key, reading included",
+            reach="≤ 1.3",
+            prepare=(large.make,),
+            ours=lambda: inside("fingerprint_on_one_core", path),
+            theirs=lambda: inside("xxh3", path),
+        )
 
 
 def several(folder: Path, count: int, size: int) -> Iterator[Comparison]:

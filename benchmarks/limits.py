@@ -54,20 +54,44 @@ def read(path: str) -> Work:
     return work
 
 
+def xxh3(path: str) -> Work:
+    """Prepare a loop of one thread that reads a file and takes one xxh3-128 of it, without a key."""
+    import xxhash
+
+    view = memoryview(bytearray(BUFFER))
+    fd = os.open(path, os.O_RDONLY)
+
+    def work() -> None:
+        offset, plain = 0, xxhash.xxh3_128()
+        while count := os.preadv(fd, [view], offset):
+            plain.update(view[:count])
+            offset += count
+
+    return work
+
+
 def both(path: str) -> Work:
     """Prepare our SHA-256 and fingerprint in one pass."""
+    from model_provisioner.hashing.fingerprint import FingerprintKey
     from model_provisioner.hashing.streaming import hash_both, open_model
 
-    fd = open_model(path)
-    return lambda: hash_both(fd, lambda _: None)
+    fd, key = open_model(path), FingerprintKey.drawn()
+    return lambda: hash_both(fd, key, lambda _: None)
 
 
 def fingerprint(path: str) -> Work:
     """Prepare our fingerprint alone."""
-    from model_provisioner.hashing import streaming as hashing
+    from model_provisioner.hashing import streaming
+    from model_provisioner.hashing.fingerprint import FingerprintKey
 
-    fd = hashing.open_model(path)
-    return lambda: hashing.fingerprint(fd, lambda _: None)
+    fd, key = streaming.open_model(path), FingerprintKey.drawn()
+    return lambda: streaming.fingerprint(fd, key, lambda _: None)
+
+
+def fingerprint_on_one_core(path: str) -> Work:
+    """Prepare our fingerprint alone, in one thread."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return fingerprint(path)
 
 
 def header(path: str) -> Work:
@@ -86,7 +110,7 @@ def gguf(path: str) -> Work:
 
 
 WORKS: dict[str, Callable[[str], Work]] = {
-    work.__name__: work for work in (sha256, read, both, fingerprint, header, gguf)
+    work.__name__: work for work in (sha256, read, xxh3, both, fingerprint, fingerprint_on_one_core, header, gguf)
 }
 
 

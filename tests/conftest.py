@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ settings.register_profile("everyday", deadline=None, suppress_health_check=[Heal
 settings.register_profile("ci", parent=settings.get_profile("everyday"), derandomize=True)
 settings.register_profile("nightly", parent=settings.get_profile("everyday"), max_examples=1000)
 settings.load_profile("ci" if "CI" in os.environ else "everyday")
+
+
+def pytest_configure():
+    """In memory no stat proves any bytes: where `/tmp` lies there, the tests go elsewhere."""
+    folder = tempfile.gettempdir()
+    if clock.unseen_on(f"{folder}/.", os.stat(folder).st_dev) is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = "/var/tmp"
 
 
 def pytest_make_parametrize_id(val, argname):

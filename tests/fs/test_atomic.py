@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import threading
@@ -276,3 +277,44 @@ def test_reading_what_may_not_be_there(tmp_path):
     assert read_if_there(str(tmp_path / "none")) is None
     assert read_if_there(str(tmp_path)) is None
     assert read_if_there(str(tmp_path / "fifo")) is None
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The paths of the files and folders that were synced, in order."""
+    found = []
+
+    def fsync(fd, real=os.fsync):
+        found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here")
+def test_the_folder_of_a_published_file_is_synced_after_it_once_for_many(tmp_path, synced):
+    """A power cut does not undo the rename."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    paths = {str(tmp_path / folder / name): b"x" for folder in ("a", "b", "c") for name in ("1", "2", "3")}
+    with drafted(paths) as (drafts, errors):
+        assert not errors
+        files = len(synced)
+        for draft in drafts:
+            if "/c/" not in draft.path:
+                draft.publish()
+        assert len(synced) == files == 9
+    assert synced[files:] == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_a_folder_that_fails_as_it_is_synced_is_an_error(tmp_path, monkeypatch):
+    def fsync(fd, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError) as caught:
+        write_atomically(str(tmp_path / "x"), b"x")
+    assert caught.value.where == str(tmp_path)

@@ -45,7 +45,7 @@ def rests(path, mountinfo, device, *, mtime, ctime=None):
         (9 * SECOND, 9 * SECOND, False),
     ],
 )
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "nfs", "9p"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "nfs", "9p"])
 def test_a_file_rests_when_a_later_write_would_move_its_times(tmp_path, kind, mtime, ctime, rest):
     device, mountinfo = mounts(tmp_path, kind)
     assert rests(tmp_path, mountinfo, device, mtime=mtime, ctime=ctime) is rest
@@ -64,6 +64,81 @@ def test_on_a_network_the_servers_clock_counts_and_nothing_is_left(tmp_path, kin
 def test_where_the_servers_clock_can_not_be_read_a_file_must_be_a_day_old(tmp_path, age, rest):
     device, mountinfo = mounts(tmp_path, "nfs4")
     assert rests(tmp_path / "no such folder", mountinfo, device, mtime=-age) is rest
+
+
+UNSEEN = [
+    *("tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs"),
+    *("squashfs", "erofs", "iso9660", "udf", "cramfs", "romfs", "fuse.squashfuse", "fuse.squashfuse_ll"),
+    *("fuse.erofsfuse", "fuse.fuseiso"),
+]
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_where_bytes_change_and_times_stay_nothing_rests(tmp_path, kind):
+    device, mountinfo = mounts(tmp_path, kind)
+    status = Identity(device, 1, 1, time.time_ns() - 3600 * SECOND, time.time_ns() - 3600 * SECOND)
+    assert clock.unseen_on(str(tmp_path / "m"), device, mountinfo) == kind
+    assert not clock.at_rest(str(tmp_path / "m"), status, mountinfo)
+    assert not clock.ticked(str(tmp_path / "m"), status, mountinfo)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "nfs", "9p", "fuse.sshfs", "zfs"])
+def test_elsewhere_times_move_with_bytes(tmp_path, kind):
+    device, mountinfo = mounts(tmp_path, kind)
+    assert clock.unseen_on(str(tmp_path / "m"), device, mountinfo) is None
+
+
+NO_MOUNT = os.makedev(0, 999)
+"""The device of a btrfs subvolume, or of a layer of an overlay: no line of the mount table has it."""
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "kind"),
+    [
+        ("ext4", "squashfs", "squashfs"),
+        ("tmpfs", "ext4", "tmpfs"),
+        ("ext4", "ext4", None),
+        ("ext4", "gone", None),  # a container does not see its layers
+    ],
+)
+@pytest.mark.parametrize("options", ["lowerdir={0}:{1},upperdir={2}", "lowerdir+={0},lowerdir+={1},upperdir={2}"])
+@pytest.mark.parametrize("device", [os.makedev(0, 77), NO_MOUNT])
+def test_an_overlay_is_what_its_layers_are(tmp_path, monkeypatch, upper, lower, kind, options, device):
+    """The layers are told apart by a table of their own: no mount is needed for that."""
+    layers = [tmp_path / "base", tmp_path / "a lower, one", tmp_path / "upper"]
+    for layer in layers:
+        layer.mkdir()
+    here = tmp_path / "merged"
+    numbers = {str(layers[0]): os.makedev(8, 1), str(layers[1]): os.makedev(7, 1), str(layers[2]): os.makedev(8, 2)}
+
+    def stat(path, real=os.stat):
+        if lower == "gone" and str(path) == str(layers[1]):
+            raise FileNotFoundError
+        if str(path) in numbers:
+            return os.stat_result((0, 0, numbers[str(path)], *[0] * 7))
+        return real(path)
+
+    monkeypatch.setattr(clock.os, "stat", stat)
+    named = [str(layer).replace(",", "\\,").replace("\\", "\\134").replace(" ", "\\040") for layer in layers]
+    point = str(here).replace(" ", "\\040")
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        f"23 1 7:1 / /somewhere rw - {lower} /dev/loop1 ro\n"
+        f"24 1 8:2 / /else rw - {upper} none rw\n"
+        f"25 1 0:77 / {point} rw - overlay overlay rw,{options.format(*named)},workdir=/w\n"
+    )
+    assert clock.unseen_on(str(here / "m"), device, str(table)) == kind
+
+
+@pytest.mark.parametrize(("kind", "unseen"), [("tmpfs", "tmpfs"), ("btrfs", None)])
+def test_a_device_that_no_mount_has_is_that_of_the_mount_above_the_path(tmp_path, kind, unseen):
+    table = tmp_path / "mountinfo"
+    point = str(tmp_path).replace(" ", "\\040")
+    table.write_text(
+        f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 1 8:3 / {point} rw - xfs none rw\n24 1 8:2 / {point} rw - {kind} none rw\n"
+    )
+    assert clock.unseen_on(str(tmp_path / "m"), NO_MOUNT, str(table)) == unseen
 
 
 def test_without_a_mount_table_our_clock_counts(tmp_path):

@@ -38,6 +38,12 @@ def test_a_database_is_made_in_wal_mode_and_kept(tmp_path):
     assert opened(path).query("SELECT x FROM t") == [(1,)]
 
 
+def test_what_is_committed_is_on_the_disk(tmp_path):
+    """SQLite calls it FULL: in WAL mode every commit is synced."""
+    database = opened(tmp_path / "x.db")
+    assert database.query("PRAGMA synchronous") == [(2,)]
+
+
 def test_a_new_database_takes_one_question_and_one_script_and_an_old_one_no_more(tmp_path, monkeypatch):
     calls = []
 

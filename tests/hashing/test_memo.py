@@ -1,5 +1,6 @@
 """The digest memo: what is read, what is not, and that no state of its file ever changes a truth."""
 
+import errno
 import hashlib
 import mmap
 import os
@@ -114,10 +115,43 @@ def test_another_size_is_hashed_at_once(memo, model, settled):
     assert ask(memo, model) == (sha256(b"short"), "hashed", 5)
 
 
-def test_without_trust_in_the_fingerprint_a_touch_means_sha256(memo, model, settled):
+def test_under_recheck_sha256_a_touch_means_sha256(model, settled, tmp_path):
+    memo = Memo(str(tmp_path / "state"), "sha256")
     ask(memo, model)
     age(model)
-    assert ask(memo, model, trust_fingerprint=False)[1] == "hashed"
+    assert ask(memo, model)[1] == "hashed"
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_under_recheck_sha256_a_row_that_a_fingerprint_confirmed_is_none_whoever_made_it(
+    memo, model, settled, tmp_path, loaded
+):
+    """Neither for the file itself nor for a link to it."""
+    link = tmp_path / "link.gguf"
+    link.symlink_to(model)
+    ask(memo, model)
+    age(model)
+    assert ask(memo, model)[1] == "xxh3"
+    strict = Memo(str(tmp_path / "state"), "sha256")
+    if loaded:
+        strict.load([str(model), str(link)])
+    assert strict.known(str(model)) is None
+    assert strict.known(str(link)) is None
+    assert ask(strict, link)[1:] == ("hashed", model.stat().st_size)
+    for recheck in ("sha256", "xxh3"):
+        assert Memo(str(tmp_path / "state"), recheck).known(str(model)).how == "stat"
+
+
+def test_a_row_that_a_fingerprint_confirmed_is_hashed_again_where_that_counts_for_nothing(
+    memo, model, settled, tmp_path
+):
+    ask(memo, model)
+    age(model)
+    ask(memo, model)
+    strict = Memo(str(tmp_path / "state"), "sha256")
+    assert ask(strict, model)[1] == "hashed"
+    assert strict.last(str(model)).ground == "hashed"
+    assert ask(memo, model)[1] == "stat"
 
 
 def test_a_file_that_changed_less_than_two_seconds_ago_is_read_again_next_time(memo, model):
@@ -230,6 +264,104 @@ def test_a_store_through_a_shared_mapping_of_a_dirty_page_is_seen(memo, model, s
         mapping[0:1] = b"2"
         mapping.flush()
     assert ask(memo, model)[0] == sha256(model.read_bytes())
+
+
+# ---- power cuts: what is read is on the disk, and no row says what it held before
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """What is done to the files of models: `sync` and `read`, with their names, and what is asked at each sync."""
+    found = []
+
+    def name_of(fd):
+        return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+
+    def noting(what, real):
+        def note(fd, *rest):
+            if name_of(fd).endswith(".gguf"):
+                found.append((what, name_of(fd)))
+            return real(fd, *rest)
+
+        return note
+
+    for name, what in (
+        ("fsync", "sync"),
+        ("fdatasync", "sync of the bytes alone"),
+        ("pread", "read"),
+        ("preadv", "read"),
+    ):
+        monkeypatch.setattr(os, name, noting(what, getattr(os, name)))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here")
+@pytest.mark.parametrize("ask", [Memo.digests, Memo.digests_in_full])
+def test_each_file_is_synced_before_its_reading_begins(memo, tmp_path, settled, order, ask):
+    paths = [tmp_path / f"{number}.gguf" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes(number * 3 << 20))
+    ask(memo, [str(path) for path in paths])
+    for path in paths:
+        mine = [what for what, name in order if name == path.name]
+        assert mine[:2] == ["sync", "read"]
+        assert set(mine) == {"sync", "read"}
+
+
+@pytest.mark.parametrize("ask", [Memo.digests, Memo.digests_in_full])
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_row_vouches_for_a_file_that_moved_when_it_is_synced(
+    memo, model, settled, tmp_path, monkeypatch, ask, linked
+):
+    """A cut in the middle of the sync may keep the new bytes and lose the new times."""
+    other = tmp_path / "link.gguf"
+    os.link(model, other)
+    memo.digests([str(model), str(other)])
+    before = identity(os.stat(model))
+    with open(model, "r+b") as file:
+        file.write(b"others!")
+    seen = []
+
+    def fsync(fd, real=os.fsync):
+        fresh = Memo(str(tmp_path / "state"))
+        rows = [fresh.last(str(path)) for path in (model, other)]
+        seen.append([row.settled for row in rows if row is not None and row.identity == before])
+        fresh.close()
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ask(memo, [str(other if linked else model)])
+    assert len(seen) == 1
+    assert not any(seen[0])
+
+
+def test_a_file_that_did_not_move_keeps_its_row_through_a_reading_in_full(memo, model, settled):
+    ask(memo, model)
+    memo.unsettle([str(model)])
+    assert memo.known(str(model)).how == "stat"
+
+
+def test_a_file_that_the_disk_does_not_take_is_an_error(memo, model, monkeypatch):
+    """Its bytes are in memory alone: they are read as they should be, and are others after the next start."""
+
+    def fsync(fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UnreadableModelError) as caught:
+        digest(memo, model)
+    assert caught.value.found == "Input/output error"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_nothing_is_to_be_synced_a_file_is_read_all_the_same(memo, model, monkeypatch, number):
+    def fsync(fd, real=os.fsync):
+        if os.path.samestat(os.fstat(fd), model.stat()):
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert digest(memo, model).how == "hashed"
 
 
 # ---- what can't be read
@@ -354,7 +486,7 @@ def test_what_a_reading_in_full_found_holds_for_every_name_of_the_file(tmp_path)
     os.link(tmp_path / "one", tmp_path / "two")
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     memo = Memo(str(tmp_path / "state"))
-    wrong = Row(identity(os.stat(one)), "0" * 32, "0" * 64, settled=True)
+    wrong = Row(identity(os.stat(one)), None, "0" * 64, "hashed", settled=True)
     memo.keep({one: wrong, two: wrong})
     memo.load([one, two])
     assert memo.known(two).sha256 == "0" * 64

@@ -5,30 +5,25 @@ import os
 import subprocess
 import sys
 import threading
-from itertools import pairwise
 
 import pytest
-import xxhash
-from hypothesis import given
-from hypothesis import strategies as st
 
+from model_provisioner.hashing import fingerprint as definition
 from model_provisioner.hashing import streaming as hashing
+from model_provisioner.hashing.fingerprint import FingerprintKey
 from model_provisioner.hashing.threads import core_taken
 from model_provisioner.hashing.streaming import fingerprint, hash_both, open_model
+from tests.hashing.test_fingerprint import plainly
+
+KEY = FingerprintKey.drawn()
 
 
 @pytest.fixture
 def small_segments(monkeypatch):
-    monkeypatch.setattr(hashing, "SEGMENT", 64)
+    for module in (definition, hashing):
+        monkeypatch.setattr(module, "SEGMENT", 64)
     monkeypatch.setattr(hashing, "BUFFER", 32)
     monkeypatch.setattr(hashing, "PIPELINE_BUFFER", 48)
-
-
-def plainly(data, segment):
-    """The fingerprint by its definition."""
-    parts = [data[at : at + segment] for at in range(0, len(data), segment)]
-    total = b"".join(xxhash.xxh3_128_digest(part) for part in parts) + len(data).to_bytes(8, "little")
-    return xxhash.xxh3_128_hexdigest(total)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8])
@@ -39,33 +34,10 @@ def test_both_digests_are_what_their_definitions_say(tmp_path, small_segments, s
     (tmp_path / "x").write_bytes(data)
     fd = open_model(str(tmp_path / "x"))
     counts = []
-    hashes = hash_both(fd, counts.append)
+    hashes = hash_both(fd, KEY, counts.append)
     assert hashes.sha256 == hashlib.sha256(data).hexdigest()
-    assert hashes.fingerprint == plainly(data, 64) == fingerprint(fd, lambda _: None)
+    assert hashes.fingerprint == plainly(KEY, data, 64) == fingerprint(fd, KEY, lambda _: None)
     assert sum(counts) == size
-    os.close(fd)
-
-
-@given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
-def test_the_fingerprint_does_not_depend_on_how_the_bytes_are_cut(data, cuts):
-    xxh3 = hashing.Fingerprint()
-    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for begin, end in pairwise(places):
-        xxh3.update(memoryview(data)[begin:end])
-    assert xxh3.hexdigest() == plainly(data, hashing.SEGMENT)
-
-
-def test_segments_have_64_mib(tmp_path):
-    """The fingerprints in a memo stay what they are."""
-    path = tmp_path / "x"
-    with path.open("wb") as file:
-        file.truncate((64 << 20) + 1)
-    fd = open_model(str(path))
-    zeros = bytes(64 << 20)
-    first, last = xxhash.xxh3_128_digest(zeros), xxhash.xxh3_128_digest(b"\0")
-    assert fingerprint(fd, lambda _: None) == xxhash.xxh3_128_hexdigest(
-        first + last + ((64 << 20) + 1).to_bytes(8, "little")
-    )
     os.close(fd)
 
 
@@ -82,7 +54,7 @@ def test_an_interrupted_reading_leaves_no_thread_and_no_core_behind(tmp_path, sm
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            read(fd, interrupt)
+            read(fd, KEY, interrupt)
     assert threading.active_count() == before
     with core_taken() as spare:
         assert spare == cores - 1
@@ -103,7 +75,7 @@ def test_a_disk_that_fails_while_it_is_read_is_an_error(tmp_path, small_segments
 
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        read(fd, lambda _: None)
+        read(fd, KEY, lambda _: None)
     os.close(fd)
 
 
@@ -115,9 +87,11 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     program = (
         "import resource, sys\n"
         "from model_provisioner.hashing.streaming import *\n"
+        "from model_provisioner.hashing.fingerprint import FingerprintKey\n"
+        "key = FingerprintKey.drawn()\n"
         "fd = open_model(sys.argv[1])\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "hash_both(fd, lambda _: None); fingerprint(fd, lambda _: None)\n"
+        "hash_both(fd, key, lambda _: None); fingerprint(fd, key, lambda _: None)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     grown = subprocess.run([sys.executable, "-c", program, path], check=True, capture_output=True, text=True).stdout

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from model_provisioner.hashing import follower as follow
 from model_provisioner.store import partial as module
 from model_provisioner.store.single_flight import single_flight
+from model_provisioner.hashing.fingerprint import FingerprintKey
 from model_provisioner.hashing.streaming import fingerprint, open_model
 from model_provisioner.store.partial import Partial, arrived
 from model_provisioner.store.store import Store
@@ -37,7 +38,8 @@ def left(store):
 
 def test_what_arrived_has_the_digests_of_its_bytes(store):
     data = os.urandom(3_000_001)
-    with Partial.open(store, "a", git_size=len(data)) as partial:
+    key = FingerprintKey.drawn()
+    with Partial.open(store, "a", git_size=len(data), fingerprints=key) as partial:
         assert (partial.size, partial.validator) == (0, None)
         partial.begin('"v1"')
         for at in range(0, len(data), 1 << 20):
@@ -45,7 +47,7 @@ def test_what_arrived_has_the_digests_of_its_bytes(store):
         found = partial.finish()
         assert found == partial.finish()
         fd = open_model(partial.path)
-        assert found.fingerprint == fingerprint(fd, lambda _: None)
+        assert found.fingerprint == fingerprint(fd, key, lambda _: None)
         os.close(fd)
     assert found.sha256 == hashlib.sha256(data).hexdigest()
     assert found.git_blob == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -25,6 +25,10 @@ class Reason:
     text: str
     touched: str = ""
     """A file whose times changed while its size did not: its content may be the same."""
+    doubted: bool = False
+    """Whether only its file system keeps `touched` from being known: it counts as current if its bytes are the same."""
+    holds: bool = False
+    """Whether those bytes were compared and are the same: nothing is to be done for this reason."""
     follows: bool = False
     """Whether the step has to be done only because an earlier one has."""
 

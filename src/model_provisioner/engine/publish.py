@@ -58,7 +58,7 @@ def publish(work: Workspace, records: Sequence[EntryRun]) -> None:
     data = {each.entry.handoff: handoff_of(each.entry, each.verification) for each in records if each.verification}
     work.roots.let_go()  # what is in the folders that are at these paths now counts
     changed = {path: wanted for path, wanted in data.items() if work.roots.read(path) != wanted}
-    with drafted(changed, work.roots) as (drafts, errors):
+    with failing(*records), drafted(changed, work.roots) as (drafts, errors):
         ready = {draft.path: draft for draft in drafts}
         with failing(*records), publishing(work, data):
             retired = work.catalog.retired(work.config.root)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.up_to_date import confirmed, reasons
 from model_provisioner.engine.withdraw import set_pending, withdraw_handoffs
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.state_folder import ensure_state_folder
 
 if TYPE_CHECKING:
@@ -20,9 +22,32 @@ if TYPE_CHECKING:
 def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
     """Withdraw the handoffs of entries that can't be confirmed; note why each is not current. Return those retired.
 
+    Where only a file system's times can't be believed, a handoff stands while the bytes are compared, after all others that
+    can't be confirmed are gone.
+
     Raises `StorageError` where the state folder can't be read or believed; then no handoff stays that was not confirmed
     before that.
     """
+    doubted: list[EntryRun] = []
+    retired = _withdraw_unconfirmed(work, records, doubted)
+    if doubted:
+        _compare(work, doubted)
+        retired |= _withdraw_unconfirmed(work, doubted, [])
+    return retired
+
+
+def _compare(work: Workspace, records: Collection[EntryRun]) -> None:
+    """Read the files of entries that are known but for their file system."""
+    paths = []
+    for record in records:
+        mine = [reason.touched for reason in record.reasons or () if reason.doubted]
+        work.progress(ReadingBegins(record.name, sum(map(size_or_zero, mine))))
+        paths += mine
+    work.memo.compare(paths, counting(work.progress))
+
+
+def _withdraw_unconfirmed(work: Workspace, records: Collection[EntryRun], doubted: list[EntryRun]) -> set[str]:
+    """Do as `sweep` does, but put aside into `doubted` the entries whose bytes have to be compared, as long as all is well."""
     work.roots.let_go()
     unconfirmed: list[EntryRun] = []
     retired: list[EntryRun] = []
@@ -41,6 +66,10 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
                     continue
                 record.files = None
                 record.reasons = reasons(work, record)
+                to_verify = [reason.doubted for reason in record.reasons if reason.step == "verify"]
+                if to_verify and all(to_verify):
+                    doubted.append(record)
+                    continue
                 if record.why is None or record.reasons:
                     record.why = record.reasons
                 if not record.reasons or confirmed(work, record):
@@ -48,6 +77,8 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
         except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
             trouble = error
         unconfirmed.append(record)
+    if trouble is not None:
+        unconfirmed += doubted
     # What can't be removed keeps no other model waiting: the entry's own verify step meets the same error and reports it,
     # and of an entry that comes to none, the face of the run does.
     before = [(record, record.error) for record in (*unconfirmed, *retired)]
@@ -56,9 +87,7 @@ def sweep(work: Workspace, records: Collection[EntryRun]) -> set[str]:
         record.error = kept
     if trouble is not None:
         raise trouble
-    to_verify = [
-        record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())
-    ]
+    pending = [record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())]
     with contextlib.suppress(StorageError):
-        set_pending(work, to_verify)
+        set_pending(work, pending)
     return {record.name for record in retired}

@@ -23,6 +23,7 @@ from model_provisioner.engine.verification.outcome import (
 from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.clock import unseen_on
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.hashing.memo import FileDigest, Memo
+    from model_provisioner.hashing.memo import FileDigest, How, Memo
     from model_provisioner.records.catalog import Model
     from model_provisioner.references.digest import Digest
 
@@ -74,10 +75,18 @@ def stand(work: Workspace, record: EntryRun) -> Standing:
         if digest is None:
             role = "" if member.role == "model" else f"{member.role} "
             prefix = f"{role}{member.name}: " if role or files.kind != "file" else ""
+            doubted = work.memo.doubted(member.path) is not None
             text = _change(work.memo, member.path)
-            unread.append(Reason("verify", prefix + text, "" if text.startswith(("size", "not")) else member.path))
+            touched = "" if text.startswith(("size", "not")) else member.path
+            unread.append(Reason("verify", prefix + text, touched, doubted))
         else:
             digests.append(digest)
+    signature = () if record.entry.signature is None else record.entry.signature.files
+    unread += [
+        Reason("verify", f"the signature: {_change(work.memo, path)}", path, doubted=True)
+        for path in signature
+        if work.memo.known(path) is None and work.memo.doubted(path) is not None
+    ]
     return Standing(files=files, digests=None if unread else tuple(digests), unread=tuple(unread))
 
 
@@ -109,20 +118,33 @@ def reasons(work: Workspace, record: EntryRun) -> list[Reason]:
 
 def explain(work: Workspace, record: EntryRun) -> list[Reason]:
     """Return the `reasons`, less what only follows, after reading what was touched to tell whether its content changed."""
-    found = []
-    for reason in reasons(work, record):
+    found: list[Reason] = []
+    left = reasons(work, record)
+    before = {reason: work.memo.doubted(reason.touched) for reason in left if reason.doubted}
+    if before:
+        work.memo.compare([reason.touched for reason in before], counting(work.progress))
+        left = reasons(work, record)
+        for reason, was in before.items():
+            if was is not None and (now := work.memo.known(reason.touched)) is not None:
+                same = now.sha256 == was.sha256
+                found.append(replace(reason, text=_compared(reason, same, now.how), holds=same))
+    for reason in left:
         if reason.follows:
             continue
         if not reason.touched:
             found.append(reason)
             continue
         try:
-            same = work.memo.same_content(reason.touched, counting(work.progress))
+            same, how = work.memo.same_content(reason.touched, counting(work.progress))
         except ProvisionError as error:
             found.append(Reason("verify", error.what))
         else:
-            found.append(Reason("verify", f"{reason.text}, content {'same' if same else 'differs'} (xxh3)"))
+            found.append(Reason("verify", _compared(reason, same, how)))
     return found
+
+
+def _compared(reason: Reason, same: bool, how: How) -> str:
+    return f"{reason.text}, content {'same' if same else 'differs'} ({'xxh3' if how == 'xxh3' else 'SHA-256'})"
 
 
 def confirmed(work: Workspace, record: EntryRun) -> bool:
@@ -247,4 +269,10 @@ def _change(memo: Memo, path: str) -> str:
         return "another file took its place"
     if new.ctime_ns != row.identity.ctime_ns:
         return "ctime changed"
+    if (kind := unseen_on(path, new.device)) is not None:
+        return f"on {kind} bytes may change and leave the times as they were"
+    if row.fingerprint is None and row.ground == "xxh3":
+        return "confirmed by a fingerprint of an earlier version"
+    if not memo.is_ground(row):
+        return "confirmed by xxh3, and recheck is sha256"
     return "verified within two seconds of its last change"

@@ -141,6 +141,9 @@ class _Reader:
         """Return the digests of files, in their order; an error takes the place of one that can't be had."""
         work = self._work
         work.memo.load(paths)
+        if not work.rules.full:  # what is only doubted is compared, while its handoff stands
+            doubted = [path for path in paths if work.memo.doubted(path) is not None]
+            work.memo.compare(doubted, counting(work.progress))
         unknown = {path for path in paths if work.rules.full or work.memo.known(path) is None}
         for path in unknown:
             self.before.setdefault(path, work.memo.last(path))
@@ -174,7 +177,7 @@ class _Reader:
         memo, progress = self._work.memo, counting(self._work.progress)
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
-        answers = memo.digests(paths, progress, trust_fingerprint=self._work.config.recheck == "xxh3")
+        answers = memo.digests(paths, progress)
         return [self._as_received(answer) for answer in answers]
 
     def _as_received(self, answer: Answer) -> Answer:

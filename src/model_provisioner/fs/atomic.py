@@ -45,7 +45,9 @@ class Draft:
         if len(encoded := os.fsencode(name)) >= 250:
             # Its suffix could pass the 255 bytes a name may have. Cut names may be alike: that would be one lock for both.
             temp = f".{name[:50]}.{hashlib.sha256(encoded).hexdigest()[:16]}.tmp"
-        self._folder, self._name, self._temp, self._published = folder, name, temp, False
+        self._folder, self._name, self._temp = folder, name, temp
+        self.published = False
+        """Whether it is in its place."""
         self.path = folder.path_of(name)
         self._fd = open_locked(folder, temp, os.O_RDWR | os.O_CREAT)
 
@@ -65,19 +67,26 @@ class Draft:
         os.fsync(self._fd)
 
     def publish(self) -> os.stat_result:
-        """Put it in its place; return its stat there. Raises `StorageError`, also where its folder was moved away meanwhile."""
+        """Put it in its place; return its stat there. Raises `StorageError`, also where its folder was moved away meanwhile.
+
+        A power cut may undo that until `drafted` ends.
+        """
         try:
             if not self._folder.is_at_its_path():
                 raise OSError(errno.ESTALE, "another folder took the place of the one that it was written in")  # noqa: TRY301  worded below
             self._folder.rename(self._temp, self._folder, self._name)
-            self._published = True
+            self.published = True
             return os.fstat(self._fd)
         except OSError as error:
             raise _not_written(self.path, error) from None
 
+    def sync_folder(self) -> None:
+        """Wait until its folder is safely on the disk, with the name that it has there."""
+        self._folder.sync()
+
     def close(self) -> None:
         """Close it; what was not published is removed, for on a full disk half a file is in everybody's way."""
-        if not self._published:
+        if not self.published:
             with contextlib.suppress(OSError):
                 self._folder.unlink(self._temp)
         os.close(self._fd)
@@ -87,7 +96,10 @@ class Draft:
 def drafted(
     files: Mapping[str, bytes], roots: Roots = ANYWHERE
 ) -> Iterator[tuple[list[Draft], dict[str, StorageError]]]:
-    """Write drafts of all `files`, given by path; yield those that are safely on the disk, and what kept others from it."""
+    """Write drafts of all `files`, given by path; yield those that are safely on the disk, and what kept others from it.
+
+    At the end of the block those that were published are safely in their places. Raises `StorageError` where they may not be.
+    """
     here = roots.anew()
     drafts: list[Draft] = []
     errors: dict[str, StorageError] = {}
@@ -108,10 +120,25 @@ def drafted(
             except OSError as error:
                 errors.setdefault(draft.path, _not_written(draft.path, error))
         yield [draft for draft in drafts if draft.path not in errors], errors
+        _sync_folders(drafts)
     finally:
         for draft in drafts:
             draft.close()
         here.close()
+
+
+_NOT_SYNCED = (errno.EINVAL, errno.EACCES)
+"""What is said of a folder that nobody can sync: by its file system, or where the user may not list it."""
+
+
+def _sync_folders(drafts: Iterable[Draft]) -> None:
+    """Wait until what was published is safely in its folders. Raises `StorageError`."""
+    for above, draft in {os.path.dirname(draft.path): draft for draft in drafts if draft.published}.items():
+        try:
+            draft.sync_folder()
+        except OSError as error:
+            if error.errno not in _NOT_SYNCED:
+                raise _not_written(above, error) from None
 
 
 def _not_written(path: str, error: OSError) -> StorageError:

@@ -1,23 +1,40 @@
-"""Since when a file's times can be trusted to move with its bytes: git's "racily clean" rule.
+"""Since when a file's times can be trusted to move with its bytes: git's "racily clean" rule, and where they never can.
 
 A write that follows another within one tick of the file system's clock leaves the times as they were. So a file whose
-times lie within `MARGIN_NS` of the moment when its reading began may still change unseen.
+times lie within `MARGIN_NS` of the moment when its reading began may still change unseen. In memory, and in images that
+another one with equal times may replace, a file may always change unseen.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from model_provisioner.fs.identity import Identity
 
 MARGIN_NS = 2_000_000_000
 UNKNOWN_CLOCK_MARGIN_NS = 24 * 3600 * 1_000_000_000
 
+MOUNTINFO = "/proc/self/mountinfo"
+
 _NETWORK = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster", "lustre", "beegfs", "gpfs", "afs", "virtiofs")
+
+_UNSEEN = frozenset(
+    (
+        # A store through an old shared mapping moves no time.
+        *("tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs"),
+        # Whoever makes the image chooses its times, and another one may be mounted in its place.
+        *("squashfs", "erofs", "iso9660", "udf", "cramfs", "romfs"),
+        *("fuse.squashfuse", "fuse.squashfuse_ll", "fuse.erofsfuse", "fuse.fuseiso"),
+    )
+)
+"""File systems on which bytes may change while every time stays as it was."""
 
 
 PROBE = ".model-provisioner-clock-"
@@ -28,18 +45,31 @@ TICK_NS = 20_000_000
 """More than the time between two ticks of a local file system's clock."""
 
 
-def ticked(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
+def unseen_on(path: str, device: int, mountinfo: str = MOUNTINFO) -> str | None:
+    """Return what the file system of the file at `path` is called, if bytes on it may change while every time stays.
+
+    None for all others. An overlay is what its layers are, as far as they can be looked at.
+    """
+    kind = _kind(path, device, mountinfo)
+    return kind if kind in _UNSEEN else None
+
+
+def ticked(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether a write after this moment would move the times in `status`, of a file whose content is known by now."""
+    if unseen_on(path, status.device, mountinfo) is not None:
+        return False
     now, margin = _clock(path, status.device, mountinfo)
     return max(status.ctime_ns, status.mtime_ns) < now - (margin if margin == UNKNOWN_CLOCK_MARGIN_NS else TICK_NS)
 
 
-def at_rest(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo") -> bool:
+def at_rest(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether the times in `status`, which the file at `path` has now, would move with any later write to it.
 
     On a network file system another machine's clock sets the times: it is read from a fresh temp file beside the model;
     where none can be made, only files that are a day old are taken as settled.
     """
+    if unseen_on(path, status.device, mountinfo) is not None:
+        return False
     now, margin = _clock(path, status.device, mountinfo)
     # A write sets mtime to the clock: one that lies ahead of the clock would not stay there.
     ahead = status.mtime_ns > now + margin
@@ -48,7 +78,7 @@ def at_rest(path: str, status: Identity, mountinfo: str = "/proc/self/mountinfo"
 
 def _clock(path: str, device: int, mountinfo: str) -> tuple[int, int]:
     """Return the time of the file system's clock and how far it can be trusted, both in nanoseconds."""
-    if not _is_network(device, mountinfo):
+    if not _kind(path, device, mountinfo).startswith(_NETWORK):
         return time.time_ns(), MARGIN_NS
     try:
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=PROBE) as probe:
@@ -57,25 +87,64 @@ def _clock(path: str, device: int, mountinfo: str) -> tuple[int, int]:
         return time.time_ns(), UNKNOWN_CLOCK_MARGIN_NS
 
 
-_kinds: dict[int, bool] = {}
+class _Mount(NamedTuple):
+    """A line of the mount table."""
+
+    device: str
+    point: str
+    kind: str
+    options: str
 
 
-def _is_network(device: int, mountinfo: str) -> bool:
+_kinds: dict[int, str] = {}
+
+
+def _kind(path: str, device: int, mountinfo: str) -> str:
+    """Return the kind of the file system that a file lies on, empty where that is not known."""
     if device not in _kinds:
-        _kinds[device] = _read_kind(device, mountinfo)
+        _kinds[device] = _read_kind(path, device, mountinfo)
     return _kinds[device]
 
 
-def _read_kind(device: int, mountinfo: str) -> bool:
+def _read_kind(path: str, device: int, mountinfo: str) -> str:
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
-        with open(mountinfo, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
+        mounts = list(_mounts(mountinfo))
     except OSError:  # macOS has no such file, and no network home by default
-        return False
-    for line in lines:
-        left, dash, right = line.partition(" - ")
-        fields = left.split(" ")
-        if dash and len(fields) > 2 and fields[2] == wanted:
-            return right.split(" ")[0].startswith(_NETWORK)
-    return False
+        return ""
+    found = next((mount for mount in mounts if mount.device == wanted), None)
+    if found is None:  # subvolumes, and layers of an overlay, have numbers of their own that no mount has
+        real = os.path.realpath(path)
+        above = [mount for mount in mounts if real.startswith(mount.point.rstrip("/") + "/")]
+        found = max(reversed(above), key=lambda mount: len(mount.point), default=None)
+    if found is None:
+        return ""
+    if found.kind == "overlay":
+        for layer in _layers(found.options):
+            try:
+                below = os.stat(layer).st_dev
+            except OSError:  # a container does not see the layers that it is made of
+                continue
+            if below != device and (kind := _read_kind(f"{layer}/.", below, mountinfo)) in _UNSEEN:
+                return kind
+    return found.kind
+
+
+def _mounts(mountinfo: str) -> Iterator[_Mount]:
+    """Yield the lines of a mount table, a later mount over another one after that. Raises `OSError`."""
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            left, dash, right = line.rstrip("\n").partition(" - ")
+            fields, kind = left.split(" "), right.split(" ")
+            if dash and len(fields) > 4:
+                yield _Mount(fields[2], _unescaped(fields[4]), kind[0], _unescaped(kind[-1]))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
+
+
+def _layers(options: str) -> list[str]:
+    """Return the folders that an overlay is made of, by the options of its mount."""
+    named = re.findall(r"(?:^|,)(?:lowerdir\+?|upperdir|datadir\+)=((?:\\.|[^,\\])*)", options)
+    return [layer.replace("\\", "") for each in named for layer in re.split(r"(?<!\\):+", each) if layer]

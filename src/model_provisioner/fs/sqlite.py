@@ -128,8 +128,8 @@ class Database:
                 )
                 try:
                     script = self._upgrade_from(self._read_version(connection))
-                    # Safe against the death of the process; a power cut may lose the last commits, never the file.
-                    connection.executescript(f"{script}PRAGMA synchronous=NORMAL")
+                    # What is committed is on the disk: a handoff may rely on it, and a user be told.
+                    connection.executescript(f"{script}PRAGMA synchronous=FULL")
                     self._check_place(folder, before)
                 except BaseException:
                     connection.close()

@@ -6,24 +6,31 @@ import hashlib
 import os
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-from model_provisioner.hashing.streaming import BUFFER, Fingerprint
+from model_provisioner.hashing.fingerprint import Fingerprint
+from model_provisioner.hashing.streaming import BUFFER
+
+if TYPE_CHECKING:
+    from model_provisioner.hashing.fingerprint import FingerprintKey
 
 BACKLOG = 8 << 20
 """How many bytes the writer may be ahead before it waits."""
 
 
 class Follower:
-    """SHA-256, fingerprint and, given `git_size`, git's blob id of a file of `size` bytes and of what is appended to it.
+    """The digests of a file of `size` bytes and of what is appended to it.
+
+    SHA-256; given a `key`, the fingerprint; given `git_size`, git's blob id.
 
     The bytes that are there already are read from the file. The writer doesn't wait for that: the server of a resumed
     transfer would give up while tens of gigabytes are read.
     """
 
-    def __init__(self, fd: int, size: int, git_size: int | None) -> None:
+    def __init__(self, fd: int, size: int, git_size: int | None, key: FingerprintKey | None = None) -> None:
         self._fd = fd
         self._sha = hashlib.sha256()
-        self._xxh3 = Fingerprint()
+        self._xxh3 = None if key is None else Fingerprint(key)
         # git hashes the size before the bytes, so it must be known at the start.
         self._git = None if git_size is None else hashlib.sha1(b"blob %d\0" % git_size, usedforsecurity=False)
         self.written = size
@@ -49,15 +56,16 @@ class Follower:
                 self._chunks.append(chunk)
             self._turn.notify_all()
 
-    def finish(self) -> tuple[str, str, str | None]:
-        """Wait for the last byte; return SHA-256, fingerprint and git's blob id, in hexadecimal."""
+    def finish(self) -> tuple[str, str | None, str | None]:
+        """Wait for the last byte; return SHA-256 in hexadecimal, the fingerprint, and git's blob id in hexadecimal."""
         with self._turn:
             self._start()
             while not self._error and self._hashed < self.written:
                 self._turn.wait()
             self._check()
         git = None if self._git is None else self._git.hexdigest()
-        return self._sha.hexdigest(), self._xxh3.hexdigest(), git
+        xxh3 = None if self._xxh3 is None else self._xxh3.text()
+        return self._sha.hexdigest(), xxh3, git
 
     def close(self) -> None:
         """End the thread, before the file is closed or truncated under it."""
@@ -82,7 +90,8 @@ class Follower:
         try:
             while (chunk := self._next(view)) is not None:
                 self._sha.update(chunk)
-                self._xxh3.update(memoryview(chunk))
+                if self._xxh3 is not None:
+                    self._xxh3.update(memoryview(chunk))
                 if self._git is not None:
                     self._git.update(chunk)
                 with self._turn:

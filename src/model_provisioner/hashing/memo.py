@@ -5,21 +5,26 @@ Three steps, the first that answers wins:
 1. the file's stat identity (device, inode, size, mtime, ctime) equals a settled row: nothing is read;
 2. the size equals the path's last row: every byte is read, and if the fingerprint is equal too, the row takes the new identity;
 3. else SHA-256 is computed, with the fingerprint in the same pass.
+
+A power cut undoes none of it: a file is synced before it is read, and a row before anything relies on it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
-from model_provisioner.fs.clock import at_rest
+from model_provisioner.fs.clock import at_rest, unseen_on
 from model_provisioner.fs.identity import Identity, identity, identity_of, identity_or_none, size_or_zero
 from model_provisioner.fs.locks import locked
 from model_provisioner.fs.sqlite import Database
+from model_provisioner.hashing.fingerprint import load_key
 from model_provisioner.hashing.memo_rows import MemoRows, Row
 from model_provisioner.hashing.streaming import BUFFER, fingerprint, hash_both, open_model, unreadable
 from model_provisioner.hashing.threads import core_count, in_threads
@@ -28,9 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from model_provisioner.hashing.fingerprint import FingerprintKey
+    from model_provisioner.hashing.memo_rows import Ground
     from model_provisioner.hashing.streaming import Progress
 
 TRIES = 3
+
+_NOT_SYNCED = (errno.EINVAL, errno.EROFS, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says on which nothing is to be synced. Any other error is one of the disk."""
 
 How = Literal["stat", "xxh3", "hashed"]
 """The step that answered."""
@@ -56,41 +66,73 @@ Reading: TypeAlias = "tuple[FileDigest, Row | None]"
 class Memo(MemoRows):
     """The memo in the state folder `state`. Safe to use from every thread and process of the user.
 
-    With a `ReadOnlyDatabase` it reads files, records nothing and takes no lock.
+    Under `recheck` "sha256" nothing counts that a fingerprint confirmed, whoever noted it. With a `ReadOnlyDatabase` it reads
+    files, records nothing and takes no lock.
     """
 
-    def __init__(self, state: str, *, database: type[Database] = Database) -> None:
+    def __init__(
+        self, state: str, recheck: Literal["xxh3", "sha256"] = "xxh3", *, database: type[Database] = Database
+    ) -> None:
         super().__init__(state, database=database)
+        self._grounds: tuple[Ground, ...] = ("hashed", "xxh3") if recheck == "xxh3" else ("hashed",)
         self._in_full: dict[str, FileDigest] = {}
         """The digests that `digests_in_full` took, by real path."""
+        self._compared: dict[str, FileDigest | None] = {}
+        """The digests of files that `compare` read, by path; None where one could not be read."""
+
+    @cached_property
+    def fingerprints(self) -> FingerprintKey:
+        """The key of this user's fingerprints."""
+        return load_key(self._state, read_only=self._read_only)
 
     def known(self, path: str) -> FileDigest | None:
-        """Return the digest of the file at `path` if it is known without reading it (step 1)."""
+        """Return the digest of the file at `path` if it is known without reading it (step 1), or `compare` read it."""
         if (now := identity_or_none(path)) is None:
             return None
+        if (compared := self._compared.get(path)) is not None and compared.identity == now:
+            return compared
         row = self.last(path)
-        if row is None or not row.settled or row.identity != now:
-            row = self.same_file(now)
-        return None if row is None else FileDigest(path, now, row.sha256, "stat", row.hashed_at)
+        if row is None or not row.settled or row.identity != now or row.ground not in self._grounds:
+            row = self.same_file(now, self._grounds)
+        if row is None or unseen_on(path, now.device) is not None:
+            return None
+        return FileDigest(path, now, row.sha256, "stat", row.hashed_at)
 
-    def digests(
-        self, paths: Sequence[str], progress: Progress = lambda _: None, *, trust_fingerprint: bool = True
-    ) -> list[Answer]:
+    def doubted(self, path: str) -> FileDigest | None:
+        """Return the digest of a file that would be known, but for its file system: bytes may change there without a trace.
+
+        None for others, and once `compare` read it.
+        """
+        row = self.last(path)
+        if row is None or not self.is_ground(row) or path in self._compared:
+            return None
+        if unseen_on(path, row.identity.device) is None or row.identity != identity_or_none(path):
+            return None
+        return FileDigest(path, row.identity, row.sha256, "stat", row.hashed_at)
+
+    def compare(self, paths: Sequence[str], progress: Progress = lambda _: None) -> None:
+        """Read files that are `doubted`: what they are found to be is known from now on, to this object alone."""
+        for path, answer in zip(paths, self.digests(paths, progress), strict=True):
+            self._compared[path] = None if isinstance(answer, ProvisionError) else answer
+
+    def digests(self, paths: Sequence[str], progress: Progress = lambda _: None) -> list[Answer]:
         """Return the digest of every file, in the order of `paths`, reading only those that must be read.
 
         An error takes the place of a digest that can't be had. When several threads or processes ask for one file, the first
-        reads it and the others wait. Without `trust_fingerprint`, step 2 is left out.
+        reads it and the others wait.
         """
 
         def read(path: str, progress: Progress) -> Reading:
             if (known := self.known(path)) is not None:
                 return known, None
-            return self._read(path, progress, self.last(path) if trust_fingerprint else None)
+            row = self.last(path)
+            return self._read(path, progress, row if row is not None and self._compares(row) else None)
 
         answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
         if missing := [path for path in dict.fromkeys(paths) if path not in answers]:
             with self._locked(missing):
                 self.load(missing)
+                self.unsettle(missing)
                 answers.update(self._read_all(missing, read, progress))
         return [answers[path] for path in paths]
 
@@ -110,23 +152,38 @@ class Memo(MemoRows):
             return reading
 
         with self._locked(paths):
+            self.load(reals)
+            self.unsettle(reals)
             answers = self._read_all(list(reals), read, progress)
             # Bytes that changed without a trace may be recorded under another name as they were.
             self.disown({each.identity: each.sha256 for each in answers.values() if isinstance(each, FileDigest)})
         return [answers[path] for path in paths]
 
-    def same_content(self, path: str, progress: Progress = lambda _: None) -> bool:
-        """Read the file and tell whether its fingerprint is that of the path's last row. Nothing is recorded."""
+    def same_content(self, path: str, progress: Progress = lambda _: None) -> tuple[bool, Ground]:
+        """Read the file; tell whether it holds what the path's last row says, and by what that is known.
+
+        Nothing is recorded. Raises `UnreadableModelError`.
+        """
         row = self.last(path)
         if row is None:
-            return False
+            return False, "hashed"
+        if not self.fingerprints.took(row.fingerprint):
+            return self._read(path, progress, None)[0].sha256 == row.sha256, "hashed"
         fd = open_model(path)
         try:
-            return os.fstat(fd).st_size == row.identity.size and fingerprint(fd, progress) == row.fingerprint
+            return self._confirm(fd, identity(os.fstat(fd)), row, progress) is not None, "xxh3"
         except OSError as error:
             raise unreadable(path, error) from None
         finally:
             os.close(fd)
+
+    def is_ground(self, row: Row) -> bool:
+        """Tell whether the digest in a row stands on what counts here."""
+        return row.ground in self._grounds
+
+    def _compares(self, row: Row) -> bool:
+        """Tell whether a file may be confirmed by the fingerprint in a row."""
+        return "xxh3" in self._grounds and self.fingerprints.took(row.fingerprint)
 
     def _locked(self, paths: Sequence[str]) -> AbstractContextManager[None]:
         """Keep other threads and processes from reading these files."""
@@ -171,11 +228,11 @@ class Memo(MemoRows):
         for _ in range(TRIES):
             fd = open_model(path)
             try:
-                _settle_pages(fd)
+                _sync(fd)
                 before = identity(os.fstat(fd))
                 settled = at_rest(path, before)
-                confirmed = _confirm(fd, before, last, progress)
-                row = confirmed or _hash(fd, before, progress)
+                confirmed = self._confirm(fd, before, last, progress)
+                row = confirmed or self._hash(fd, before, progress)
                 unmoved = before == identity(os.fstat(fd)) == identity_of(path)
             except OSError as error:
                 raise unreadable(path, error) from None
@@ -192,18 +249,18 @@ class Memo(MemoRows):
             fix="wait until what writes it has ended, then run again",
         )
 
+    def _confirm(self, fd: int, now: Identity, last: Row | None, progress: Progress) -> Row | None:
+        """Take step 2: return the `last` row with the identity `now`, if the bytes are still the same."""
+        if last is None or last.identity.size != now.size:
+            return None
+        if fingerprint(fd, self.fingerprints, progress) != last.fingerprint:
+            return None
+        return replace(last, identity=now, ground="xxh3", settled=False)
 
-def _confirm(fd: int, now: Identity, last: Row | None, progress: Progress) -> Row | None:
-    """Take step 2: return the `last` row with the identity `now`, if the bytes are still the same."""
-    if last is None or last.identity.size != now.size or fingerprint(fd, progress) != last.fingerprint:
-        return None
-    return replace(last, identity=now, settled=False)
-
-
-def _hash(fd: int, now: Identity, progress: Progress) -> Row:
-    """Take step 3."""
-    hashes = hash_both(fd, progress)
-    return Row(now, hashes.fingerprint, hashes.sha256, settled=False, hashed_at=int(time.time()))
+    def _hash(self, fd: int, now: Identity, progress: Progress) -> Row:
+        """Take step 3."""
+        hashes = hash_both(fd, self.fingerprints, progress)
+        return Row(now, hashes.fingerprint, hashes.sha256, "hashed", settled=False, hashed_at=int(time.time()))
 
 
 def _real_paths(paths: Sequence[str]) -> list[str]:
@@ -219,10 +276,14 @@ def _real_paths(paths: Sequence[str]) -> list[str]:
     return found
 
 
-def _settle_pages(fd: int) -> None:
-    """Flush dirty pages of the file, so that a later store through an old shared mapping changes its times.
+def _sync(fd: int) -> None:
+    """Wait until bytes and times of a file are on the disk. Raises `OSError` where the disk fails.
 
-    Without this, no stat call shows a store to a page that is already dirty.
+    A power cut then leaves no new bytes under old times. And a later store through an old shared mapping changes the times:
+    without this, no stat call shows a store to a page that is already dirty.
     """
-    with contextlib.suppress(OSError):  # a read-only file system has no dirty pages
-        getattr(os, "fdatasync", os.fsync)(fd)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import Identity, identity_or_none
@@ -22,9 +22,13 @@ from model_provisioner.fs.sqlite import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 Value = TypeVar("Value")
+
+
+Ground = Literal["hashed", "xxh3"]
+"""On what a digest stands: SHA-256 of the bytes under this identity, or their fingerprint, which was that of hashed bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,17 @@ class Row:
     """What the memo last recorded of a path."""
 
     identity: Identity
-    fingerprint: str
+    fingerprint: str | None
+    """None where none was taken, or an earlier version took it."""
     sha256: str
+    ground: Ground
     settled: bool
     """Whether a later write would have changed the identity: only then the identity proves the bytes."""
     hashed_at: int | None = None
     """When SHA-256 last went over every byte, in seconds since 1970, by this machine's clock."""
 
 
-_SCHEMA = """
+_VERSION_2 = """
 CREATE TABLE file (
   path PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL,
   mtime_ns TEXT NOT NULL, ctime_ns TEXT NOT NULL,
@@ -49,9 +55,30 @@ CREATE TABLE file (
 ) WITHOUT ROWID;
 CREATE INDEX file_inode ON file (inode)
 """
-_COLUMNS = "path, device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, settled, hashed_at"
+
+# Fingerprints were without a key: none of them is kept. A row whose ctime is not after its `hashed_at` was hashed in full
+# under that stat. The others were confirmed by such a fingerprint, or nobody noted when they were hashed.
+_VERSION_3 = """
+ALTER TABLE file RENAME TO file_2;
+CREATE TABLE file (
+  path PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL,
+  mtime_ns TEXT NOT NULL, ctime_ns TEXT NOT NULL,
+  fingerprint TEXT, sha256 TEXT NOT NULL, ground TEXT NOT NULL, settled INTEGER NOT NULL,
+  hashed_at INTEGER
+) WITHOUT ROWID;
+INSERT INTO file SELECT path, device, inode, size, mtime_ns, ctime_ns, NULL, sha256,
+  CASE WHEN in_full THEN 'hashed' ELSE 'xxh3' END, settled AND in_full, hashed_at
+  FROM (SELECT *, ifnull(CAST(ctime_ns AS INTEGER) <= hashed_at * 1000000000, 0) AS in_full FROM file_2);
+DROP TABLE file_2;
+CREATE INDEX file_inode ON file (inode)
+"""
+_COLUMNS = "path, device, inode, size, mtime_ns, ctime_ns, fingerprint, sha256, ground, settled, hashed_at"
 _SELECT = f"SELECT {_COLUMNS} FROM file WHERE"
-_REPLACE = f"REPLACE INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = f"REPLACE INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UNSETTLE = """
+UPDATE file SET settled = 0
+WHERE inode = ? AND device = ? AND settled = 1 AND NOT (size = ? AND mtime_ns = ? AND ctime_ns = ?)
+"""
 
 
 class MemoRows:
@@ -73,7 +100,8 @@ class MemoRows:
             state=state,
             application_id=0x6D706D6F,
             version=2,
-            schema=_SCHEMA,
+            schema=_VERSION_2,
+            upgrades=(_VERSION_3,),
             busy_seconds=5.0,
         )
 
@@ -98,11 +126,34 @@ class MemoRows:
         """Return what was last recorded of `path`, whatever it holds now."""
         return self._rows[path] if path in self._rows else self._select([path])[path]
 
-    def same_file(self, now: Identity) -> Row | None:
-        """Find a settled row of another path to the very same file: a link, hard or symbolic."""
+    def same_file(self, now: Identity, grounds: Collection[Ground]) -> Row | None:
+        """Find a settled row, on one of `grounds`, of another path to the very same file: a link, hard or symbolic."""
+        for path, row in self._linked(now):
+            if row.ground in grounds and row.identity == now == identity_or_none(path):
+                return row
+        return None
+
+    def unsettle(self, paths: Iterable[str]) -> None:
+        """Let no row vouch for files that moved since, under any name, before their bytes are synced to the disk.
+
+        A power cut may keep the new bytes and lose their new times: then the old rows would say what they held before.
+        """
+        if self._read_only:
+            return
+        paths, moved = list(paths), []
+        for path in paths:
+            now = identity_or_none(path)
+            if now is not None and (self.last(path) is not None or self._linked(now)):
+                moved.append((str(now.inode), str(now.device), now.size, str(now.mtime_ns), str(now.ctime_ns)))
+        if moved and self._write(_UNSETTLE, moved):
+            self._rows.clear()
+            self._links.clear()
+            self.load(paths)
+
+    def _linked(self, now: Identity) -> list[tuple[str, Row]]:
+        """Return paths and settled rows of all that have this inode number."""
         inode = str(now.inode)
-        links = self._links[inode] if inode in self._links else self._select_links([inode])[inode]
-        return next((row for path, row in links if row.identity == now == identity_or_none(path)), None)
+        return self._links[inode] if inode in self._links else self._select_links([inode])[inode]
 
     def keep(self, rows: Mapping[str, Row]) -> None:
         """Record rows, by path, in one transaction."""
@@ -168,12 +219,14 @@ def _values(path: str, row: Row) -> tuple[object, ...]:
     # Device and inode are unsigned, and times may lie after 2262: SQLite's integers don't hold them, so they are text.
     device, inode, size, mtime_ns, ctime_ns = row.identity
     where = str(device), str(inode), size, str(mtime_ns), str(ctime_ns)
-    return to_column(path), *where, row.fingerprint, row.sha256, int(row.settled), row.hashed_at
+    return to_column(path), *where, row.fingerprint, row.sha256, row.ground, int(row.settled), row.hashed_at
 
 
 def _row(values: tuple[object, ...]) -> tuple[str, Row]:
     """Return the path and the row of what `_values` stored."""
-    path, *where, fingerprint, sha256, settled, hashed_at = values
+    path, *where, fingerprint, sha256, ground, settled, hashed_at = values
     last = hashed_at if isinstance(hashed_at, int) else None
     found = Identity(*(int(str(number)) for number in where))
-    return from_column(path), Row(found, str(fingerprint), str(sha256), bool(settled), last)
+    taken = None if fingerprint is None else str(fingerprint)
+    row = Row(found, taken, str(sha256), "hashed" if ground == "hashed" else "xxh3", bool(settled), last)
+    return from_column(path), row

@@ -1,8 +1,4 @@
-"""Hash an open file: SHA-256 and the fingerprint in one pass, or the fingerprint alone.
-
-The fingerprint of a file is the xxh3-128 of the xxh3-128 digests of its segments of 64 MiB and of its size. It detects
-accidental changes, not forged ones. Fixed segments let several cores work on one file.
-"""
+"""Hash an open file: SHA-256 and the fingerprint in one pass, or the fingerprint alone."""
 
 from __future__ import annotations
 
@@ -13,16 +9,16 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-import xxhash
-
 from model_provisioner.errors import UnreadableModelError
 from model_provisioner.fs.read import NotAFileError, open_regular
+from model_provisioner.hashing.fingerprint import SEGMENT, Fingerprint
 from model_provisioner.hashing.threads import core_taken, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEGMENT = 64 << 20
+    from model_provisioner.hashing.fingerprint import FingerprintKey
+
 BUFFER = 1 << 20
 PIPELINE_BUFFER = 4 << 20
 PIPELINE_BUFFERS = 4
@@ -33,10 +29,12 @@ Progress: TypeAlias = "Callable[[int], object]"
 
 @dataclass(frozen=True)
 class Hashes:
-    """The two digests of one file, in hexadecimal."""
+    """The two digests of one file."""
 
     sha256: str
-    fingerprint: str
+    """In hexadecimal."""
+    fingerprint: str | None
+    """None where nobody asked for it."""
 
 
 def open_model(path: str) -> int:
@@ -59,7 +57,7 @@ def unreadable(path: str, error: OSError) -> UnreadableModelError:
     )
 
 
-def hash_both(fd: int, progress: Progress) -> Hashes:
+def hash_both(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
     """Read the file once and return both digests.
 
     While a core is left, one thread reads and takes the fingerprint, and another takes SHA-256, which is slower.
@@ -67,11 +65,11 @@ def hash_both(fd: int, progress: Progress) -> Hashes:
     if (size := os.fstat(fd).st_size) <= BUFFER:
         data = _read_small(fd, size)
         progress(len(data))
-        xxh3 = Fingerprint()
+        xxh3 = Fingerprint(key)
         xxh3.update(memoryview(data))
-        return Hashes(hashlib.sha256(data).hexdigest(), xxh3.hexdigest())
+        return Hashes(hashlib.sha256(data).hexdigest(), xxh3.text())
     with core_taken() as spare:
-        return _hash_in_two_threads(fd, progress) if spare else _hash_in_turn(fd, progress)
+        return _hash_in_two_threads(fd, key, progress) if spare else _hash_in_turn(fd, key, progress)
 
 
 def _read_small(fd: int, size: int) -> bytes:
@@ -82,19 +80,19 @@ def _read_small(fd: int, size: int) -> bytes:
     return data
 
 
-def _hash_in_turn(fd: int, progress: Progress) -> Hashes:
-    sha, xxh3 = hashlib.sha256(), Fingerprint()
+def _hash_in_turn(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
+    sha, xxh3 = hashlib.sha256(), Fingerprint(key)
 
     def update(chunk: memoryview) -> None:
         sha.update(chunk)
         xxh3.update(chunk)
 
     _read_segment(fd, 0, None, update, progress)
-    return Hashes(sha.hexdigest(), xxh3.hexdigest())
+    return Hashes(sha.hexdigest(), xxh3.text())
 
 
-def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
-    sha, xxh3 = hashlib.sha256(), Fingerprint()
+def _hash_in_two_threads(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
+    sha, xxh3 = hashlib.sha256(), Fingerprint(key)
     empty: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
     for _ in range(PIPELINE_BUFFERS):
@@ -119,7 +117,7 @@ def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
         while not isinstance(found := full.get(), BaseException):
             view, count = found
             if not count:
-                return Hashes(sha.hexdigest(), xxh3.hexdigest())
+                return Hashes(sha.hexdigest(), xxh3.text())
             sha.update(view[:count])
             empty.put(view)
             progress(count)
@@ -129,19 +127,19 @@ def _hash_in_two_threads(fd: int, progress: Progress) -> Hashes:
         reader.join()
 
 
-def fingerprint(fd: int, progress: Progress) -> str:
+def fingerprint(fd: int, key: FingerprintKey, progress: Progress) -> str:
     """Read the file once and return its fingerprint alone, in as many threads as cores are left."""
     segments = -(-os.fstat(fd).st_size // SEGMENT)
     with core_taken() as spare:
         if spare and segments > 1:
-            return _fingerprint_in_threads(fd, segments, min(spare + 1, segments), progress)
-        xxh3 = Fingerprint()
+            return _fingerprint_in_threads(fd, key, segments, min(spare + 1, segments), progress)
+        xxh3 = Fingerprint(key)
         _read_segment(fd, 0, None, xxh3.update, progress)
-        return xxh3.hexdigest()
+        return xxh3.text()
 
 
-def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Progress) -> str:
-    parts = [Fingerprint() for _ in range(segments)]
+def _fingerprint_in_threads(fd: int, key: FingerprintKey, segments: int, workers: int, progress: Progress) -> str:
+    parts = [Fingerprint(key) for _ in range(segments)]
 
     def read(number: int, check: Callable[[], None]) -> None:
         def checked(count: int) -> None:
@@ -152,10 +150,10 @@ def _fingerprint_in_threads(fd: int, segments: int, workers: int, progress: Prog
 
     for _ in in_threads(read, range(segments), workers):
         pass
-    whole = Fingerprint()
+    whole = Fingerprint(key)
     for part in parts:
         whole.extend(part)
-    return whole.hexdigest()
+    return whole.text()
 
 
 def _read_segment(
@@ -172,38 +170,3 @@ def _read_segment(
         offset += count
         left = None if left is None else left - count
         progress(count)
-
-
-class Fingerprint:
-    """The fingerprint of bytes that are added in order."""
-
-    def __init__(self) -> None:
-        self._digests: list[bytes] = []
-        """The digests of the full segments."""
-        self._segment = xxhash.xxh3_128()
-        self._size = 0
-
-    def update(self, chunk: memoryview) -> None:
-        """Add bytes."""
-        while chunk:
-            room = SEGMENT - self._size % SEGMENT
-            self._segment.update(chunk[:room])
-            self._size += min(room, len(chunk))
-            chunk = chunk[room:]
-            if self._size % SEGMENT == 0:
-                self._digests.append(self._segment.digest())
-                self._segment.reset()
-
-    def extend(self, following: Fingerprint) -> None:
-        """Append another fingerprint. The bytes of this one must end where a segment does."""
-        self._digests += following._digests
-        self._segment = following._segment
-        self._size += following._size
-
-    def hexdigest(self) -> str:
-        """Return the fingerprint of the bytes so far, in hexadecimal."""
-        total = xxhash.xxh3_128(b"".join(self._digests))
-        if self._size % SEGMENT:
-            total.update(self._segment.digest())
-        total.update(self._size.to_bytes(8, "little"))
-        return total.hexdigest()

@@ -91,7 +91,7 @@ def open_to_check(config_path: str, progress: Progress) -> Workspace:
     work = look_at_workspace(config_path)
     work.progress = progress
     if os.path.isdir(work.state) and os.access(work.state, os.W_OK):
-        work.memo = Memo(work.state)
+        work.memo = Memo(work.state, work.config.recheck)
     return work
 
 
@@ -161,13 +161,12 @@ def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answe
     if full:
         # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
         return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, progress)
-    trust = work.config.recheck == "xxh3"
     try:
-        return work.memo.digests(paths, progress, trust_fingerprint=trust)
+        return work.memo.digests(paths, progress)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
         work.memo.close()
-        work.memo = Memo(work.state, database=ReadOnlyDatabase)
-        return work.memo.digests(paths, progress, trust_fingerprint=trust)
+        work.memo = Memo(work.state, work.config.recheck, database=ReadOnlyDatabase)
+        return work.memo.digests(paths, progress)
 
 
 # ---- what belongs to no entry

@@ -54,7 +54,8 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         """Tell whether the file holds other bytes than when `state` was taken."""
         if file_path not in _models:
             return bool(super().check_modified(file_path, file_stat, state))
-        known = self._memo.known(_models[file_path])
+        path = _models[file_path]
+        known = self._memo.known(path) or self._memo.doubted(path)  # whether the second holds, the verify step is asked
         return known is None or known.sha256 != state[2]
 
     def get_state(self, dep: str, current_state: Any) -> Any:

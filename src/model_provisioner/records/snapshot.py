@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     _Parts = tuple[int, str, str, list[str], list[str], list[str], list[str], memoryview[int], list[memoryview[int]]]
 
-MAGIC = b"model-provisioner snapshot 2\n"
+MAGIC = b"model-provisioner snapshot 3\n"
 
 FileStat = tuple[str, int, int, int, int, int]
 """A path, and its device, inode, size, mtime and ctime (both in nanoseconds)."""

@@ -20,6 +20,7 @@ from model_provisioner.store.partial import Partial
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from model_provisioner.hashing.fingerprint import FingerprintKey
     from model_provisioner.hashing.streaming import Progress
     from model_provisioner.store.blobs import Blobs
 
@@ -53,7 +54,14 @@ def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ)
                     yield Found(path, "LM Studio")
 
 
-def adopt(store: Blobs, found: Found, sha256: str, progress: Progress = lambda _: None) -> bool:
+def adopt(
+    store: Blobs,
+    found: Found,
+    sha256: str,
+    progress: Progress = lambda _: None,
+    *,
+    fingerprints: FingerprintKey | None = None,
+) -> bool:
     """Take a file of another program into the store; return False where it can't be read or holds other bytes.
 
     Raises `StorageError` where the store can't be written, and what `progress` raises.
@@ -64,7 +72,7 @@ def adopt(store: Blobs, found: Found, sha256: str, progress: Progress = lambda _
         return False
     try:
         # A name of its own: half a download of the same bytes may wait to be resumed.
-        with Partial.open(store, f"adopt {sha256}") as partial:
+        with Partial.open(store, f"adopt {sha256}", fingerprints=fingerprints) as partial:
             partial.begin(None)
             if partial.clone(source):
                 progress(partial.size)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.errors import StorageError
     from model_provisioner.fs.root import Folder
+    from model_provisioner.hashing.fingerprint import FingerprintKey
     from model_provisioner.store.layout import Layout
 
 WRITEBACK = 32 << 20
@@ -50,14 +51,17 @@ class Received(Hashes):
 class Partial:
     """The growing file of one owner; a context manager that keeps it for the next owner unless it was published."""
 
-    def __init__(self, folder: Folder, name: str, fd: int, git_size: int | None) -> None:
+    def __init__(
+        self, folder: Folder, name: str, fd: int, git_size: int | None, fingerprints: FingerprintKey | None
+    ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
+        self._fingerprints = fingerprints
         note = _read_note(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != _boot():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
             os.ftruncate(fd, size)
-        self._follower = Follower(fd, size, git_size)
+        self._follower = Follower(fd, size, git_size, fingerprints)
         self.validator = note.validator if self.size else None
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
         self._synced = min(size, note.synced)
@@ -67,8 +71,11 @@ class Partial:
         self._open = True
 
     @classmethod
-    def open(cls, store: Layout, key: str, *, git_size: int | None = None) -> Partial:
-        """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too.
+    def open(
+        cls, store: Layout, key: str, *, git_size: int | None = None, fingerprints: FingerprintKey | None = None
+    ) -> Partial:
+        """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too, and
+        with `fingerprints` a fingerprint by that key.
 
         Of several files that dead owners left the longest is taken and the others are removed. Raises `StorageError`.
         """
@@ -82,7 +89,7 @@ class Partial:
             name, fd = left[-1] if left else _begin(folder, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
-        return cls(folder, name, fd, git_size)
+        return cls(folder, name, fd, git_size, fingerprints)
 
     @property
     def size(self) -> int:
@@ -184,7 +191,7 @@ class Partial:
         """Keep the first `size` bytes, and hash them anew."""
         self._follower.close()
         os.ftruncate(self._fd, size)
-        self._follower = Follower(self._fd, size, self._git_size)
+        self._follower = Follower(self._fd, size, self._git_size, self._fingerprints)
         self._written_back = size
         self._synced = min(self._synced, size)
 

@@ -25,7 +25,7 @@ def run(names: Sequence[str], *, json: bool) -> int:
             [
                 {
                     "name": name,
-                    "current": not reasons,
+                    "current": all(reason.holds for reason in reasons),
                     "retired": name in retired,
                     "reasons": [{"step": reason.step, "text": reason.text} for reason in reasons],
                 }
@@ -36,7 +36,8 @@ def run(names: Sequence[str], *, json: bool) -> int:
         if name in retired:
             print(f"{name} is retired: nothing would be done")
         else:
-            print(f"{name} would be provisioned again:" if reasons else f"{name} is current: nothing would be done")
+            current = all(reason.holds for reason in reasons)
+            print(f"{name} is current: nothing would be done" if current else f"{name} would be provisioned again:")
         for reason in reasons:
             print(f"  {reason.step:<9} {printable(reason.text)}")
     return 0

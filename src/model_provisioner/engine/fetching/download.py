@@ -86,7 +86,8 @@ class Download:
                 self.progress.reach(wanted.key, wanted.size or 0)
                 return None
             git_size = file.size if file.git_blob else None
-            with _turn(check), Partial.open(store, wanted.key, git_size=git_size) as partial:
+            key = self.work.memo.fingerprints
+            with _turn(check), Partial.open(store, wanted.key, git_size=git_size, fingerprints=key) as partial:
                 self._receive(wanted, partial, check)
                 received = partial.finish()
                 try:

@@ -177,7 +177,13 @@ class _Fetch:
             key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
             self._make_room({key: bytes_there})
             with fetching(self.work.progress, self.part.name, bytes_there, found.source) as progress:
-                taken = adopt(self.work.store, found, sha256, partial(progress.add, key))
+                taken = adopt(
+                    self.work.store,
+                    found,
+                    sha256,
+                    partial(progress.add, key),
+                    fingerprints=self.work.memo.fingerprints,
+                )
             self._release_room([key])
             if taken:
                 self._from(f"taken from {found.source}")
@@ -271,7 +277,9 @@ class _Fetch:
         if before:
             time.sleep(TICK_NS / 1e9)
         rows = {
-            path: Row(before[path], each.fingerprint, each.sha256, settled=True, hashed_at=int(time.time()))
+            path: Row(
+                before[path], each.fingerprint, each.sha256, ground="hashed", settled=True, hashed_at=int(time.time())
+            )
             for path, each in paths.items()
             if identity_of(path) == before[path]
         }

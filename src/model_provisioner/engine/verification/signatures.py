@@ -32,7 +32,7 @@ def reason_to_check(work: Workspace, entry: Entry, row: Model | None) -> str | N
     if (claim.identity, claim.issuer, claim.public_key is None) != (was.identity, was.issuer, was.public_key is None):
         return "signature edited"
     for name, path, before in zip(("bundle", "key"), claim.files, (was.bundle, was.public_key), strict=False):
-        if (known := work.memo.known(path)) is None:
+        if (known := work.memo.known(path) or work.memo.doubted(path)) is None:  # of the second, `stand` tells
             return f"the signature's {name} has to be read"
         if known.sha256 != before:
             return f"the signature's {name} changed"
