@@ -125,7 +125,7 @@ def test_after_a_power_cut_only_what_was_synced_is_believed(store, monkeypatch):
     with Partial.open(store, "a") as partial:
         assert partial.size == 124, "a kill loses nothing"
         abandon(partial)
-    monkeypatch.setattr(module, "_boot", lambda: "the next start")
+    monkeypatch.setattr(module, "boot_id", lambda: "the next start")
     with Partial.open(store, "a") as partial:
         assert (partial.size, partial.validator) == (120, '"v1"')
         partial.begin('"v1"')
@@ -137,13 +137,13 @@ def test_what_was_let_go_in_order_survives_a_power_cut(store, monkeypatch):
     with Partial.open(store, "a") as partial:
         partial.begin('"v1"')
         partial.write(b"half")
-    monkeypatch.setattr(module, "_boot", lambda: "the next start")
+    monkeypatch.setattr(module, "boot_id", lambda: "the next start")
     with Partial.open(store, "a") as partial:
         assert (partial.size, partial.validator) == (4, '"v1"')
         partial.begin('"v2"')
         partial.write(b"other bytes")
         abandon(partial)
-    monkeypatch.setattr(module, "_boot", lambda: "the one after")
+    monkeypatch.setattr(module, "boot_id", lambda: "the one after")
     with Partial.open(store, "a") as partial:
         assert (partial.size, partial.validator) == (0, None)
     assert left(store) == []

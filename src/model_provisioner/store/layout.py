@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import cached_property
 
-from model_provisioner.errors import UnsoundModelError
+from model_provisioner.errors import StorageError, UnsoundModelError
+from model_provisioner.fs.reach import reach_of
 from model_provisioner.fs.root import Folder, Root
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.references.digest import SHA256_HEX
-
-if TYPE_CHECKING:
-    from model_provisioner.errors import StorageError
 
 SETTING = "cache_dir"
 """What a user sets to have the store somewhere else."""
@@ -43,6 +42,27 @@ class Layout:
     def close(self) -> None:
         """Close the folders that are held open; the next use opens them again."""
         self._folders.close()
+
+    @cached_property
+    def reach(self) -> str:
+        """How far our locks in the store reach, as the names of the files begin that we own. Raises `OSError`."""
+        return reach_of(self.held(""))
+
+    def now(self) -> float:
+        """Return the time by the clock that sets the times of files here, in seconds since the epoch: of a server, its own.
+
+        Where nothing can be written, it is the time of this machine.
+        """
+        draft = f"draft.{secrets.token_hex(8)}"
+        try:
+            partial = self.folder(PARTIAL)
+            partial.write(draft, b"", sync=False)
+            try:
+                return partial.stat(draft).st_mtime
+            finally:
+                partial.unlink(draft)
+        except (OSError, StorageError):
+            return time.time()
 
     def held(self, name: str) -> Folder:
         """Return a folder of the store. Raises `OSError` where it is not there, too."""
