@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from model_provisioner.errors import StorageError
+from model_provisioner.store import lease as lease_module
 from model_provisioner.store.lease import FOLDER, Lease, Leased, alone, leased
 from model_provisioner.store.owners import Witness
 from model_provisioner.store.partial import stem_of
@@ -121,3 +123,22 @@ def test_a_store_that_can_not_be_made_is_used_without_a_lease(tmp_path):
     lease = Lease(Store(str(tmp_path / "cache")))
     assert lease.use([A])
     lease.close()
+
+
+def test_a_lease_that_can_not_be_read_is_told(store, lease, witness, monkeypatch):
+    """It may be of anybody, who uses anything."""
+    lease.use([A])
+    monkeypatch.setattr(lease_module, "LIMIT", 10)
+    with pytest.raises(StorageError, match="a lease can't be read, so nothing may be evicted"):
+        leased(store, witness)
+
+
+def test_a_lease_of_another_host_counts_for_what_it_says(store, lease, witness):
+    """Its lock says nothing here: it may be one that we don't see."""
+    lease.use([A])
+    folder = store.folder(FOLDER)
+    (name,) = folder.names()
+    with open(folder.path_of("0123456789abcdef.0"), "w") as other:
+        other.write(f"uses {B}\nexpects {stem_of('k')} 7\n")
+    assert name.startswith("local.")
+    assert leased(store, witness) == Leased(blobs={A}, elsewhere={B}, expected={stem_of("k"): 7})

@@ -191,6 +191,34 @@ def test_what_a_killed_owner_left_is_gone_on_with(store):
         assert (partial.size, partial.validator) == (4, '"v1"')
 
 
+def test_nobody_takes_over_or_removes_what_is_out_of_reach_of_its_lock(store):
+    """The lock of another host, or of another mount, may not be seen here; nor is it believed when it is free."""
+    with Partial.open(store, "a") as partial:
+        partial.begin('"v1"')
+        partial.write(b"theirs, and longer")
+    name = os.path.basename(partial.path)
+    theirs = f"0123456789abcdef.{name.removeprefix('local.')}"
+    for suffix in ("", ".json"):
+        os.rename(f"{partial.path}{suffix}", f"{store.root}/partial/{theirs}{suffix}")
+    with Partial.open(store, "a") as mine:
+        assert mine.size == 0
+        mine.begin('"v1"')
+        mine.write(b"mine")
+        assert arrived(store, "a") == 18
+        mine.discard()
+    assert left(store) == [theirs, f"{theirs}.json"]
+
+
+def test_what_a_version_before_left_is_gone_on_with(store):
+    with Partial.open(store, "a") as partial:
+        partial.begin('"v1"')
+        partial.write(b"half")
+    for suffix in ("", ".json"):
+        os.rename(f"{partial.path}{suffix}", f"{partial.path}{suffix}".replace("/local.", "/"))
+    with Partial.open(store, "a") as partial:
+        assert (partial.size, partial.validator) == (4, '"v1"')
+
+
 def test_one_that_was_sealed_is_gone_on_with(store):
     """Its owner died between the last change of its mode and the rename."""
     with Partial.open(store, "a") as partial:
@@ -327,6 +355,17 @@ def test_a_file_that_is_cut_under_its_owner_is_told(store):
         with pytest.raises(StorageError) as caught:
             partial.finish()
     assert caught.value.found == "the file became shorter while it was read"
+
+
+def test_a_file_that_is_cut_after_it_was_hashed_is_told(store):
+    with Partial.open(store, "a") as partial:
+        partial.begin('"v1"')
+        partial.write(b"0123456789")
+        partial.finish()
+        os.truncate(partial.path, 3)
+        with pytest.raises(StorageError) as caught:
+            partial.finish()
+    assert caught.value.found == "the file became shorter while it was written"
 
 
 # ---- single flight
