@@ -37,7 +37,7 @@ def put(store, data, key="a"):
     with Partial.open(store, key) as partial:
         partial.begin(None)
         partial.write(data)
-        return store.publish(partial, sha(data))
+        return store.blob_path(store.publish(partial, sha(data)).sha256)
 
 
 def everything(store):
@@ -208,7 +208,7 @@ def test_of_two_publishers_one_wins(store):
             partial.begin(None)
             partial.write(data)
             ready.wait()
-            seen.add(os.stat(store.publish(partial, sha(data))).st_ino)
+            seen.add(os.stat(store.blob_path(store.publish(partial, sha(data)).sha256)).st_ino)
 
     threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
     for thread in threads:

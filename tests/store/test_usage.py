@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from model_provisioner.errors import StorageError
+from model_provisioner.store import usage
 from model_provisioner.store.store import Store
 from model_provisioner.store.usage import has_record, note, owner_of, touch, usage_records
 
@@ -100,3 +102,26 @@ def test_what_is_no_record_says_nothing(store, state, text):
         file.write(text)
     note(store, state, CONFIG, ["k/1"], [])
     assert [use.config for use in usage_records(store)] == [CONFIG]
+
+
+def test_containers_of_one_image_are_not_taken_for_each_other(store, tmp_path, monkeypatch):
+    """Name of the machine, path and inode of the state folder may be alike; the number that a first use gives it is not."""
+    state = tmp_path / "state"
+    found = []
+    for _ in range(2):
+        state.mkdir()
+        note(store, str(state), CONFIG, ["k/1"], [])
+        found.append(owner_of(str(state)))
+        for path in sorted(state.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        state.rmdir()
+    assert found[0].rpartition(" ")[2] != found[1].rpartition(" ")[2]
+    assert {use.owner for use in usage_records(store)} == set(found)
+
+
+def test_a_record_that_can_not_be_read_is_told(store, state, monkeypatch):
+    """It may be of anybody, who uses anything."""
+    note(store, state, CONFIG, ["k/1"], [])
+    monkeypatch.setattr(usage, "LIMIT", 10)
+    with pytest.raises(StorageError, match="a usage record can't be read"):
+        usage_records(store)

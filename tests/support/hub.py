@@ -93,6 +93,7 @@ class Fault:
     length_off: int = 0
     length_hidden: bool = False
     bytes_a_second: float | None = None
+    until: threading.Event | None = None
 
 
 def drop(after: int, *, reset: bool = False) -> Fault:
@@ -125,8 +126,9 @@ def no_length() -> Fault:
     return Fault(length_hidden=True)
 
 
-def slow(bytes_a_second: float) -> Fault:
-    return Fault(bytes_a_second=bytes_a_second)
+def slow(bytes_a_second: float, *, until: threading.Event | None = None) -> Fault:
+    """Send so fast and no faster, to the end or until something has happened."""
+    return Fault(bytes_a_second=bytes_a_second, until=until)
 
 
 def error(status: int, code: str = "", message: str = "", **headers: str) -> Fault:
@@ -612,7 +614,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.bytes_a_second is not None:
             step, pause = max(int(fault.bytes_a_second / 50), 1), 1 / 50
         for start in range(0, end, step):
-            if pause and self.hub.closing.wait(pause):
+            if pause and not (fault.until and fault.until.is_set()) and self.hub.closing.wait(pause):
                 return
             yield body[start : min(start + step, end)]
 

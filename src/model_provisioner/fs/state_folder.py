@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 from typing import TYPE_CHECKING
 
@@ -162,6 +163,25 @@ def _make(folder: str) -> None:
     except OSError:
         if not os.path.isdir(folder):
             raise
+
+
+def state_id(state: str) -> str:
+    """Return the random number of a state folder, which tells it from all others; an empty text before it has one."""
+    from model_provisioner.fs.read import read_if_there
+
+    return (read_if_there(os.path.join(state, "id"), 64) or b"").decode("ascii", "replace").strip()
+
+
+def ensure_state_id(state: str) -> None:
+    """Give a state folder its random number, unless it has one. Raises `StorageError`."""
+    if not state_id(state):
+        from model_provisioner.fs.atomic import write_atomically
+        from model_provisioner.fs.locks import locked
+
+        ensure_state_folder(state)
+        with locked(state, "id", "id"):
+            if not state_id(state):
+                write_atomically(os.path.join(state, "id"), f"{secrets.token_hex(16)}\n".encode())
 
 
 def is_private(path: str) -> bool:

@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import DigestMismatchError
@@ -19,7 +20,7 @@ from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place, store_error
 
 if TYPE_CHECKING:
-    from model_provisioner.store.partial import Partial
+    from model_provisioner.store.partial import Partial, Received
 
 
 class Blobs(Layout):
@@ -67,9 +68,10 @@ class Blobs(Layout):
             return None
         return found if stat.S_ISREG(found.st_mode) else None
 
-    def publish(self, partial: Partial, sha256: str) -> str:
-        """Give a file that arrived its place, and return it. Of several publishers one wins; the others' files are removed.
+    def publish(self, partial: Partial, sha256: str) -> Received:
+        """Give a file that arrived its place; return what arrived, with the file that has it if that is ours.
 
+        Of several publishers one wins; the others' files are removed.
         Raises `DigestMismatchError` where it holds other bytes (it is removed then, so that the next try does not resume
         it), and `StorageError`.
         """
@@ -87,11 +89,11 @@ class Blobs(Layout):
                 if self.has(sha256, received.size):
                     partial.discard()
                 else:
-                    partial.move(folder, sha256)
+                    received = replace(received, file=partial.move(folder, sha256))
                     folder.sync()
         except OSError as error:
             raise store_error("a file can't be taken into the store", path, error) from None
-        return path
+        return received
 
     def corrupt(self, sha256: str) -> str | None:
         """Move a blob that holds other bytes to where nobody finds it again; return where, None if there was none.

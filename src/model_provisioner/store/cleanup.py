@@ -6,10 +6,11 @@ import re
 import stat
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.store import lease, single_flight
-from model_provisioner.store.layout import IN_PARTIAL, NAMED, PARTIAL, QUARANTINE
+from model_provisioner.store.layout import IN_PARTIAL, NAMED, PARTIAL, QUARANTINE, REACH
 from model_provisioner.store.partial import remove_unowned
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _OURS = {
     PARTIAL: IN_PARTIAL,
-    lease.FOLDER: re.compile("[0-9a-f]{32}"),
+    lease.FOLDER: re.compile(rf"(?:{REACH}\.)?[0-9a-f]{{32}}"),
     single_flight.FOLDER: re.compile(r"[0-9a-f]{64}\.lock"),
     QUARANTINE: NAMED,
 }
@@ -32,30 +33,44 @@ KEPT_S = 7 * 24 * 3600
 
 def sweep(store: Layout) -> None:
     """Remove what nobody owns and nobody touched for seven days: downloads, drafts, locks, quarantine. Raises nothing."""
-    before = time.time() - KEPT_S
-    for place in (PARTIAL, lease.FOLDER, single_flight.FOLDER):
-        for folder, name, found in _entries(store, place):
-            if found.st_mtime < before:
-                with suppress(OSError):
-                    _remove(folder, name, found.st_mode)
-    for folder, name, found in _entries(store, QUARANTINE):
-        # Its bytes may be older than its move.
-        if stat.S_ISREG(found.st_mode) and max(found.st_mtime, found.st_ctime) < before:
+    old = [each for place in _OURS for each in _entries(store, place) if each.touched < time.time() - KEPT_S]
+    # A server's clock set these times, perhaps: ours may be ahead of it.
+    before = store.now() - KEPT_S if old else 0
+    for each in old:
+        if each.touched < before:
             with suppress(OSError):
-                folder.unlink(name)
+                _remove(store, each)
 
 
-def _entries(store: Layout, place: str) -> Iterator[tuple[Folder, str, os.stat_result]]:
+@dataclass(frozen=True)
+class _Entry:
+    place: str
+    folder: Folder
+    name: str
+    status: os.stat_result
+
+    @property
+    def touched(self) -> float:
+        """When it was last touched, in seconds since the epoch: bytes in quarantine may be older than their move."""
+        found = self.status
+        return max(found.st_mtime, found.st_ctime) if self.place == QUARANTINE else found.st_mtime
+
+
+def _entries(store: Layout, place: str) -> Iterator[_Entry]:
     with suppress(OSError):
         folder = store.held(place)
         for name in filter(_OURS[place].fullmatch, folder.names()):
             with suppress(FileNotFoundError):
-                yield folder, name, folder.stat(name)
+                yield _Entry(place, folder, name, folder.stat(name))
 
 
-def _remove(folder: Folder, name: str, mode: int) -> None:
-    if stat.S_ISREG(mode):
+def _remove(store: Layout, old: _Entry) -> None:
+    folder, name, mode = old.folder, old.name, old.status.st_mode
+    if old.place == QUARANTINE:
+        if stat.S_ISREG(mode):
+            folder.unlink(name)
+    elif stat.S_ISREG(mode):
         if not (name.endswith(".json") and folder.has(name.removesuffix(".json"))):
-            remove_unowned(folder, name)
+            remove_unowned(store, folder, name)  # an owner elsewhere would have renewed it
     elif stat.S_ISDIR(mode) and name.startswith("tree."):
         folder.remove_all(name)

@@ -9,17 +9,18 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_provisioner.fs.locks import try_lock
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import BLOBS, NAMED, PARTIAL, QUARANTINE, TREES, blob_place, store_error
-from model_provisioner.store.partial import remove_unowned
+from model_provisioner.store.partial import remove_unowned, stem_in
 from model_provisioner.store.tree import KEY, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from model_provisioner.errors import StorageError
     from model_provisioner.fs.root import Folder
     from model_provisioner.store.layout import Layout
+    from model_provisioner.store.owners import Witness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,8 @@ class Item:
     """When it came, in seconds since the epoch."""
     blobs: frozenset[str] = frozenset()
     """By SHA-256."""
-    owned: bool = False
-    """Whether a living run has it: of a download only."""
+    owner: Literal["here", "elsewhere"] | None = None
+    """Whose a download is: of a run that lives, or of one that may live and that only renewals tell of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Inventory:
     """Bytes of all files; the links of trees, records and locks are not counted."""
 
 
-def inventory(store: Layout) -> Inventory:
+def inventory(store: Layout, witness: Witness) -> Inventory:
     """Return what a store holds, less what can't be inspected. No file is read; nothing is raised."""
     blobs = [(place, name, found) for place, name, found in _files(store, BLOBS) if SHA256_HEX.fullmatch(name)]
     sizes = {name: found.st_size for _, name, found in blobs}
@@ -68,9 +69,9 @@ def inventory(store: Layout) -> Inventory:
             items.append(_item("file", place, found, blobs=frozenset({name})))
     arriving: dict[str, int] = {}
     for place, name, found in _files(store, PARTIAL):
-        if match := NAMED.fullmatch(name):
-            arriving[match[1]] = arriving.get(match[1], 0) + found.st_size
-            items.append(_item("download", place, found, owned=_is_owned(store.held(PARTIAL), name)))
+        if (stem := stem_in(name)) is not None:
+            arriving[stem] = arriving.get(stem, 0) + found.st_size
+            items.append(_item("download", place, found, owner=_owner(store.held(PARTIAL), name, witness)))
     for place, name, found in _files(store, QUARANTINE):
         if NAMED.fullmatch(name):
             items.append(_item("damaged", place, found))
@@ -78,33 +79,75 @@ def inventory(store: Layout) -> Inventory:
     return Inventory(items=tuple(items), blobs=sizes, arriving=arriving, size=sum(sizes.values()) + rest)
 
 
-def remove(store: Layout, item: Item, blobs: Collection[str]) -> bool:
-    """Remove an item, with these of its blobs; return False for a download that a run owns. Raises `StorageError`.
+def remove(
+    store: Layout, chosen: Iterable[tuple[Item, Collection[str]]], in_use: Callable[[], Collection[str]]
+) -> list[Item]:
+    """Remove items, each with some of its blobs; return those that are gone. Raises `StorageError`.
 
-    First the names and then the bytes: a kill in between leaves blobs without a tree, which are items of their own. What
-    a reference resolved to stays on record, so that the same version is fetched if it is wanted again.
+    What has blobs is first taken away, and is back where `in_use` then says that a run of another host, which no lock kept
+    out, began to use one of them: such a run looks whether they are there after it noted that. A kill in between leaves
+    blobs in quarantine. What a reference resolved to stays on record, so that the same version is fetched if it is wanted
+    again.
     """
+    gone: list[Item] = []
+    away: list[tuple[Item, list[_Move]]] = []
+    failed: StorageError | None = None
+    for item, blobs in chosen:
+        try:
+            if item.blobs:
+                away.append((item, _moves(item, blobs)))
+                for each in away[-1][1]:
+                    _take_away(store, each)
+            elif _remove_unnamed(store, item):
+                gone.append(item)
+        except OSError as error:
+            failed = store_error("a model can't be removed from the store", item.place, error)
+            break
+    used = in_use() if away else ()
+    for item, moves in away:
+        if item.blobs.isdisjoint(used):
+            for each in moves:
+                store.held(each.to).remove_all(each.away)
+            gone.append(item)
+        else:
+            for each in reversed(moves):  # the bytes first, then their names
+                with contextlib.suppress(OSError):  # it was gone before, or is made again
+                    store.held(each.to).rename(each.away, store.held(each.folder), each.name)
+    if failed is not None:
+        raise failed
+    return gone
+
+
+@dataclass(frozen=True)
+class _Move:
+    """How a tree or a blob is taken away from its folder, all by names in the store."""
+
+    folder: str
+    name: str
+    to: str
+    away: str
+
+
+def _moves(item: Item, blobs: Collection[str]) -> list[_Move]:
+    """Return how an item is taken away: a tree first, and whole, for half of one would look like a folder of fewer files."""
+    token, (above, name) = secrets.token_hex(8), os.path.split(item.place)
+    tree = [_Move(f"{TREES}/{above}", name, PARTIAL, f"tree.{token}")] if item.kind == "model" else []
+    return tree + [_Move(*os.path.split(blob_place(each)), QUARANTINE, f"{each}.{token}") for each in blobs]
+
+
+def _take_away(store: Layout, move: _Move) -> None:
+    to = store.folder(move.to)
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        store.held(move.folder).rename(move.name, to, move.away)
+
+
+def _remove_unnamed(store: Layout, item: Item) -> bool:
+    """Remove a download or a damaged file; return False for a download that a run owns. Raises `OSError`."""
     above, name = os.path.split(item.place)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
         if item.kind == "download":
-            return remove_unowned(store.held(above), name)
-        if item.kind == "damaged":
-            store.held(above).unlink(name)
-            return True
-        partial, away = store.folder(PARTIAL), f"tree.{secrets.token_hex(8)}"
-        if item.kind == "model":
-            # One rename: half a tree would look like a folder of fewer files.
-            with contextlib.suppress(FileNotFoundError):
-                store.held(f"{TREES}/{above}").rename(name, partial, away)
-        for sha256 in blobs:
-            with contextlib.suppress(FileNotFoundError):
-                folder, blob = os.path.split(blob_place(sha256))
-                store.held(folder).unlink(blob)
-        partial.remove_all(away)
-    except FileNotFoundError:
-        return True  # another process was faster
-    except OSError as error:
-        raise store_error("a model can't be removed from the store", item.place, error) from None
+            return remove_unowned(store, store.held(above), name)
+        store.held(above).unlink(name)
     return True
 
 
@@ -112,15 +155,17 @@ def _item(kind: Literal["file", "download", "damaged"], place: str, found: os.st
     return Item(kind=kind, place=place, size=found.st_size, made=int(found.st_mtime), **more)
 
 
-def _is_owned(folder: Folder, name: str) -> bool:
+def _owner(folder: Folder, name: str, witness: Witness) -> Literal["here", "elsewhere"] | None:
     try:
         fd = folder.open(name)
     except OSError:
-        return True
+        return "here"
     try:
-        return not try_lock(fd, shared=True)
+        if not witness.lives(name, fd):
+            return None
+        return "here" if witness.is_here(name) else "elsewhere"
     except OSError:
-        return True
+        return "here"
     finally:
         os.close(fd)
 

@@ -9,10 +9,13 @@ import os
 import re
 import secrets
 import threading
+import time
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError, UnsoundModelError
+from model_provisioner.fs.reach import reach_of
 from model_provisioner.fs.root import Root
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.references.digest import SHA256_HEX
@@ -39,10 +42,14 @@ TAG = "CACHEDIR.TAG"
 _ASIDE = {"lost+found", ".snapshot", ".snapshots", ".zfs"}
 """What a file system has of its own in a new folder."""
 RANDOM = "[0-9a-f]{16}"
-IN_PARTIAL = re.compile(rf"{SHA256_HEX.pattern}\.{RANDOM}(\.json)?|draft\.{RANDOM}|tree\.{RANDOM}(\.old)?")
+REACH = "(?:local|[0-9a-f]{16})"
+"""How the names begin of files that have an owner: see `fs/reach.py`. Version 0.1 wrote none."""
+ARRIVING = re.compile(rf"(?:{REACH}\.)?({SHA256_HEX.pattern})\.{RANDOM}")
+"""A download on its way."""
+IN_PARTIAL = re.compile(rf"{ARRIVING.pattern}(\.json)?|draft\.{RANDOM}|tree\.{RANDOM}(\.old)?")
 """The names of what is on its way. Only what has a name of ours is ever removed."""
 NAMED = re.compile(rf"({SHA256_HEX.pattern})\.{RANDOM}")
-"""A file on its way, or in quarantine."""
+"""A file in quarantine."""
 
 
 class Layout:
@@ -62,6 +69,27 @@ class Layout:
     def close(self) -> None:
         """Close the folders that are held open; the next use opens them again."""
         self._folders.close()
+
+    @cached_property
+    def reach(self) -> str:
+        """How far our locks in the store reach, as the names of the files begin that we own. Raises `OSError`."""
+        return reach_of(self.held(""))
+
+    def now(self) -> float:
+        """Return the time by the clock that sets the times of files here, in seconds since the epoch: of a server, its own.
+
+        Where nothing can be written, it is the time of this machine.
+        """
+        draft = f"draft.{secrets.token_hex(8)}"
+        try:
+            partial = self.folder(PARTIAL)
+            partial.write(draft, b"", sync=False)
+            try:
+                return partial.stat(draft).st_mtime
+            finally:
+                partial.unlink(draft)
+        except (OSError, StorageError):
+            return time.time()
 
     def held(self, name: str) -> Folder:
         """Return a folder of the store. Raises `OSError` where it is not there, too, and `StorageError` if it is no store."""

@@ -1,8 +1,10 @@
 """Leases: what living runs use of a store, so that no other run evicts it meanwhile.
 
-A lease is a file of one process, which the kernel keeps locked for as long as that process lives: a killed one leaves a
-file that nobody holds. A run that notes a use shares the lock of the folder; one that evicts holds it alone, reads the
-leases first and the handoffs then. A model that moves from a lease to a handoff meanwhile is in both.
+A lease is a file of one process, which the kernel keeps locked for as long as that process lives, and which it renews:
+a killed one leaves a file that nobody holds. A run that notes a use shares the lock of the folder; one that evicts holds
+it alone, reads the leases first and the handoffs then. A model that moves from a lease to a handoff meanwhile is in both.
+Runs of other hosts, whom that lock may not reach, look for a model after they noted its use; so who evicts takes it away
+first, and reads the leases once more.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.locks import lock, locked_folder, try_lock
+from model_provisioner.fs.locks import lock, locked_folder
+from model_provisioner.fs.reach import LOCAL
 from model_provisioner.fs.read import read_descriptor
+from model_provisioner.fs.renewal import RENEWAL
 from model_provisioner.fs.root import write_all
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import store_error
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fs.root import Folder
     from model_provisioner.store.layout import Layout
+    from model_provisioner.store.owners import Witness
 
 FOLDER = "leases"
 LIMIT = 1 << 30
@@ -42,6 +48,8 @@ class Leased:
 
     blobs: set[str] = field(default_factory=set)
     """By SHA-256."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Those that runs use of whom only renewals tell that they live: of other hosts, most of them."""
     expected: dict[str, int] = field(default_factory=dict)
     """How many bytes are to arrive, by the stem of their partial files."""
 
@@ -86,6 +94,7 @@ class Lease:
             if self._fd is not None:
                 with contextlib.suppress(OSError):
                     self._store.held(FOLDER).unlink(self._name)
+                RENEWAL.end(self._fd)
                 os.close(self._fd)
                 atexit.unregister(self.close)
                 self._fd = None
@@ -98,37 +107,50 @@ class Lease:
                     self._begin()
                 assert self._fd is not None
                 write_all(self._fd, "".join(f"{line}\n" for line in lines).encode())
+                if self._store.reach != LOCAL:  # another host sees what the server has
+                    os.fsync(self._fd)
             except OSError as error:
                 path = os.path.join(self._store.root, FOLDER, self._name)
                 raise store_error("a lease can't be written", path, error) from None
 
     def _begin(self) -> None:
-        self._name = secrets.token_hex(16)
-        fd = self._store.folder(FOLDER).open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        folder = self._store.folder(FOLDER)
+        self._name = f"{self._store.reach}.{secrets.token_hex(16)}"
+        fd = folder.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             lock(fd)
         except OSError:
             os.close(fd)
             raise
         self._fd = fd
+        RENEWAL.begin(fd)
         atexit.register(self.close)
 
 
 @contextlib.contextmanager
-def alone(store: Layout) -> Iterator[Leased]:
+def alone(store: Layout, witness: Witness) -> Iterator[Leased]:
     """Keep others from noting a use meanwhile; yield what is in use. Raises `StorageError`, also where there are no locks."""
     with _entered(store, shared=False):
-        yield leased(store)
+        yield leased(store, witness)
 
 
-def leased(store: Layout) -> Leased:
-    """Return what the leases of living owners say; those of dead ones say nothing."""
-    found = Leased()
-    with contextlib.suppress(FileNotFoundError):
+def leased(store: Layout, witness: Witness) -> Leased:
+    """Return what the leases of owners say that live, or may live; those of dead ones say nothing.
+
+    Raises `StorageError` where one is there and can't be read: it may be anybody's.
+    """
+    found, path = Leased(), os.path.join(store.root, FOLDER)
+    try:
         folder = store.held(FOLDER)
         for name in folder.names():
-            with contextlib.suppress(OSError):
-                _read(folder, name, found)
+            path = folder.path_of(name)
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                if stat.S_ISREG(folder.stat(name).st_mode):
+                    _read(folder, name, found, witness)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise store_error("a lease can't be read, so nothing may be evicted", path, error) from None
     return found
 
 
@@ -143,21 +165,22 @@ def _entered(store: Layout, *, shared: bool) -> Iterator[None]:
         yield
 
 
-def _read(folder: Folder, name: str, found: Leased) -> None:
+def _read(folder: Folder, name: str, found: Leased, witness: Witness) -> None:
     fd = folder.open(name)
     try:
-        if try_lock(fd, shared=True):
-            return  # its owner is dead
+        if not witness.lives(name, fd):
+            return
         lines = read_descriptor(fd, LIMIT).decode("ascii", "replace").split("\n")[:-1]  # the last one is being written
     finally:
         os.close(fd)
+    used = found.blobs if witness.is_here(name) else found.elsewhere
     expected: dict[str, int] = {}
     for line in lines:
         if (match := _LINE.fullmatch(line)) is None:
             continue
         what, key, size = match.groups()
         if what == "uses":
-            found.blobs.add(key)
+            used.add(key)
         elif what == "expects":
             expected[key] = int(size or 0)
         else:

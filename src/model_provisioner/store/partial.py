@@ -1,13 +1,12 @@
 """A file on its way into the store: one for each owner, which the next owner takes over when this one dies.
 
-The kernel's lock of the file says whether its owner lives. Nothing depends on it but the work that would be done twice:
-where a file system has no locks, everybody begins a file of their own.
+The kernel's lock of the file says whether its owner lives, to those whom it reaches: the others neither write nor remove
+the file. Where a file system has no locks, everybody begins a file of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -18,10 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locks import NoLocksError, try_lock
-from model_provisioner.fs.read import clone, read_if_there
+from model_provisioner.fs.reach import boot_id
+from model_provisioner.fs.read import clone
+from model_provisioner.fs.renewal import RENEWAL
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
-from model_provisioner.store.layout import PARTIAL, store_error
+from model_provisioner.store.layout import ARRIVING, PARTIAL, store_error
+from model_provisioner.store.owners import reach_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,8 @@ class Received(Hashes):
     """The object id that git gives them (SHA-1 of `blob <size>`, NUL and the bytes); None where their size is not the one
     that was expected, or none was."""
     size: int
+    file: tuple[int, int] | None = None
+    """Device and inode of the file in the store that has them, None before one has; its bytes are those that arrived."""
 
 
 class Partial:
@@ -58,7 +62,7 @@ class Partial:
         self._fingerprints = fingerprints
         note = _read_note(folder, name)
         size = os.fstat(fd).st_size
-        if note.boot != _boot():  # the file may be as long as it was, with nothing in it
+        if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
             os.ftruncate(fd, size)
         self._follower = Follower(fd, size, git_size, fingerprints)
@@ -69,6 +73,7 @@ class Partial:
         self._written_back = self.size
         """Up to where the disk has begun to write."""
         self._open = True
+        RENEWAL.begin(fd)
 
     @classmethod
     def open(
@@ -77,16 +82,17 @@ class Partial:
         """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too, and
         with `fingerprints` a fingerprint by that key.
 
-        Of several files that dead owners left the longest is taken and the others are removed. Raises `StorageError`.
+        Of several files that dead owners left the longest is taken and the others are removed. What is of an owner whom our
+        locks don't reach is left alone, dead or not. Raises `StorageError`.
         """
         folder = store.folder(PARTIAL)
         stem = stem_of(key)
         try:
-            left = sorted(_take_over(folder, stem), key=lambda each: os.fstat(each[1]).st_size)
+            left = sorted(_take_over(folder, store.reach, stem), key=lambda each: os.fstat(each[1]).st_size)
             for name, fd in left[:-1]:
                 _remove(folder, name)
                 os.close(fd)
-            name, fd = left[-1] if left else _begin(folder, stem)
+            name, fd = left[-1] if left else _begin(folder, store.reach, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
         return cls(folder, name, fd, git_size, fingerprints)
@@ -112,7 +118,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _write_note(self._folder, self._name, _Note(validator, _boot(), 0))
+            _write_note(self._folder, self._name, _Note(validator, boot_id(), 0))
         except OSError as error:
             raise self._failed(error) from None
         self.validator = validator
@@ -148,6 +154,8 @@ class Partial:
             if os.fstat(self._fd).st_size > self.size:  # what an interrupted write left
                 os.ftruncate(self._fd, self.size)
             sha256, fingerprint, git_blob = self._follower.finish()
+            if os.fstat(self._fd).st_size < self.size:
+                raise OSError("the file became shorter while it was written")  # noqa: TRY301  worded below
         except OSError as error:
             raise self._failed(error) from None
         return Received(sha256, fingerprint, git_blob if self.size == self._git_size else None, self.size)
@@ -157,12 +165,21 @@ class Partial:
         os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         os.fsync(self._fd)
 
-    def move(self, folder: Folder, name: str) -> None:
-        """Give it its name in the store and close it. Raises `OSError`."""
+    def move(self, folder: Folder, name: str) -> tuple[int, int] | None:
+        """Give it its name in the store and close it; return device and inode. None where another took the name since.
+
+        Raises `OSError`.
+        """
+        RENEWAL.end(self._fd)  # from now on its times say when it was written
+        if not self._folder.names_file(self._name, self._fd):
+            raise OSError("the file was removed while it was written")
         self._folder.rename(self._name, folder, name)
         with contextlib.suppress(OSError):
             self._folder.unlink(_note(self._name))
+        found = os.fstat(self._fd)
+        is_there = folder.names_file(name, self._fd)
         self._close()
+        return (found.st_dev, found.st_ino) if is_there else None
 
     def discard(self) -> None:
         """Remove it and close it."""
@@ -184,6 +201,7 @@ class Partial:
         if self._open:
             self._open = False
             self._follower.close()
+            RENEWAL.end(self._fd)
             os.close(self._fd)
             del self._folder  # else an error that is kept, whose frames refer to this, would keep the folder open
 
@@ -199,7 +217,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _write_note(self._folder, self._name, _Note(self.validator, _boot(), size))
+        _write_note(self._folder, self._name, _Note(self.validator, boot_id(), size))
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -223,11 +241,14 @@ def arrived(store: Layout, key: str) -> int:
     return max(sizes)
 
 
-def remove_unowned(folder: Folder, name: str) -> bool:
-    """Remove a file that no living run owns, with its note; return False for one that a run owns. Raises `OSError`."""
+def remove_unowned(store: Layout, folder: Folder, name: str) -> bool:
+    """Remove a file that no living run owns, with its note; return False for one that a run owns. Raises `OSError`.
+
+    Of an owner whom our locks don't reach, the caller knows that it is dead.
+    """
     fd = folder.open(name)
     try:
-        if _claim(folder, name, fd) is False:
+        if reach_in(name) == store.reach and _claim(folder, name, fd) is False:
             return False
         _remove(folder, name)
         return True
@@ -240,17 +261,24 @@ def stem_of(key: str) -> str:
     return hashlib.sha256(os.fsencode(key)).hexdigest()
 
 
+def stem_in(name: str) -> str | None:
+    """Return the stem in the name of a file on its way; None where it is none."""
+    return match[1] if (match := ARRIVING.fullmatch(name)) else None
+
+
 def _note(name: str) -> str:
     return f"{name}.json"
 
 
 def _left(folder: Folder, stem: str) -> list[str]:
-    return [name for name in folder.names() if name.startswith(f"{stem}.") and not name.endswith(".json")]
+    return [name for name in folder.names() if stem_in(name) == stem]
 
 
-def _take_over(folder: Folder, stem: str) -> Iterator[tuple[str, int]]:
-    """Yield name and descriptor of each file of a dead owner, which is ours now."""
+def _take_over(folder: Folder, reach: str, stem: str) -> Iterator[tuple[str, int]]:
+    """Yield name and descriptor of each file of a dead owner whom our locks reach, which is ours now."""
     for name in _left(folder, stem):
+        if reach_in(name) != reach:
+            continue
         try:
             fd = _open_left(folder, name)
         except OSError:  # another user's, gone, or no file
@@ -276,9 +304,10 @@ def _open_left(folder: Folder, name: str) -> int:
             os.close(fd)
 
 
-def _begin(folder: Folder, stem: str) -> tuple[str, int]:
+def _begin(folder: Folder, reach: str, stem: str) -> tuple[str, int]:
     while True:
-        name = f"{stem}.{secrets.token_hex(8)}"
+        # The reach comes first: versions before took over whatever begins with the stem.
+        name = f"{reach}.{stem}.{secrets.token_hex(8)}"
         fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if _claim(folder, name, fd) is not False:
             return name, fd
@@ -328,9 +357,3 @@ def _write_note(folder: Folder, name: str, note: _Note) -> None:
     data = json.dumps({"boot": note.boot, "synced": note.synced, "validator": note.validator}).encode()
     folder.write(draft, data, sync=False)
     folder.rename(draft, folder, _note(name))
-
-
-@functools.cache
-def _boot() -> str | None:
-    """Return what tells one start of this machine from the next, and it from others; None where nothing does."""
-    return (read_if_there("/proc/sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip() or None

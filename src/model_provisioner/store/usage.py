@@ -8,14 +8,16 @@ current moves that, by one call, through a link in the project's part of the sta
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.state_folder import project_folder
+from model_provisioner.fs.state_folder import ensure_state_id, project_folder, state_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,12 +53,15 @@ class UsageRecord:
 
 
 def owner_of(state: str) -> str:
-    """Return who keeps the state folder `state`, as no other machine or container says it."""
+    """Return who keeps the state folder `state`, as no other machine or container says it.
+
+    Containers of one image may have name, path and inode alike: the folder has a random number of its own.
+    """
     try:
         number = os.stat(state).st_ino
     except OSError:
         number = 0
-    return f"{os.uname().nodename} {os.path.realpath(state)} {number}"
+    return f"{os.uname().nodename} {os.path.realpath(state)} {number} {state_id(state)}"
 
 
 def touch(state: str, config: str) -> bool:
@@ -89,9 +94,12 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
     """
     from model_provisioner.fs.root import PrivateFolder, Roots
 
+    ensure_state_id(state)
     owner = owner_of(state)
     name = hashlib.sha256(os.fsencode(f"{owner}\0{config}")).hexdigest() + ".json"
-    last = _read(store, name)
+    last = None
+    with contextlib.suppress(OSError):
+        last = _read(store, name)
     now: dict[str, int | None] = dict.fromkeys(sorted(trees))
     before = {} if last is None else {tree: last.last(tree) for tree in last.trees if tree not in now}
     kept = {tree: time for tree, time in before.items() if os.path.isdir(os.path.join(store.root, "trees", tree))}
@@ -111,12 +119,20 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
 
 
 def usage_records(store: Layout) -> list[UsageRecord]:
-    """Return the records of a store; what is none is left out."""
+    """Return the records of a store; what is none is left out. Raises `StorageError` where one can't be read."""
+    path, found = os.path.join(store.root, FOLDER), []
     try:
-        names = store.held(FOLDER).names()
-    except OSError:
-        return []
-    return [use for name in names if (use := _read(store, name)) is not None]
+        for name in store.held(FOLDER).names():
+            path = os.path.join(store.root, FOLDER, name)
+            if (use := _read(store, name)) is not None:
+                found.append(use)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        from model_provisioner.store.layout import store_error
+
+        raise store_error("a usage record can't be read", path, error) from None
+    return found
 
 
 def _link(state: str, config: str) -> str:
@@ -125,10 +141,14 @@ def _link(state: str, config: str) -> str:
 
 
 def _read(store: Layout, name: str) -> UsageRecord | None:
+    """Return a record, None for what is none or is not there. Raises `OSError` where it can't be read."""
     try:
         folder = store.held(FOLDER)
-        time = int(folder.stat(name).st_mtime)
-        body = json.loads(folder.read(name, LIMIT) or b"")
+        found = folder.stat(name)
+        time = int(found.st_mtime)
+        if (data := folder.read(name, LIMIT)) is None and stat.S_ISREG(found.st_mode) and folder.has(name):
+            raise PermissionError(errno.EACCES, "it can't be read")
+        body = json.loads(data or b"")
         trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
         return UsageRecord(
             owner=str(body["owner"]),
@@ -137,5 +157,5 @@ def _read(store: Layout, name: str) -> UsageRecord | None:
             trees=trees,
             time=time,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

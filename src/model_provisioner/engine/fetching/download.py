@@ -96,8 +96,7 @@ class Download:
                     partial.discard()
                     raise
                 self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
-                store.publish(partial, received.sha256)
-        return received
+                return store.publish(partial, received.sha256)
 
     def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
         from model_provisioner.fetchers.http.receive import receive

@@ -270,10 +270,11 @@ class _Fetch:
         """Note in the memo what was hashed while it came, so that it is not read again.
 
         Nobody but us could write these files before they had their names, and they are read-only since; a write after the
-        tick that ends here would move their times.
+        tick that ends here would move their times. What another host published meanwhile is read as if it had been there.
         """
         paths = {self.work.store.blob_path(each.sha256): each for each in self.received}
-        before = {path: identity_of(path) for path in paths}
+        found = {path: identity_of(path) for path in paths}
+        before = {path: it for path, it in found.items() if (it.device, it.inode) == paths[path].file}
         if before:
             time.sleep(TICK_NS / 1e9)
         rows = {
@@ -281,7 +282,7 @@ class _Fetch:
                 before[path], each.fingerprint, each.sha256, ground="hashed", settled=True, hashed_at=int(time.time())
             )
             for path, each in paths.items()
-            if identity_of(path) == before[path]
+            if path in before and identity_of(path) == before[path]
         }
         self.work.memo.keep(rows)
         self.work.received.update(row.identity for row in rows.values())

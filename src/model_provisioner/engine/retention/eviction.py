@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.retention.roots import RetentionRoots, tree_of
+from model_provisioner.engine.retention.roots import RetentionRoots, tree_of, used_elsewhere
 from model_provisioner.errors import FetchError
 from model_provisioner.store.inventory import inventory, remove
 from model_provisioner.store.lease import alone, leased
-from model_provisioner.store.partial import stem_of
+from model_provisioner.store.owners import UNTIL_DEAD, Witness
+from model_provisioner.store.partial import stem_in, stem_of
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.store.inventory import Inventory, Item
@@ -63,12 +65,12 @@ class Eviction:
 
 def survey(work: Workspace) -> Eviction:
     """Return what is in the store; nothing is evicted. Raises `StorageError` where the records can't be read."""
-    return _evict(work, leased(work.store), None, remove=lambda _: False)
+    return _evict(_look(work), None, remove=lambda _: [])
 
 
 def plan_prune(work: Workspace, unused_for: int | None = None) -> Eviction:
     """Return what `prune` would do now; nothing is evicted. Raises `StorageError`."""
-    return _evict(work, leased(work.store), unused_for, remove=lambda _: True)
+    return _evict(_look(work), unused_for, remove=lambda chosen: chosen)
 
 
 def prune(work: Workspace, unused_for: int | None = None) -> Eviction:
@@ -79,8 +81,8 @@ def prune(work: Workspace, unused_for: int | None = None) -> Eviction:
     """
     if not os.path.isdir(work.store.root):
         return Eviction(gone=(), kept=(), size=0, limit=work.config.max_size)
-    with alone(work.store) as found:
-        return _evict(work, found, unused_for, remove=lambda each: remove(work.store, each.item, each.blobs))
+    with _alone(work) as look:
+        return _evict(look, unused_for, remove=look.remove)
 
 
 def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]:
@@ -92,16 +94,16 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]
     limit = work.config.max_size
     if limit is None or not sizes:
         return []
-    with alone(work.store) as found:
+    with _alone(work) as look:
+        found, here = look.leased, look.here
         work.lease.expect(sizes)
-        here = inventory(work.store)
         mine = {stem_of(key): size for key, size in sizes.items()}
         others = {stem: size for stem, size in found.expected.items() if stem not in mine}
         coming = _to_come(mine, here) + _to_come(others, here)
         over = max(here.size + coming - limit, coming - _free_on_disk(work))
         if over <= 0:
             return []
-        candidates = _candidates(work, here, found, mine)
+        candidates = _candidates(look, mine)
         chosen, freed = _choose(candidates, over, before=None)
         if freed < over:
             work.lease.expect_no_more(sizes)
@@ -109,8 +111,7 @@ def make_room(work: Workspace, name: str, sizes: Mapping[str, int]) -> list[str]
             raise _no_room(work, name, sum(sizes.values()), stays, _to_come(others, here), candidates)
         return [
             f"{each.name} ({human(each.frees)}, last used {day(each.used)}) went from the store to make room"
-            for each in chosen
-            if remove(work.store, each.item, each.blobs)
+            for each in look.remove(chosen)
         ]
 
 
@@ -127,28 +128,68 @@ def describe_held(candidates: Iterable[Candidate]) -> list[str]:
     return named + ([f"{human(sum(each.item.size for each in more))} in {len(more)} more"] if more else [])
 
 
-def _evict(work: Workspace, found: Leased, unused_for: int | None, *, remove: Callable[[Candidate], bool]) -> Eviction:
-    """Call `remove` for each item that is to be evicted; it returns whether the item is gone."""
-    here = inventory(work.store)
-    candidates = _candidates(work, here, found)
-    limit = work.config.max_size
+@dataclass(frozen=True)
+class _Look:
+    """What is in the store, and who uses it, at one moment."""
+
+    work: Workspace
+    witness: Witness
+    leased: Leased
+    here: Inventory
+    now: float
+    """In seconds since the epoch, by the store's clock."""
+
+    def remove(self, chosen: Sequence[Candidate]) -> list[Candidate]:
+        """Remove what was chosen; return what is gone: not what a run of another host began to use since the look."""
+        work = self.work
+
+        def in_use() -> set[str]:
+            return used_elsewhere(work, self.here, leased(work.store, self.witness), self.now)
+
+        gone = {each.place for each in remove(work.store, [(each.item, each.blobs) for each in chosen], in_use)}
+        return [each for each in chosen if each.item.place in gone]
+
+
+def _look(work: Workspace) -> _Look:
+    """Look without changing anything: the store's clock can't be asked."""
+    witness = Witness(work.store, work.state)
+    return _Look(work, witness, leased(work.store, witness), inventory(work.store, witness), time.time())
+
+
+@contextmanager
+def _alone(work: Workspace) -> Iterator[_Look]:
+    """Look while others note no use, and remember who was seen. Raises `StorageError`."""
+    witness = Witness(work.store, work.state)
+    with alone(work.store, witness) as found:
+        here = inventory(work.store, witness)
+        witness.remember()
+        yield _Look(work, witness, found, here, work.store.now())
+
+
+def _evict(
+    look: _Look, unused_for: int | None, *, remove: Callable[[Sequence[Candidate]], Iterable[Candidate]]
+) -> Eviction:
+    """Call `remove` with the items that are to be evicted; it returns those that are gone."""
+    here, candidates = look.here, _candidates(look)
+    limit = look.work.config.max_size
     over = 0 if limit is None else here.size - limit
-    chosen, _ = _choose(candidates, over, before=None if unused_for is None else time.time() - unused_for)
-    gone = tuple(each for each in chosen if remove(each))
+    chosen, _ = _choose(candidates, over, before=None if unused_for is None else look.now - unused_for)
+    gone = tuple(remove(chosen))
     places = {each.item.place for each in gone}
     kept = tuple(each for each in reversed(candidates) if each.item.place not in places)
     return Eviction(gone=gone, kept=kept, size=here.size - sum(each.frees for each in gone), limit=limit)
 
 
-def _candidates(work: Workspace, here: Inventory, found: Leased, mine: Iterable[str] = ()) -> list[Candidate]:
+def _candidates(look: _Look, mine: Iterable[str] = ()) -> list[Candidate]:
     """Return the items of the store, the longest unused first; `mine` are the stems of what is about to be fetched.
 
     What an item frees is what is left of it when all before it that may be evicted are gone.
     """
-    roots = RetentionRoots(work, here, found)
+    work, here = look.work, look.here
+    roots = RetentionRoots(work, here, look.leased, look.now)
     used = roots.last_use()
     names = {tree_of(work.store, record.tree): record.ref for record in work.store.records()}
-    expected = {*found.expected, *mine}
+    expected = {*look.leased.expected, *mine}
     left = Counter(blob for item in here.items for blob in item.blobs)
     candidates = []
     for item in sorted(here.items, key=lambda each: (used[each.place], each.place)):
@@ -168,8 +209,9 @@ def _candidates(work: Workspace, here: Inventory, found: Leased, mine: Iterable[
 def _held(item: Item, reasons: Mapping[str, str], expected: Collection[str]) -> str:
     """Return what keeps an item in the store; an empty text where nothing does."""
     if item.kind == "download":
-        is_expected = os.path.basename(item.place).partition(".")[0] in expected
-        return "being fetched" if item.owned or is_expected else ""
+        if item.owner == "elsewhere":
+            return f"being fetched by another host, {UNTIL_DEAD}"
+        return "being fetched" if item.owner or stem_in(os.path.basename(item.place)) in expected else ""
     return reasons[min(item.blobs)] if item.blobs and item.blobs <= reasons.keys() else ""
 
 

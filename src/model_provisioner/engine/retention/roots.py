@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.records.artifacts import artifacts_of_all
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.records.handoff import is_handoff
+from model_provisioner.store.owners import UNTIL_DEAD
 from model_provisioner.store.usage import owner_of, usage_records
 
 if TYPE_CHECKING:
@@ -38,14 +38,15 @@ class RetentionRoots:
 
     The roots are handoffs, what this user's projects keep (`keep: true`) or have locked, what projects of others used in
     the last 30 days, and the leases of living runs. The leases were read before: a model that is handed off meanwhile is
-    in a lease there, and has its handoff by now. Raises `StorageError` where a record can't be read.
+    in a lease there, and has its handoff by now. `now` is the time of the store's clock, in seconds since the epoch. Raises
+    `StorageError` where a record can't be read.
     """
 
     reasons: dict[str, str]
     """Why a blob must stay, in words, by SHA-256."""
 
-    def __init__(self, work: Workspace, stock: Inventory, leased: Leased) -> None:
-        self._store, self._stock = work.store, stock
+    def __init__(self, work: Workspace, stock: Inventory, leased: Leased, now: float) -> None:
+        self._store, self._stock, self._now = work.store, stock, now
         self._uses = usage_records(work.store)
         self._places = Catalog.reader(work.state).retention_rows()
         self._trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
@@ -55,10 +56,10 @@ class RetentionRoots:
         owner = owner_of(work.state)
         for path in sorted(self._other_configs(work, owner)):
             self._add_project(work, path)
-        for use in self._uses:
-            if use.owner != owner and time.time() - use.time < FOREIGN_DAYS * 86400:
-                self._add_trees(use, f"used by {use.owner.partition(' ')[0]}, {use.config}")
+        for use in _of_others(self._uses, owner, now):
+            self._add_trees(use, f"used by {use.owner.partition(' ')[0]}, {use.config}")
         self._add(leased.blobs, "in use by a run")
+        self._add(leased.elsewhere, f"in use by a run of another host, {UNTIL_DEAD}")
 
     def last_use(self) -> dict[str, int]:
         """Return when each item was last used, by its place, in seconds since the epoch."""
@@ -72,7 +73,7 @@ class RetentionRoots:
             if tree in found and place.used_at is not None:
                 with contextlib.suppress(ValueError):
                     found[tree] = max(found[tree], int(datetime.fromisoformat(place.used_at).timestamp()))
-        now = int(time.time())  # a clock that went back, or a record that somebody else wrote
+        now = int(self._now)  # a clock that went back, or a record that somebody else wrote
         return {place: min(max(0, used), now) for place, used in found.items()}
 
     def _add(self, blobs: Iterable[str], reason: str) -> None:
@@ -128,6 +129,22 @@ class RetentionRoots:
                 if not part.ref.is_local and (part.keep or part.locked is not None):
                     reason = "keep: true" if part.keep else "locked"
                     self._add(stored_files(part, self._store).values(), f"{reason} ({name} of {config.path})")
+
+
+def used_elsewhere(work: Workspace, stock: Inventory, leased: Leased, now: float) -> set[str]:
+    """Return the blobs, by SHA-256, that living runs use, and the projects of others.
+
+    Those are the roots of hosts that don't wait for who is alone in the store: they may have come since.
+    """
+    trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
+    used = leased.blobs | leased.elsewhere
+    for use in _of_others(usage_records(work.store), owner_of(work.state), now):
+        used.update(*(trees.get(tree, ()) for tree, left in use.trees.items() if left is None))
+    return used
+
+
+def _of_others(uses: Iterable[UsageRecord], owner: str, now: float) -> list[UsageRecord]:
+    return [use for use in uses if use.owner != owner and now - use.time < FOREIGN_DAYS * 86400]
 
 
 def tree_of(store: Store, path: str) -> str:
