@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.json_text import parse_json
+from model_provisioner.fs.read import JSON_LIMIT
 from model_provisioner.fs.state_folder import project_folder
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 FOLDER = "uses"
 _NAME = re.compile(r"[0-9a-f]{64}\.json")
-LIMIT = 256 << 20
-"""In bytes: the record of a project of some million trees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def _read(store: Layout, name: str) -> UsageRecord | None:
     try:
         folder = store.held(FOLDER)
         time = int(folder.stat(name).st_mtime)
-        body = json.loads(folder.read(name, LIMIT) or b"")
+        body = parse_json(folder.read(name, JSON_LIMIT) or b"")
         trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
         return UsageRecord(
             owner=str(body["owner"]),
@@ -137,5 +137,5 @@ def _read(store: Layout, name: str) -> UsageRecord | None:
             trees=trees,
             time=time,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
