@@ -78,6 +78,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         environ.get("MODEL_PROVISIONER_RUNTIME_DIR", ""),
+        environ.get("MODEL_PROVISIONER_NETWORK", ""),  # the long way tells what is wrong with it
         hashlib.sha256(source).hexdigest(),
         "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",

@@ -208,7 +208,7 @@ class _Fetch:
     def _check_host(self, host: str) -> None:
         config, rules = self.work.config, self.work.rules
         offline = "--offline" if rules.offline else offline_reason()
-        NetworkPolicy(config.allow, offline, config.path).check(host, self.part.name, self.part.line)
+        NetworkPolicy(config.allow, offline, config.path, self.work.hosts).check(host, self.part.name, self.part.line)
 
     def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Fetch the files that are not here; return the SHA-256 of each, by name."""
