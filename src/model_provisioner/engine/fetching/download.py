@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -133,8 +133,9 @@ class Download:
 
         self._check_room(wanted.file, (wanted.size or 0) - partial.size)
         self.progress.reach(wanted.key, partial.size)
+        pinned = replace(wanted.file, sha256=wanted.sha256)  # also where the user or the lock says it
         try:
-            receive(self.client, wanted.file, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
+            receive(self.client, pinned, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
         except FetchError as error:
             if error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
