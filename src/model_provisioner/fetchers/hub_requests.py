@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from model_provisioner.errors import FetchError
+from model_provisioner.fetchers.http.connections import bad_proxy
 from model_provisioner.fetchers.http.url import Url, check_scheme
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Question:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Hold the requests of the block to it."""
+        """Hold the requests of the block to it. Raises `FetchError` where the environment names a proxy that is none."""
         _hold()
         token = _question.set(self)
         try:
@@ -79,7 +80,11 @@ def _hold() -> None:
     from huggingface_hub.utils import _http
 
     with _holding:
-        if _before in get_session().event_hooks["request"]:
+        try:
+            session = get_session()
+        except (ValueError, httpx2.InvalidURL):  # it takes the proxies of the environment, and shows them in its error
+            raise bad_proxy() from None
+        if _before in session.event_hooks["request"]:
             return
         make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)  # of the user's, perhaps
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.url import Url
 
-__all__ = ["Connections", "HTTPError", "network_error", "release"]
+__all__ = ["Connections", "HTTPError", "bad_proxy", "network_error", "release"]
 
 _DRAINED = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
@@ -210,11 +210,7 @@ class Connections:
                 )
             )
         except (ValueError, HTTPError):
-            raise FetchError(
-                "the proxy of the environment can't be used",
-                expected="http://HOST:PORT or https://HOST:PORT",
-                fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
-            ) from None
+            raise bad_proxy() from None
 
 
 def release(response: BaseHTTPResponse) -> None:
@@ -232,6 +228,15 @@ def release(response: BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
+
+
+def bad_proxy() -> FetchError:
+    """Return the error for a proxy of the environment that is no sound URL, which is not shown: it may hold a password."""
+    return FetchError(
+        "the proxy of the environment can't be used",
+        expected="http://HOST:PORT or https://HOST:PORT",
+        fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
+    )
 
 
 def network_error(url: Url, error: HTTPError) -> FetchError:
