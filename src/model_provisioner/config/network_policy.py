@@ -92,7 +92,7 @@ class NetworkPolicy:
             )
         if self.users is not None and not _is_among(host, self.users):
             raise NotAllowedError(
-                f"{entry} would have to be fetched, and {HOSTS_VARIABLE} does not allow {host}",
+                f"{entry} would have to be fetched, and MODEL_PROVISIONER_NETWORK does not allow {host}",
                 where=where,
                 expected=f"{host} among the hosts of {HOSTS_VARIABLE}",
                 found=f"{HOSTS_VARIABLE}={', '.join(self.users) or 'off'}",
