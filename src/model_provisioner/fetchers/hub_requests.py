@@ -19,6 +19,7 @@ import httpx2
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.connections import bad_proxy
 from model_provisioner.fetchers.http.url import Url, check_scheme
+from model_provisioner.fetchers.listing import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +32,6 @@ REQUESTS = 300
 """Requests of one question: its pages, redirects and second tries."""
 _LARGEST = 8 << 20
 """Bytes that one response may have; none is sent packed."""
-_PATIENCE = 60.0
-"""Seconds that one response may take."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +134,13 @@ class _Bounded(httpx2.SyncByteStream):
         self._stream, self._question = stream, question
 
     def __iter__(self) -> Iterator[bytes]:
-        size, end = 0, monotonic() + _PATIENCE
+        size, end = 0, monotonic() + SECONDS
         for piece in self._stream:
             size += len(piece)
             if size > _LARGEST:
                 raise self._question.too_much(f"at most {_LARGEST:,} bytes in one response", "more")
             if monotonic() > end:
-                raise self._question.too_much(f"a response within {_PATIENCE:.0f} s", f"{size:,} bytes, and no end")
+                raise self._question.too_much(f"a response within {SECONDS:.0f} s", f"{size:,} bytes, and no end")
             yield piece
 
     def close(self) -> None:

@@ -107,8 +107,7 @@ class Download:
     def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
         from model_provisioner.fetchers.http.receive import receive
 
-        room = wanted.size
-        """For how many bytes there is room; None where nobody said so far how many there are."""
+        room = wanted.size  # for how many bytes there is some; None where nobody said so far how many there are
 
         def expect(size: int) -> None:
             nonlocal room

@@ -76,7 +76,7 @@ class _Stream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def readline(self, limit: int) -> bytes:
+    def readline(self, limit: int = HEAD_BYTES + 1) -> bytes:
         """Return the next line, or `limit` bytes of it. Raises `EndlessError`."""
         line = b""
         if self._end is None:
