@@ -464,7 +464,7 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
             + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in ["ab", "bc", "cd", "de", "ef", "fg"]),
-            "the file expands to too many values\n  where     m.yaml:7\n  expected  at most 2,000,000\n"
+            "the file expands to too many values\n  where     m.yaml:6\n  expected  at most 1,000,000\n"
             "  fix       use fewer aliases",
         ),
     ],

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from model_provisioner.config.load import MAX_BYTES, parse_config, read_config
+from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.errors import ConfigError
+from model_provisioner.fs.read import LIMIT
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def test_the_environment_is_that_of_the_process(monkeypatch):
 
 def make_large(path):
     with open(path, "wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(LIMIT + 1)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def make_large(path):
             "Too many levels of symbolic links",
             "check its name and its permissions",
         ),
-        (make_large, "67,108,865 bytes", "split it: at most 67,108,864 bytes are read"),
+        (make_large, "16,777,217 bytes", "split it: at most 16,777,216 bytes are read"),
         pytest.param(
             lambda path: os.symlink("/proc/self/mem", path),
             "Input/output error",

@@ -3,7 +3,7 @@
 import pytest
 
 from model_provisioner.errors import NotAllowedError
-from model_provisioner.config.network_policy import NetworkPolicy, fault_of, offline_reason
+from model_provisioner.config.network_policy import HOSTS_VARIABLE, NetworkPolicy, fault_of, offline_reason, users_hosts
 
 
 def policy(*allow, offline=None):
@@ -149,3 +149,43 @@ def test_variables_that_forbid_the_network(environ, reason):
 )
 def test_faults(pattern, fault):
     assert fault_of(pattern) == fault
+
+
+def test_what_the_user_allows_is_written_as_a_list_with_blanks_or_commas():
+    for text, hosts in {
+        "": None,
+        "  ": None,
+        "off": (),
+        "Off": (),
+        "a.example": ("a.example",),
+        " a.example,\thuggingface , *.b.example ": ("a.example", "huggingface", "*.b.example"),
+    }.items():
+        assert users_hosts({HOSTS_VARIABLE: text}) == hosts
+    assert users_hosts({}) is None
+
+
+def test_a_host_must_be_in_both_lists():
+    for allow, users, allowed in [
+        (("huggingface",), None, True),
+        (("huggingface",), ("*.hf.co",), True),
+        (("huggingface",), ("huggingface",), True),
+        (("huggingface",), (), False),
+        ((), ("cas-bridge.xethub.hf.co",), False),
+        (("huggingface",), ("huggingface.co",), False),
+    ]:
+        both = NetworkPolicy(allow, None, "/p/models.yaml", users)
+        assert both.allows("cas-bridge.xethub.hf.co") is allowed
+
+
+def test_the_refusal_by_the_user_is_told_as_theirs():
+    with pytest.raises(NotAllowedError) as caught:
+        NetworkPolicy(("a.example",), None, "/p/models.yaml", ("b.example", "*.c.example")).check(
+            "a.example", "tiny", 3
+        )
+    assert str(caught.value) == (
+        "tiny would have to be fetched, and MODEL_PROVISIONER_NETWORK does not allow a.example\n"
+        "  where     /p/models.yaml:3\n"
+        "  expected  a.example among the hosts of MODEL_PROVISIONER_NETWORK\n"
+        "  found     MODEL_PROVISIONER_NETWORK=b.example, *.c.example\n"
+        "  fix       add a.example to it if you trust that host, or download the model and point model_ref at the file"
+    )

@@ -186,7 +186,7 @@ def test_a_client_that_the_program_chose_is_kept(hub):
 
 @pytest.mark.parametrize("ref", [NAMED, PINNED])
 def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
-    monkeypatch.setattr(ours, "TIMEOUT", 0.3)
+    monkeypatch.setattr("model_provisioner.fetchers.hub_requests.TIMEOUT", 0.3)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between the tries of huggingface_hub
     hub.fault(faults.stall(0.5))
     began = time.monotonic()

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.fixtures import hub  # noqa: F401
+from tests.support.fixtures import hub, trusted  # noqa: F401
 from tests.support.victim import Victim
 
 

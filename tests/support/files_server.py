@@ -138,13 +138,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self.short(404, {})
         return self.file(self.owner.files[path], headers)
 
+    do_HEAD = do_GET
+
     def short(self, status, headers):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", "4")
         self.end_headers()
-        self.wfile.write(b"what")
+        if self.command != "HEAD":
+            self.wfile.write(b"what")
         self.wfile.flush()
 
     def file(self, data, headers):
@@ -180,7 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
         if manners.length_lie > 0:
             self.close_connection = True
         self.end_headers()
-        self.body(data, first, last)
+        if self.command != "HEAD":
+            self.body(data, first, last)
 
     def body(self, data, first, last):
         manners = self.owner.manners

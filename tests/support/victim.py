@@ -18,6 +18,17 @@ from tests.support.project import TINY
 MEMORY = 512 << 20
 """No command may take more bytes of memory than this, whatever it is given to read."""
 
+_MEASURE = """
+import os, resource, sys
+os.chdir(sys.argv[1])
+os.set_inheritable(3, False)
+code = os.spawnvp(os.P_WAIT, sys.argv[2], sys.argv[2:])
+os.write(3, str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss).encode())
+os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
+"""
+"""What stands between this process and the command: a new process begins with the memory of the one that starts it, and
+a pytest that has run for long is large."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -94,19 +105,21 @@ class Victim:
             "HOME": str(self.home),
             **(environ or {}),
         }
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as measured:
             began = time.monotonic()
             actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in ((1, out), (2, err))]
-            command = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(cwd or self.clone)]
+            actions.append((os.POSIX_SPAWN_DUP2, measured.fileno(), 3))
+            command = [sys.executable, "-S", "-c", _MEASURE, str(cwd or self.clone)]
             command += ["timeout", "-k", "5", str(seconds), sys.executable, "-m", "doit", *arguments]
-            pid = os.posix_spawnp("sh", command, surroundings, file_actions=actions)
-            _, status, usage = os.wait4(pid, 0)
+            pid = os.posix_spawn(sys.executable, command, surroundings, file_actions=actions)
+            _, status = os.waitpid(pid, 0)
             took = time.monotonic() - began
             texts = []
-            for file in (out, err):
+            for file in (out, err, measured):
                 file.seek(0)
                 texts.append(file.read().decode(errors="replace"))
-        ran = Ran(os.waitstatus_to_exitcode(status), *texts, took, usage.ru_maxrss * 1024)
+        memory = int(texts.pop()) * 1024
+        ran = Ran(os.waitstatus_to_exitcode(status), *texts, took, memory)
         assert "Traceback" not in ran.all, ran.all
         assert ran.code != 124, f"it hangs: {ran}"
         assert ran.memory < MEMORY, f"it took {ran.memory:,} bytes of memory"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from model_provisioner.references.digest import Expected
 
 NAME = "config"
-LIMIT = 256 << 20
+LIMIT = 64 << 20
 MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
 _PLAIN = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size")

@@ -7,7 +7,6 @@ the process. Here depth is bounded, aliases are bounded by what they expand to, 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.config.faults import MAX_FAULTS, TOO_MANY, place, shown
 from model_provisioner.config.source_map import SourceMap, line_of
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.fs.json_text import parse_json
 
 if TYPE_CHECKING:
     from model_provisioner.config.source_map import Path, Places
 
 MAX_DEPTH = 64
-MAX_VALUES = 2_000_000
+MAX_VALUES = 1_000_000
 """After the expansion of aliases."""
 MAX_DIGITS = 100
 
@@ -141,8 +141,8 @@ class _Builder:
             raise self._fatal("the file holds a NUL character", line, fix="remove it: the file may be damaged")
         if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
             # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
-            with contextlib.suppress(ValueError, RecursionError):
-                json.loads(text)
+            with contextlib.suppress(ValueError):
+                parse_json(data)
                 return _ESCAPE.sub(_joined, text.replace("\t", " "))
         return text
 

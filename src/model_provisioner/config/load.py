@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.paths import asked_cache_dir, asked_runtime_dir, real_path, shown_path
 from model_provisioner.errors import ConfigError, InputError
-from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
+from model_provisioner.fs.read import LIMIT, NotAFileError, TooLargeError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from model_provisioner.config.entries import Config
 
-MAX_BYTES = 64 << 20
-
 
 def read_config(path: str) -> bytes:
     """Return the bytes of a configuration file. Raises `ConfigError` for what is no file of a sensible size."""
     try:
-        return read_file(path, MAX_BYTES)
+        return read_file(path)
     except NotAFileError:
         raise _unreadable(path, "a folder, a FIFO or a device", "name a file") from None
     except TooLargeError as error:
-        raise _unreadable(path, f"{error.size:,} bytes", f"split it: at most {MAX_BYTES:,} bytes are read") from None
+        raise _unreadable(path, f"{error.size:,} bytes", f"split it: at most {LIMIT:,} bytes are read") from None
     except OSError as error:
         fix = "check the disk it lies on" if error.errno == errno.EIO else "check its name and its permissions"
         raise _unreadable(path, error.strerror or str(error), fix) from None

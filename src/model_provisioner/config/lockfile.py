@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.config.entries import ROLES, Locked, LockedFile
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.references.reference import LocalRef, UrlRef, is_file_name
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 LOCK_NAME = "models.lock"
 VERSION = 1
 KINDS = ("file", "split", "folder")
-LIMIT = 256 << 20
 _AGAIN = "take the file from version control, or make it anew: doit model-lock"
 
 
@@ -38,12 +39,12 @@ def read_lock(path: str) -> bytes | None:
     """Return the bytes of the lock file, None where there is none. Raises `ConfigError` for what is no file."""
     if not may_be_there(path):
         return None
-    if (data := read_if_there(path, LIMIT)) is not None:
+    if (data := read_if_there(path, JSON_LIMIT)) is not None:
         return data
     fault = InputError(
         "the lock file can't be read",
         where=path,
-        expected=f"a file of at most {LIMIT:,} bytes that you may read",
+        expected=f"a file of at most {JSON_LIMIT:,} bytes that you may read",
         fix="make it readable, or remove it: then nothing is locked",
     )
     raise ConfigError(path, [fault])
@@ -111,10 +112,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _document(data: bytes, path: str) -> dict[str, Any]:
     try:
-        document = json.loads(data, object_pairs_hook=_once)
+        document = parse_json(data, _once)
     except _TwiceError:
         raise ConfigError(path, _worded(data, path, {})) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         what = "the lock file holds an unresolved merge" if conflict else "the lock file is not JSON"
@@ -137,7 +138,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
 def _worded(data: bytes, path: str, models: Any) -> list[InputError]:
     """Return all faults of the entries, with their lines: only for them is the file read once more, as YAML."""
     from model_provisioner.config.document import read_document
-    from model_provisioner.config.faults import short
+    from model_provisioner.config.faults import MAX_FAULTS, short
 
     document = None
     try:
@@ -154,7 +155,7 @@ def _worded(data: bytes, path: str, models: Any) -> list[InputError]:
             found="nothing" if found is _NOTHING else short(found),
             fix=_AGAIN,
         )
-        for place, expected, found in _entry_faults(models if isinstance(models, dict) else {})
+        for place, expected, found in islice(_entry_faults(models if isinstance(models, dict) else {}), MAX_FAULTS)
     ]
     return named if document is None and named else [*before, *named]
 

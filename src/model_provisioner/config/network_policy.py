@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import NotAllowedError, printable
+from model_provisioner.errors import InputError, NotAllowedError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
 """Names for a Hub with all hosts that serve its files."""
 
 OFFLINE_VARIABLES = ("MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE")
+HOSTS_VARIABLE = "MODEL_PROVISIONER_NETWORK"
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads them
 
 # An underscore is not for hosts, but names with one are in use in company networks.
@@ -35,6 +36,27 @@ def offline_reason(environ: Mapping[str, str] = os.environ) -> str | None:
     return None
 
 
+def users_hosts(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
+    """Return the hosts that the user lets be contacted, whatever a project allows: none for `off`; None: there is no limit.
+
+    They are written as in `network.allow`. Raises `InputError`.
+    """
+    text = environ.get(HOSTS_VARIABLE, "").strip()
+    hosts = text.replace(",", " ").split()
+    if not text or text.lower() == "off":
+        return () if text else None
+    faults = ((host, "it stands alone" if host.lower() == "off" else fault_of(host)) for host in hosts)
+    for host, fault in faults if hosts else [(text, "it names no host")]:
+        if fault is not None:
+            raise InputError(
+                f"{HOSTS_VARIABLE} can't be understood",
+                expected="off, or hosts with blanks or commas between them, written as in network.allow",
+                found=f"{_shown(host)}: {fault}",
+                fix=f'correct it, as in   export {HOSTS_VARIABLE}="huggingface, models.example.org"',
+            )
+    return tuple(hosts)
+
+
 @dataclass(frozen=True)
 class NetworkPolicy:
     """The hosts that may be contacted, whatever the port."""
@@ -45,13 +67,15 @@ class NetworkPolicy:
     """Why nothing may be contacted at all, in the words of who said so ("--offline"); else None."""
     config: str
     """The file that `allow` stands in."""
+    users: tuple[str, ...] | None = None
+    """The hosts that the user lets be contacted, written as in `allow`; None: as `allow` has it."""
 
     def allows(self, host: str) -> bool:
         """Tell whether `host`, a name or an address with or without brackets, may be contacted."""
         if self.offline is not None:
             return False
-        host = _normal(host)
-        return bool(host) and any(_matches(pattern, host) for pattern in self._patterns())
+        limits = (self.allow,) if self.users is None else (self.allow, self.users)
+        return all(_is_among(host, patterns) for patterns in limits)
 
     def check(self, host: str, entry: str, line: int) -> None:
         """Raise `NotAllowedError`, which names `entry` and its `line`, unless `host` may be contacted."""
@@ -66,6 +90,14 @@ class NetworkPolicy:
                 found=f"{self.offline} forbids all network",
                 fix=f"run once without {self.offline}, or download the model and point model_ref at the file",
             )
+        if self.users is not None and not _is_among(host, self.users):
+            raise NotAllowedError(
+                f"{entry} would have to be fetched, and MODEL_PROVISIONER_NETWORK does not allow {host}",
+                where=where,
+                expected=f"{host} among the hosts of {HOSTS_VARIABLE}",
+                found=f"{HOSTS_VARIABLE}={', '.join(self.users) or 'off'}",
+                fix=f"add {host} to it if you trust that host, or download the model and point model_ref at the file",
+            )
         raise NotAllowedError(
             f"{entry} would have to be fetched, and the network is not allowed",
             where=where,
@@ -73,9 +105,6 @@ class NetworkPolicy:
             found=f"allow: [{', '.join(_shown(pattern) for pattern in self.allow)}]",
             fix=f'add "{host}" to network.allow{_preset_of(host)}, or download the model and point model_ref at the file',
         )
-
-    def _patterns(self) -> list[str]:
-        return [one for pattern in self.allow for one in PRESETS.get(pattern.lower(), (pattern,))]
 
 
 def fault_of(pattern: str) -> str | None:
@@ -102,6 +131,12 @@ def fault_of(pattern: str) -> str | None:
     if "*" in name:
         return "a star stands at the start only, as in *.NAME"
     return "no host has this name"
+
+
+def _is_among(host: str, patterns: tuple[str, ...]) -> bool:
+    host = _normal(host)
+    each = (one for pattern in patterns for one in PRESETS.get(pattern.lower(), (pattern,)))
+    return bool(host) and any(_matches(pattern, host) for pattern in each)
 
 
 def _matches(pattern: str, host: str) -> bool:

@@ -165,8 +165,11 @@ class ConfigReader:
 
     def _several(self, data: dict[str, Any]) -> tuple[schema.Settings, list[_Written]]:
         shared, models = data.get("defaults"), data["models"]
-        _, bad = (None, set[str]()) if shared is None else self._validated(schema.Defaults, shared, ("defaults",))
-        defaults = {name: each for name, each in shared.items() if name not in bad} if isinstance(shared, dict) else {}
+        _, wrong = (None, set[str]()) if shared is None else self._validated(schema.Defaults, shared, ("defaults",))
+        bad = wrong & schema.Defaults.model_fields.keys()  # the names that are none are no field of an entry either
+        defaults = (
+            {name: each for name, each in shared.items() if name not in wrong} if isinstance(shared, dict) else {}
+        )
         defaults |= {name: _STAND_INS[name] for name in bad & _STAND_INS.keys()}
         written = []
         for name, each in models.items() if isinstance(models, dict) else ():

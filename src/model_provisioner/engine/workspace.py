@@ -13,6 +13,7 @@ from model_provisioner.config.entries import Config
 from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.config.locked import with_lock
 from model_provisioner.config.lockfile import lock_path, read_lock
+from model_provisioner.config.network_policy import users_hosts
 from model_provisioner.config.paths import DIGESTS, PROVENANCE, is_below
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
@@ -61,6 +62,8 @@ class Workspace:
     """What the files lie below that this project writes."""
     rules: Rules = field(default_factory=Rules)
     progress: Progress = silent
+    hosts: tuple[str, ...] | None = None
+    """The hosts that the user lets be contacted, whatever the configuration allows; None: there is no such limit."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
 
@@ -143,9 +146,11 @@ def open_workspace(
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
-    Raises `ConfigError` for the faults of the file, and `StorageError` for a state folder that can't be believed, as
-    `state_folder` does. One that can't be made is reported by what needs it: see `ensure_state_folder`.
+    Raises `ConfigError` for the faults of the file, `InputError` for those of the environment, and `StorageError` for a state
+    folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
+    `ensure_state_folder`.
     """
+    hosts = users_hosts()
     state = state_folder(os.path.dirname(config_path)) if state is None else state
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
@@ -168,6 +173,7 @@ def open_workspace(
         roots=roots_of(config),
         rules=rules or Rules(),
         progress=progress,
+        hosts=hosts,
     )
 
 

@@ -6,43 +6,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import threading
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.http.url import Url, check_scheme
-from model_provisioner.fetchers.listing import Listing, Patterns, RemoteFile, name_of
+from model_provisioner.fetchers.http.url import Url
+from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from model_provisioner.references.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-TIMEOUT = 30.0
-"""Seconds without an answer after which a question is given up."""
-LONGEST_WAIT = 30
-"""Seconds that a Hub may make us wait before it is asked again."""
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What the requests of one question are held to: the client of huggingface_hub is shared by the whole process."""
-
-    check: Callable[[str], None]
-    """Is given each host before it is contacted, and raises where it may not be."""
-    hub: Url
-    """The Hub: who the user's token is for."""
-
-
-_question: ContextVar[_Question | None] = ContextVar("_question", default=None)
 
 
 def endpoint() -> str:
@@ -66,12 +46,14 @@ class Hub:
                 "hf: references need the package huggingface_hub, which is not installed",
                 fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
+        from model_provisioner.fetchers.hub_requests import Question
+
         self._ref, self._patterns = ref, patterns
         self._endpoint = endpoint()
-        self._question = _Question(check, Url.parse(self._endpoint))
+        self._question = Question(check, Url.parse(self._endpoint))
         # Else a list of programs is asked for before the first question, for the user agent.
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        with self._asking():
+        with self._question.asking():
             token = _token()  # which may ask for another one, where it is about to expire
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._api = huggingface_hub.HfApi(endpoint=self._endpoint, token=token or False)
@@ -85,7 +67,12 @@ class Hub:
             if not _COMMIT.fullmatch(commit):  # it becomes a part of paths
                 raise self._error(NONSENSE, OTHER_HUB, f"a commit {commit[:80]!r}")
         found = {}
-        for file in self._ask(lambda: list(self._api.list_repo_tree(repo, recursive=True, revision=commit))):
+        tree = self._ask(
+            lambda: list(islice(self._api.list_repo_tree(repo, recursive=True, revision=commit), FILES + 1))
+        )
+        if len(tree) > FILES:
+            raise self._question.too_much(f"at most {FILES:,} files and folders in a repository", "more")
+        for file in tree:
             if hasattr(file, "blob_id"):  # else it is a folder
                 known = {"sha256": file.lfs.sha256} if file.lfs is not None else {"git_blob": file.blob_id}
                 found[file.path] = replace(self._file(commit, file.path, file.path), size=file.size, **known)
@@ -127,7 +114,7 @@ class Hub:
         from huggingface_hub import errors
 
         try:
-            with self._asking():
+            with self._question.asking():
                 return ask()
         except errors.GatedRepoError:
             raise self._error("the repository is gated: its owner lets in who asked", GATED) from None
@@ -140,18 +127,8 @@ class Hub:
             raise self._status_error(error.response.status_code, error.response.reason_phrase) from None
         except (httpx2.RequestError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
             raise self._error("the Hub can't be reached", "check the network", type(error).__name__) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._error(NONSENSE, OTHER_HUB, type(error).__name__) from None
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Hold the requests of the block to the policy."""
-        _hold()
-        token = _question.set(self._question)
-        try:
-            yield
-        finally:
-            _question.reset(token)
 
     def _status_error(self, status: int, phrase: str) -> FetchError:
         found = f"{status} {phrase}"
@@ -174,8 +151,6 @@ PRIVATE = "check the spelling; for a private one, `hf auth login` or set HF_TOKE
 NONSENSE = "what the Hub answered can't be understood"
 OTHER_HUB = "check HF_ENDPOINT, and whether a page to log in to the network answers in its place"
 
-_holding = threading.Lock()
-
 
 def _token() -> str | None:
     import httpx2
@@ -189,57 +164,6 @@ def _token() -> str | None:
             found=type(error).__name__,
             fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
         ) from None
-
-
-def _hold() -> None:
-    """Let every request of huggingface_hub's client, each hop of a redirect too, meet our hooks first.
-
-    It makes its client anew after some errors and asks the same question again, so the hooks are put into what makes it.
-    """
-    from huggingface_hub import get_session, set_client_factory
-    from huggingface_hub.utils import _http
-
-    with _holding:
-        if _before in get_session().event_hooks["request"]:
-            return
-        make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)  # of the user's, perhaps
-
-        def held() -> Any:
-            client = make()
-            hooks = client.event_hooks
-            client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
-            return client
-
-        set_client_factory(held)
-        logging.getLogger(_http.__name__).addFilter(_is_not_ours)
-
-
-def _before(request: Any) -> None:
-    """Raise if a request of ours may not be made; take the token out of one that is not for the Hub; bound it in time."""
-    if (question := _question.get()) is None:
-        return
-    hub, url = question.hub, request.url
-    question.check(url.host)
-    place = Url.parse(f"{url.scheme}://{url.netloc.decode('ascii')}")
-    check_scheme(place, asked=hub.scheme, sender=hub.host)
-    if place.origin != hub.origin:  # the next page of a list may be said to be anywhere
-        request.headers.pop("authorization", None)
-    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
-
-
-def _after(response: Any) -> None:
-    """Let a Hub that is busy not keep us waiting for as long as it likes."""
-    if _question.get() is None:
-        return
-    response.headers.pop("ratelimit", None)
-    wait = response.headers.get("retry-after", "")
-    if not (wait.isascii() and wait.isdigit() and int(wait[:9]) <= LONGEST_WAIT):
-        response.headers.pop("retry-after", None)
-
-
-def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Tell whether a line of huggingface_hub's log is about somebody else's question: its lines hold whole URLs."""
-    return _question.get() is None
 
 
 def _no_such_file(ref: HubRef, path: str, found: Mapping[str, RemoteFile]) -> FetchError:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from model_provisioner.references.reference import ModelRef
 
+FILES = 100_000
+"""What a source may list of one reference: nobody names more of them a model."""
+SECONDS = 300.0
+"""What a listing may take in all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:

@@ -11,7 +11,9 @@ import stat
 import sys
 
 LIMIT = 16 << 20
-"""In bytes: more than any small file of ours holds."""
+"""In bytes: more than any small file of ours holds, and any configuration."""
+JSON_LIMIT = 32 << 20
+"""In bytes: no JSON that is read has more. One character beyond the first 65,536 makes a text take four bytes for each."""
 
 _FICLONE = 0x40049409
 

@@ -6,7 +6,6 @@ name to `dtype`, `shape` and `data_offsets`, and `__metadata__`, strings to stri
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from dataclasses import replace
@@ -14,13 +13,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from model_provisioner.errors import UnsoundModelError, printable
+from model_provisioner.fs.json_text import parse_json
+from model_provisioner.fs.read import JSON_LIMIT
 from model_provisioner.headers.metadata import Metadata, sum_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_HEADER = 100_000_000
-"""The limit of the reference implementation, in bytes."""
+MAX_HEADER = JSON_LIMIT
+"""In bytes: that of 131,072 tensors, with room. The reference implementation reads 100 MB."""
 MAX_SHOWN = 256
 MAX_DIMENSIONS = 64
 
@@ -149,8 +150,8 @@ def _are_lengths(value: Any) -> TypeGuard[list[int]]:
 
 def _load(data: bytes, path: str) -> dict[str, Any]:
     try:
-        found = json.loads(data, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(data, _unique)
+    except ValueError as error:
         _fail("the JSON in it can't be read", path, expected="a JSON object", found=printable(str(error))[:MAX_SHOWN])
     if not isinstance(found, dict):
         _fail("the JSON in it is not an object", path, expected="a JSON object", found=type(found).__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ from model_provisioner.engine.up_to_date import stand
 from model_provisioner.engine.verification.outcome import digest_of, verification_of
 from model_provisioner.engine.verify import record_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.fs.read import read_if_there
+from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.headers.metadata import Metadata
 from model_provisioner.provenance.dsse import is_envelope, open_envelope, payload_of
 from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_records
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from model_provisioner.provenance.statement import Statement
     from model_provisioner.records.catalog import Model
 
-LIMIT = 256 << 20
 AHEAD = timedelta(minutes=5)
 """By how much two clocks may differ without a note."""
 
@@ -124,13 +123,13 @@ def read_statement(path: str, public_key: str | None) -> StatementFile:
 
     Raises `StatementError` for a wrong or missing signature, `InputError` for a file that is no statement.
     """
-    data = read_if_there(path, LIMIT)
+    data = read_if_there(path, JSON_LIMIT)
     if data is None:
         found = "a folder, or no file that you may read" if may_be_there(path) else "no such file"
         raise InputError("the statement can't be read", where=path, found=found, fix="name another file")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         document = None
     if not is_envelope(document):
         statement = parse(data, path)

@@ -16,6 +16,7 @@ from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.metadata import Metadata, to_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
@@ -179,7 +180,7 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
         yield differs(what=what, expected="a handoff", found="something else", fix=fix)
     else:
         what, fix = "the handoff is not what would be written", f"{BUILD}, which writes it again"
-        expected, found = _in_words(_unequal(json.loads(wanted), json.loads(data)))
+        expected, found = _in_words(_unequal(json.loads(wanted), parse_json(data)))
         yield differs(what=what, expected=expected, found=found, fix=fix)
 
 

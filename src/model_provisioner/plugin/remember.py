@@ -16,7 +16,7 @@ from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.root import PrivateFolder, Roots
 from model_provisioner.fs.state_folder import project_folder
-from model_provisioner.plugin.shortcut import NAME, doit_state, key_of
+from model_provisioner.plugin.shortcut import NAME, SNAPSHOT_LIMIT, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _stands(record: EntryRun) -> bool:
 
 def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
     """Return what the last snapshot has of entries that this run did not examine."""
-    last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
+    last = parse(read_if_there(path, limit=SNAPSHOT_LIMIT) or b"") if names else None
     if last is None:
         return {}
     return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.read import read_file
+from model_provisioner.fs.read import JSON_LIMIT, read_file
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.records.snapshot import compare
 from model_provisioner.version import __version__
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "snapshot"
 LOCK_NAME = "models.lock"
 SQLITE_PAGE = 4096
-SNAPSHOT_LIMIT = 1 << 30
+SNAPSHOT_LIMIT = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
     """Return a key of all that decides what is to be done, except the files of the entries and doit's state."""
     root = os.path.dirname(config_path)
     try:
-        source = read_file(config_path, 64 << 20)
+        source = read_file(config_path)
         lock = _lock(root)
     except OSError:
         return None
@@ -78,6 +78,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         environ.get("MODEL_PROVISIONER_RUNTIME_DIR", ""),
+        environ.get("MODEL_PROVISIONER_NETWORK", ""),  # the long way tells what is wrong with it
         hashlib.sha256(source).hexdigest(),
         "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",
@@ -89,7 +90,7 @@ def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ
 
 def _lock(root: str) -> bytes | None:
     try:
-        return read_file(os.path.join(root, LOCK_NAME), 256 << 20)
+        return read_file(os.path.join(root, LOCK_NAME), JSON_LIMIT)
     except FileNotFoundError:
         return None
 

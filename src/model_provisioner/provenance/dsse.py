@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEYS = "a PEM file of an Ed25519 or ECDSA P-256 key"
 KEY_LIMIT = 64 << 10
+MAX_SIGNATURES = 64
+"""Each that is tried takes time."""
 
 
 def sign(payload: bytes, key: str) -> tuple[bytes, str]:
@@ -61,7 +63,8 @@ def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes
     public = _public_key(key)
     try:
         # Key ids in an envelope are hints: any signature in it may be by this key.
-        numbered = [{"keyid": str(number), "sig": each["sig"]} for number, each in enumerate(document["signatures"])]
+        some = document["signatures"][: MAX_SIGNATURES + 1]
+        numbered = [{"keyid": str(number), "sig": each["sig"]} for number, each in enumerate(some)]
         envelope = dsse.Envelope.from_dict({**document, "signatures": numbered})
         signatures = [each.signature for each in envelope.signatures.values()]
         payload, kind = bytes(envelope.payload), str(envelope.payload_type)
@@ -75,6 +78,9 @@ def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes
         ) from None
     if kind != PAYLOAD_TYPE:
         raise InputError("the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind)
+    if len(signatures) > MAX_SIGNATURES:
+        expected, found = f"at most {MAX_SIGNATURES} signatures", f"{len(document['signatures']):,}"
+        raise InputError("the envelope has too many signatures", where=where, expected=expected, found=found)
     if not any(_is_valid(public, signature, envelope.pae()) for signature in signatures):
         raise StatementError(
             "the statement is not signed with that key",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import InputError, MissingExtraError, SignatureError
 from model_provisioner.fs.atomic import temporary_file
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_file, read_if_there
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest
 
-BUNDLE_LIMIT = 64 << 20
+BUNDLE_LIMIT = 16 << 20
 ITSELF = "."
 """The name that model signing gives to the file of a model that is one file."""
 
@@ -175,8 +176,8 @@ def _trust() -> Any:
 
 def _document(claim: Claim) -> dict[str, Any]:
     try:
-        document = json.loads(read_if_there(claim.bundle, BUNDLE_LIMIT) or b"")
-    except (ValueError, RecursionError):
+        document = parse_json(read_if_there(claim.bundle, BUNDLE_LIMIT) or b"")
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise SignatureError(
@@ -192,7 +193,7 @@ def _document(claim: Claim) -> dict[str, Any]:
 def _predicate(claim: Claim, document: dict[str, Any]) -> dict[str, Any]:
     """Return what the envelope says is signed, which is not trusted before the signature is verified."""
     try:
-        payload = json.loads(base64.b64decode(document["dsseEnvelope"]["payload"]))
+        payload = parse_json(base64.b64decode(document["dsseEnvelope"]["payload"]))
         predicate = payload["predicate"]
         if payload["predicateType"] == "https://model_signing/Digests/v0.1":  # written by model signing before 1.0
             resources = [{"name": each["name"], "digest": each["digest"]["sha256"]} for each in payload["subject"]]
@@ -202,7 +203,7 @@ def _predicate(claim: Claim, document: dict[str, Any]) -> dict[str, Any]:
             "resources": [{"name": each["name"], "digest": each["digest"]} for each in predicate["resources"]],
             "serialization": {**predicate["serialization"]},
         }
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _damaged(claim, f"{type(error).__name__}: {error}") from None
 
 

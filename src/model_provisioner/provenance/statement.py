@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from model_provisioner.errors import InputError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def render(statement: dict[str, Any]) -> bytes:
 def parse(payload: bytes, where: str) -> Statement:
     """Parse a statement; `where` is its path. Raises `InputError` for anything else."""
     try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError):
+        document = parse_json(payload)
+    except ValueError:
         raise _no_statement(where, "a JSON object", "something that is no JSON") from None
     if not isinstance(document, dict) or document.get("_type") != STATEMENT:
         found = document.get("_type") if isinstance(document, dict) else None

@@ -11,6 +11,8 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.json_text import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -89,8 +91,8 @@ def handoff_id(data: bytes) -> object:
 
 def _model_in(data: bytes) -> dict[str, object] | None:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = parse_json(data)
+    except ValueError:
         return None
     model = document.get("model") if isinstance(document, dict) else None
     return model if isinstance(model, dict) and {"id", "path"} <= model.keys() else None

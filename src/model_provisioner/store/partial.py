@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.locks import NoLocksError, try_lock
 from model_provisioner.fs.reach import boot_id
 from model_provisioner.fs.read import clone
@@ -341,9 +342,9 @@ class _Note:
 
 def _read_note(folder: Folder, name: str) -> _Note:
     try:
-        found = json.loads(folder.read(_note(name), limit=1 << 16) or b"")
+        found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
         validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return _Note(None, None, 0)
     known = isinstance(validator, str | None) and isinstance(boot, str | None)
     if not known or type(synced) is not int or synced < 0:

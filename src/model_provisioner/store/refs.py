@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import UnsoundModelError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.store.layout import Layout, blob_place
 from model_provisioner.store.tree import check_names
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FOLDER = "refs"
-_UNSOUND = (ValueError, TypeError, KeyError, RecursionError, UnsoundModelError)
+_UNSOUND = (ValueError, TypeError, KeyError, UnsoundModelError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Refs(Layout):
 
     def _read(self, name: str) -> Record | None:
         try:
-            return self._parsed(json.loads(self.held(_FOLDER).read(name) or b""))
+            return self._parsed(parse_json(self.held(_FOLDER).read(name) or b""))
         except (OSError, *_UNSOUND):
             return None
 

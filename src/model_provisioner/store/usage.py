@@ -17,6 +17,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.json_text import parse_json
+from model_provisioner.fs.read import JSON_LIMIT
 from model_provisioner.fs.state_folder import ensure_state_id, project_folder, state_id
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = "uses"
 _NAME = re.compile(r"[0-9a-f]{64}\.json")
-LIMIT = 256 << 20
-"""In bytes: the record of a project of some million trees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +146,9 @@ def _read(store: Layout, name: str) -> UsageRecord | None:
         folder = store.held(FOLDER)
         found = folder.stat(name)
         time = int(found.st_mtime)
-        if (data := folder.read(name, LIMIT)) is None and stat.S_ISREG(found.st_mode) and folder.has(name):
+        if (data := folder.read(name, JSON_LIMIT)) is None and stat.S_ISREG(found.st_mode) and folder.has(name):
             raise PermissionError(errno.EACCES, "it can't be read")
-        body = json.loads(data or b"")
+        body = parse_json(data or b"")
         trees = {str(tree): None if found is None else int(found) for tree, found in body["trees"].items()}
         return UsageRecord(
             owner=str(body["owner"]),
@@ -157,5 +157,5 @@ def _read(store: Layout, name: str) -> UsageRecord | None:
             trees=trees,
             time=time,
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError):
         return None

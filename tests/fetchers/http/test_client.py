@@ -245,22 +245,37 @@ def test_credentials_of_netrc(environ, server, tmp_path, place):
     assert server.asked[-1].headers["authorization"] == "Bearer tok3n"
 
 
-def test_the_default_of_netrc_is_not_for_hosts_of_redirects(environ, serve, tmp_path):
+def test_netrc_is_for_hosts_that_it_names_and_that_the_user_named(environ, serve, tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password s3cret\ndefault login any password s3cret\n")
-    there, here = serve({"/blob": DATA}), serve({})
+    there, here = serve({"/blob": DATA}), serve({"/blob": DATA})
     here.manners.redirects["/x"] = (302, there.url("/blob"))
     here.manners.redirects["/y"] = (302, there.url("/blob", host="127.0.0.1").replace("//", "//evil:evil@"))
     https = HttpClient(lambda host: None)
-    bring(https, remote(here, "/x"))
-    assert here.asked[-1].headers["authorization"] == basic("any:s3cret")
-    assert "authorization" not in there.asked[-1].headers
-    bring(https, remote(here, "/y"))
+    for path in ("/x", "/y", "/blob"):
+        bring(https, remote(here, path))
+    assert [each.path for each in there.asked] == ["/blob", "/blob"]
+    assert not any("authorization" in each.headers for each in here.asked + there.asked)
+    bring(https, remote(there, url=there.url("/blob", host="127.0.0.1")))
     assert there.asked[-1].headers["authorization"] == basic("me:s3cret")
+
+
+def test_a_host_that_a_redirect_led_to_is_told_to_be_named_itself(environ, serve, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password s3cret\n")
+    there, here = serve({"/blob": DATA}), serve({})
+    there.manners.users["/blob"] = basic("me:s3cret")
+    here.manners.redirects["/x"] = (302, there.url("/blob", host="127.0.0.1"))
+    error = refused(HttpClient(lambda host: None), remote(here, "/x"))
+    assert error.what == "127.0.0.1 does not let us have the file"
+    assert error.fix == "name its URL at 127.0.0.1 itself: where a redirect leads, no credentials are sent"
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(b"machine localhost login me pass s3cret", "line 1 can't be understood"), (b"machine \xff", "it is not UTF-8")],
+    [
+        (b"machine localhost login me pass s3cret", "line 1 can't be understood"),
+        (b"machine \xff", "it is not UTF-8"),
+        (b"#" * (1 << 20) + b"\n", "1,048,577 bytes"),
+    ],
 )
 def test_a_broken_netrc_is_told_where_credentials_are_wanted(environ, server, tmp_path, content, fault):
     (tmp_path / ".netrc").write_bytes(content)

@@ -304,9 +304,9 @@ def test_a_server_that_never_comes_back_is_given_up(https, serve):
 
 
 def test_progress_gives_the_tries_back(https, server):
-    """A connection that breaks every 100,000 bytes brings the file all the same."""
-    server.manners.part = 100_000
-    server.manners.drop_at, server.manners.drop_times = 100_000, 1
+    """A connection that breaks every 140,000 bytes brings the file all the same."""
+    server.manners.part = 140_000
+    server.manners.drop_at, server.manners.drop_times = 140_000, 1
     sink, naps = bring(https, remote(server))
     assert sink.data == DATA
     assert len(naps) > 20

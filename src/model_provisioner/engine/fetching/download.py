@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,6 +29,11 @@ AT_ONCE = 8
 """How many files this process fetches at a time: one connection seldom fills a line, and many take it from others."""
 
 _turns = BoundedSemaphore(AT_ONCE)
+AHEAD = 64 << 20
+"""Bytes for which room is made ahead of a file whose size nobody says."""
+UNSIZED = 64 << 30
+"""Bytes that such a file may have, where the store has no bound."""
+
 _POLL_S = 0.1
 """Seconds after which it is checked again whether the bytes are still wanted."""
 
@@ -67,7 +72,7 @@ class Download:
     client: HttpClient
     progress: FetchProgress
     make_room: Callable[[dict[str, int]], None]
-    """Is given key and bytes of a file whose size its source did not list, before its bytes come; may raise."""
+    """Is given key and bytes of a file whose size its source did not list, before they come, and again for more; may raise."""
 
     def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
         """Fetch a file, or wait for another run that does; return None where that had it.
@@ -101,19 +106,34 @@ class Download:
     def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
         from model_provisioner.fetchers.http.receive import receive
 
+        room = wanted.size  # for how many bytes there is some; None where nobody said so far how many there are
+
         def expect(size: int) -> None:
+            nonlocal room
+            self._check_size(wanted, size)
             if wanted.size is None:  # else what the source listed counts
+                self._check_room(wanted.file, size - partial.size)
                 self.make_room({wanted.key: size})
                 self.progress.expect(wanted.key, size)
+                room = size
 
         def reach(done: int) -> None:
+            nonlocal room
             check()
+            try:
+                self._check_size(wanted, done)
+            except FetchError:
+                partial.discard()
+                raise
+            if room is None or done > room:
+                room = self._more_room(wanted, done)
             self.progress.reach(wanted.key, done)
 
-        self._check_room(wanted.file, partial)
+        self._check_room(wanted.file, (wanted.size or 0) - partial.size)
         self.progress.reach(wanted.key, partial.size)
+        pinned = replace(wanted.file, sha256=wanted.sha256)  # also where the user or the lock says it
         try:
-            receive(self.client, wanted.file, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
+            receive(self.client, pinned, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
         except FetchError as error:
             if error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
@@ -138,9 +158,40 @@ class Download:
         if wanted.is_pinned and wanted.sha256 != received.sha256 and self.entry.strict:
             raise mismatch(self.entry, file, str(wanted.sha256), received.sha256)
 
-    def _check_room(self, file: RemoteFile, partial: Partial) -> None:
+    def _check_size(self, wanted: Wanted, size: int) -> None:
+        """Raise if a file has so many bytes and has to have fewer: what is larger has another digest, too."""
+        if wanted.size is not None and size > wanted.size and wanted.is_pinned and self.entry.strict:
+            raise FetchError(
+                f"{wanted.file.name} is larger than when it was locked or first fetched",
+                where=f"{self.entry.ref.id} at {wanted.host}",
+                expected=f"{wanted.size:,} bytes",
+                found=f"{size:,} bytes, or more",
+                fix="if the new bytes are right, `doit model-lock --upgrade NAME` takes them",
+            )
+
+    def _more_room(self, wanted: Wanted, done: int) -> int:
+        """Make room for a file of which so many bytes are here, and nobody says how many come; return for how many there is."""
+        if self.work.config.max_size is None:
+            if done > UNSIZED:
+                raise FetchError(
+                    f"{wanted.host} does not say how long {wanted.file.name} is, and it is longer than is taken on trust",
+                    where=self.entry.ref.id,
+                    expected=f"at most {UNSIZED:,} bytes, where cache.max_size says nothing else",
+                    found="more",
+                    fix="set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
+                )
+            return UNSIZED
+        ahead = done + max(AHEAD, done // 4)
+        try:
+            self.make_room({wanted.key: ahead})
+        except FetchError:
+            self.make_room({wanted.key: done})
+            return done
+        return ahead
+
+    def _check_room(self, file: RemoteFile, need: int) -> None:
         disk = os.statvfs(self.work.store.root)
-        free, need = disk.f_bavail * disk.f_frsize, (file.size or 0) - partial.size
+        free = disk.f_bavail * disk.f_frsize
         if need > free:
             raise FetchError(
                 f"{self.entry.name} does not fit on the disk",

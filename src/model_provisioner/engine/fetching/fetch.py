@@ -18,8 +18,8 @@ from model_provisioner.engine.events import fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
-from model_provisioner.errors import ProvisionError
-from model_provisioner.fetchers.listing import Listing, name_of
+from model_provisioner.errors import FetchError, ProvisionError
+from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.fileset import discover
@@ -34,7 +34,7 @@ from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
@@ -129,8 +129,8 @@ class _Fetch:
     check: Callable[[], None]
     """Is called now and then, and raises to give up."""
     received: list[Received] = field(default_factory=list)
-    expected: set[str] = field(default_factory=set)
-    """The files, by key, for which room is kept."""
+    expected: dict[str, int] = field(default_factory=dict)
+    """For how many bytes room is kept, by the key of the file."""
 
     def run(self) -> None:
         """Fetch every file, give them their names, and record what the reference resolved to."""
@@ -143,12 +143,12 @@ class _Fetch:
             digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
             listing = None
             if not digests or digests.keys() != self.known.keys():
-                listing = left_behind(partial(self._ask, revision), self.check)
+                listing = left_behind(partial(self._ask, revision), self._until(time.monotonic() + SECONDS))
                 check_names((file.name for file in listing.files), part.ref.id)  # before the long work
                 digests = self._fetch_all(listing.files)
                 revision = listing.revision
         finally:
-            self._release_room(set(self.expected))
+            self._release_room(list(self.expected))
         tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
         self._note_digests()
         if listing is not None:
@@ -163,6 +163,21 @@ class _Fetch:
         """Ask the source which files there are, or where those are that are known."""
         source = source_of(self.part, self._check_host)
         return source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
+
+    def _until(self, end: float) -> Callable[[], None]:
+        """Return a check that also raises `FetchError` once the clock is past `end`."""
+
+        def check() -> None:
+            self.check()
+            if time.monotonic() > end:
+                raise FetchError(
+                    f"the source does not say in time what {self.part.name} is",
+                    where=self.part.ref.id,
+                    expected=f"a listing within {SECONDS / 60:.0f} minutes",
+                    fix="try again later, or download the model and point model_ref at the file",
+                )
+
+        return check
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
@@ -193,7 +208,7 @@ class _Fetch:
     def _check_host(self, host: str) -> None:
         config, rules = self.work.config, self.work.rules
         offline = "--offline" if rules.offline else offline_reason()
-        NetworkPolicy(config.allow, offline, config.path).check(host, self.part.name, self.part.line)
+        NetworkPolicy(config.allow, offline, config.path, self.work.hosts).check(host, self.part.name, self.part.line)
 
     def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Fetch the files that are not here; return the SHA-256 of each, by name."""
@@ -239,17 +254,18 @@ class _Fetch:
         return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None)
 
     def _make_room(self, sizes: dict[str, int]) -> None:
-        """Keep room in the store for files, by the key of their download, unless that is kept already."""
-        new = {key: size for key, size in sizes.items() if key not in self.expected}
+        """Keep room in the store for files, by the key of their download, as far as that is not kept already."""
+        new = {key: size for key, size in sizes.items() if size > self.expected.get(key, -1)}
         if new and self.work.config.max_size is not None:
             from model_provisioner.engine.retention.eviction import make_room
 
             self.record.evicted += make_room(self.work, self.part.name, new)
             self.expected.update(new)
 
-    def _release_room(self, keys: Iterable[str]) -> None:
+    def _release_room(self, keys: Sequence[str]) -> None:
         self.work.lease.expect_no_more(keys)
-        self.expected.difference_update(keys)
+        for key in keys:
+            self.expected.pop(key, None)
 
     def _from(self, origin: str) -> None:
         """Note where a file came from; of many files each place once."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.engine.resolve import stored_files
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import ProvisionError
+from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.records.artifacts import artifacts_of_all
@@ -95,7 +95,7 @@ class RetentionRoots:
         blobs = os.path.realpath(self._store.blobs)
         for path in sorted(paths):
             if (data := read_if_there(path)) is not None and is_handoff(data):
-                for file in _files_of(json.loads(data)):
+                for file in _files_of(parse_json(data)):
                     with contextlib.suppress(ValueError):  # a text that no path can be
                         real = os.path.realpath(file)
                         if real.startswith(f"{blobs}/"):

@@ -124,8 +124,12 @@ class HttpClient:
         known = any(name.lower() == "authorization" for name in headers or ()) or bool(
             self._credentials.for_url(url, redirected=headers is None)
         )
+        led = headers is None
         netrc = self._credentials.path + (f" ({self._credentials.fault})" if self._credentials.fault else "")
-        if status == 401:
+        if status in {401, 403} and led:
+            what = f"{host} does not let us have the file"
+            fix = f"name its URL at {host} itself: where a redirect leads, no credentials are sent"
+        elif status == 401:
             what = f"{host} does not take our credentials" if known else f"{host} wants credentials"
             fix = f"correct the credentials for {host}" if known else f"give credentials for {host} in {netrc}"
         elif status == 403:

@@ -9,18 +9,22 @@ import logging
 import os
 import ssl
 from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
 from threading import Lock
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 from weakref import WeakSet
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     ReadTimeoutError,
     SSLError,
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.url import Url
 
-__all__ = ["Connections", "HTTPError", "network_error", "release"]
+__all__ = ["Connections", "HTTPError", "bad_proxy", "network_error", "release"]
 
 _DRAINED = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
@@ -44,8 +48,92 @@ CONNECT = 10.0
 """Seconds that a connection may take."""
 STALL = 30.0
 """Seconds for which no byte may come."""
+HEAD_SECONDS = 60.0
+"""Seconds that the head of a response may take, with all that comes before it."""
+HEAD_BYTES = 256 << 10
+"""Bytes of lines that may come between two pieces of a body."""
 _KEPT = 16
 """Connections to one host that are kept open."""
+
+
+class EndlessError(HTTPException):
+    """Lines without an end, where a response should begin, go on or end."""
+
+
+class _Stream:
+    """What comes from a server, as `http.client` reads it; the lines between bytes of a body are bounded, all together.
+
+    Lines are the head of a response, the responses before it that announce it, the sizes of chunks, and what follows them.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._bytes = 0
+        """Of the lines since the last piece of a body."""
+        self._end: float | None = None
+        """When they have to be here, by the clock; None before the first."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def readline(self, limit: int = HEAD_BYTES + 1) -> bytes:
+        """Return the next line, or `limit` bytes of it. Raises `EndlessError`."""
+        line = b""
+        if self._end is None:
+            self._end = monotonic() + HEAD_SECONDS
+        while len(line) < limit and not line.endswith(b"\n"):
+            if monotonic() > self._end:
+                raise EndlessError(f"no response within {HEAD_SECONDS:.0f} s")
+            if not (there := self._stream.peek(1)):  # waits for one packet at most
+                break
+            line += self._stream.read(
+                (there.find(b"\n", 0, limit - len(line)) + 1) or min(len(there), limit - len(line))
+            )
+        self._bytes += len(line)
+        if self._bytes > HEAD_BYTES:
+            raise EndlessError(f"more than {HEAD_BYTES:,} bytes of headers")
+        return line
+
+    def read(self, size: int) -> bytes:
+        """Return bytes of the body, or what ends a chunk."""
+        data: bytes = self._stream.read(size)
+        if len(data) > len(b"\r\n"):
+            self._bytes, self._end = 0, None
+        return data
+
+    def read1(self, size: int) -> bytes:
+        """Return bytes of the body, as many as are here."""
+        self._bytes, self._end = 0, None
+        data: bytes = self._stream.read1(size)
+        return data
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **named: Any) -> None:
+        super().__init__(sock, *args, **named)
+        self.fp: Any = _Stream(self.fp)
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Response
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _bounded(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    """Let a manager make connections whose lines are bounded."""
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+    return manager
 
 
 class Connections:
@@ -53,7 +141,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._timeout = urllib3.Timeout(connect=CONNECT, read=STALL)
-        self._plain = urllib3.PoolManager(maxsize=_KEPT)
+        self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT))
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
         self._managers: dict[str, urllib3.PoolManager] = {}
         """For https:, by the URL of the proxy; "" for none."""
@@ -106,21 +194,23 @@ class Connections:
         if self._context is None:
             self._context = _context()
         if not proxy:
-            return urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT)
+            return _bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT))
         try:
             parts = urlsplit(proxy)
             user, _, host = parts.netloc.rpartition("@")
             place = parts._replace(netloc=host).geturl()
             headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else {}
-            return urllib3.ProxyManager(
-                place, proxy_headers=headers, proxy_ssl_context=self._context, ssl_context=self._context, maxsize=_KEPT
+            return _bounded(
+                urllib3.ProxyManager(
+                    place,
+                    proxy_headers=headers,
+                    proxy_ssl_context=self._context,
+                    ssl_context=self._context,
+                    maxsize=_KEPT,
+                )
             )
         except (ValueError, HTTPError):
-            raise FetchError(
-                "the proxy of the environment can't be used",
-                expected="http://HOST:PORT or https://HOST:PORT",
-                fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
-            ) from None
+            raise bad_proxy() from None
 
 
 def release(response: BaseHTTPResponse) -> None:
@@ -138,6 +228,15 @@ def release(response: BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
+
+
+def bad_proxy() -> FetchError:
+    """Return the error for a proxy of the environment that is no sound URL, which is not shown: it may hold a password."""
+    return FetchError(
+        "the proxy of the environment can't be used",
+        expected="http://HOST:PORT or https://HOST:PORT",
+        fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
+    )
 
 
 def network_error(url: Url, error: HTTPError) -> FetchError:
@@ -176,6 +275,9 @@ def network_error(url: Url, error: HTTPError) -> FetchError:
         return _transient(url, f"{host} did not answer in time")
     if isinstance(error, ReadTimeoutError):
         return _transient(url, f"{host} sent nothing for too long")
+    cause = error.args[-1] if isinstance(error, ProtocolError) else None
+    if isinstance(cause, EndlessError):
+        return _transient(url, f"{host} sends headers without an end", str(cause))
     return _transient(url, f"{host} broke the connection off")
 
 

@@ -7,10 +7,15 @@ from base64 import b64encode
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.read import read_file
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model_provisioner.fetchers.http.url import Url
+
+LIMIT = 1 << 20
+"""Bytes that `.netrc` may have."""
 
 
 class Credentials:
@@ -24,26 +29,23 @@ class Credentials:
     def for_url(self, url: Url, *, redirected: bool) -> dict[str, str]:
         """Return the headers that tell `url` who we are; none where nothing is known.
 
-        What another host put into a redirect is not ours to send, and neither is `default`, which is for the host that
-        was asked for.
+        Nobody else says who gets them: a host that others `redirected` to gets none, whatever they put into its URL, and
+        the `default` of `.netrc`, which names no host, is for none.
         """
-        found = None if redirected else url.user
-        if found is None:
-            found = self._in_netrc(url.host, default=not redirected)
+        found = None if redirected else url.user or self._hosts.get(url.host)
         if found is None:
             return {}
         return {"Authorization": "Basic " + b64encode(":".join(found).encode()).decode()}
 
-    def _in_netrc(self, host: str, *, default: bool) -> tuple[str, str] | None:
-        known = self._hosts.get(host) or (self._hosts.get("default") if default else None)
-        return None if known is None else (known[0] or "", known[2] or "")
-
     @cached_property
-    def _hosts(self) -> Mapping[str, tuple[str | None, str | None, str | None]]:
+    def _hosts(self) -> Mapping[str, tuple[str, str]]:
+        """Name and password by host."""
         from netrc import NetrcParseError, netrc
 
         try:
-            return netrc(self.path).hosts
+            read_file(self.path, LIMIT)  # netrc takes a path alone, and waits for a FIFO
+            found = netrc(self.path).hosts.items()
+            return {host: (name or "", password or "") for host, (name, _, password) in found if host != "default"}
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -19,8 +19,9 @@ ATTEMPTS = 5
 """How often a file is asked for in a row before it is given up."""
 LONGEST_WAIT = 60.0
 """Seconds that a server may make us wait before we ask again."""
-PROGRESS = 64 << 10
-"""New bytes that make a try worth its while. Fewer do not give the tries back, or a server could keep us for ever."""
+PROGRESS = 128 << 10
+"""New bytes that make a try worth its while: more than a server sends that counts as stalled. Fewer do not give the tries
+back, or a server could keep us for ever."""
 
 
 def receive(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 _PATIENCE = 0.2
 """Seconds after which bytes are handed on though they are fewer than `CHUNK`: the caller shows progress, and may stop."""
-_SLOWEST = 1024
-"""Bytes a second. Who sends fewer for as long as a stall may last has stalled: a timeout alone sees no trickle."""
+_SLOWEST = 4096
+"""Bytes a second, of one file. Who sends fewer for as long as a stall may last has stalled: a timeout alone sees no trickle."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _UNBELIEVABLE = (

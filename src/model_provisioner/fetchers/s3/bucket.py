@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http.client import TRANSIENT
 from model_provisioner.fetchers.http.url import Url
-from model_provisioner.fetchers.listing import RemoteFile
+from model_provisioner.fetchers.listing import FILES, RemoteFile
 from model_provisioner.fetchers.s3.errors import storage_error
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 """How often a question is asked that met trouble which may pass, or the wrong region."""
 PAGES = 100
-"""Responses that a listing may have, of a thousand objects each: nobody names more of them a model."""
-_LARGEST = 16 << 20
+"""Responses that a listing may have, of a thousand objects each."""
+_LARGEST = 8 << 20
 """Bytes that one response may have."""
 _PATIENCE = 60.0
 """Seconds that one response may take."""
@@ -75,6 +75,8 @@ class Bucket:
             if any(not each.key.startswith(prefix) for each in page.objects):
                 raise self._no_storage("keys that were not asked for")
             found += [each for each in page.objects if not (each.key.endswith("/") and each.size == 0)]
+            if len(found) > FILES:
+                break  # a page may hold more than a thousand
             if page.after is None:
                 if not found:
                     raise FetchError(
@@ -89,7 +91,7 @@ class Bucket:
         raise FetchError(
             "more objects lie under the prefix than a model can have",
             where=self._where(prefix),
-            expected=f"at most {PAGES} pages of a listing",
+            expected=f"at most {PAGES} pages of a listing, and {FILES:,} objects",
             found=f"more, with {len(found):,} objects",
             fix="name the folder of one model: a longer prefix",
         )

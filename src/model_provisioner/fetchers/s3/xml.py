@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
+MAX_TAGS = 1 << 18
+"""Opening and closing ones, of one text: ten times those of a page of a thousand objects. Each takes memory."""
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 _REGION = re.compile(r"[a-z0-9]{1,20}(?:-[a-z0-9]{1,20}){0,5}")
 
@@ -85,6 +87,8 @@ def _tree(body: bytes, name: str) -> Element:
     text = body.decode()
     if "<!" in text:
         raise ValueError("a declaration, a comment or CDATA")
+    if (tags := text.count("<")) > MAX_TAGS:
+        raise ValueError(f"{tags:,} tags, and at most {MAX_TAGS:,} are read")
     try:
         root = ET.fromstring(text)  # noqa: S314  it has no entities
     except ET.ParseError as error:
