@@ -42,21 +42,21 @@ def remember(run: Run, dep_file: str | None) -> None:
     retired = _retired(run)
     files.update(retired)
     work.close()  # what SQLite still has to move into its files changes how they look
-    key = key_of(work.config.path, work.state)
-    if key is None:
-        return
-    doit = doit_state(work.config.path, dep_file)
-    left = len(work.config.entries) - len(files)
-    snapshot = Snapshot(
-        key=key,
-        links=work.config.links,
-        names=list(files),
-        files=list(files.values()),
-        doit=doit,
-        retired=list(retired),
-        left=left,
-    )
+    # What this run read, not what the files hold by now: the next run asks whether that is still the same.
+    key = key_of(work.config.path, work.state, work.source.data or b"", work.lock.data)
     with contextlib.suppress(StorageError):
+        # The key moves with the catalog. What another process noted there before that is seen here.
+        states = work.catalog.lifecycles(work.config.root)
+        names = [name for name in files if states.get(name) == ("Retired" if name in retired else "Active")]
+        snapshot = Snapshot(
+            key=key,
+            links=work.config.links,
+            names=names,
+            files=[files[name] for name in names],
+            doit=doit_state(work.config.path, dep_file),
+            retired=[name for name in names if name in retired],
+            left=len(work.config.entries) - len(names),
+        )
         write_atomically(path, render(snapshot), Roots(work.state, kind=PrivateFolder))
 
 
