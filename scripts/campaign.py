@@ -52,10 +52,13 @@ from tests.support.hub import Hub  # noqa: E402
 STEPS = 12
 """How many steps a chapter has."""
 DISK = 96 << 20
+LARGE = 150 << 20
 PATIENCE = 120
 """Seconds after which a command counts as hanging."""
 RACY = 2.5
 """Seconds after a change in which a file may be read once more (docs/reference/state-folder.md)."""
+DONE = re.compile(r"^(?:pass|warn)  (\S+)  hashed ", re.MULTILINE)
+"""What a run prints of a model all of whose bytes it read."""
 CODES = {0, 1, 2, 3, 130}
 SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN; with 2 the journal is not flushed: what was not synced is gone."""
@@ -75,6 +78,9 @@ CALLS = {
     "truncate": "ftruncate",
     "list": "getdents64",
 }
+USUAL = {"open": 12, "stat": 20, "read": 8, "write": 8}
+"""About how many calls of a kind a command makes to files of the world; of the other kinds it is a few."""
+FEW = 3
 ERRORS = ("EIO", "ENOSPC", "EMFILE", "ESTALE", "EACCES")
 
 
@@ -286,6 +292,7 @@ class World:
         }
         self.kept: dict[str, bytes] = {}
         self.state_is_whole = True
+        """Whether the campaign damaged nothing in the state folder since the last quiet run."""
         self.projects = [self._project("a", full=True), self._project("b", full=False)]
 
     def _start_machine(self) -> None:
@@ -311,6 +318,11 @@ class World:
         for number, size in enumerate((1, 4_000, 300_000, 3_000_000, 9_000_000) if full else (2_000,)):
             (root / "m" / f"{number}.bin").write_bytes(self.rng.randbytes(size))
             entries[f"l{number}"] = {"model_ref": f"file:m/{number}.bin"}
+        if full:  # one that takes a while to read, and no room
+            with open(root / "m" / "5.bin", "wb") as file:
+                file.write(name.encode())
+                file.truncate(LARGE)
+            entries["l5"] = {"model_ref": "file:m/5.bin"}
         project = Project(
             root,
             entries,
@@ -470,12 +482,13 @@ def check_step(world: World, before: Before, seen: Seen, ran: list[tuple[Project
     for project in world.projects:
         after = project.handoffs()
         whole = [each for at, each in ran if at is project and is_whole(each)]
+        swept = [each for at, each in ran if at is project and has_swept(each)]
         for name, handoff in after.items():
             is_old = before.handoffs[project.root].get(name) == handoff
-            if is_old and not whole:
-                continue  # it was there before, and no run that would withdraw it came to its end
+            if is_old and not whole and not swept:
+                continue  # it was there before, and no run came to where it would be withdrawn
             if why := check_handoff(world, project, name, handoff.data, seen):
-                kind = "stands after a whole run" if is_old else "was written"
+                kind = "stands after the sweep of a run" if is_old else "was written"
                 raise ViolationError(f"handoff {name} of {project.root.name} {kind}, but {why}")
             retired = before.retired[project.root], world.retired(project)
             if all(names is not None and name in names for names in retired):
@@ -494,10 +507,21 @@ def check_step(world: World, before: Before, seen: Seen, ran: list[tuple[Project
                     raise ViolationError(f"the handoff {name} of {project.root.name} went without a word")
 
 
+def is_over_all(ran: Ran) -> bool:
+    return ran.command[0] == "provision" and all(word.startswith("-") for word in ran.command[1:])
+
+
 def is_whole(ran: Ran) -> bool:
     """Tell whether it is a run over all models that came to its end."""
     return (
         ran.code in {0, 1} and ran.command[0] == "provision" and all(word.startswith("-") for word in ran.command[1:])
+    )
+
+
+def has_swept(ran: Ran) -> bool:
+    """Tell whether a run over all models began the long work, before which it withdraws what it can't confirm."""
+    return (
+        is_over_all(ran) and re.search(r"^(reading|fetching) |^(pass|warn)  \S+  ", ran.out, re.MULTILINE) is not None
     )
 
 
@@ -510,19 +534,33 @@ def check_end(ran: Ran) -> None:
 
 
 def check_databases(world: World) -> None:
+    """Hold each database to be sound, or remove those that are not where the campaign itself tore one."""
     for name in world.databases():
         found = world.query(name, "PRAGMA integrity_check")
-        if found not in ([("ok",)], []):
+        if found in ([("ok",)], []):
+            continue
+        if world.state_is_whole:
             raise ViolationError(f"{name} is damaged: {found}")
+        remove_database(world.state / name)
 
 
 def litter(world: World) -> list[str]:
-    """Return what lies there, after a quiet run, of drafts that nobody will finish."""
-    found = [path for project in world.projects for path in project.root.rglob("*") if path.name.endswith(".tmp")]
-    found += [path for path in world.state.rglob("*") if path.name.endswith((".tmp", "-journal"))]
+    """Return what lies there, after a quiet run, of drafts that nobody will finish.
+
+    A draft has one name for each file that is written, and the next one who writes that file takes it: it is none.
+    """
+    names = {"gone", *(name for project in world.projects for name in project.entries)}
+    taken = {f".{name}.{suffix}.tmp" for name in names for suffix in ("json", "sha256")}
+    taken |= {".models.lock.tmp", ".snapshot.tmp", ".config.tmp"}
+    tops = [*(project.root for project in world.projects), world.state]
+    found = [path for top in tops for path in top.rglob("*") if path.name.endswith((".tmp", "-journal"))]
+    return sorted(str(path.relative_to(world.base)) for path in found if path.name not in taken)
+
+
+def abandoned(world: World) -> list[str]:
+    """Return the unfinished downloads and drafts in the store."""
     partial = world.cache / "partial"
-    found += list(partial.iterdir()) if partial.exists() else []
-    return sorted(str(path.relative_to(world.base)) for path in found)
+    return sorted(path.name for path in partial.iterdir()) if partial.exists() else []
 
 
 # ---- what changes
@@ -890,6 +928,8 @@ class Campaign:
     counts: Counter = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    told: dict[Path, set[str]] = field(default_factory=dict)
+    """The models of a project that a command which was killed had said it had read or fetched."""
 
     def tell(self, text: str) -> None:
         self.story.append(text)
@@ -897,7 +937,7 @@ class Campaign:
             print(f"    {text}", flush=True)
 
     def chapter(self, number: int) -> None:
-        self.story = []
+        self.story, self.told = [], {}
         rng = random.Random(f"{self.seed}:{number}")
         with tempfile.TemporaryDirectory(prefix="campaign.") as name, ExitStack() as stack:
             base = Path(name).resolve()
@@ -949,6 +989,8 @@ class Campaign:
         seen.look(world)
         self.tell(f"{project.root.name}: doit {' '.join(command)} → {ran.code} {ran.ended}")
         check_step(world, was, seen, [(project, ran)], strict=seen.moments == 2)
+        if ran.ended and seen.moments == 2 and world.state_is_whole and project.top.get("recheck") != "sha256":
+            self.told[project.root] = set(DONE.findall(ran.out))
 
     def plain(self, world: World, rng: random.Random) -> None:
         """Change something while a command runs."""
@@ -978,13 +1020,13 @@ class Campaign:
 
     def fault(self, world: World, rng: random.Random) -> None:
         error, call = rng.choice(ERRORS), rng.choice(sorted(CALLS))
-        first = int(rng.expovariate(1 / {"open": 25, "stat": 40, "read": 15, "lock": 8}.get(call, 6))) + 1
+        first = int(rng.expovariate(1 / USUAL.get(call, FEW))) + 1
         until = rng.choice(["", "", "+", f"..{first + 3}"])
         self._traced(world, rng, f"error={error}:when={first}{until}", call)
 
     def kill_at_a_call(self, world: World, rng: random.Random) -> None:
         call = rng.choice(sorted(CALLS))
-        first = int(rng.expovariate(1 / 12)) + 1
+        first = int(rng.expovariate(1 / USUAL.get(call, FEW))) + 1
         self._traced(world, rng, f"signal=KILL:when={first}", call)
 
     def _traced(self, world: World, rng: random.Random, inject: str, call: str) -> None:
@@ -1026,8 +1068,7 @@ class Campaign:
         self.counts["cuts"] += 1
         for each in world.projects:  # models.yaml is the user's, who saved it long ago
             each.write()
-        if world.state_is_whole:
-            check_databases(world)
+        check_databases(world)
 
     def crowd(self, world: World, rng: random.Random) -> None:
         """Let eight runs work at once, and a loop prune; kill some."""
@@ -1075,9 +1116,14 @@ class Campaign:
             if ran.code not in {0, 1}:
                 raise ViolationError(f"a quiet run of {project.root.name} ended with {ran.code}:\n{ran.out[-2000:]}")
             check_step(world, was, seen, [(project, ran)], strict=True)
+            again = set(DONE.findall(ran.out)) & self.told.pop(project.root, set())
+            if again:
+                raise ViolationError(
+                    f"{', '.join(again)} had been done before the kill, and was done again:\n{ran.out}"
+                )
             self._check_who_is_there(world, project, ran)
-        world.state_is_whole = True
         check_databases(world)
+        world.state_is_whole = True
         self.counts["checks"] += 1
 
     def _mend(self, world: World, project: Project, ran: Ran) -> Ran:
@@ -1126,11 +1172,19 @@ class Campaign:
                 raise ViolationError(f"{project.root.name} was current, and a run worked again:\n{ran.out[-1500:]}")
             failed |= {project.root.name} if ran.code else set()
         self.counts["idle checks"] += 1
-        partial = world.cache / "partial"
-        for path in partial.iterdir() if partial.exists() else ():
-            os.utime(path, (time.time() - 8 * 86400,) * 2)
-        if not failed and (left := [path for path in litter(world) if "/cache/partial/" not in path]):
+        if left := litter(world):
             raise ViolationError(f"litter: {', '.join(left)}")
+        if failed:
+            return
+        # What no run owns goes when the store is next written, a week after it was last touched.
+        for name in abandoned(world):
+            os.utime(world.cache / "partial" / name, (time.time() - 8 * 86400,) * 2)
+        blob = next(path for path in (world.cache / "trees").rglob("*") if path.is_symlink()).resolve()
+        blob.unlink(missing_ok=True)
+        for project in world.projects:
+            check_end(Running(world, project, ("provision",)).end())
+        if blob.exists() and (left := abandoned(world)):
+            raise ViolationError(f"old drafts stay in the store: {', '.join(left)}")
 
 
 def main() -> int:
