@@ -566,13 +566,15 @@ def abandoned(world: World) -> list[str]:
 # ---- what changes
 
 
-def change_local(world: World, rng: random.Random) -> str:
+def change_local(world: World, rng: random.Random, *, in_place: bool = False) -> str:
     project = rng.choice(world.projects)
     files = sorted(path for path in (project.root / "m").rglob("*.bin"))
     path = rng.choice(files) if files else project.root / "m" / "0.bin"
     how = rng.choice(
         ["new", "in place", "in place, old times", "append", "cut", "future", "past", "copy", "remove", "mode"]
     )
+    if in_place:
+        how = rng.choice(["in place", "in place, old times"])
     if not path.exists():
         how = "new"
     data = path.read_bytes() if path.exists() else b""
@@ -1056,6 +1058,9 @@ class Campaign:
         """Let the power fail: what was not synced is gone. What the next run leaves is checked then."""
         project = rng.choices(world.projects, [3, 1])[0]
         command = a_command(world, project, rng)
+        if rng.random() < 0.5:  # which may reach the disk later than what is noted of it
+            command = ("provision",)
+            self.tell(change_local(world, rng, in_place=True))
         running = Running(world, project, command)
         time.sleep(rng.choice([rng.uniform(0, 0.5), rng.uniform(0.3, 1.5), 3]))
         if rng.random() < 0.4:
