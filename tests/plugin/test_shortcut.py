@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from model_provisioner.engine import run
+from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import DODO, settle, settle_in_every_process
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
@@ -150,12 +152,28 @@ def reading(current):
         yield run
 
 
+def lock_a(project):
+    sha256 = hashlib.sha256((project.root / "a.gguf").read_bytes()).hexdigest()
+    file = {"path": "a.gguf", "size": (project.root / "a.gguf").stat().st_size, "sha256": sha256}
+    locked = {"version": 1, "models": {"a": {"ref": "file:a.gguf", "kind": "file", "files": [file]}}}
+    project.write("models.lock", json.dumps(locked))
+
+
+def test_a_lock_that_is_written_when_the_snapshot_was_compared_is_met(current, monkeypatch):
+    os.utime(current.root / "b.gguf")  # something is to be done: the configuration is read after the snapshot
+
+    def late(*args, **named):
+        lock_a(current)
+        return open_workspace(*args, **named)
+
+    monkeypatch.setattr(run, "open_workspace", late)
+    current.provision()
+    assert current.handoff("a")["metadata"]["verification"] == "pass"
+
+
 @pytest.mark.slow
 def test_a_lock_that_was_written_while_a_run_was_at_work_is_met_by_the_next_run(current, reading):
-    sha256 = hashlib.sha256((current.root / "a.gguf").read_bytes()).hexdigest()
-    file = {"path": "a.gguf", "size": (current.root / "a.gguf").stat().st_size, "sha256": sha256}
-    locked = {"version": 1, "models": {"a": {"ref": "file:a.gguf", "kind": "file", "files": [file]}}}
-    current.write("models.lock", json.dumps(locked))
+    lock_a(current)
     assert reading.wait() == 0
     assert current.handoff("a")["metadata"]["verification"] == "warn"
     current.provision()

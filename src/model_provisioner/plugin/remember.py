@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
+    from model_provisioner.plugin.shortcut import Shortcut
     from model_provisioner.records.snapshot import FileStat
 
 
-def remember(run: Run, dep_file: str | None) -> None:
-    """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way."""
+def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
+    """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way.
+
+    `found` is what the run found in the snapshot before it.
+    """
     work = run.work
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
-    files = _unchanged(path, run.unchanged - run.records.keys())
+    files = {} if found is None else _unchanged(path, found.key, run.unchanged - run.records.keys())
     fresh = [record for record in run.records.values() if _stands(record)]
     _wait(fresh)
     work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
@@ -75,10 +79,10 @@ def _stands(record: EntryRun) -> bool:
     return record.is_current and record.files is not None
 
 
-def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
-    """Return what the last snapshot has of entries that this run did not examine."""
+def _unchanged(path: str, key: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
+    """Return what the last snapshot has of entries that this run did not examine, if nobody wrote another one since."""
     last = parse(read_if_there(path, limit=1 << 30) or b"") if names else None
-    if last is None:
+    if last is None or last.key != key:
         return {}
     return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}
 

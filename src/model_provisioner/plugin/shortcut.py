@@ -32,6 +32,12 @@ CONFIG_LIMIT = 64 << 20
 class Shortcut:
     """What the snapshot says of a project's entries."""
 
+    source: bytes
+    """What models.yaml held."""
+    lock: bytes | None
+    """What models.lock held."""
+    key: str
+    """Of the snapshot: see `key_of`."""
     same: list[str]
     """Current: nothing that they depend on moved."""
     left: int
@@ -60,7 +66,7 @@ def look(config_path: str) -> Shortcut | None:
         there = set(same)
         retired = [name for name in retired if name in there]
         same = list(there.difference(retired))
-    return Shortcut(same, left, doit, retired)
+    return Shortcut(source, lock, key, same, left, doit, retired)
 
 
 def key_of(
