@@ -1205,6 +1205,7 @@ def main() -> int:
         # What it mounts is seen by nobody else, and gone when it ends, however it ends.
         again = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
         os.execvpe("unshare", again, {**os.environ, "CAMPAIGN_IS_ALONE": "1"})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what lies there is cleaned up
     campaign = Campaign(asked.seed, real, time.monotonic() + 60 * asked.minutes, asked.verbose)
     chapters = [asked.chapter] if asked.chapter is not None else range(1 << 30)
     for number in chapters:
