@@ -1,6 +1,7 @@
 """How a command ends: exit codes, output that nobody reads, mistakes on the command line."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -139,3 +140,28 @@ def test_names_are_safe_to_print_and_lines_short(tiny):
     assert "llama Q8_0" in out
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+IN_A_CALLBACK = """
+import os, signal, sys, time, weakref
+from model_provisioner.cli.exit_codes import exit_code_of
+
+class Thing: pass
+
+def command():
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), int(sys.argv[1])))
+    del thing
+    time.sleep(60)
+    return 0
+
+sys.exit(exit_code_of(command, interrupted="interrupted"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_callback_of_the_collector_is_not_lost(number):
+    """Python prints "Exception ignored" there, and goes on."""
+    command = [sys.executable, "-c", IN_A_CALLBACK, str(int(number))]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (run.returncode, run.stderr) == (130, "interrupted\n")

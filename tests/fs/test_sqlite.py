@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from model_provisioner.fs.sqlite import (
+    DamagedDatabaseError,
     Database,
     ForeignDatabaseError,
     ReadOnlyDatabase,
@@ -136,6 +137,17 @@ def test_what_is_no_database_of_ours_is_left_alone(tmp_path, harm):
     with pytest.raises(ForeignDatabaseError):
         put(opened(path), 1)
     assert path.read_bytes() == before
+
+
+def test_a_text_that_is_no_utf_8_is_damage(tmp_path):
+    path = tmp_path / "x.db"
+    put(opened(path), 1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE t SET x = CAST(x'ff' AS TEXT)")
+        connection.commit()
+    with pytest.raises(DamagedDatabaseError) as caught:
+        opened(path).query("SELECT x FROM t")
+    assert caught.value.what == "the box is damaged or not a database"
 
 
 def test_a_locked_database_is_told_after_the_time_out(tmp_path):

@@ -297,9 +297,9 @@ def test_a_context_length_that_is_a_string_is_noted(metadata):
 
 
 def test_a_tensor_type_that_is_not_known_yet_is_noted_and_counted(metadata):
-    found = metadata(gguf(LLAMA, [Tensor(type=99)]))
+    found = metadata(gguf(LLAMA, [Tensor(type=43)]))
     assert found.parameter_count == 32
-    assert found.notes == ("tensor type 99 is newer than this program: the sizes of such tensors were not checked",)
+    assert found.notes == ("tensor type 43 is newer than this program: the sizes of such tensors were not checked",)
 
 
 @pytest.mark.parametrize("key", ["llama.context_length", "split.count", "general.file_type"])
@@ -330,9 +330,9 @@ def test_an_array_of_arrays_is_noted(metadata):
 
 
 def test_many_unknown_tensor_types_make_one_short_note(metadata):
-    tensors = [Tensor(name=f"t{number}", type=1000 + number, size=0) for number in range(300)]
+    tensors = [Tensor(name=f"t{number}", type=43 + number % 8, size=0) for number in range(300)]
     assert metadata(gguf(LLAMA, tensors)).notes == (
-        "tensor type 1000, 1001, 1002, 1003 is newer than this program: the sizes of such tensors were not checked",
+        "tensor type 43, 44, 45, 46 is newer than this program: the sizes of such tensors were not checked",
     )
 
 
@@ -511,6 +511,44 @@ def test_a_broken_header_is_refused(refusal, data, words):
             [Tensor(shape=(33,), type=8)],
             message("tensor a does not fill its blocks", "rows of a multiple of 32 elements (Q8_0)", "rows of 33"),
         ),
+        (
+            [Tensor(name="é" * 32)],
+            message("the name of tensor 1 is too long", "at most 63 bytes", "64 bytes"),
+        ),
+        *(
+            (
+                [Tensor(type=number)],
+                message(
+                    "tensor a has a type that llama.cpp removed",
+                    "a type up to 42 that it still has",
+                    f"type {number} ({name})",
+                    "get the model in another quantization, or convert it again with a current llama.cpp",
+                ),
+            )
+            for number, name in (
+                (4, "Q4_2"),
+                (5, "Q4_3"),
+                (31, "Q4_0_4_4"),
+                (32, "Q4_0_4_8"),
+                (33, "Q4_0_8_8"),
+                (36, "IQ4_NL_4_4"),
+                (37, "IQ4_NL_4_8"),
+                (38, "IQ4_NL_8_8"),
+            )
+        ),
+        *(
+            (
+                [Tensor(type=number)],
+                message(
+                    "tensor a has a type that llama.cpp does not have",
+                    "a type up to 42 that it still has",
+                    f"type {number}",
+                    "get the model in a quantization that llama.cpp itself has: forks of it have types of their own",
+                ),
+            )
+            for number in (51, 137, (1 << 32) - 1)
+        ),
+        ([Tensor(shape=(0, 1 << 63))], message("tensor a is too large", found=f"shape [0, {1 << 63}]")),
         ([Tensor(size=127)], message("the file ends before its tensors do", "256 bytes", "255 bytes", CUT)),
     ),
 )
@@ -518,8 +556,12 @@ def test_a_broken_tensor_is_refused(refusal, tensors, words):
     assert refusal(gguf(LLAMA, tensors)) == words
 
 
+def test_a_tensor_name_of_63_bytes_is_the_longest(metadata):
+    assert metadata(gguf(LLAMA, [Tensor(name="a" * 63)])).tensor_count == 1
+
+
 def test_a_tensor_of_unknown_type_must_start_inside_the_file(refusal):
-    tensors = [Tensor(type=99), Tensor(name="b", type=99, offset=1 << 40)]
+    tensors = [Tensor(type=43), Tensor(name="b", type=43, offset=1 << 40)]
     assert refusal(gguf(LLAMA, tensors, data=128)) == message(
         "the file ends before its tensors do", "1,099,511,627,936 bytes", "288 bytes", CUT
     )

@@ -72,14 +72,14 @@ def test_a_file_has_its_parameters_and_the_type_that_most_of_them_have(facts):
 
 
 def test_a_file_without_tensors(facts):
-    assert facts(file({})) == Metadata(format="safetensors", kind="model", parameter_count=0, tensor_count=0)
+    assert facts(file({}, b"")) == Metadata(format="safetensors", kind="model", parameter_count=0, tensor_count=0)
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape", "size"),
-    [("F8_E4M3", (3,), 3), ("F4", (4,), 2), ("F6_E2M3", (4,), 3), ("C64", (2,), 16), ("NEW", (7,), 5)],
+    [("F8_E4M3", (3,), 3), ("F8_E5M2FNUZ", (3,), 3), ("F4", (4,), 2), ("F6_E2M3", (4,), 3), ("C64", (2,), 16)],
 )
-def test_sizes_are_checked_in_bits_and_a_new_type_is_not(facts, dtype, shape, size):
+def test_sizes_are_checked_in_bits(facts, dtype, shape, size):
     assert facts(file({"a": tensor(dtype, shape, (0, size))}, bytes(size))).quantization == dtype
 
 
@@ -149,6 +149,52 @@ def test_sizes_are_checked_in_bits_and_a_new_type_is_not(facts, dtype, shape, si
             file({"a": tensor()}, b"123"),
             message("the file ends before its tensors do", "73 bytes", "72 bytes", CUT),
         ),
+        (
+            file({"a": tensor()}, bytes(5)),
+            message(
+                "bytes that belong to no tensor follow the last one",
+                "73 bytes",
+                "74 bytes",
+                "get the file again from its source",
+            ),
+        ),
+        (
+            file({"b": tensor(), "a": tensor(offsets=(8, 12))}, bytes(12)),
+            message(
+                "tensor a does not start where the one before it ends", "data_offsets from 4", "data_offsets from 8"
+            ),
+        ),
+        (
+            file({"b": tensor(shape=(2,), offsets=(0, 8)), "a": tensor(offsets=(4, 8))}, bytes(8)),
+            message(
+                "tensor a does not start where the one before it ends", "data_offsets from 8", "data_offsets from 4"
+            ),
+        ),
+        (
+            file({"a\n": tensor("Q4_K")}),
+            message(
+                "tensor a\\n has a type that safetensors does not have",
+                "a type such as F16, BF16 or F32",
+                "Q4_K",
+                "get the model in another type",
+            ),
+        ),
+        (
+            file(b"\xef\xbb\xbf{}", b""),
+            message(
+                "the JSON in it can't be read",
+                "a JSON object",
+                "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+            ),
+        ),
+        (
+            file("{}".encode("utf-16-le"), b""),
+            message(
+                "the JSON in it can't be read",
+                "a JSON object",
+                "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+            ),
+        ),
     ),
 )
 def test_a_broken_file_is_refused(facts, data, words):
@@ -170,6 +216,10 @@ def test_metadata_is_strings_to_strings(facts, metadata):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file({"__metadata__": metadata}))
     assert str(caught.value) == message("__metadata__ is not what the format allows", "strings to strings")
+
+
+def test_no_metadata_may_be_written_as_null(facts):
+    assert facts(file({"__metadata__": None, "a": tensor()})).tensor_count == 1
 
 
 def test_two_tensors_of_one_name_are_refused(facts):

@@ -375,6 +375,18 @@ def test_a_model_that_a_task_makes_anew_is_looked_at_after_that(tiny):
     assert tiny.handoff()["metadata"]["size_bytes"] == TINY.stat().st_size + 1
 
 
+@pytest.mark.parametrize("row", ["{cut", "7"])
+def test_a_damaged_row_of_doits_is_forgotten_and_the_others_stay(tiny, row):
+    settle()
+    tiny.provision()
+    (path,) = (tiny.state / "projects").glob("*/doit.db")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("UPDATE task SET data = ? WHERE id LIKE '%:verify:%'", (row,)).rowcount == 1
+        connection.commit()
+    tiny.provision()
+    assert "1 model: 1 current" in tiny.provision().out
+
+
 @pytest.mark.parametrize("harm", ["catalog.db", "doit.db"])
 def test_damaged_records_leave_no_handoff_that_was_not_confirmed(tiny, harm):
     tiny.provision()

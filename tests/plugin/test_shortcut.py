@@ -1,12 +1,16 @@
 """The short way, through doit's command line: when it is taken, and when it must not be."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.support.project import DODO, settle
+from model_provisioner.engine import run
+from model_provisioner.engine.workspace import open_workspace
+from tests.support.project import DODO, settle, settle_in_every_process
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -133,4 +137,52 @@ def test_tasks_of_the_project_that_need_an_omitted_one_do_not_stumble(current):
 def test_a_state_folder_that_others_may_write_is_not_believed(current):
     os.chmod(current.state, 0o777)
     current.provision(code=2)
+    assert current.handoff("a") is None
+
+
+@pytest.fixture
+def reading(current):
+    """A run of `current`, with a third model that it reads: a and b were found current, and their policy was read."""
+    with open(current.root / "large.bin", "wb") as file:
+        file.truncate(3 << 30)
+    current.models((current.root / "models.yaml").read_text() + "  large: {model_ref: large.bin}\n")
+    settle_in_every_process()
+    with current.start("provision") as run:
+        assert run.stderr.readline() == b"reading large, 3.2 GB\n"
+        yield run
+
+
+def lock_a(project):
+    sha256 = hashlib.sha256((project.root / "a.gguf").read_bytes()).hexdigest()
+    file = {"path": "a.gguf", "size": (project.root / "a.gguf").stat().st_size, "sha256": sha256}
+    locked = {"version": 1, "models": {"a": {"ref": "file:a.gguf", "kind": "file", "files": [file]}}}
+    project.write("models.lock", json.dumps(locked))
+
+
+def test_a_lock_that_is_written_when_the_snapshot_was_compared_is_met(current, monkeypatch):
+    os.utime(current.root / "b.gguf")  # something is to be done: the configuration is read after the snapshot
+
+    def late(*args, **named):
+        lock_a(current)
+        return open_workspace(*args, **named)
+
+    monkeypatch.setattr(run, "open_workspace", late)
+    current.provision()
+    assert current.handoff("a")["metadata"]["verification"] == "pass"
+
+
+@pytest.mark.slow
+def test_a_lock_that_was_written_while_a_run_was_at_work_is_met_by_the_next_run(current, reading):
+    lock_a(current)
+    assert reading.wait() == 0
+    assert current.handoff("a")["metadata"]["verification"] == "warn"
+    current.provision()
+    assert current.handoff("a")["metadata"]["verification"] == "pass"
+
+
+@pytest.mark.slow
+def test_a_model_that_was_retired_while_a_run_was_at_work_is_retired_for_the_next_run(current, reading):
+    current.process("model-retire", "a")
+    reading.wait()
+    assert "3 models: 2 current, 1 retired" in current.process("provision").out
     assert current.handoff("a") is None

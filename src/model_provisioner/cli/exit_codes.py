@@ -60,14 +60,25 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {}
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            unraisable(lost)
+
+    before, unraisable = {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 before[number] = signal.signal(number, interrupt)
+        # A signal that comes while Python runs a callback of its collector interrupts nothing: it is sent once more.
+        sys.unraisablehook = again
     try:
         yield
     finally:
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.unraisablehook = unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
 

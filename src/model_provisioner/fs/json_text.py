@@ -15,12 +15,13 @@ MAX_MARKS = 1 << 21
 
 
 def parse_json(data: bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Return the value of a JSON text. Raises `ValueError`, also for too many bytes and for too many or too deep values."""
+    """Return the value of a JSON text in UTF-8. Raises `ValueError`, also for too many bytes, and too many or too deep values."""
     if len(data) > JSON_LIMIT:
         raise ValueError(f"{len(data):,} bytes of JSON, and at most {JSON_LIMIT:,} are read")
     if (marks := sum(map(data.count, b",:[{"))) > MAX_MARKS:
         raise ValueError(f"up to {marks:,} values and names, and at most {MAX_MARKS:,} are read")
     try:
-        return json.loads(data, object_pairs_hook=object_pairs_hook)
+        # As a text: of bytes it would take UTF-16 and a BOM, too, which engines refuse.
+        return json.loads(data.decode(), object_pairs_hook=object_pairs_hook)
     except RecursionError:
         raise ValueError("the values nest too deeply") from None

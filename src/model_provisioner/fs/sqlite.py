@@ -220,7 +220,8 @@ class Database:
                 fix="set MODEL_PROVISIONER_STATE_DIR to a folder that you can write, on a local disk",
             ) from None
         except sqlite3.DatabaseError as error:
-            if not error.sqlite_errorname.startswith(_DAMAGE):
+            # An error without a name is Python's own: a text that is not UTF-8, which we never wrote.
+            if not getattr(error, "sqlite_errorname", "SQLITE_CORRUPT").startswith(_DAMAGE):
                 raise StorageError(
                     f"the {self.title} can't be used now",
                     where=self.path,

@@ -1,7 +1,7 @@
 """Read the header of a GGUF file, version 2 or 3, within bounds and without touching tensor data.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. What llama.cpp refuses is an error here: the user learns it
-before an hour of hashing, not from an engine that dies. A tensor type that this program doesn't know yet is a note.
+before an hour of hashing, not from an engine that dies. A tensor type that llama.cpp may have added since is a note.
 
 Every count, length, offset and type is checked against the file before it is used. Arrays are skipped, not built. The limits
 below bound memory, whatever the file says.
@@ -12,15 +12,27 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 from model_provisioner.headers.gguf_cursor import MAX_SHOWN, Cursor
-from model_provisioner.headers.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES, TYPE_NAMES, U32, file_type
+from model_provisioner.headers.gguf_types import (
+    ARRAY,
+    LAST_TENSOR_TYPE,
+    REMOVED_TENSOR_TYPES,
+    SCALARS,
+    STRING,
+    TENSOR_TYPES,
+    TYPE_NAMES,
+    U32,
+    file_type,
+)
 from model_provisioner.headers.metadata import Metadata, Split
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
-MAX_NAME = (1 << 16) - 1
+MAX_KEY = (1 << 16) - 1
+MAX_TENSOR_NAME = 63
+"""llama.cpp's GGML_MAX_NAME, which counts the zero at its end."""
 MAX_NESTING = 3
 MAX_NOTES = 16
 
@@ -95,9 +107,9 @@ class _Header:
             found, fix = f"version {version}", "convert the model again with a current llama.cpp"
             cursor.fail("a GGUF version that can't be read", expected="version 2 or 3", found=found, fix=fix)
 
-    def _read_name(self, what: str, kind: str, seen: set[int]) -> tuple[bytes, str]:
-        """Read a name, which must be new; return it, and the beginning of it as a text."""
-        raw = self._cursor.string(what, MAX_NAME)
+    def _read_name(self, what: str, kind: str, limit: int, seen: set[int]) -> tuple[bytes, str]:
+        """Read a name, which must be new and of at most `limit` bytes; return it, and the beginning of it as a text."""
+        raw = self._cursor.string(what, limit)
         shown = raw[: 4 * MAX_SHOWN].decode("utf-8", "replace")[:MAX_SHOWN]
         if hash(raw) in seen:
             self._cursor.fail(f"a {kind} occurs twice", found=shown)
@@ -106,7 +118,7 @@ class _Header:
 
     def _read_pair(self, number: int, seen: set[int]) -> None:
         cursor = self._cursor
-        raw, key = self._read_name(f"key {number + 1}", "key", seen)
+        raw, key = self._read_name(f"key {number + 1}", "key", MAX_KEY, seen)
         if not raw:
             cursor.fail(f"key {number + 1} is empty", found=f"offset {cursor.offset - 8:,}")
         kind, value = cursor.number(U32, f"the type of {key}"), None
@@ -171,7 +183,7 @@ class _Header:
         for number in range(count):
             name, shape = self._read_shape(number, seen)
             total = prod(shape)
-            if total >= 1 << 63:
+            if max(total, *shape, 0) >= 1 << 63:
                 cursor.fail(f"tensor {name} is too large", found=f"shape {list(shape)}")
             kind = cursor.number(U32, f"the type of {name}")
             offset = cursor.count(f"the offset of {name}")
@@ -181,6 +193,8 @@ class _Header:
             if following not in (None, offset):
                 what = f"tensor {name} does not start where the one before it ends"
                 cursor.fail(what, expected=f"offset {following:,}", found=f"offset {offset:,}")
+            if kind in REMOVED_TENSOR_TYPES or kind > LAST_TENSOR_TYPE:
+                self._refuse_type(name, kind)
             if kind not in TENSOR_TYPES:
                 elements[f"type {kind}"] += total
                 unknown.add(kind)
@@ -199,10 +213,18 @@ class _Header:
             self._note(f"tensor type {first} is newer than this program: the sizes of such tensors were not checked")
         return elements, end
 
+    def _refuse_type(self, name: str, kind: int) -> NoReturn:
+        what, found = f"tensor {name} has a type that llama.cpp does not have", f"type {kind}"
+        fix = "get the model in a quantization that llama.cpp itself has: forks of it have types of their own"
+        if removed := REMOVED_TENSOR_TYPES.get(kind):
+            what, found = f"tensor {name} has a type that llama.cpp removed", f"type {kind} ({removed})"
+            fix = "get the model in another quantization, or convert it again with a current llama.cpp"
+        self._cursor.fail(what, expected=f"a type up to {max(TENSOR_TYPES)} that it still has", found=found, fix=fix)
+
     def _read_shape(self, number: int, seen: set[int]) -> tuple[str, tuple[int, ...]]:
         """Return the name of a tensor, as it can be shown, and its shape."""
         cursor = self._cursor
-        raw, name = self._read_name(f"the name of tensor {number + 1}", "tensor", seen)
+        raw, name = self._read_name(f"the name of tensor {number + 1}", "tensor", MAX_TENSOR_NAME, seen)
         dimensions = cursor.number(U32, f"the shape of {name}")
         if dimensions > 4:
             cursor.fail(f"tensor {name} has too many dimensions", expected="at most 4", found=str(dimensions))

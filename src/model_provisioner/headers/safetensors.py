@@ -30,13 +30,15 @@ _LORA = (".lora_A.weight", ".lora_B.weight")
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
 
 
 def read_safetensors(fd: int, path: str, size: int) -> Metadata:
     """Read the header of the safetensors file of `size` bytes that is open at `fd`; `path` is for messages.
 
-    Raises `UnsoundModelError` for a broken header and for a file that ends before its tensors do.
+    Raises `UnsoundModelError` for whatever the reference implementation refuses: a broken header, a type that it does not
+    have, tensors that do not fill the file one after the other.
     """
     length = int.from_bytes(os.pread(fd, 8, 0), "little")
     if size < 8 or length > min(size - 8, MAX_HEADER):
@@ -47,25 +49,26 @@ def read_safetensors(fd: int, path: str, size: int) -> Metadata:
             found=f"a header of {length:,} bytes in a file of {size:,} bytes",
         )
     header = _load(os.pread(fd, length, 8), path)
-    metadata = header.get("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+    metadata = header.get("__metadata__")
+    if metadata is not None and not (
+        isinstance(metadata, dict) and all(type(value) is str for value in metadata.values())
+    ):
         _fail("__metadata__ is not what the format allows", path, expected="strings to strings")
     elements: Counter[str] = Counter()
-    end = 0
+    spans: list[tuple[int, int, str]] = []
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
-        stop, count, dtype = _tensor(name, tensor, path)
+        begin, stop, count, dtype = _tensor(name, tensor, path)
         elements[dtype] += count
-        end = max(end, stop)
-    if 8 + length + end > size:
-        _fail(
-            "the file ends before its tensors do",
-            path,
-            expected=f"{8 + length + end:,} bytes",
-            found=f"{size:,} bytes",
-            fix="get the file again from its source: it was cut off",
-        )
+        spans.append((begin, stop, name))
+    end = 8 + length + _end_of(spans, path)
+    if end > size:
+        what, fix = "the file ends before its tensors do", "get the file again from its source: it was cut off"
+        _fail(what, path, expected=f"{end:,} bytes", found=f"{size:,} bytes", fix=fix)
+    if end < size:
+        what, fix = "bytes that belong to no tensor follow the last one", "get the file again from its source"
+        _fail(what, path, expected=f"{end:,} bytes", found=f"{size:,} bytes", fix=fix)
     return Metadata(
         format="safetensors",
         kind="adapter" if any(name.endswith(_LORA) for name in header) else "model",
@@ -117,8 +120,19 @@ def combine_folder(config: Metadata | None, weights: Sequence[Metadata]) -> Meta
     )
 
 
-def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
-    """Return where a tensor ends in the data, the number of its elements and its type."""
+def _end_of(spans: list[tuple[int, int, str]], path: str) -> int:
+    """Return where the last tensor ends in the data; they must follow each other without a hole and without overlap."""
+    following = 0
+    for begin, end, name in sorted(spans):
+        if begin != following:
+            what = f"tensor {printable(name)[:MAX_SHOWN]} does not start where the one before it ends"
+            _fail(what, path, expected=f"data_offsets from {following:,}", found=f"data_offsets from {begin:,}")
+        following = end
+    return following
+
+
+def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, int, str]:
+    """Return where a tensor begins and ends in the data, the number of its elements and its type."""
     shown = printable(name)[:MAX_SHOWN]
     what, expected = f"tensor {shown} has no description", "dtype, shape and data_offsets"
     if not isinstance(tensor, dict):
@@ -133,7 +147,10 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
     begin, end = offsets
     if begin > end or end >= 1 << 63:
         _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
-    if dtype in _BITS and count * _BITS[dtype] != 8 * (end - begin):
+    if dtype not in _BITS:
+        what, fix = f"tensor {shown} has a type that safetensors does not have", "get the model in another type"
+        _fail(what, path, expected="a type such as F16, BF16 or F32", found=printable(dtype)[:MAX_SHOWN], fix=fix)
+    if count * _BITS[dtype] != 8 * (end - begin):
         expected = f"{-(-count * _BITS[dtype] // 8):,} bytes ({dtype} {shape})"[:MAX_SHOWN]
         _fail(
             f"the size of tensor {shown} is not that of its shape",
@@ -141,7 +158,7 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, str]:
             expected=expected,
             found=f"{end - begin:,} bytes",
         )
-    return end, count, printable(dtype)[:MAX_SHOWN]
+    return begin, end, count, dtype
 
 
 def _are_lengths(value: Any) -> TypeGuard[list[int]]:

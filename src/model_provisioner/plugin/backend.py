@@ -88,8 +88,11 @@ class StateDB:
 
     def _row(self, task_id: str) -> dict[str, Any]:
         if task_id not in self._rows:
-            data = self._stored.get(task_id)
-            self._rows[task_id] = {} if data is None else self._codec.decode(data)
+            try:
+                found = self._codec.decode(self._stored.get(task_id, "{}"))
+            except ValueError:
+                found = None  # damaged: it may be lost at any time
+            self._rows[task_id] = found if isinstance(found, dict) else {}
         return self._rows[task_id]
 
     def _read(self) -> dict[str, str]:

@@ -98,7 +98,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
     """What `doit provision` runs: the project's own graph, our tasks, and the models that were asked for."""
 
     models: ModelTasks
-    _found: Shortcut | None
+    found: Shortcut | None
     _config_path: str
 
     def __init__(
@@ -145,8 +145,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         if opt_values.get("seek_file") and not self._alone:
             find_file(os.path.basename(dodo), os.path.dirname(os.path.abspath(dodo)))
         self._config_path = config_here(folder)
-        self._found = look(self._config_path) if self._short else None
-        if self._found is None or self._found.left or not self._alone:
+        self.found = look(self._config_path) if self._short else None
+        if self.found is None or self.found.left or not self._alone:
             self._begin()
         if self._alone and not by_itself:
             os.chdir(folder)
@@ -164,8 +164,8 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         self.dep_file = self._options["dep_file"]
         if "dep_file" not in given:
             self.dep_file = settings.get("dep_file", self.dep_file)
-        if self._found is not None:
-            self._trust_or_look(self._found)
+        if self.found is not None:
+            self._trust_or_look(self.found)
         # Without our state file where there is a dodo.py: two state files would run the project's own tasks twice.
         return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
 
@@ -189,13 +189,18 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         run = self.models.run
         entries = run.work.config.entries
         looked: Collection[str] = ()
-        if self._found is not None:
-            run.unchanged = frozenset(self._found.same) & entries.keys()
-            looked = run.unchanged.union(self._found.retired)
+        if self.found is not None and (self.found.source, self.found.lock) != (
+            run.work.source.data,
+            run.work.lock.data,
+        ):
+            self.found = None  # one of the two was written since: what was current may not be so any more
+        if self.found is not None:
+            run.unchanged = frozenset(self.found.same) & entries.keys()
+            looked = run.unchanged.union(self.found.retired)
         # A task or a target may need any model.
         asked = self._named if self._named and entries.keys() >= set(self._named) else entries
         # Where the snapshot says anything, no configuration and no record moved since the run that left no orphan.
-        orphans = self._found is None and (not self._named or BASENAME in self._named)
+        orphans = self.found is None and (not self._named or BASENAME in self._named)
         run.sweep([name for name in asked if name not in looked], orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:

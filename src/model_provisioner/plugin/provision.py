@@ -127,7 +127,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             if code in (0, 1) and not args and plain:
                 from model_provisioner.plugin.remember import remember
 
-                remember(self.loader.models.run, self.loader.dep_file)
+                remember(self.loader.models.run, self.loader.dep_file, self.loader.found)
         return code
 
     def _finish(self, run: ProjectRun, code: int) -> int:

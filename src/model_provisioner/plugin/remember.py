@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
+    from model_provisioner.plugin.shortcut import Shortcut
     from model_provisioner.records.snapshot import FileStat
 
 
-def remember(run: Run, dep_file: str | None) -> None:
-    """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way."""
+def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
+    """Write the snapshot. It only saves time: where it can't be written, the next run takes the long way.
+
+    `found` is what the run found in the snapshot before it.
+    """
     work = run.work
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
-    files = _unchanged(path, run.unchanged - run.records.keys())
+    files = {} if found is None else _unchanged(path, found.key, run.unchanged - run.records.keys())
     fresh = [record for record in run.records.values() if _stands(record)]
     _wait(fresh)
     work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
@@ -42,21 +46,21 @@ def remember(run: Run, dep_file: str | None) -> None:
     retired = _retired(run)
     files.update(retired)
     work.close()  # what SQLite still has to move into its files changes how they look
-    key = key_of(work.config.path, work.state)
-    if key is None:
-        return
-    doit = doit_state(work.config.path, dep_file)
-    left = len(work.config.entries) - len(files)
-    snapshot = Snapshot(
-        key=key,
-        links=work.config.links,
-        names=list(files),
-        files=list(files.values()),
-        doit=doit,
-        retired=list(retired),
-        left=left,
-    )
+    # What this run read, not what the files hold by now: the next run asks whether that is still the same.
+    key = key_of(work.config.path, work.state, work.source.data or b"", work.lock.data)
     with contextlib.suppress(StorageError):
+        # The key moves with the catalog. What another process noted there before that is seen here.
+        states = work.catalog.lifecycles(work.config.root)
+        names = [name for name in files if states.get(name) == ("Retired" if name in retired else "Active")]
+        snapshot = Snapshot(
+            key=key,
+            links=work.config.links,
+            names=names,
+            files=[files[name] for name in names],
+            doit=doit_state(work.config.path, dep_file),
+            retired=[name for name in names if name in retired],
+            left=len(work.config.entries) - len(names),
+        )
         write_atomically(path, render(snapshot), Roots(work.state, kind=PrivateFolder))
 
 
@@ -75,10 +79,10 @@ def _stands(record: EntryRun) -> bool:
     return record.is_current and record.files is not None
 
 
-def _unchanged(path: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
-    """Return what the last snapshot has of entries that this run did not examine."""
+def _unchanged(path: str, key: str, names: Collection[str]) -> dict[str, Sequence[FileStat]]:
+    """Return what the last snapshot has of entries that this run did not examine, if nobody wrote another one since."""
     last = parse(read_if_there(path, limit=SNAPSHOT_LIMIT) or b"") if names else None
-    if last is None:
+    if last is None or last.key != key:
         return {}
     return {name: files for name, files in zip(last.names, last.files, strict=True) if name in names}
 

@@ -31,6 +31,12 @@ SNAPSHOT_LIMIT = 256 << 20
 class Shortcut:
     """What the snapshot says of a project's entries."""
 
+    source: bytes
+    """What models.yaml held."""
+    lock: bytes | None
+    """What models.lock held."""
+    key: str
+    """Of the snapshot: see `key_of`."""
     same: list[str]
     """Current: nothing that they depend on moved."""
     left: int
@@ -47,12 +53,11 @@ def look(config_path: str) -> Shortcut | None:
     try:
         state = state_folder(root)
         data = read_file(os.path.join(project_folder(state, root), NAME), SNAPSHOT_LIMIT, flags=os.O_NOFOLLOW)
-    except StorageError:
+        source, lock = read_file(config_path), _lock(root)
+    except (OSError, StorageError):
         return None  # the long way tells
-    except OSError:
-        return None
-    key = key_of(config_path, state)
-    found = None if key is None else compare(data, key)
+    key = key_of(config_path, state, source, lock)
+    found = compare(data, key)
     if found is None:
         return None
     same, left, doit, retired = found
@@ -60,17 +65,17 @@ def look(config_path: str) -> Shortcut | None:
         there = set(same)
         retired = [name for name in retired if name in there]
         same = list(there.difference(retired))
-    return Shortcut(same, left, doit, retired)
+    return Shortcut(source, lock, key, same, left, doit, retired)
 
 
-def key_of(config_path: str, state: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return a key of all that decides what is to be done, except the files of the entries and doit's state."""
+def key_of(
+    config_path: str, state: str, source: bytes, lock: bytes | None, environ: Mapping[str, str] = os.environ
+) -> str:
+    """Return a key of all that decides what is to be done, except the files of the entries and doit's state.
+
+    `source` and `lock` are what models.yaml and models.lock hold.
+    """
     root = os.path.dirname(config_path)
-    try:
-        source = read_file(config_path)
-        lock = _lock(root)
-    except OSError:
-        return None
     build = os.path.join(project_folder(state, root), "build.db")
     parts = [
         __version__,

@@ -173,6 +173,11 @@ class Catalog:
         retired = "SELECT name FROM model WHERE project = ? AND lifecycle = 'Retired'"
         return {from_column(name) for (name,) in self.database.query(retired, (to_column(project),))}
 
+    def lifecycles(self, project: str) -> dict[str, str]:
+        """Return the state of each entry of a project, as the database has it now."""
+        rows = self.database.query("SELECT name, lifecycle FROM model WHERE project = ?", (to_column(project),))
+        return {from_column(name): str(lifecycle) for name, lifecycle in rows}
+
     def history(self, project: str, name: str) -> list[Transition]:
         """Return the last `MOVES_KEPT` moves of an entry, in the order in which they happened."""
         rows = self.database.query(
