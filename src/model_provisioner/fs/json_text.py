@@ -15,7 +15,7 @@ MAX_MARKS = 1 << 21
 
 
 def parse_json(data: bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Return the value of a JSON text in UTF-8. Raises `ValueError`, also for too many bytes, or values too many or too deep."""
+    """Return the value of a JSON text in UTF-8. Raises `ValueError`, also for one of too many bytes or values."""
     if len(data) > JSON_LIMIT:
         raise ValueError(f"{len(data):,} bytes of JSON, and at most {JSON_LIMIT:,} are read")
     if (marks := sum(map(data.count, b",:[{"))) > MAX_MARKS:
