@@ -14,6 +14,7 @@ ROOMS = [
     "version",
     "references",
     "fs",
+    "json_text",
     "config",
     "hashing",
     "headers",

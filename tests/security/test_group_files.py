@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner.fs.atomic import drafted, write_atomically
-from model_provisioner.fs.locks import locked
+from model_provisioner.fs.locking.locks import locked
 from model_provisioner.fs.root import Roots
 from model_provisioner.provenance.log import append
 from model_provisioner.store.cleanup import KEPT_S, sweep

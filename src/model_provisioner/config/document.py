@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.config.faults import MAX_FAULTS, TOO_MANY, place, shown
 from model_provisioner.config.source_map import SourceMap, line_of
 from model_provisioner.errors import ConfigError, InputError
-from model_provisioner.fs.json_text import parse_json
+from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
     from model_provisioner.config.source_map import Path, Places

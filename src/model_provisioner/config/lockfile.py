@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.config.entries import ROLES, Locked, LockedFile
 from model_provisioner.errors import ConfigError, InputError
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
+from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.references.reference import LocalRef, UrlRef, is_file_name
 

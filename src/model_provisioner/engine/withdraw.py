@@ -21,7 +21,7 @@ from model_provisioner.errors import (
     StorageError,
 )
 from model_provisioner.fs.atomic import remove_all_durably
-from model_provisioner.fs.locks import locked
+from model_provisioner.fs.locking.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
 from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
 from model_provisioner.fs.sqlite import ReadOnlyDatabase

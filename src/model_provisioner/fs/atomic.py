@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, TextIO
 
-from model_provisioner.fs.locks import open_locked
+from model_provisioner.fs.locking.locks import open_locked
 from model_provisioner.fs.read import open_regular
 from model_provisioner.fs.root import ANYWHERE, write_all
 from model_provisioner.fs.unreachable import storage_error

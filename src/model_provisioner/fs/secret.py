@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.atomic import write_atomically
-from model_provisioner.fs.locks import locked_folder
+from model_provisioner.fs.locking.locks import locked_folder
 from model_provisioner.fs.read import read_descriptor
 from model_provisioner.fs.root import PrivateFolder, Root, Roots
 

@@ -114,7 +114,9 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        from model_provisioner.fs.locks import locked_folder  # a run with nothing to do reads, and needs none of this
+        from model_provisioner.fs.locking.locks import (
+            locked_folder,  # a run with nothing to do reads, and needs none of this
+        )
         from model_provisioner.fs.root import ANYWHERE, PrivateFolder, Roots
 
         above = os.path.dirname(self.path)

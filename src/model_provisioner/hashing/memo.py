@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from model_provisioner.errors import ChangingModelError, ProvisionError
 from model_provisioner.fs.clock import at_rest, unseen_on
 from model_provisioner.fs.identity import Identity, identity, identity_of, identity_or_none, size_or_zero
-from model_provisioner.fs.locks import locked
+from model_provisioner.fs.locking.locks import locked
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.hashing.fingerprint import load_key
 from model_provisioner.hashing.memo_rows import MemoRows, Row

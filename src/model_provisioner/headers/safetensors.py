@@ -13,9 +13,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from model_provisioner.errors import UnsoundModelError, printable
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.read import JSON_LIMIT
 from model_provisioner.headers.metadata import Metadata, sum_types
+from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

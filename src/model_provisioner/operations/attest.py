@@ -13,10 +13,10 @@ from model_provisioner.engine.up_to_date import stand
 from model_provisioner.engine.verification.outcome import digest_of, verification_of
 from model_provisioner.engine.verify import record_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.headers.metadata import Metadata
+from model_provisioner.json_text import parse_json
 from model_provisioner.provenance.dsse import is_envelope, open_envelope, payload_of
 from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_records
 from model_provisioner.provenance.statement import is_ours, parse

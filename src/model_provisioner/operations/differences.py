@@ -16,9 +16,9 @@ from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
 from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.metadata import Metadata, to_json
+from model_provisioner.json_text import parse_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
 

@@ -14,7 +14,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.locks import open_locked
+from model_provisioner.fs.locking.locks import open_locked
 from model_provisioner.fs.root import ANYWHERE
 from model_provisioner.fs.unreachable import storage_error
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import InputError, MissingExtraError, SignatureError
 from model_provisioner.fs.atomic import temporary_file
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_file, read_if_there
+from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

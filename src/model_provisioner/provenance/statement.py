@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from model_provisioner.errors import InputError
-from model_provisioner.fs.json_text import parse_json
+from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
 
 if TYPE_CHECKING:

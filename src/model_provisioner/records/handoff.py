@@ -11,7 +11,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.json_text import parse_json
+from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

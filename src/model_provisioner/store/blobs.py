@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import DigestMismatchError
-from model_provisioner.fs.locks import locked_folder
+from model_provisioner.fs.locking.locks import locked_folder
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place, store_error
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError, UnsoundModelError
-from model_provisioner.fs.reach import reach_of
+from model_provisioner.fs.locking.reach import reach_of
 from model_provisioner.fs.root import Root
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.references.digest import SHA256_HEX
@@ -43,7 +43,7 @@ _ASIDE = {"lost+found", ".snapshot", ".snapshots", ".zfs"}
 """What a file system has of its own in a new folder."""
 RANDOM = "[0-9a-f]{16}"
 REACH = "(?:local|[0-9a-f]{16})"
-"""How the names begin of files that have an owner: see `fs/reach.py`. Version 0.1 wrote none."""
+"""How the names begin of files that have an owner: see `fs/locking/reach.py`. Version 0.1 wrote none."""
 ARRIVING = re.compile(rf"(?:{REACH}\.)?({SHA256_HEX.pattern})\.{RANDOM}")
 """A download on its way."""
 IN_PARTIAL = re.compile(rf"{ARRIVING.pattern}(\.json)?|draft\.{RANDOM}|tree\.{RANDOM}(\.old)?")

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.locks import lock, locked_folder
-from model_provisioner.fs.reach import LOCAL
+from model_provisioner.fs.locking.locks import lock, locked_folder
+from model_provisioner.fs.locking.reach import LOCAL
+from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import read_descriptor
-from model_provisioner.fs.renewal import RENEWAL
 from model_provisioner.fs.root import write_all
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import store_error

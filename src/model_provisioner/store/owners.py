@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
-from model_provisioner.fs.locks import NoLocksError, try_lock
-from model_provisioner.fs.reach import LOCAL, boot_id
+from model_provisioner.fs.locking.locks import NoLocksError, try_lock
+from model_provisioner.fs.locking.reach import LOCAL, boot_id
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.state_folder import ensure_state_folder
 

@@ -16,13 +16,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.json_text import parse_json
-from model_provisioner.fs.locks import NoLocksError, try_lock
-from model_provisioner.fs.reach import boot_id
+from model_provisioner.fs.locking.locks import NoLocksError, try_lock
+from model_provisioner.fs.locking.reach import boot_id
+from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import clone
-from model_provisioner.fs.renewal import RENEWAL
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
+from model_provisioner.json_text import parse_json
 from model_provisioner.store.layout import ARRIVING, PARTIAL, store_error
 from model_provisioner.store.owners import reach_in
 

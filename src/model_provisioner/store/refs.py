@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import UnsoundModelError
-from model_provisioner.fs.json_text import parse_json
+from model_provisioner.json_text import parse_json
 from model_provisioner.store.layout import Layout, blob_place
 from model_provisioner.store.tree import check_names
 

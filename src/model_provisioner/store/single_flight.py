@@ -1,6 +1,6 @@
 """Single flight: of all threads and processes that want one thing, one brings it; the others wait and see it grow.
 
-The locks of `fs.locks.locked` lie on the local disk, are shared by many keys and are held for moments. These lie in the
+The locks of `fs.locking.locks.locked` lie on the local disk, are shared by many keys and are held for moments. These lie in the
 store, which other machines may use too, have a file each, which is removed when it is old, and are held as long as a
 download takes.
 """
@@ -12,7 +12,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.locks import NoLocksError, open_locked
+from model_provisioner.fs.locking.locks import NoLocksError, open_locked
 from model_provisioner.store.layout import store_error
 from model_provisioner.store.partial import arrived
 

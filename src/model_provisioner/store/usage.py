@@ -17,9 +17,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.read import JSON_LIMIT
 from model_provisioner.fs.state_folder import ensure_state_id, project_folder, state_id
+from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.engine.resolve import stored_files
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.json_text import parse_json
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.json_text import parse_json
 from model_provisioner.records.artifacts import artifacts_of_all
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.records.handoff import is_handoff

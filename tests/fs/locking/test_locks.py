@@ -9,7 +9,7 @@ import time
 import pytest
 
 from model_provisioner.errors import StorageError
-from model_provisioner.fs.locks import NoLocksError, lock, locked, locked_folder, open_locked, try_lock
+from model_provisioner.fs.locking.locks import NoLocksError, lock, locked, locked_folder, open_locked, try_lock
 from model_provisioner.fs.root import Folder
 
 

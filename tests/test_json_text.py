@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model_provisioner.fs.json_text import MAX_MARKS, parse_json
+from model_provisioner.json_text import MAX_MARKS, parse_json
 from model_provisioner.fs.read import JSON_LIMIT
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from model_provisioner.fs import renewal
-from model_provisioner.fs.renewal import Renewal
+from model_provisioner.fs.locking import renewal
+from model_provisioner.fs.locking.renewal import Renewal
 from tests.support.remote import wait_until
 
 
@@ -67,7 +67,7 @@ def test_one_that_can_not_be_renewed_keeps_no_other_from_it(files, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside a thread, which is what is tested
 def test_a_forked_child_renews_its_own_files_only(files, tmp_path):
-    from model_provisioner.fs.renewal import RENEWAL
+    from model_provisioner.fs.locking.renewal import RENEWAL
 
     inherited, mine = files
     RENEWAL.begin(inherited)
