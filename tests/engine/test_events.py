@@ -33,7 +33,7 @@ def provision(tmp_path, told):
     def provision(ref):
         (tmp_path / "models.yaml").write_text(
             f"cache_dir: {tmp_path}/cache\nnetwork: {{allow: [127.0.0.1]}}\n"
-            f"models: {{m: {{model_ref: '{ref}', handoff: '{tmp_path}/m.json'}}}}\n"
+            f"models: {{m: {{model_ref: '{ref}', engine: vllm, handoff: '{tmp_path}/m.json'}}}}\n"
         )
         with Run(open_workspace(str(tmp_path / "models.yaml"), progress=told)) as run:
             run.provision_one("m")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from model_provisioner.fs.fileset import Beside, discover
-from model_provisioner.headers.compatibility import read_checked
+from model_provisioner.headers.compatibility import opened_in, read_checked
 from model_provisioner.errors import UnsoundModelError, WrongKindError
 from tests.support.gguf_bytes import LLAMA, Tensor, gguf, text, u32
 from tests.support.project import TINY
@@ -261,3 +261,27 @@ def test_an_adapter_is_held_to_the_shard_that_tells_the_width(tmp_path, tiny_mod
     files = discover(str(tmp_path / "tiny-llama-split-00001-of-00003.gguf"))
     with pytest.raises(WrongKindError, match="made for a model of another size"):
         read_checked(files.with_companions([lora]), "llamacpp")
+
+
+# ---- engines that open no folder
+
+
+def test_llama_cpp_opens_the_one_gguf_of_a_folder_and_other_engines_the_folder():
+    names = ["README.md", "m-Q8_0.gguf"]
+    assert opened_in(names, "llamacpp", "/m") == "m-Q8_0.gguf"
+    assert opened_in(names, "vllm", "/m") is None
+    assert opened_in(["b-00002-of-00002.gguf", "b-00001-of-00002.gguf"], "llamacpp", "/m") == "b-00001-of-00002.gguf"
+    assert opened_in(["model.safetensors"], "llamacpp", "/m") is None
+
+
+def test_several_ggufs_are_listed_with_their_quantizations():
+    names = ["m-Q8_0.gguf", "m-Q4_K_M-00001-of-00002.gguf", "m-Q4_K_M-00002-of-00002.gguf", "mmproj-F16.gguf", "x.gguf"]
+    with pytest.raises(WrongKindError) as caught:
+        opened_in(names, "llamacpp", "hf:org/m")
+    assert str(caught.value) == (
+        "llama.cpp opens one GGUF and no folder\n"
+        "  where     hf:org/m\n"
+        "  expected  a reference that names one GGUF\n"
+        "  found     m-Q4_K_M-00001-of-00002.gguf (Q4_K_M), m-Q8_0.gguf (Q8_0), mmproj-F16.gguf (F16), x.gguf\n"
+        "  fix       name the one to load: hf:org/m/m-Q4_K_M-00001-of-00002.gguf; a projector goes under mmproj:"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from model_provisioner.headers.metadata import Metadata
 from model_provisioner.fs.fileset import discover
-from model_provisioner.headers.reader import read_metadata
+from model_provisioner.headers.reader import CONFIG_LIMIT, read_metadata
 from model_provisioner.errors import UnreadableModelError, UnsoundModelError
 from tests.support.project import TINY
 
@@ -116,7 +116,8 @@ def test_a_folder_with_an_unsound_file_is_unsound(tmp_path):
 
 
 def test_a_config_of_a_folder_is_bounded(tmp_path):
-    (tmp_path / "config.json").write_bytes(b" " * ((1 << 20) + 1))
+    safetensors(tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes(b" " * (CONFIG_LIMIT + 1))
     with pytest.raises(UnsoundModelError, match="config.json is too large"):
         metadata(tmp_path)
 

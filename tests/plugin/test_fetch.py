@@ -53,7 +53,7 @@ def test_a_whole_repository(remote, hub):
 
 def test_include_and_exclude_choose_files_of_a_repository(remote, hub):
     hub.add("org/tiny", REPO)
-    entry = {"model_ref": "hf:org/tiny", "include": ["*.gguf", "*.json"], "exclude": ["sub/*"]}
+    entry = {"model_ref": "hf:org/tiny", "engine": "vllm", "include": ["*.gguf", "*.json"], "exclude": ["sub/*"]}
     remote.models({"tiny": entry})
     remote.provision()
     assert sorted(remote.bytes_of("tiny")) == sorted(resolved(hub)) == ["config.json", "tiny.gguf"]
@@ -85,7 +85,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(remote, hub):
     hub.references["org/tiny"]["refs/pr/1"] = old
     new = hub.add("org/tiny", {"tiny.gguf": TINY_BYTES, "VERSION": b"2"})
     names = {"main": "", "tag": "@v1", "slash": "@refs%2Fpr%2F1", "commit": f"@{old}"}
-    remote.models({name: {"model_ref": f"hf:org/tiny{at}"} for name, at in names.items()})
+    remote.models({name: {"model_ref": f"hf:org/tiny{at}", "engine": "vllm"} for name, at in names.items()})
     remote.provision()
     assert {name: remote.bytes_of(name)["VERSION"] for name in names} == {
         "main": b"2",

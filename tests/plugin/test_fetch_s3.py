@@ -238,9 +238,9 @@ def test_an_object_replaced_while_it_is_fetched(s3_project, s3, client):
 
 
 def test_a_prefix_becomes_a_folder(s3_project, s3, client):
-    for name in ("config.txt", "sub dir/é +&%.txt", "x<y>&amp;.txt", "[z].txt"):
+    for name in ("config.bin", "sub dir/é +&%.bin", "x<y>&amp;.bin", "[z].bin"):
         put(client, f"tree/{name}", name.encode())
-    put(client, "tree/summed.txt", b"summed", ChecksumAlgorithm="SHA256")
+    put(client, "tree/summed.bin", b"summed", ChecksumAlgorithm="SHA256")
     put(client, "tree/sub dir/", b"")  # how consoles show a folder
     put(client, "treetop", b"another")
     models(s3_project, "s3://models/tree/", engine="vllm")
@@ -248,7 +248,7 @@ def test_a_prefix_becomes_a_folder(s3_project, s3, client):
     handoff = s3_project.handoff("vllm")
     root = handoff["model"]["path"]
     assert {file["path"].removeprefix(f"{root}/") for file in handoff["metadata"]["files"]} == {
-        "config.txt", "sub dir/é +&%.txt", "x<y>&amp;.txt", "[z].txt", "summed.txt"
+        "config.bin", "sub dir/é +&%.bin", "x<y>&amp;.bin", "[z].bin", "summed.bin"
     }  # fmt: skip
     assert len(s3.of("GET", listing=True)) == 1
     assert len(s3.of("HEAD")) == 1  # of the one that the storage has a digest of
@@ -256,11 +256,11 @@ def test_a_prefix_becomes_a_folder(s3_project, s3, client):
 
 
 def test_include_and_exclude(s3_project, s3, client):
-    for name in ("a.txt", "b.bin", "sub/c.txt", "sub/d.txt"):
+    for name in ("a.pt", "b.bin", "sub/c.pt", "sub/d.pt"):
         put(client, f"tree/{name}", name.encode(), ChecksumAlgorithm="SHA256")
-    models(s3_project, "s3://models/tree/", engine="vllm", include=["*.txt"], exclude=["sub/d*"])
+    models(s3_project, "s3://models/tree/", engine="vllm", include=["*.pt"], exclude=["sub/d*"])
     provision(s3_project)
-    assert sorted(file["path"][-5:] for file in s3_project.handoff("vllm")["metadata"]["files"]) == ["a.txt", "c.txt"]
+    assert sorted(file["path"][-4:] for file in s3_project.handoff("vllm")["metadata"]["files"]) == ["a.pt", "c.pt"]
     assert len(s3.of("HEAD")) == 2
     models(s3_project, "s3://models/tree/", engine="vllm", include=["*.gguf"])
     answer = provision(s3_project, code=1)

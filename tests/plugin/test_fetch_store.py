@@ -80,7 +80,7 @@ def test_the_same_bytes_under_two_names_come_once_and_lie_once(remote, hub, web)
     assert {remote.path(name).resolve() for name in "abc"} == {remote.path("a").resolve()}
     assert remote.path("b").name == "copy.gguf"
     before = disk_use(remote.cache)
-    remote.models({"a": ONE, "b": "hf:org/copy/copy.gguf", "c": "hf:org/tiny"})
+    remote.models({"a": ONE, "b": "hf:org/copy/copy.gguf", "c": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
     remote.provision()
     assert disk_use(remote.cache) - before < len(TINY_BYTES)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import ModelNotFoundError, NotLockedError, concerning
 from model_provisioner.fs.fileset import Beside, FileSet, discover
-from model_provisioner.references.reference import LocalRef, UrlRef, is_whole
+from model_provisioner.headers.compatibility import no_folder, opened_in, opens_folders
+from model_provisioner.references.reference import HubRef, LocalRef, UrlRef, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
@@ -44,6 +45,29 @@ def resolve_entry(entry: Entry, store: Store) -> FileSet:
 
 
 def _resolve_part(entry: Entry, store: Store) -> FileSet:
+    files = _found(entry, store)
+    if files.kind != "folder" or entry.role != "model":
+        return files
+    name = opened_in([member.name for member in files.members], entry.engine, _named(entry))
+    return files if name is None else files.opening(name)
+
+
+def check_opened(entry: Entry, names: Collection[str]) -> None:
+    """Raise `WrongKindError` where a remote folder of these files is nothing that the engine of an entry can open."""
+    if entry.role != "model" or not is_whole(entry.ref):
+        return
+    # Of a whole repository llama.cpp would load one file of many, and all would be fetched.
+    if isinstance(entry.ref, HubRef) and not (entry.include or entry.exclude or opens_folders(entry.engine)):
+        raise no_folder(names, entry.engine, _named(entry))
+    opened_in(names, entry.engine, _named(entry))
+
+
+def _named(entry: Entry) -> str:
+    """Return what a file's path can be added to, to name that file."""
+    return entry.ref.path if isinstance(entry.ref, LocalRef) else str(entry.ref).rstrip("/")
+
+
+def _found(entry: Entry, store: Store) -> FileSet:
     if isinstance(entry.ref, LocalRef):
         return discover(entry.ref.path, stores=(store.blobs,))
     if entry.locked is not None:

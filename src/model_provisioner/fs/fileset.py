@@ -50,7 +50,7 @@ class FileSet:
     """The files of a model, and those of its companions."""
 
     path: str
-    """What an engine is to open: the file, the first shard, the folder."""
+    """What an engine is to open: the file, the first shard, the folder, or the one file in it that the engine takes."""
     kind: Literal["file", "split", "folder"]
     """What the model itself is."""
     members: tuple[Member, ...]
@@ -63,6 +63,12 @@ class FileSet:
     fetched: Mapping[str, str] | None = field(default=None, compare=False)
     """The SHA-256 that each file came with, by its name; None where the files were not fetched."""
     _alone: FileSet | None = field(default=None, compare=False, repr=False)
+    _place: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Where the model's files were found: the file, the first shard, the folder."""
+        return self._place or self.path
 
     @property
     def model(self) -> FileSet:
@@ -94,7 +100,12 @@ class FileSet:
         if self.companions:
             theirs = [replace(each, files=each.files.again()) for each in self.companions]
             return self.model.again().with_companions(theirs)
-        return replace(discover(self.path, stores=self.stores), fetched=self.fetched)
+        found = replace(discover(self.place, stores=self.stores), fetched=self.fetched)
+        return found if self._place is None else replace(found, path=self.path, _place=self._place)
+
+    def opening(self, name: str) -> FileSet:
+        """Return the files of a folder of which an engine is to open only the one of this name."""
+        return replace(self, path=os.path.join(self.place, name), _place=self.place)
 
 
 def discover(path: str, *, stores: tuple[str, ...] = ()) -> FileSet:

@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.entries import label_of
 from model_provisioner.errors import WrongKindError, concerning
 from model_provisioner.headers.reader import read_metadata
+from model_provisioner.references.quantizations import offers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from model_provisioner.fs.fileset import Beside, FileSet
     from model_provisioner.headers.metadata import Metadata
 
+LISTED = 20
+"""How many files a message lists."""
+_OPENS_ONE_FILE = {"llamacpp": "llama.cpp"}
+"""The engines that open one GGUF, or the first shard of a split, and what they are called."""
 _WORDS = {"model": "a model", "mmproj": "a projector", "adapter": "an adapter", "imatrix": "an importance matrix"}
 _KINDS = {"mmproj": "mmproj", "lora": "adapter"}
 """The kind of file that a role takes."""
@@ -55,6 +60,41 @@ def read_checked(files: FileSet, engine: str) -> Metadata:
     return replace(model, notes=tuple(notes)) if files.companions else model
 
 
+def opened_in(names: Collection[str], engine: str, where: str) -> str | None:
+    """Return the file of a folder that `engine` is to open, where it opens no folder and there is but one; else None.
+
+    `names` are the paths of the folder's files. Raises `WrongKindError` for several GGUFs.
+    """
+    if engine not in _OPENS_ONE_FILE or not (found := offers(names)):
+        return None
+    if len(found) > 1:
+        raise no_folder(names, engine, where)
+    return found[0].names[0]
+
+
+def no_folder(names: Collection[str], engine: str, where: str) -> WrongKindError:
+    """Return the error for a folder whose `engine` opens one GGUF: it lists those that there are, with their quantizations."""
+    found = offers(names)
+    listed = [each.names[0] + (f" ({each.quantization})" if each.quantization else "") for each in found]
+    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    models = [each.names[0] for each in found if each.kind == "model"]
+    beside = "; a projector goes under mmproj:" if any(each.kind == "mmproj" for each in found) else ""
+    return WrongKindError(
+        f"{_OPENS_ONE_FILE[engine]} opens one GGUF and no folder",
+        where=where,
+        expected="a reference that names one GGUF",
+        found=(", ".join(listed[:LISTED]) + more) if listed else "no GGUF",
+        fix=f"name the one to load: {where}/{models[0]}{beside}"
+        if models
+        else "name a repository or folder that holds a GGUF, or another engine",
+    )
+
+
+def opens_folders(engine: str) -> bool:
+    """Tell whether an engine may be given a folder."""
+    return engine not in _OPENS_ONE_FILE
+
+
 def _check(companion: Beside, label: str, metadata: Metadata, model: Metadata, engine: str) -> None:
     wanted = _KINDS[companion.role]
     if metadata.kind is not None and metadata.kind != wanted:
@@ -81,7 +121,7 @@ def _differences(companion: Metadata, model: Metadata, engine: str) -> Iterator[
             else "name the folder of the adapter as it was trained: adapter_config.json and adapter_model.safetensors"
         )
         yield "is of another format than the model", "safetensors, as the model's", "GGUF", fix
-    if companion.format == "safetensors" and model.format == "gguf" and engine == "llamacpp":
+    if companion.format == "safetensors" and model.format == "gguf" and not opens_folders(engine):
         fix = "convert it: convert_lora_to_gguf.py of llama.cpp"
         yield "is of another format than the model", "GGUF, which is all that llama.cpp loads", "safetensors", fix
     if (

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.hashing.streaming import open_model, unreadable
 from model_provisioner.headers.metadata import Metadata, check_split, combine
+from model_provisioner.headers.whole import check_whole
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from model_provisioner.fs.fileset import FileSet, Member
+    from collections.abc import Mapping
 
-CONFIG_LIMIT = 1 << 20
+    from model_provisioner.fs.fileset import FileSet, Member
+    from model_provisioner.headers.whole import Index
+
+CONFIG_LIMIT = 16 << 20
+INDEX_LIMIT = 32 << 20
+"""In bytes: an index has a hundred for each tensor, and the largest models have some hundred thousand."""
+POINTER = 1024
+"""No pointer of Git LFS has more bytes."""
 
 
 def read_metadata(files: FileSet) -> Metadata:
@@ -44,6 +52,7 @@ def _read_file(file: Member) -> Metadata:
     fd = open_model(file.path)
     try:
         size = os.fstat(fd).st_size
+        _check_is_no_stand_in(fd, file.path)
         if suffix == ".gguf":
             return read_gguf(fd, file.path, size)
         if suffix == ".safetensors":
@@ -60,9 +69,52 @@ def _read_file(file: Member) -> Metadata:
         os.close(fd)
 
 
+def _check_small(file: Member) -> None:
+    """Raise `UnsoundModelError` for a file of a folder that is but a pointer to one: of a tokenizer, of weights."""
+    fd = open_model(file.path)
+    try:
+        if os.fstat(fd).st_size <= POINTER:
+            _check_is_no_pointer(fd, file.path)
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+    finally:
+        os.close(fd)
+
+
+def _check_is_no_stand_in(fd: int, path: str) -> None:
+    """Raise `UnsoundModelError` for what git or a web server gives in the place of a model."""
+    _check_is_no_pointer(fd, path)
+    begin = os.pread(fd, 256, 0).lstrip()
+    if begin.lower().startswith((b"<!doctype html", b"<html")):
+        raise UnsoundModelError(
+            "a web page stands in the place of the model",
+            where=path,
+            expected="a model",
+            found=begin.decode(errors="replace").split("\n", 1)[0][:80],
+            fix="get the file again, and look in a browser whether its address asks for a login or shows a page about it",
+        )
+
+
+def _check_is_no_pointer(fd: int, path: str) -> None:
+    begin = os.pread(fd, POINTER, 0)
+    if begin.startswith(b"version https://git-lfs.github.com/spec/"):
+        size = re.search(rb"^size ([0-9]{1,18})$", begin, re.MULTILINE)
+        raise UnsoundModelError(
+            "a Git LFS pointer stands in the place of the file",
+            where=path,
+            expected=f"the file itself, {int(size[1]):,} bytes" if size else "the file itself",
+            found="the few lines of text that git keeps in its place",
+            fix="install git-lfs, and run `git lfs pull` in the repository that it lies in",
+        )
+
+
 def _read_folder(files: FileSet) -> Metadata:
     from model_provisioner.headers.safetensors import combine_folder, read_adapter_config, read_transformers_config
 
+    for member in files.members:
+        if not member.name.lower().endswith((".safetensors", ".gguf")):
+            _check_small(member)
+    indexes = check_whole(files, _read_index)
     weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
     ggufs = [
         (member.name, member.path, _read_file(member))
@@ -72,13 +124,22 @@ def _read_folder(files: FileSet) -> Metadata:
     config = next((member for member in files.members if member.name == "config.json"), None)
     adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
     if adapter and not ggufs and (all(each.kind == "adapter" for each in weights.values()) if weights else not config):
-        return combine_folder(read_adapter_config(_read_small(adapter), adapter.path), list(weights.values()))
+        return combine_folder(read_adapter_config(_read_config(adapter), adapter.path), list(weights.values()))
     if weights or config:
-        described = None if config is None else read_transformers_config(_read_small(config), config.path)
-        # Some repositories have the same weights twice, under the names of two loaders.
-        usual = [each for name, each in weights.items() if re.fullmatch(r"model[^/]*\.safetensors", name)]
-        return combine_folder(described, usual or list(weights.values()))
+        described = None if config is None else read_transformers_config(_read_config(config), config.path)
+        return combine_folder(described, _loaded(weights, indexes))
     return _the_one_model(ggufs)
+
+
+def _loaded(weights: Mapping[str, Metadata], indexes: Mapping[str, Index]) -> list[Metadata]:
+    """Return what an engine loads of a folder's safetensors: some folders have the same weights twice, under other names."""
+    for name in ("model.safetensors.index.json", *sorted(indexes)):
+        if name in indexes:
+            return [weights[shard] for shard in sorted(indexes[name].shards) if shard in weights]
+    for usual in (r"model\.safetensors", r"model-[0-9]+-of-[0-9]+\.safetensors", r"model[^/]*\.safetensors", r"[^/]*"):
+        if found := [each for name, each in weights.items() if re.fullmatch(usual, name)]:
+            return found
+    return list(weights.values())
 
 
 def _with_note_on_code(files: FileSet, metadata: Metadata) -> Metadata:
@@ -100,18 +161,29 @@ def _the_one_model(ggufs: list[tuple[str, str, Metadata]]) -> Metadata:
     return models[0][2] if len(models) == 1 else Metadata()
 
 
-def _read_small(file: Member) -> bytes:
+def _read_index(file: Member) -> dict[str, str]:
+    from model_provisioner.headers.safetensors import read_index
+
+    return read_index(_read_small(file, INDEX_LIMIT), file.path)
+
+
+def _read_config(file: Member) -> bytes:
+    return _read_small(file, CONFIG_LIMIT)
+
+
+def _read_small(file: Member, limit: int) -> bytes:
     fd = open_model(file.path)
     try:
         size = os.fstat(fd).st_size
-        if size > CONFIG_LIMIT:
+        if size > limit:
             raise UnsoundModelError(
                 f"{file.name} is too large",
                 where=file.path,
-                expected=f"at most {CONFIG_LIMIT:,} bytes",
+                expected=f"at most {limit:,} bytes",
                 found=f"{size:,} bytes",
+                fix="get the file again from its source; or leave it out of the folder",
             )
-        return os.pread(fd, CONFIG_LIMIT, 0)
+        return os.pread(fd, limit, 0)
     except OSError as error:
         raise unreadable(file.path, error) from None
     finally:

@@ -104,6 +104,14 @@ def read_transformers_config(data: bytes, path: str) -> Metadata:
     )
 
 
+def read_index(data: bytes, path: str) -> dict[str, str]:
+    """Return the `weight_map` of a folder's `model.safetensors.index.json`: tensor to file."""
+    weights = _load(data, path).get("weight_map")
+    if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
+        _fail("the index has no weight_map", path, expected="an object of tensor names and file names")
+    return weights
+
+
 def combine_folder(config: Metadata | None, weights: Sequence[Metadata]) -> Metadata:
     """Return the metadata of a folder: what its configuration says, and the parameters of its weights."""
     are_adapters = config is None and all(each.kind == "adapter" for each in weights)

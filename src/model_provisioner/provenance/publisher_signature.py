@@ -77,7 +77,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
             items = (
                 kind.new_item(name, digests.Digest("sha256", bytes.fromhex(value))) for name, value in there.items()
             )
-            return manifest.Manifest(os.path.basename(files.path), items, kind)
+            return manifest.Manifest(os.path.basename(files.place), items, kind)
 
     try:
         known = Known()
@@ -94,7 +94,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
             with temporary_file(trust, ".json") as name:
                 path = pathlib.Path(name)
                 config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
-        config.verify(files.path, claim.bundle)
+        config.verify(files.place, claim.bundle)
     except Exception as error:  # noqa: BLE001  whatever the error, the signature is not confirmed
         if reached:
             raise _other_bytes(claim, files, error) from None
@@ -260,7 +260,7 @@ def _other_bytes(claim: Claim, files: FileSet, error: Exception) -> SignatureErr
     return SignatureError(
         "the signature is over other bytes than the model has",
         where=claim.bundle,
-        expected=f"a signature over the files of {files.path}",
+        expected=f"a signature over the files of {files.place}",
         found=" ".join(str(error).split()),
         fix="get model and bundle again, of one release, from the publisher",
     )

@@ -16,7 +16,7 @@ from model_provisioner.config.network_policy import NetworkPolicy, offline_reaso
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
-from model_provisioner.engine.resolve import not_locked, record_key, resolve_entry, stored_files
+from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
@@ -138,13 +138,17 @@ class _Fetch:
         if work.rules.locked and part.locked is None:
             raise not_locked(work, part)
         revision = part.locked.revision if part.locked else self.last.revision if self.last else None
+        if self.known:
+            check_opened(part, self.known)
         work.lease.use(file.sha256 for file in self.known.values())
         try:
             digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
             listing = None
             if not digests or digests.keys() != self.known.keys():
                 listing = left_behind(partial(self._ask, revision), self._until(time.monotonic() + SECONDS))
-                check_names((file.name for file in listing.files), part.ref.id)  # before the long work
+                names = [file.name for file in listing.files]
+                check_names(names, part.ref.id)  # before the long work
+                check_opened(part, names)
                 digests = self._fetch_all(listing.files)
                 revision = listing.revision
         finally:
