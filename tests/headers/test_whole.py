@@ -20,7 +20,9 @@ def tensors(path, names=("w",)):
 
 def index(path, *shards):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"metadata": {}, "weight_map": {f"t{number}": name for number, name in enumerate(shards)}}))
+    path.write_text(
+        json.dumps({"metadata": {}, "weight_map": {f"t{number}": name for number, name in enumerate(shards)}})
+    )
 
 
 def folder(tmp_path, names, indexes=()):
