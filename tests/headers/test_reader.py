@@ -17,9 +17,9 @@ def metadata(path):
     return read_metadata(discover(str(path)))
 
 
-def safetensors(path, dtype="F32", count=4):
+def safetensors(path, dtype="F32", count=4, name="w"):
     size = count * {"F32": 4, "BF16": 2}[dtype]
-    header = json.dumps({"w": {"dtype": dtype, "shape": [count], "data_offsets": [0, size]}}).encode()
+    header = json.dumps({name: {"dtype": dtype, "shape": [count], "data_offsets": [0, size]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
 
 
@@ -101,7 +101,7 @@ def test_a_folder_in_the_layout_of_transformers(tmp_path):
         json.dumps({"model_type": "qwen2", "max_position_embeddings": 4096, "vocab_size": 9})
     )
     safetensors(tmp_path / "model-00001-of-00002.safetensors", "BF16", 8)
-    safetensors(tmp_path / "model-00002-of-00002.safetensors", "F32", 4)
+    safetensors(tmp_path / "model-00002-of-00002.safetensors", "F32", 4, "v")
     safetensors(tmp_path / "consolidated.safetensors", "F32", 12)
     found = metadata(tmp_path)
     assert (found.format, found.architecture, found.context_length) == ("safetensors", "qwen2", 4096)
@@ -152,3 +152,39 @@ def test_a_file_that_became_a_fifo_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.gguf")
     with pytest.raises(UnreadableModelError, match="not a regular file"):
         read_metadata(files)
+
+
+def test_shards_that_overlap_count_each_tensor_once(tmp_path):
+    for number in (1, 2):
+        safetensors(tmp_path / f"model-0000{number}-of-00002.safetensors", count=4)  # both hold the tensor `w`
+    told = metadata(tmp_path)
+    assert (told.parameter_count, told.tensor_count) == (4, 1)
+    assert told.notes == ("1 of its tensors are in two files: each counts once",)
+
+
+def test_what_an_index_says_is_a_note_where_the_headers_say_other_things(tmp_path):
+    safetensors(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"w": "model.safetensors", "lm_head": "model.safetensors"}})
+    )
+    assert metadata(tmp_path).notes == ("model.safetensors.index.json names 2 tensors, and the headers of its files 1",)
+
+
+def test_weights_that_lie_in_a_folder_twice_count_once(tmp_path):
+    for name in ("model.safetensors", "consolidated.safetensors", "model.fp16.safetensors"):
+        safetensors(tmp_path / name, count=4)
+    assert (metadata(tmp_path).parameter_count, metadata(tmp_path).notes) == (4, ())
+
+
+def test_a_folder_with_a_configuration_and_other_weights_is_not_called_safetensors(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
+    assert (metadata(tmp_path).format, metadata(tmp_path).architecture) == (None, "llama")
+
+
+def test_a_configuration_of_several_megabytes_is_read(tmp_path):
+    safetensors(tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "llama", "id2label": {str(n): "x" * 99 for n in range(20000)}})
+    )
+    assert metadata(tmp_path).architecture == "llama"

@@ -240,7 +240,6 @@ CONFIG = {
     "vocab_size": 259,
 }
 TOLD = Metadata(
-    format="safetensors",
     kind="model",
     architecture="llama",
     context_length=4096,
@@ -278,25 +277,33 @@ def test_a_configuration_that_is_no_json_is_refused():
     )
 
 
-def test_a_folder_tells_its_configuration_and_the_sum_of_its_weights():
-    weights = [
-        Metadata(format="safetensors", tensor_types=(("F32", 10),), parameter_count=10, tensor_count=1),
-        Metadata(format="safetensors", tensor_types=(("F32", 9), ("BF16", 21)), parameter_count=30, tensor_count=2),
-    ]
+def test_a_folder_tells_its_configuration_and_what_its_weights_are():
+    weights = Metadata(format="safetensors", quantization="BF16", tensor_types=(("BF16", 40),), parameter_count=40)
     told = combine_folder(read_transformers_config(json.dumps(CONFIG).encode(), "x"), weights)
-    assert (told.architecture, told.parameter_count, told.tensor_count, told.quantization) == ("llama", 40, 3, "BF16")
+    assert (told.format, told.architecture, told.parameter_count, told.quantization) == (
+        "safetensors",
+        "llama",
+        40,
+        "BF16",
+    )
+
+
+def test_of_equal_names_in_a_configuration_the_last_counts_as_for_engines():
+    told = read_transformers_config(b'{"model_type": "a", "model_type": "b"}', "/x/config.json")
+    assert told.architecture == "b"
+    assert told.notes == ("config.json has a name twice, of which the last counts: model_type",)
 
 
 def test_a_quantization_method_goes_before_the_type_of_the_weights():
     config = read_transformers_config(
         json.dumps({**CONFIG, "quantization_config": {"quant_method": "gptq"}}).encode(), "x"
     )
-    assert combine_folder(config, [Metadata(tensor_types=(("I32", 1),), parameter_count=1)]).quantization == "gptq"
+    assert combine_folder(config, Metadata(quantization="I32", parameter_count=1)).quantization == "gptq"
 
 
 def test_a_folder_of_weights_alone_and_of_a_configuration_alone():
-    assert combine_folder(None, [Metadata(quantization="F16", parameter_count=5)]).parameter_count == 5
-    assert combine_folder(TOLD, []) == TOLD
+    assert combine_folder(None, Metadata(quantization="F16", parameter_count=5)).parameter_count == 5
+    assert combine_folder(TOLD, None) == TOLD
 
 
 ANYTHING = st.recursive(

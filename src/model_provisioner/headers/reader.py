@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.hashing.streaming import open_model, unreadable
@@ -14,10 +15,12 @@ from model_provisioner.headers.whole import check_whole
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from model_provisioner.fs.fileset import FileSet, Member
     from model_provisioner.headers.whole import Index
+
+Read = TypeVar("Read")
 
 CONFIG_LIMIT = 16 << 20
 INDEX_LIMIT = 32 << 20
@@ -49,20 +52,25 @@ def _read_file(file: Member) -> Metadata:
     from model_provisioner.headers.safetensors import read_safetensors
 
     suffix = os.path.splitext(file.name)[1].lower()
+    return _opened(file, {".gguf": read_gguf, ".safetensors": read_safetensors}.get(suffix, _read_unnamed))
+
+
+def _read_unnamed(fd: int, path: str, size: int) -> Metadata:
+    """Read a file whose name says nothing, as blobs of other tools."""
+    from model_provisioner.headers.gguf import read_gguf
+
+    if os.pread(fd, 4, 0) == b"GGUF":
+        with suppress(UnsoundModelError):
+            return read_gguf(fd, path, size)
+    return Metadata()
+
+
+def _opened(file: Member, read: Callable[[int, str, int], Read]) -> Read:
+    """Return what `read` returns of an open file of a model, its path and its size in bytes."""
     fd = open_model(file.path)
     try:
-        size = os.fstat(fd).st_size
         _check_is_no_stand_in(fd, file.path)
-        if suffix == ".gguf":
-            return read_gguf(fd, file.path, size)
-        if suffix == ".safetensors":
-            return read_safetensors(fd, file.path, size)
-        if os.pread(fd, 4, 0) == b"GGUF":  # blobs of other tools have no suffix
-            try:
-                return read_gguf(fd, file.path, size)
-            except UnsoundModelError:
-                return Metadata()
-        return Metadata()
+        return read(fd, file.path, os.fstat(fd).st_size)
     except OSError as error:
         raise unreadable(file.path, error) from None
     finally:
@@ -111,35 +119,53 @@ def _check_is_no_pointer(fd: int, path: str) -> None:
 def _read_folder(files: FileSet) -> Metadata:
     from model_provisioner.headers.safetensors import combine_folder, read_adapter_config, read_transformers_config
 
-    for member in files.members:
-        if not member.name.lower().endswith((".safetensors", ".gguf")):
+    by_name = {member.name: member for member in files.members}
+    for name, member in by_name.items():
+        if not name.lower().endswith((".safetensors", ".gguf")):
             _check_small(member)
     indexes = check_whole(files, _read_index)
-    weights = {member.name: _read_file(member) for member in files.members if member.name.endswith(".safetensors")}
+    weights = _read_weights(by_name, indexes)
     ggufs = [
-        (member.name, member.path, _read_file(member))
-        for member in files.members
-        if member.name.lower().endswith(".gguf")
+        (name, member.path, _read_file(member)) for name, member in by_name.items() if name.lower().endswith(".gguf")
     ]
-    config = next((member for member in files.members if member.name == "config.json"), None)
-    adapter = next((member for member in files.members if member.name == "adapter_config.json"), None)
-    if adapter and not ggufs and (all(each.kind == "adapter" for each in weights.values()) if weights else not config):
-        return combine_folder(read_adapter_config(_read_config(adapter), adapter.path), list(weights.values()))
+    config, adapter = by_name.get("config.json"), by_name.get("adapter_config.json")
+    if adapter and not ggufs and (weights.kind == "adapter" if weights else not config):
+        return combine_folder(read_adapter_config(_read_config(adapter), adapter.path), weights)
     if weights or config:
         described = None if config is None else read_transformers_config(_read_config(config), config.path)
-        return combine_folder(described, _loaded(weights, indexes))
+        return combine_folder(described, weights)
     return _the_one_model(ggufs)
 
 
-def _loaded(weights: Mapping[str, Metadata], indexes: Mapping[str, Index]) -> list[Metadata]:
-    """Return what an engine loads of a folder's safetensors: some folders have the same weights twice, under other names."""
+def _read_weights(files: Mapping[str, Member], indexes: Mapping[str, Index]) -> Metadata | None:
+    """Return what the safetensors of a folder tell that an engine loads; None where there are none. All are checked."""
+    from model_provisioner.headers.safetensors import describe, read_tensors
+
+    found = {name: _opened(file, read_tensors) for name, file in files.items() if name.endswith(".safetensors")}
+    if not found:
+        return None
+    chosen = _loaded(found, indexes)
+    tensors = {name: tensor for shard in chosen for name, tensor in found[shard].items()}
+    notes = []
+    if twice := sum(len(found[shard]) for shard in chosen) - len(tensors):
+        notes.append(f"{twice:,} of its tensors are in two files: each counts once")
+    notes += [
+        f"{name} names {index.tensors:,} tensors, and the headers of its files {len(tensors):,}"
+        for name, index in indexes.items()
+        if index.shards == set(chosen) and index.tensors != len(tensors)
+    ]
+    return replace(describe(tensors), notes=tuple(notes))
+
+
+def _loaded(names: Collection[str], indexes: Mapping[str, Index]) -> list[str]:
+    """Return which of a folder's safetensors an engine loads: some folders have the same weights twice, under other names."""
     for name in ("model.safetensors.index.json", *sorted(indexes)):
         if name in indexes:
-            return [weights[shard] for shard in sorted(indexes[name].shards) if shard in weights]
+            return sorted(indexes[name].shards)
     for usual in (r"model\.safetensors", r"model-[0-9]+-of-[0-9]+\.safetensors", r"model[^/]*\.safetensors", r"[^/]*"):
-        if found := [each for name, each in weights.items() if re.fullmatch(usual, name)]:
+        if found := [name for name in names if re.fullmatch(usual, name)]:
             return found
-    return list(weights.values())
+    return list(names)
 
 
 def _with_note_on_code(files: FileSet, metadata: Metadata) -> Metadata:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from model_provisioner.errors import UnsoundModelError, printable
 from model_provisioner.fs.read import JSON_LIMIT
-from model_provisioner.headers.metadata import Metadata, sum_types
+from model_provisioner.headers.metadata import Metadata
 from model_provisioner.json_text import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
 
 MAX_HEADER = JSON_LIMIT
 """In bytes: that of 131,072 tensors, with room. The reference implementation reads 100 MB."""
@@ -35,10 +36,15 @@ _BITS = {
 
 
 def read_safetensors(fd: int, path: str, size: int) -> Metadata:
-    """Read the header of the safetensors file of `size` bytes that is open at `fd`; `path` is for messages.
+    """Read the header of one safetensors file: see `read_tensors`."""
+    return describe(read_tensors(fd, path, size))
 
-    Raises `UnsoundModelError` for whatever the reference implementation refuses: a broken header, a type that it does not
-    have, tensors that do not fill the file one after the other.
+
+def read_tensors(fd: int, path: str, size: int) -> dict[str, tuple[str, int]]:
+    """Return type and number of elements of each tensor, by name, of the safetensors file of `size` bytes that is open at `fd`.
+
+    `path` is for messages. Raises `UnsoundModelError` for whatever the reference implementation refuses: a broken header, a
+    type that it does not have, tensors that do not fill the file one after the other.
     """
     length = int.from_bytes(os.pread(fd, 8, 0), "little")
     if size < 8 or length > min(size - 8, MAX_HEADER):
@@ -48,19 +54,19 @@ def read_safetensors(fd: int, path: str, size: int) -> Metadata:
             expected=f"a header of at most {max(0, min(size - 8, MAX_HEADER)):,} bytes",
             found=f"a header of {length:,} bytes in a file of {size:,} bytes",
         )
-    header = _load(os.pread(fd, length, 8), path)
+    header = _load(os.pread(fd, length, 8), path, _unique)
     metadata = header.get("__metadata__")
     if metadata is not None and not (
         isinstance(metadata, dict) and all(type(value) is str for value in metadata.values())
     ):
         _fail("__metadata__ is not what the format allows", path, expected="strings to strings")
-    elements: Counter[str] = Counter()
+    tensors: dict[str, tuple[str, int]] = {}
     spans: list[tuple[int, int, str]] = []
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
         begin, stop, count, dtype = _tensor(name, tensor, path)
-        elements[dtype] += count
+        tensors[name] = dtype, count
         spans.append((begin, stop, name))
     end = 8 + length + _end_of(spans, path)
     if end > size:
@@ -69,31 +75,39 @@ def read_safetensors(fd: int, path: str, size: int) -> Metadata:
     if end < size:
         what, fix = "bytes that belong to no tensor follow the last one", "get the file again from its source"
         _fail(what, path, expected=f"{end:,} bytes", found=f"{size:,} bytes", fix=fix)
+    return tensors
+
+
+def describe(tensors: Mapping[str, tuple[str, int]]) -> Metadata:
+    """Return what the tensors of one or of several files tell, as `read_tensors` returns them."""
+    elements: Counter[str] = Counter()
+    for dtype, count in tensors.values():
+        elements[dtype] += count
     return Metadata(
         format="safetensors",
-        kind="adapter" if any(name.endswith(_LORA) for name in header) else "model",
+        kind="adapter" if any(name.endswith(_LORA) for name in tensors) else "model",
         quantization=elements.most_common(1)[0][0] if elements else None,
         tensor_types=tuple(elements.most_common()),
         parameter_count=sum(elements.values()),
-        tensor_count=len(header) - ("__metadata__" in header),
+        tensor_count=len(tensors),
     )
 
 
 def read_adapter_config(data: bytes, path: str) -> Metadata:
     """Read the `adapter_config.json` of a PEFT folder. It does not name the architecture that it was made for."""
-    kind = _text(_load(data, path).get("peft_type"))
-    return Metadata(format="safetensors", kind="adapter", adapter=None if kind is None else kind.lower())
+    config, notes = _load_settings(data, path)
+    kind = _text(config.get("peft_type"))
+    return Metadata(kind="adapter", adapter=None if kind is None else kind.lower(), notes=notes)
 
 
 def read_transformers_config(data: bytes, path: str) -> Metadata:
     """Read a folder's `config.json`. `architecture` is its `model_type`, the name that Transformers and vLLM use."""
-    config = _load(data, path)
+    config, notes = _load_settings(data, path)
     inner = config.get("text_config")
     text = {**config, **inner} if isinstance(inner, dict) else config
     quantization = config.get("quantization_config")
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     return Metadata(
-        format="safetensors",
         kind="model",
         architecture=_text(config.get("model_type")),
         context_length=_number(text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"),
@@ -101,30 +115,30 @@ def read_transformers_config(data: bytes, path: str) -> Metadata:
         block_count=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
         vocabulary_size=_number(text, "vocab_size"),
         quantization=_text(method),
+        notes=notes,
     )
 
 
 def read_index(data: bytes, path: str) -> dict[str, str]:
     """Return the `weight_map` of a folder's `model.safetensors.index.json`: tensor to file."""
-    weights = _load(data, path).get("weight_map")
+    weights = _load(data, path, dict).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
         _fail("the index has no weight_map", path, expected="an object of tensor names and file names")
     return weights
 
 
-def combine_folder(config: Metadata | None, weights: Sequence[Metadata]) -> Metadata:
-    """Return the metadata of a folder: what its configuration says, and the parameters of its weights."""
-    are_adapters = config is None and all(each.kind == "adapter" for each in weights)
-    metadata = config or Metadata(format="safetensors", kind="adapter" if are_adapters else "model")
-    if not weights:
-        return metadata
-    types = sum_types(weights)
+def combine_folder(config: Metadata | None, weights: Metadata | None) -> Metadata:
+    """Return the metadata of a folder: what its configuration says, and what its weights are."""
+    if weights is None or config is None:
+        return weights or config or Metadata()
     return replace(
-        metadata,
-        quantization=metadata.quantization or next((name for name, _ in types), None),
-        tensor_types=types,
-        parameter_count=sum(each.parameter_count or 0 for each in weights),
-        tensor_count=sum(each.tensor_count or 0 for each in weights),
+        config,
+        format=weights.format,
+        quantization=config.quantization or weights.quantization,
+        tensor_types=weights.tensor_types,
+        parameter_count=weights.parameter_count,
+        tensor_count=weights.tensor_count,
+        notes=(*config.notes, *weights.notes),
     )
 
 
@@ -173,14 +187,30 @@ def _are_lengths(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 63 for each in value)
 
 
-def _load(data: bytes, path: str) -> dict[str, Any]:
+def _load(data: bytes, path: str, make: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> dict[str, Any]:
     try:
-        found = parse_json(data, _unique)
+        found = parse_json(data, make)
     except ValueError as error:
         _fail("the JSON in it can't be read", path, expected="a JSON object", found=printable(str(error))[:MAX_SHOWN])
     if not isinstance(found, dict):
         _fail("the JSON in it is not an object", path, expected="a JSON object", found=type(found).__name__)
     return found
+
+
+def _load_settings(data: bytes, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a JSON object as engines read it, in which the last of equal names counts, and a note on such names."""
+    twice: dict[str, None] = {}
+
+    def last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.update((name, None) for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return found
+
+    found = _load(data, path, last)
+    names = ", ".join(printable(name) for name in islice(twice, 5))
+    note = f"{os.path.basename(path)} has a name twice, of which the last counts: {names}"[:MAX_SHOWN]
+    return found, (note,) if twice else ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
