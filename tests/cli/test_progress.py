@@ -137,7 +137,7 @@ def test_who_waits_for_another_run_sees_how_far_that_is(project, hub):
     fetches(other, "one")
     first = other.start("provision")
     partial = project.root.parent / "cache/partial"
-    while not any(re.fullmatch(r"[0-9a-f]{64}\.[0-9a-f]{16}", path.name) for path in partial.glob("*")):
+    while not any(re.fullmatch(r"local\.[0-9a-f]{64}\.[0-9a-f]{16}", path.name) for path in partial.glob("*")):
         assert first.poll() is None
     second, terminal = on_terminal(project, "provision")
     text = shown_by(terminal)

@@ -135,7 +135,10 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
         assert run.returncode == -number
     else:
         assert run.returncode == 130
-        assert err == b"interrupted: what was finished is kept, what was not has no handoff\n"
+        assert err == (
+            b"WARNING: large  its handoff was withdrawn (size 4.3 GB, was 1.0 KB)\n"
+            b"interrupted: what was finished is kept, what was not has no handoff\n"
+        )
     assert states(project) == {"large": "Pending"}
     assert project.handoff() is None
     with open(project.root / "large.bin", "r+b") as file:

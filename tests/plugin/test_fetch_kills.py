@@ -79,7 +79,7 @@ def arrived(remote):
     folder = remote.cache / "partial"
     sizes = [0]
     for name in remote.on_the_way():
-        if re.fullmatch(r"[0-9a-f]{64}\.[0-9a-f]{16}", name):
+        if re.fullmatch(r"local\.[0-9a-f]{64}\.[0-9a-f]{16}", name):
             try:
                 sizes.append((folder / name).stat().st_size)
             except FileNotFoundError:

@@ -225,6 +225,7 @@ def store(victim):
         "cache_dir: cache\nmodels:\n  tiny:\n    model_ref: hf:vendor/model/tiny.gguf\n    engine: llamacpp\n",
     )
     store = Store(str(victim.clone / "cache"))
+    store.folder("blobs")
     victim.write(f"cache/blobs/sha256/{TINY_SHA[:2]}/{TINY_SHA}", TINY.read_bytes())
     tree = store.make_tree("hf:vendor/model/tiny.gguf", {"tiny.gguf": TINY_SHA})
     file = StoredFile(name="tiny.gguf", size=TINY.stat().st_size, sha256=TINY_SHA)

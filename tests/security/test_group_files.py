@@ -129,6 +129,11 @@ def test_members_share_a_store(shared, umask):
     root = str(shared / "cache")
     by(ANNA, lambda: Store(root).folder("blobs/sha256") and None)
 
+    states = {user: shared.parent / f"state-{user}" for user in (ANNA, BERT)}
+    for user, state in states.items():
+        state.mkdir(0o700)
+        os.chown(state, user, GROUP)
+
     def put(data):
         store = Store(root)
         with single_flight(store, "a"), Partial.open(store, "a") as partial:
@@ -138,7 +143,7 @@ def test_members_share_a_store(shared, umask):
         tree = store.make_tree("hf:o/r/x", {"x": SHA[data]})
         files = (StoredFile(name="x", size=len(data), sha256=SHA[data]),)
         store.record(Record(ref="hf:o/r/x", revision=None, files=files, tree=tree))
-        note(store, f"/nowhere/{os.geteuid()}", "/p/models.yaml", [], [])
+        note(store, str(states[os.geteuid()]), "/p/models.yaml", [], [])
         return store.recorded("hf:o/r/x").files[0].sha256
 
     assert by(ANNA, lambda: put(b"model")) == SHA[b"model"]

@@ -122,6 +122,6 @@ def test_containers_of_one_image_are_not_taken_for_each_other(store, tmp_path, m
 def test_a_record_that_can_not_be_read_is_told(store, state, monkeypatch):
     """It may be of anybody, who uses anything."""
     note(store, state, CONFIG, ["k/1"], [])
-    monkeypatch.setattr(usage, "LIMIT", 10)
+    monkeypatch.setattr(usage, "JSON_LIMIT", 10)
     with pytest.raises(StorageError, match="a usage record can't be read"):
         usage_records(store)

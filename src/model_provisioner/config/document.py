@@ -142,7 +142,7 @@ class _Builder:
         if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
             # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
             with contextlib.suppress(ValueError):
-                parse_json(data)
+                parse_json(text.encode())
                 return _ESCAPE.sub(_joined, text.replace("\t", " "))
         return text
 

@@ -50,9 +50,10 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     found = [each for each in records if each.verification is not None]
     with failing(*found):
         told = [record_of(work, each) for each in found]
-        work.verifications.note(work.config.root, told)
+        # The log first: what a kill keeps out of it, no later run would put there, for it reads nothing.
         lines = (each.to_dict() for each in told if each.how != "stat")
         provenance.append(work.provenance_log, lines, work.roots)
+        work.verifications.note(work.config.root, told)
     for record in records:
         if record.error is None:
             with failing(record):

@@ -177,11 +177,13 @@ def ensure_state_id(state: str) -> None:
     if not state_id(state):
         from model_provisioner.fs.atomic import write_atomically
         from model_provisioner.fs.locking.locks import locked
+        from model_provisioner.fs.root import PrivateFolder, Roots
 
         ensure_state_folder(state)
         with locked(state, "id", "id"):
             if not state_id(state):
-                write_atomically(os.path.join(state, "id"), f"{secrets.token_hex(16)}\n".encode())
+                drawn = f"{secrets.token_hex(16)}\n".encode()
+                write_atomically(os.path.join(state, "id"), drawn, Roots(state, kind=PrivateFolder))
 
 
 def is_private(path: str) -> bool:

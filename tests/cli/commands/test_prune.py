@@ -196,9 +196,9 @@ def test_a_project_of_local_models_asks_nothing_of_the_store(shop):
 
 def test_leftovers_go_too(shop):
     shop.fill("a")
-    (shop.cache / "partial" / ("0" * 64 + ".0123")).write_bytes(b"x" * 500)
+    (shop.cache / "partial" / ("0" * 64 + ".0123456789abcdef")).write_bytes(b"x" * 500)
     (shop.cache / "quarantine").mkdir()
-    (shop.cache / "quarantine" / ("1" * 64 + ".0123")).write_bytes(b"x" * 600)
+    (shop.cache / "quarantine" / ("1" * 64 + ".0123456789abcdef")).write_bytes(b"x" * 600)
     (shop.cache / "blobs/sha256/22").mkdir()
     (shop.cache / "blobs/sha256/22" / ("2" * 64)).write_bytes(b"x" * 700)
     (shop.cache / "not of ours").write_bytes(b"x")

@@ -46,7 +46,7 @@ FIRST = SOUND | {
     "failed": {"model_ref": "file:models/failed.gguf", "expected_digest": f"sha256:{WRONG}"},
     "missing": {"model_ref": "file:models/missing.gguf"},
 }
-PARTIAL = f"{'[0-9a-f]' * 64}.{'[0-9a-f]' * 16}"
+PARTIAL = f"*{'[0-9a-f]' * 64}.{'[0-9a-f]' * 16}"
 """How a download that is under way is named."""
 HALF = {"half": {"model_ref": "hf:org/half/half.gguf"}}
 LAST = {name: entry for name, entry in (FIRST | HALF).items() if name != "removed"}
