@@ -319,7 +319,7 @@ def test_a_folder_that_holds_something_else_is_no_store(victim, hub, cache_dir):
     before = sorted(victim.clone.rglob("*"))
     with victim.untouched():
         ran = victim.doit("provision", environ=environ)
-        assert ran.code == 2, ran
+        assert ran.code in (2, 3), ran  # 3: the handoffs would lie in it
         assert "the folder for fetched files holds something else" in ran.all
         victim.doit("model-prune", environ=environ)
     assert [

@@ -103,7 +103,8 @@ class HandoffPaths:
     def written(self, template: str, name: str, engine: str) -> str:
         """Return the absolute path that a template makes."""
         values = {"runtime_dir": self._runtime_dir, "name": name, "engine": engine}
-        return self._environment.absolute(_PLACEHOLDER.sub(lambda found: values[found[1]], template), self._root)
+        path = self._environment.absolute(_PLACEHOLDER.sub(lambda found: values[found[1]], template), self._root)
+        return path[1:] if path.startswith("//") else path  # two slashes are a root of their own to normpath
 
     def is_inside(self, folder: str) -> bool:
         """Tell whether a folder that `place` returned is one in which handoffs may lie."""
