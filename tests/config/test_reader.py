@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -1290,3 +1291,34 @@ def test_any_bytes_are_a_configuration_or_refused(data):
 @given(DOCUMENTS)
 def test_any_data_are_a_configuration_or_refused(data):
     check_any(json.dumps(data).encode())
+
+
+# ---- names of files
+
+
+@pytest.mark.parametrize(
+    ("name", "handoff", "place", "what"),
+    [
+        ("n" * 300, "x.json", "", "the name of the checksum file would be too long"),
+        ("n" * 249, "x.json", "", "the name of the checksum file would be too long"),
+        ("n" * 245, "{name}-of-{engine}.json", "", "the name of the handoff would be too long"),
+        ("n", f"{'模' * 84}.json", " → handoff", "the name of the handoff would be too long"),
+        ("n", f"{'d' * 256}/x.json", " → handoff", "the name of the handoff would be too long"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_fault_with_its_line(name, handoff, place, what):
+    text = f"models:\n  {name}:\n    model_ref: x.gguf\n    handoff: '{handoff}'\n"
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    (fault,) = caught.value.faults
+    assert fault.what == what
+    assert re.search(rf"models\.yaml:{'4' if place else '2'}, models → n+…?{place}$", fault.where), fault.where
+    assert fault.expected == "at most 255 bytes"
+    assert fault.fix == ("shorten the path of the handoff" if place else "give the entry a shorter name")
+
+
+@pytest.mark.parametrize("name", ["n" * 248, "n"])
+def test_the_longest_names_that_files_can_have_are_none(name):
+    handoff = f"{'d' * 255}/{'x' * 250}.json"
+    text = f"models:\n  {name}:\n    model_ref: x.gguf\n    handoff: '{handoff}'\n"
+    assert list(parse(text).entries) == [name]

@@ -28,7 +28,7 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple
     """
     from model_provisioner.errors import ProvisionError
 
-    _prepare_streams()
+    prepare_streams()
     try:
         with _signals_interrupt():
             code = command()
@@ -46,6 +46,13 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple
     except OSError as error:
         _say(f"ERROR: the output could not be written\n  found     {error.strerror or error}")
         code = BROKEN
+    except UnicodeEncodeError as error:  # of a path: whatever is printed can be encoded
+        from model_provisioner.errors import InputError
+        from model_provisioner.references.reference import UTF8_FIX
+
+        refused = InputError("the locale has no bytes for the name of a file", found=str(error.object), fix=UTF8_FIX)
+        _say(f"ERROR: {refused}")
+        code = refused.exit_code
     except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole
         traceback.print_exc()
         code = BROKEN
@@ -90,7 +97,7 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _prepare_streams() -> None:
+def prepare_streams() -> None:
     """Make output possible where it was closed, and every text printable in any encoding."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

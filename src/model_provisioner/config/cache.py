@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ class ConfigCache:
         real = real_path(path)
         user, digest = str(os.geteuid()), hashlib.sha256(source).hexdigest()
         runtime_dir = asked_runtime_dir()
+        encoding = sys.getfilesystemencoding()  # which names there can be
         own = () if runtime_dir is None else (runtime_dir,)
-        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest, *own))
+        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest, encoding, *own))
         key = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
         return ConfigCache(state, project_folder(state, os.path.dirname(real)), key)
 

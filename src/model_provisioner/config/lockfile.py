@@ -16,7 +16,7 @@ from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.references.reference import LocalRef, UrlRef, is_file_name
+from model_provisioner.references.reference import LocalRef, UrlRef, is_beyond_locale, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -206,7 +206,8 @@ def _part_faults(base: tuple[str | int, ...], entry: Any) -> Iterator[tuple[tupl
             yield place, "path, size and sha256", file
             continue
         path, size, sha256 = (file.get(key, _NOTHING) for key in ("path", "size", "sha256"))
-        if not isinstance(path, str) or not is_file_name(path) or path in names:
+        # A name that only this process can't use is sound: who opens the file says so.
+        if not isinstance(path, str) or not (is_file_name(path) or is_beyond_locale(path)) or path in names:
             yield (*place, "path"), "path: a name that no other file has", path
         else:
             names.add(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -25,9 +26,10 @@ from model_provisioner.config.paths import (
     shown_path,
 )
 from model_provisioner.errors import InvalidReferenceError, StorageError
+from model_provisioner.fs.paths import NAME_BYTES
 from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.references.path_environment import HERE, PathEnvironment
-from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
+from model_provisioner.references.reference import UTF8_FIX, LocalRef, ModelRef, is_beyond_locale, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -219,7 +221,7 @@ class ConfigReader:
             for place, each in values.companions()
             if (found := self._absolute((*path, *place), each.model_ref, root)) is not None
         ]
-        if ref is None or handoff is None:
+        if ref is None or handoff is None or not self._has_names(written, handoff):
             return None
         entry = Entry(
             name=written.name,
@@ -247,6 +249,32 @@ class ConfigReader:
                     fix=f"remove {name}, or name the repository",
                 )
         return entry
+
+    def _has_names(self, written: _Written, handoff: str) -> bool:
+        """Tell whether there can be files of the names that are made for an entry; note a fault where not."""
+        place = (*written.path, "handoff")
+        if is_beyond_locale(handoff):
+            self._faults.note(
+                place,
+                "the locale has no bytes for this name",
+                expected=f"characters that {sys.getfilesystemencoding()} has",
+                found=short(handoff),
+                fix=UTF8_FIX,
+            )
+            return False
+        checksum_file = f"{written.name}.sha256"
+        longest = max((checksum_file, *handoff.split("/")), key=lambda name: len(os.fsencode(name)))
+        if (size := len(os.fsencode(longest))) <= NAME_BYTES:
+            return True
+        is_its_name = longest == checksum_file or "{name}" in written.values.handoff
+        self._faults.note(
+            written.path if is_its_name else place,
+            f"the name of the {'checksum file' if longest == checksum_file else 'handoff'} would be too long",
+            expected=f"at most {NAME_BYTES} bytes",
+            found=f"{size} bytes: {short(longest)}",
+            fix="give the entry a shorter name" if is_its_name else "shorten the path of the handoff",
+        )
+        return False
 
     def _absolute(self, path: Path, ref: ModelRef, root: str) -> ModelRef | None:
         if not isinstance(ref, LocalRef):

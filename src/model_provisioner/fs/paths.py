@@ -12,6 +12,8 @@ from model_provisioner.fs.unreachable import storage_error
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+NAME_BYTES = 255
+"""How long a part of a path may be on every file system that counts."""
 _MANY = 16
 """To list a folder of so many files that are asked for is quicker than to look at each."""
 

@@ -5,12 +5,15 @@ Every doit command in the environment imports this module: it does nothing at im
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_TITLE, _APPLICATION, _VERSION = "state of doit", 0x6D706474, 1
+_MAGIC = b"SQLite format 3\0"
 _SCHEMA = "CREATE TABLE task (id TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID"
 
 
@@ -26,14 +29,15 @@ class StateDB:
         from model_provisioner.fs.sqlite import Database
         from model_provisioner.fs.state_folder import state_folder
 
+        name = os.path.abspath(name)  # a bare name has no folder, and a task may go elsewhere
         self.name, self._codec = name, codec
         state = _worded(state_folder)
         self._is_in_state = name.startswith(f"{state}/")
         self._database = Database(
             name,
-            title="state of doit",
-            application_id=0x6D706474,
-            version=1,
+            title=_TITLE,
+            application_id=_APPLICATION,
+            version=_VERSION,
             schema=_SCHEMA,
             state=state if self._is_in_state else None,
         )
@@ -121,6 +125,32 @@ class StateDB:
     def _change(self, sql: str, values: tuple[str, ...]) -> None:
         with self._database.transaction() as connection:
             connection.execute(sql, values)
+
+
+def rows_in(path: str) -> dict[str, object] | None:
+    """Return what a file of this backend keeps of each task, by its name; None of a file that is no SQLite database.
+
+    Nothing is changed. Raises `StorageError` for a damaged file, and one of another program, and `OSError`.
+    """
+    import json
+
+    from model_provisioner.fs.read import read_beginning
+    from model_provisioner.fs.sqlite import ReadOnlyDatabase
+
+    if not os.path.exists(path) or read_beginning(path, len(_MAGIC)) != _MAGIC:  # dbm may add an ending to the name
+        return None
+    database = ReadOnlyDatabase(
+        os.path.abspath(path), title=_TITLE, application_id=_APPLICATION, version=_VERSION, schema=_SCHEMA
+    )
+    with closing(database):
+        rows = database.query("SELECT id, data FROM task ORDER BY id")
+    found: dict[str, object] = {}
+    for task, data in rows:
+        try:
+            found[str(task)] = json.loads(str(data))
+        except ValueError:
+            found[str(task)] = f"damaged: {data}"
+    return found
 
 
 def _worded(work: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from doit.task import Task
 
 from model_provisioner.plugin.backend import StateDB
-from model_provisioner.plugin.checker import MD5Checker, are_watched, watch
+from model_provisioner.plugin.checker import MD5Checker, are_watched, is_state, watch
 from model_provisioner.plugin.names import BASENAME, STEPS, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import files_in, files_of, values_of
 
@@ -55,7 +55,7 @@ def is_recorded(models: ModelTasks, record: EntryRun, doit: Any) -> bool:
         return True
     for shown, path in files_of(record.entry).items():
         state, known = doit.backend.get(task, shown), models.run.work.memo.known(path)
-        if state is None or known is None or state[2] != known.sha256:
+        if not is_state(state) or known is None or state[2] != known.sha256:
             return False
     return True
 

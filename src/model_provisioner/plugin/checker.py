@@ -9,6 +9,7 @@ from doit.dependency import MD5Checker as DoitChecker
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from typing import TypeGuard
 
     from model_provisioner.hashing.memo import Memo
 
@@ -24,6 +25,14 @@ def watch(files: Mapping[str, str]) -> None:
 def are_watched(files: Collection[str]) -> bool:
     """Tell whether all these files, as tasks name them, are files of models."""
     return _models.keys() >= set(files)
+
+
+def is_state(found: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Tell whether what is kept of a file has this checker's form: time, size, digest.
+
+    Another checker's (`check_file_uptodate: timestamp` keeps a time) or a damaged one says nothing of the file.
+    """
+    return isinstance(found, list | tuple) and len(found) == 3
 
 
 class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
@@ -52,6 +61,8 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: Any) -> bool:
         """Tell whether the file holds other bytes than when `state` was taken."""
+        if not is_state(state):
+            return True
         if file_path not in _models:
             return bool(super().check_modified(file_path, file_stat, state))
         path = _models[file_path]
@@ -60,6 +71,8 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
 
     def get_state(self, dep: str, current_state: Any) -> Any:
         """Return what is kept of the file after its task succeeded, None where that is kept already."""
+        if not is_state(current_state):
+            current_state = None
         if dep not in _models:
             return super().get_state(dep, current_state)
         status = os.stat(dep)

@@ -11,6 +11,7 @@ from doit.exceptions import InvalidDodoFile
 from doit.loader import generate_tasks
 from doit.task import Task
 
+from model_provisioner.cli.exit_codes import prepare_streams
 from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.root import PrivateFolder, Roots
@@ -32,6 +33,7 @@ def tasks_here() -> Iterator[dict[str, Any]]:
     """Yield the tasks of the `models.yaml` in the working directory or above; its faults are doit's bad input."""
     from model_provisioner.plugin.session import tasks_for
 
+    prepare_streams()  # doit's own commands print the names of our files, too
     try:
         yield from tasks_for(config_here())
     except ProvisionError as error:
@@ -79,7 +81,7 @@ class ModelsLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def load_doit_config(self) -> dict[str, Any]:
         """Return our settings, less those that the project's own files make."""
-        return _less_the_users(doit_config_here(), self.config)
+        return less_the_users(doit_config_here(), self.config)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return the tasks of the models."""
@@ -167,7 +169,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         if self.found is not None:
             self._trust_or_look(self.found)
         # Without our state file where there is a dodo.py: two state files would run the project's own tasks twice.
-        return {**_less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
+        return {**less_the_users({"check_file_uptodate": MD5Checker}, self.config), **settings}
 
     def _trust_or_look(self, found: Shortcut) -> None:
         """End the run if nothing is left to do; examine what was to be omitted if doit forgot what it did."""
@@ -301,7 +303,7 @@ def _release(tasks: list[Task], done: Collection[str]) -> None:
             needs[:] = [need for need in needs if (model := model_of(need)) is None or model[1] not in done]
 
 
-def _less_the_users(ours: dict[str, Any], users: Any) -> dict[str, Any]:
+def less_the_users(ours: dict[str, Any], users: Any) -> dict[str, Any]:
     """Leave out what the project's configuration file sets: doit would let a loader's value win over it."""
     made = {**users.get("GLOBAL", {}), **users.get("provision", {})}
     return {name: value for name, value in ours.items() if name not in made}

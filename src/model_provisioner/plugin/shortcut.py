@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def key_of(
     build = os.path.join(project_folder(state, root), "build.db")
     parts = [
         __version__,
+        sys.getfilesystemencoding(),  # in another, a name may mean another file or none
         config_path,
         environ.get("HOME", ""),
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -17,6 +18,8 @@ from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.path_environment import PathEnvironment
 
 _ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
+UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
+"""What gives a process all names of files, where its locale has bytes for some of them only."""
 _HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
 
 _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
@@ -101,6 +104,13 @@ class LocalRef(ModelRef):
             raise InvalidReferenceError("the reference is empty", expected=_ACCEPTED, fix="write the path of the model")
         if is_file_name(self.path):
             return
+        if is_beyond_locale(self.path):
+            raise InvalidReferenceError(
+                "the locale has no bytes for this name",
+                expected=f"characters that {sys.getfilesystemencoding()} has",
+                found=_shown(self.path),
+                fix=UTF8_FIX,
+            )
         raise InvalidReferenceError(
             "no file can have this name",
             expected="a path without NUL and without lone surrogates",
@@ -249,6 +259,14 @@ def is_file_name(path: str) -> bool:
     """Tell whether a file can have this name or path: it is not empty, without NUL, and the system can encode it."""
     try:
         return bool(path) and "\0" not in path and (path.isascii() or bool(os.fsencode(path)))
+    except UnicodeEncodeError:
+        return False
+
+
+def is_beyond_locale(path: str) -> bool:
+    """Tell whether a file can have this name, only not in this process, whose encoding lacks a character of it."""
+    try:
+        return "\0" not in path and bool(path.encode()) and not is_file_name(path)
     except UnicodeEncodeError:
         return False
 

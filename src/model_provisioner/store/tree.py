@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.fs.fileset import counts
+from model_provisioner.fs.paths import NAME_BYTES
 from model_provisioner.references.shards import split_names
 from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, store_error
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from model_provisioner.fs.root import Folder
-
-NAME_BYTES = 255
-"""How long a part of a path may be on every file system that counts."""
 
 KEY, VERSION = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{16}"), re.compile("[0-9a-f]{16}")
 """The names of a folder of trees, and of a tree."""
