@@ -64,8 +64,9 @@ DESCRIPTION
     passes. What was audited is kept, however the command ends: the
     next one continues after it.
 
-    Exit codes: 0 all passed, 1 a model failed, 2 something broke, 3
-    bad input, 130 interrupted.
+    Exit codes: 0 all passed, 1 a model failed, now or in an earlier
+    run that nothing has mended since, 2 something broke, 3 bad input,
+    130 interrupted.
 
     Example:
     doit model-verify --full --older-than 30d --max-bytes 50GB"""

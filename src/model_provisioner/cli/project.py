@@ -6,10 +6,11 @@ On the way of every no-op, so it imports next to nothing.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import InputError, UnknownModelError
+from model_provisioner.errors import InputError, ProvisionError, UnknownModelError
 from model_provisioner.fs.ownership import other_owner
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ def view_project() -> Iterator[Workspace]:
 
     with closing(look_at_workspace(enter_project())) as work:
         yield work
+
+
+@contextmanager
+def telling_faults() -> Iterator[None]:
+    """Say on stderr what keeps the project from being read in the block, and go on: the catalog is shown in spite of it."""
+    try:
+        yield
+    except ProvisionError as error:
+        sys.stderr.write(f"WARNING: the project can't be read, and only the catalog is shown\n{error}\n")
 
 
 @contextmanager

@@ -102,6 +102,12 @@ def audit(run: Run, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audit
         yield Audited(due=each, size=size, found=found)
 
 
+def still_failed(work: Workspace, names: Iterable[str]) -> dict[str, str]:
+    """Return which of these entries, none of which is read now, are `Failed` by an earlier run, and why."""
+    rows = ((name, work.catalog.get(work.config.root, name)) for name in names)
+    return {name: row.reason or "" for name, row in rows if row is not None and row.lifecycle == "Failed"}
+
+
 def _size(work: Workspace, record: EntryRun) -> int:
     try:
         return sum(size_or_zero(member.path) for member in resolve(work, record).members)

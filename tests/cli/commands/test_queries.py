@@ -112,3 +112,27 @@ def test_a_foreign_catalog_is_refused_and_left_alone(two):
 def test_the_schema_is_json(project):
     schema = json.loads(project.doit("model-schema").out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize("command", [["model-list"], ["model-list", "--json"], ["model-show", "good"]])
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("models.yaml", "models: {", "this is not YAML\n"),
+        ("models.yaml", "", "the file is empty\n"),
+        ("models.lock", "{", "make it anew: doit model-lock\n"),
+    ],
+)
+def test_what_keeps_the_project_from_being_read_is_said_and_the_catalog_is_shown(two, command, name, text, fault):
+    shown = two.doit(*command)
+    assert shown.err == ""
+    two.write(name, text)
+    answer = two.doit(*command)
+    assert answer.err.startswith("WARNING: the project can't be read, and only the catalog is shown\n")
+    assert fault in answer.err
+    assert answer.out == shown.out
+
+
+def test_of_the_whole_machine_no_project_is_read(two):
+    two.write("models.yaml", "models: {")
+    assert two.doit("model-list", "--all").err == ""

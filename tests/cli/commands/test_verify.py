@@ -274,7 +274,8 @@ def test_one_that_fails_does_not_keep_the_others_from_their_turn(four):
     assert [(model["name"], model["outcome"]) for model in found["audited"]] == [("a", "error"), ("b", "warn")]
     assert found["audited"][0]["error"].startswith("there is no such file or folder\n")
     set_times(four, b=ago(days=1), c=ago(days=1), d=ago(days=1))
-    assert names(verify(four, "--full", "--max-bytes", "1")) == ["b"]
+    found = verify(four, "--full", "--max-bytes", "1", code=1)  # red as long as that is so
+    assert (names(found), found["still_failed"]) == (["b"], ["a"])
     assert handed_off(four) == ["b", "c", "d"]
 
 
@@ -369,3 +370,42 @@ def test_an_audit_that_ends_early_keeps_what_was_done(project, number, code):
         file.truncate(1000)
     assert names(verify(project, "--full", "--older-than", "1h")) == ["b", "c"]
     assert handed_off(project) == ["a", "b", "c"]
+
+
+# ---- red stays red
+
+
+@pytest.fixture
+def rotten(project):
+    """Two models of which one was found rotten a night ago."""
+    project.add_tiny("tiny.gguf")
+    project.add_tiny("sound.gguf")
+    provisioned(project, sound={"model_ref": "sound.gguf"}, tiny={"model_ref": "tiny.gguf"})
+    rot(project)
+    assert project.doit("model-verify", "--full", code=1)
+    return project
+
+
+@pytest.mark.parametrize("asked", [["--older-than", "1d"], ["--older-than", "1d", "tiny"]])
+def test_what_failed_is_told_every_night_until_it_is_mended(rotten, asked):
+    for _ in range(2):
+        out = rotten.doit("model-verify", "--full", *asked, code=1).out
+        assert "FAIL  tiny  failed before and was not read again: the bytes changed" in out
+        assert "1 failed before" in out
+        assert verify(rotten, "--full", *asked, code=1)["still_failed"] == ["tiny"]
+    rotten.doit("model-verify", "--full", "--older-than", "1d", "sound")
+    rotten.add_tiny("tiny.gguf")
+    rotten.provision()
+    rotten.doit("model-verify", "--full", *asked)
+
+
+def test_what_failed_and_is_left_for_the_next_audit_is_told(rotten):
+    set_times(rotten, sound=ago(days=9), tiny=ago(days=2))
+    found = verify(rotten, "--full", "--max-bytes", "1", code=1)
+    assert names(found) == ["sound"]
+    assert found["still_failed"] == found["left"] == ["tiny"]
+
+
+def test_a_retired_model_that_failed_is_red_no_more(rotten):
+    rotten.doit("model-retire", "tiny")
+    rotten.doit("model-verify", "--full", "--older-than", "1d")

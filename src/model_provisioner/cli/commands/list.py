@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json, print_lines
-from model_provisioner.cli.project import project_config, state_folder_here, view_project
-from model_provisioner.errors import ProvisionError, printable
+from model_provisioner.cli.project import project_config, state_folder_here, telling_faults, view_project
+from model_provisioner.errors import printable
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.units import human
 
@@ -38,15 +38,11 @@ def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  t
 
 def _store_view(rows: Sequence[Model]) -> StoreView | None:
     """Return what the store has of the project here; None where its models are all local, or the store can't be looked at."""
-    if all(row.id.startswith("local:") for row in rows):
-        return None
     from model_provisioner.cli.store_view import StoreView
 
-    try:
-        with view_project() as work:
-            return StoreView.of(work, rows)
-    except ProvisionError:  # the list is of the catalog: it is shown in spite of a fault in models.yaml
-        return None
+    with telling_faults(), view_project() as work:
+        return None if all(row.id.startswith("local:") for row in rows) else StoreView.of(work, rows)
+    return None
 
 
 def _table(rows: Sequence[Model]) -> list[str]:

@@ -8,7 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli.output import print_json
-from model_provisioner.cli.project import entries_named, find_config, state_folder_here, view_project
+from model_provisioner.cli.project import (
+    entries_named,
+    find_config,
+    state_folder_here,
+    telling_faults,
+    view_project,
+)
 from model_provisioner.errors import InputError, UnknownModelError, printable
 from model_provisioner.records.catalog import Catalog
 
@@ -28,6 +34,9 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
         with view_project() as work:
             return print_json(statement_for(work, *entries_named(work, names)))
     config = find_config(os.getcwd())
+    if config is not None:
+        with telling_faults(), view_project():
+            pass
     with closing(Catalog.reader(state_folder_here())) as catalog:
         row = None if config is None else catalog.get(os.path.dirname(config), names[0])
         rows = [row] if row is not None else catalog.by_id(names[0])

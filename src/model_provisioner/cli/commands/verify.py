@@ -13,14 +13,14 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.engine.rules import Rules, is_true
 from model_provisioner.engine.run import Run
-from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError
+from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError, printable
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
-from model_provisioner.operations.audit import audit, plan
+from model_provisioner.operations.audit import audit, plan, still_failed
 from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from model_provisioner.operations.audit import Audited, Plan
 
@@ -62,11 +62,16 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
             progress.close()
             warn_of_withdrawn(audited, told)
             raise
+        unread = [due.entry.name for due in planned.due[len(done) :]]
+        failed = still_failed(work, sorted([*unread, *planned.recent]))
     if json:
-        print_json(_as_json(planned, done))
+        print_json({**_as_json(planned, done), "still_failed": list(failed)})
     else:
-        print(_summary(planned, done, time.monotonic() - began))
-    return max((each.found.exit_code for each in done if isinstance(each.found, ProvisionError)), default=0)
+        for name, reason in failed.items():
+            print(f"FAIL  {name}  failed before and was not read again" + (f": {printable(reason)}" if reason else ""))
+        print(_summary(planned, done, failed, time.monotonic() - began))
+    codes = (each.found.exit_code for each in done if isinstance(each.found, ProvisionError))
+    return max(codes, default=1 if failed else 0)
 
 
 def _amount(text: str | None, parse: Callable[[str], int | None], option: str, expected: str) -> int | None:
@@ -95,15 +100,16 @@ def _line(each: Audited, verified: str) -> str:
     return f"{found.outcome}  {name}  {verb} {human(found.size)} ({before})"
 
 
-def _summary(planned: Plan, done: Sequence[Audited], seconds: float) -> str:
+def _summary(planned: Plan, done: Sequence[Audited], before: Collection[str], seconds: float) -> str:
     failed = sum(isinstance(each.found, ProvisionError) for each in done)
     tolerated = sum(not isinstance(each.found, ProvisionError) and each.found.outcome == "fail" for each in done)
     counts = (
         (len(done) - failed - tolerated, "passed"),
         (tolerated, "tolerated"),
         (failed, "failed"),
-        (len(planned.due) - len(done), "left for the next audit"),
-        (len(planned.recent), "audited before"),
+        (len(before), "failed before"),
+        (sum(due.entry.name not in before for due in planned.due[len(done) :]), "left for the next audit"),
+        (sum(name not in before for name in planned.recent), "audited before"),
         (len(planned.retired), "retired"),
         (len(planned.new), "never provisioned"),
     )
