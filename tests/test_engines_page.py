@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.project import TINY
 
+TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "guides" / "engines.md").read_text(encoding="utf-8")
 DODO, VLLM = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -45,7 +46,7 @@ def loaded(project):
 
 
 @pytest.mark.slow
-def test_the_engine_is_started_anew_only_when_the_handoff_changed(served):
+def test_the_engine_is_started_anew_only_when_it_would_load_something_else(served):
     assert ".  serve\n" in served.doit("serve").out
     path, first = loaded(served)
     assert path == str(served.root / "models/a model.gguf")
@@ -55,6 +56,11 @@ def test_the_engine_is_started_anew_only_when_the_handoff_changed(served):
 
     os.utime(path)  # confirmed anew, and the handoff has the same bytes
     assert "-- serve\n" in served.doit("serve").out
+    assert loaded(served) == (path, first)
+
+    served.models(f"models: {{tiny: {{model_ref: 'file:models/a model.gguf', expected_digest: 'sha256:{TINY_SHA}'}}}}")
+    assert "-- serve\n" in served.doit("serve").out  # now it is a pass; the bytes are the same
+    assert served.handoff()["metadata"]["verification"] == "pass"
     assert loaded(served) == (path, first)
 
     served.models("models: {tiny: {model_ref: 'file:models/another.gguf'}}")

@@ -159,8 +159,8 @@ VERIFY = Command(
     ),
     description="A model loses its handoff while it is read, and gets it back if it passes. What was audited is kept, however "
     "the command ends: the next one continues after it.\n\n"
-    "Exit codes: 0 all passed, 1 a model failed, now or in an earlier run that nothing has mended since, 2 something broke, 3 bad "
-    "input, 130 interrupted.",
+    "Exit codes: 0 all passed, 1 a model failed, now or in an earlier run that nothing has mended since, 2 something broke, 3 "
+    "bad input, 130 interrupted.",
     example="doit model-verify --full --older-than 30d --max-bytes 50GB",
     interrupted="interrupted: what was audited is kept; the model that was being read has no handoff until the "
     "next `doit provision` or `doit model-verify`",

@@ -41,6 +41,11 @@ def plain_run() -> Run | None:
     return _plain.get()
 
 
+def tasks_of_provision() -> ModelTasks | None:
+    """Return the tasks of `doit provision` while it loads the project's, None under plain doit."""
+    return _current.get()
+
+
 @contextmanager
 def belonging_to(tasks: ModelTasks) -> Iterator[None]:
     """Let what is loaded in the block get the tasks of `doit provision`."""

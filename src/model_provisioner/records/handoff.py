@@ -6,6 +6,7 @@ The original tool wrote `model.id` and `model.path`; `metadata` is additive. The
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from itertools import groupby
@@ -87,6 +88,24 @@ def is_handoff(data: bytes) -> bool:
 def handoff_id(data: bytes) -> object:
     """Return the id of the model that a handoff names, None of what is no handoff."""
     return (_model_in(data) or {}).get("id")
+
+
+def loaded_by(data: bytes) -> str | None:
+    """Return a text that is another for two handoffs if an engine loads other bytes, paths or companions by them.
+
+    What is known of these, as whether a digest was expected, does not count. None of what is no handoff of ours.
+    """
+    try:
+        document = parse_json(data)
+        model, files = document["model"], document["metadata"]["files"]
+        loaded = {
+            "path": model["path"],
+            "companions": [(each["role"], each["path"]) for each in model.get("companions", [])],
+            "files": [(each["path"], each["sha256"]) for each in files],
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return hashlib.sha256(json.dumps(loaded, sort_keys=True).encode()).hexdigest()
 
 
 def _model_in(data: bytes) -> dict[str, object] | None:

@@ -40,9 +40,11 @@ def _store_view(rows: Sequence[Model]) -> StoreView | None:
     """Return what the store has of the project here; None where its models are all local, or the store can't be looked at."""
     from model_provisioner.cli.store_view import StoreView
 
+    view = None
     with telling_faults(), view_project() as work:
-        return None if all(row.id.startswith("local:") for row in rows) else StoreView.of(work, rows)
-    return None
+        if not all(row.id.startswith("local:") for row in rows):
+            view = StoreView.of(work, rows)
+    return view
 
 
 def _table(rows: Sequence[Model]) -> list[str]:
