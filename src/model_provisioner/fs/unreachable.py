@@ -71,6 +71,8 @@ def storage_error(what: str, path: str, error: OSError, *, elsewhere: str = RUNT
             found=f"{error.strerror}, which was left as it is",
             fix=f"remove it, or name the real folder in {elsewhere}{users}",
         )
+    if elsewhere == RUNTIME_SETTING:
+        elsewhere = "MODEL_PROVISIONER_RUNTIME_DIR"  # runtime_dir lies in the project, as what can't be written does
     fixes = {
         "ENOSPC": "free some space on that disk and run again; what was finished is kept",
         "EDQUOT": "free some of your quota on that disk and run again; what was finished is kept",

@@ -18,11 +18,23 @@ from model_provisioner.plugin.names import BASENAME, WITHDRAW
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun, Step
     from model_provisioner.engine.run import Run
+
+
+def _or_false(question: Callable[..., bool]) -> Callable[..., bool]:
+    """Let what can't be told count as not up to date: doit takes an error of a question for its own. The step says why."""
+
+    def asked(*values: Any) -> bool:
+        try:
+            return question(*values)
+        except ProvisionError:
+            return False
+
+    return asked
 
 
 class ModelTasks:
@@ -82,7 +94,7 @@ class ModelTasks:
             f"write {name} into the catalog",
             (self._advance, (record, "register")),
             task_dep=[f"{BASENAME}:verify:{name}"],
-            uptodate=[(self.run.is_done, (record, "register"))],
+            uptodate=[(self._is_done, (record, "register"))],
         )
         yield _task(
             f"handoff:{name}",
@@ -90,7 +102,7 @@ class ModelTasks:
             (self._advance, (record, "handoff")),
             targets=[shown(entry.handoff)],
             task_dep=[f"{BASENAME}:register:{name}"],
-            uptodate=[(self.run.is_done, (record, "handoff"))],
+            uptodate=[(self._is_done, (record, "handoff"))],
             clean=[(self._clean, ("handoff", entry, entry.handoff))],
         )
 
@@ -145,15 +157,22 @@ class ModelTasks:
                 return TaskError(str(stands))
         return None
 
+    @_or_false
     def _is_fetched(self, record: EntryRun) -> bool:
         from model_provisioner.engine.fetching.fetch import is_present
 
         return record.error is None and is_present(self.run.work, record)
 
+    @_or_false
     def _is_verified(self, record: EntryRun) -> bool:
         record.asked = True
         return self.run.is_done(record, "verify")
 
+    @_or_false
+    def _is_done(self, record: EntryRun, step: Step) -> bool:
+        return self.run.is_done(record, step)
+
+    @_or_false
     def _nothing_to_withdraw(self) -> bool:
         waiting = any(record.asked and not self.run.is_done(record, "verify") for record in self.run.records.values())
         return self.run.swept or not (waiting or has_orphans(self.run.work))
