@@ -285,6 +285,26 @@ def test_the_next_run_resumes_where_the_last_gave_up(remote, web, hurried):
     assert remote.on_the_way() == []
 
 
+def test_a_part_that_is_sent_as_200_is_not_handed_off_as_the_file(remote, web, hurried):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at, web.manners.drop_times = 60_000, 1
+    web.manners.part_as_200, web.manners.tell_part = True, False
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    assert remote.blobs() == {TINY_SHA}
+
+
+def test_a_wrong_content_range_stops_no_later_run(remote, web, hurried):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at = 60_000
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    web.manners.drop_at, web.manners.content_range = None, "bytes 1-2/3"
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
 def test_half_of_another_version_is_not_resumed(remote, web, hurried):
     other = gguf({"general.architecture": text("llama")}, [])
     web.files["/tiny.gguf"] = TINY_BYTES

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.begun import Begun, LieError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +67,10 @@ def _try(
     if file.size is not None and partial.size > file.size:
         partial.begin(None)
     headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
-    with client.open(
-        file.url, offset=partial.size, validator=partial.validator, headers=headers, size=file.size
-    ) as response:
+    begun = None
+    if partial.size and partial.validator is not None:
+        begun = Begun(size=partial.size, validator=partial.validator, total=partial.total)
+    with client.open(file.url, begun=begun, headers=headers, size=file.size) as response:
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
@@ -78,15 +80,19 @@ def _try(
         if response.total is not None:
             expect(response.total)
         if response.offset == 0:
-            partial.begin(response.validator)
+            partial.begin(response.validator, response.total)
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.
         known = partial.size - response.offset
-        for whole in response.chunks():
-            chunk = whole[known:] if known else whole
-            known = max(0, known - len(whole))
-            if chunk:
-                partial.write(chunk)
-                reach(partial.size)
+        try:
+            for whole in response.chunks():
+                chunk = whole[known:] if known else whole
+                known = max(0, known - len(whole))
+                if chunk:
+                    partial.write(chunk)
+                    reach(partial.size)
+        except LieError:
+            partial.begin(None)  # else every later run would go on from there, and be told the same
+            raise
 
 
 def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchError:
