@@ -141,16 +141,20 @@ AT_HUB = ("where", "hf:org/tiny/tiny.gguf at 127.0.0.1")
             "the Hub wants a token",
             sentences(AT_HUB, ("found", "401 Unauthorized"), ("fix", TOKEN)),
         ),
-        (faults.busy(0), "the Hub answered with 429 Too Many Requests", sentences(AT_HUB, ("fix", "try again later"))),
+        (
+            faults.busy(0),
+            "the Hub can't answer now, 5 times in a row",
+            sentences(AT_HUB, ("found", "429 Too Many Requests"), ("fix", "try again later")),
+        ),
         (
             faults.unavailable(),
-            "the Hub answered with 503 Service Unavailable",
-            sentences(AT_HUB, ("fix", "try again later")),
+            "the Hub can't answer now, 5 times in a row",
+            sentences(AT_HUB, ("found", "503 Service Unavailable"), ("fix", "try again later")),
         ),
     ],
 )
 @pytest.mark.slow
-def test_what_the_hub_refuses_to_list(tiny, hub, fault, what, said):
+def test_what_the_hub_refuses_to_list(tiny, hub, hurried, fault, what, said):
     hub.fault(fault, on="/api/models/*")
     answer = tiny.provision(code=1)
     assert answer.out.startswith(f"FAIL  tiny  {what}\n{said}1 model: 1 failed"), answer.out
@@ -203,6 +207,16 @@ def test_a_server_that_is_busy_is_asked_again(tiny, hub, fault):
     assert tiny.bytes_of("tiny") == TINY_BYTES
     assert resolved(hub) == ["tiny.gguf"] * 3
     assert time.monotonic() - began > (2 if fault.status == 429 else 1)
+
+
+@pytest.mark.parametrize("on", ["*/revision/*", "*/tree/*", "*/resolve/*"])
+def test_a_wait_that_the_hub_asks_for_is_kept_to_and_shown(tiny, hub, on):
+    hub.fault(faults.busy(2), on=on, times=1)
+    began = time.monotonic()
+    answer = tiny.provision()
+    assert time.monotonic() - began >= 2
+    said = "can't serve the file now" if "resolve" in on else "answers with 429 Too Many Requests"
+    assert f"waiting 2 s to ask again for tiny: 127.0.0.1 {said}\n" in answer.err
 
 
 def test_a_server_that_stays_busy_is_given_up(tiny, hub, hurried):

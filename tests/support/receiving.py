@@ -37,7 +37,7 @@ class Sink:
 class Naps(list):
     """Waits that are noted and not waited."""
 
-    def __call__(self, seconds):
+    def __call__(self, seconds, why=""):
         self.append(seconds)
 
 
@@ -53,7 +53,7 @@ def remote(server, path="/x.gguf", **values):
 def bring(https, file, sink=None):
     sink = sink or Sink()
     naps = Naps()
-    fetch(https, file, sink, sleep=naps)
+    fetch(https, file, sink, wait=naps)
     return sink, naps
 
 

@@ -147,12 +147,12 @@ def test_an_nginx_that_would_compress_does_not(nginx, https):
 def test_an_nginx_that_limits_requests(nginx, https):
     naps = Naps()
 
-    def sleep(seconds):
+    def wait(seconds, why):
         naps(seconds)
         time.sleep(seconds)
 
     for _ in range(3):
-        fetch(https, nginx.file("/busy/x.gguf"), sink := Sink(), sleep=sleep)
+        fetch(https, nginx.file("/busy/x.gguf"), sink := Sink(), wait=wait)
         assert sink.data == DATA
     assert naps
     assert any(" 429 " in line for line in nginx.asked())
@@ -176,12 +176,12 @@ def test_the_death_of_nginx_is_survived(nginx, https):
 
     restarts = []
 
-    def sleep(seconds):
+    def wait(seconds, why):
         restarts.append(seconds)
         if len(restarts) == 2:
             nginx.start()
 
-    fetch(https, nginx.file("/slow/x.gguf"), sink := Killing(), sleep=sleep)
+    fetch(https, nginx.file("/slow/x.gguf"), sink := Killing(), wait=wait)
     assert sink.data == DATA
     assert len(restarts) == 2
     assert ' 206 "bytes=' in nginx.asked()[-1]

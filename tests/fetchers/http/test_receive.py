@@ -348,7 +348,7 @@ def test_a_server_that_never_comes_back_is_given_up(https, serve):
     server.close()
     naps = Naps()
     with pytest.raises(FetchError) as caught:
-        fetch(https, remote(server), Sink(), sleep=naps)
+        fetch(https, remote(server), Sink(), wait=naps)
     assert str(caught.value) == (
         "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"

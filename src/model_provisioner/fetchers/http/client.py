@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http.credentials import Credentials
 from model_provisioner.fetchers.http.url import Url, check_scheme
+from model_provisioner.fetchers.patience import TRANSIENT, wait_asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-"""Statuses after which the same request may go well."""
 
 
 class HttpClient:
@@ -150,19 +147,8 @@ class HttpClient:
         kind = IncompleteError if status in TRANSIENT else FetchError
         error = kind(what, status=status, where=str(url), found=status_text(status), fix=fix)
         if isinstance(error, IncompleteError):
-            error.wait = _retry_after(response.headers.get("Retry-After", ""))
+            error.wait = wait_asked_by(response.headers)
         return error
-
-
-def _retry_after(text: str) -> float | None:
-    """Return the seconds of a `Retry-After`, which may be a date; None where there is none."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def status_text(status: int) -> str:
