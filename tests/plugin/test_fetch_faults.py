@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from model_provisioner.engine.fetching import download
 from tests.support import hub as faults
 from tests.support.gguf_bytes import gguf, text
 from tests.support.remote import CONFIG, FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, WRONG, resolved, sha256
@@ -346,3 +347,45 @@ def test_servers_that_are_odd(tiny, hub, fault):
     tiny.provision(code=None)
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES
+
+
+# ---- bodies of untold length
+
+
+@pytest.mark.parametrize("manner", ["chunked", "no_length"])
+@pytest.mark.parametrize("bound", [{}, {"cache": {"max_size": "1MB"}}])
+def test_a_body_of_untold_length_is_fetched_where_its_digest_is_known(remote, web, manner, bound):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    setattr(web.manners, manner, True)
+    remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "expected_digest": f"sha256:{TINY_SHA}"}}, **bound)
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    remote.doit("model-lock")
+    remote.models({"tiny": web.url("/tiny.gguf")}, **bound)
+    remote.empty_cache()
+    remote.provision("--locked")
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_body_of_untold_length_has_a_bound_that_a_setting_raises(remote, web, monkeypatch, known):
+    monkeypatch.setattr(download, "UNSIZED", 50_000)
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.chunked = True
+    entry = {"model_ref": web.url("/tiny.gguf"), **({"expected_digest": f"sha256:{TINY_SHA}"} if known else {})}
+    remote.models({"tiny": entry})
+    assert remote.provision(code=1).out.startswith(
+        "FAIL  tiny  localhost does not say how long tiny.gguf is, and it is longer than is taken on trust\n"
+        + sentences(
+            ("where", web.url("/tiny.gguf")),
+            ("expected", "at most 50,000 bytes, where cache.max_size says nothing else"),
+            ("found", "more"),
+            (
+                "fix",
+                "set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
+            ),
+        )
+    )
+    remote.models({"tiny": entry}, cache={"max_size": "1MB"})
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
