@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -463,6 +464,17 @@ def test_a_record_comes_back_wherever_the_store_lies(store, tmp_path):
             "files": [{"name": "a/é.gguf", "sha256": sha(b"model"), "size": 5}],
             "tree": "trees/key/version/a/é.gguf",
         }
+
+
+def test_a_record_is_forgotten_unless_it_says_something_else_by_now(store):
+    put(store, b"model")
+    old, new = record(store), replace(record(store), revision="another")
+    store.record(new)
+    store.forget(old)
+    assert store.recorded("hf:org/repo") == new
+    store.forget(new)
+    store.forget(new)
+    assert store.recorded("hf:org/repo") is None
 
 
 @pytest.mark.parametrize(
