@@ -35,7 +35,7 @@ def test_bytes_that_the_hub_did_not_list_are_not_kept(tiny, hub):
 def test_a_file_that_is_not_lfs_is_held_to_its_git_blob(remote, hub):
     hub.add("org/tiny", REPO)
     hub.fault(faults.corrupt(), on="*/config.json")
-    remote.models({"tiny": "hf:org/tiny"})
+    remote.models({"tiny": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
     answer = remote.provision(code=1)
     assert "        where     hf:org/tiny (config.json)\n" in answer.out
     assert f"        expected  {faults.git_blob_id(CONFIG)} (git blob)\n" in answer.out
@@ -97,7 +97,7 @@ def test_a_model_that_is_none_is_not_handed_off(remote, hub):
     hub.add("org/tiny", {"tiny.gguf": b"<html>log in</html>"})
     remote.models({"tiny": ONE})
     answer = remote.provision(code=1)
-    assert "FAIL  tiny  not a GGUF file" in answer.out
+    assert "FAIL  tiny  a web page stands in the place of the model\n" in answer.out
     assert remote.project.handoff("tiny") is None
 
 

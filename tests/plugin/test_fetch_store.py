@@ -273,14 +273,14 @@ def repository(request, remote, hub):
     """A repository that was fetched whole and handed off, beside one of another model."""
     hub.add("org/tiny", REPO)
     hub.add("org/other", {"tiny.gguf": FLIPPED})
-    entries = {"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"}
+    entries = {"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}, "other": "hf:org/other/tiny.gguf"}
     remote.models(entries)
     remote.provision()
     if request.param == "locked":
         remote.doit("model-lock")
     elif request.param == "expected":
         digest = remote.project.rows()["repo"]["digest"]
-        remote.models({**entries, "repo": {"model_ref": "hf:org/tiny", "expected_digest": digest}})
+        remote.models({**entries, "repo": {"model_ref": "hf:org/tiny", "engine": "vllm", "expected_digest": digest}})
     remote.provision()
     remote.provision()  # by the snapshot from here on
     hub.forget()
@@ -342,7 +342,7 @@ def test_the_tree_of_a_single_file_is_made_again(tiny, hub, change):
 def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, change, monkeypatch):
     hub.add("org/tiny", REPO)
     hub.add("org/other", {"tiny.gguf": FLIPPED})
-    remote.models({"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"})
+    remote.models({"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}, "other": "hf:org/other/tiny.gguf"})
     remote.provision()
     monkeypatch.setattr(os, "environ", {**os.environ, **remote.environ})
     tree, other = remote.path("repo"), remote.path("other").resolve()
@@ -364,7 +364,7 @@ def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, cha
 def test_a_record_of_somebody_else_is_believed_about_no_origin(remote, hub):
     """It names a file that its repository never had, and others that are still to come."""
     hub.add("org/tiny", REPO)
-    remote.models({"repo": "hf:org/tiny"})
+    remote.models({"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
     files = {name: sha256(data) for name, data in {**REPO, "tiny.gguf": FLIPPED}.items()}
     store = Store(str(remote.cache))
     blob = remote.cache / "blobs/sha256" / files["tiny.gguf"][:2] / files["tiny.gguf"]
