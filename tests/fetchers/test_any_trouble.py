@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.http import receive as module
+from model_provisioner.fetchers import patience as module
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.examples import examples
@@ -30,6 +30,8 @@ TROUBLE = st.fixed_dictionaries(
         "length_lie": st.sampled_from([0, 50]),
         "chunked": st.booleans(),
         "part": st.sampled_from([None, 10_000]),
+        "part_as_200": st.booleans(),
+        "tell_part": st.booleans(),
         "status": st.sampled_from([429, 500, 503]),
     },
 )
@@ -59,7 +61,7 @@ def test_the_bytes_are_of_one_version(troubles, last):
         file = RemoteFile(name="x", url=server.url("/x"))
         try:
             with patch.object(module, "ATTEMPTS", len(troubles) + 2):
-                fetch(CLIENT, file, sink, sleep=lambda _: None)
+                fetch(CLIENT, file, sink, wait=lambda seconds, why: None)
         except FetchError as error:
             assert "does not send what it says" in error.what
             assert any(trouble.get("length_lie") for trouble in troubles)

@@ -13,6 +13,7 @@ from huggingface_hub.utils import _http
 from model_provisioner.errors import FetchError, NotAllowedError
 from model_provisioner.fetchers import hub as ours
 from model_provisioner.fetchers.listing import Patterns
+from model_provisioner.fetchers.patience import pause
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.references.reference import HubRef
 from tests.support import hub as faults
@@ -51,9 +52,16 @@ def other():
         yield other
 
 
-def asking(ref, *allow):
+class Waits(list):
+    """Waits that are noted, with why, and not waited."""
+
+    def __call__(self, seconds, why):
+        self.append((seconds, why))
+
+
+def asking(ref, *allow, wait=pause):
     policy = NetworkPolicy(allow or ("127.0.0.1", "localhost"), None, "/p/models.yaml")
-    return ours.Hub(ref, lambda host: policy.check(host, "tiny", 3), Patterns())
+    return ours.Hub(ref, lambda host: policy.check(host, "tiny", 3), Patterns(), wait)
 
 
 def test_a_listing_has_every_page_and_what_the_hub_knows_of_each_file(hub):
@@ -187,13 +195,14 @@ def test_a_client_that_the_program_chose_is_kept(hub):
 @pytest.mark.parametrize("ref", [NAMED, PINNED])
 def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     monkeypatch.setattr("model_provisioner.fetchers.hub_requests.TIMEOUT", 0.3)
-    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between the tries of huggingface_hub
     hub.fault(faults.stall(0.5))
-    began = time.monotonic()
+    began, waits = time.monotonic(), Waits()
     with pytest.raises(FetchError) as raised:
-        asking(ref).listing()
+        asking(ref, wait=waits).listing()
+    assert len(hub.requests) == 5
+    assert {why for _, why in waits} == {"127.0.0.1 can't be reached (ReadTimeout)"}
     assert str(raised.value) == (
-        "the Hub can't be reached\n"
+        "the Hub can't be reached, 5 times in a row\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
         "  found     ReadTimeout\n"
         "  fix       check the network"
@@ -201,21 +210,44 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert time.monotonic() - began < AT_ONCE
 
 
-@pytest.mark.slow
-def test_a_hub_may_not_make_us_wait_for_an_hour(hub):
-    hub.fault(faults.busy(3600), on="*/tree/*", times=1)
-    hub.fault(Fault(status=429, headers={"RateLimit": '"api";r=0;t=3600'}), on="*/tree/*", times=1)
-    began = time.monotonic()
-    assert len(asking(PINNED).listing().files) == len(FILES)
-    assert time.monotonic() - began < 20
+QUESTIONS = ["*/revision/*", "*/tree/*"]
 
 
-@pytest.mark.slow
-def test_a_wait_that_is_short_is_kept_to(hub):
-    hub.fault(faults.busy(2), on="*/tree/*", times=1)
-    began = time.monotonic()
-    asking(PINNED).listing()
-    assert time.monotonic() - began >= 2
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "fault", [faults.unavailable(), faults.error(429), faults.error(502), faults.drop(0, reset=True), faults.drop(3)]
+)
+def test_every_question_is_asked_again_after_trouble_that_may_pass(hub, question, fault):
+    hub.fault(fault, on=question, times=2)
+    waits = Waits()
+    assert len(asking(NAMED, wait=waits).listing().files) == len(FILES)
+    assert [0.5 <= waits[0][0] <= 1, 1 <= waits[1][0] <= 2, len(waits)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_hub_says_how_long_we_wait(hub, question):
+    hub.fault(faults.busy(2), on=question, times=1)
+    hub.fault(Fault(status=429, headers={"RateLimit": '"api";r=0;t=250'}), on=question, times=1)
+    waits = Waits()
+    asking(NAMED, wait=waits).listing()
+    assert sorted(waits) == [(each, "127.0.0.1 answers with 429 Too Many Requests") for each in (2, 250)]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("headers", [{"Retry-After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}])
+def test_a_hub_may_not_make_us_wait_for_an_hour(hub, question, headers):
+    hub.fault(Fault(status=429, headers=headers), on=question)
+    waits = Waits()
+    with pytest.raises(FetchError) as raised:
+        asking(NAMED, wait=waits).listing()
+    assert str(raised.value) == (
+        "the Hub can't answer now\n"
+        "  where     hf:org/tiny at 127.0.0.1\n"
+        "  found     429 Too Many Requests, and asks for a wait of 3,600 s, where at most 300 s are waited\n"
+        "  fix       try again later"
+    )
+    assert waits == []
+    assert len(hub.asked(on=question)) == 1
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from model_provisioner.engine.fetching import download
 from tests.support import hub as faults
 from tests.support.gguf_bytes import gguf, text
 from tests.support.remote import CONFIG, FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, WRONG, resolved, sha256
@@ -34,7 +35,7 @@ def test_bytes_that_the_hub_did_not_list_are_not_kept(tiny, hub):
 def test_a_file_that_is_not_lfs_is_held_to_its_git_blob(remote, hub):
     hub.add("org/tiny", REPO)
     hub.fault(faults.corrupt(), on="*/config.json")
-    remote.models({"tiny": "hf:org/tiny"})
+    remote.models({"tiny": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
     answer = remote.provision(code=1)
     assert "        where     hf:org/tiny (config.json)\n" in answer.out
     assert f"        expected  {faults.git_blob_id(CONFIG)} (git blob)\n" in answer.out
@@ -96,7 +97,7 @@ def test_a_model_that_is_none_is_not_handed_off(remote, hub):
     hub.add("org/tiny", {"tiny.gguf": b"<html>log in</html>"})
     remote.models({"tiny": ONE})
     answer = remote.provision(code=1)
-    assert "FAIL  tiny  not a GGUF file" in answer.out
+    assert "FAIL  tiny  a web page stands in the place of the model\n" in answer.out
     assert remote.project.handoff("tiny") is None
 
 
@@ -141,16 +142,20 @@ AT_HUB = ("where", "hf:org/tiny/tiny.gguf at 127.0.0.1")
             "the Hub wants a token",
             sentences(AT_HUB, ("found", "401 Unauthorized"), ("fix", TOKEN)),
         ),
-        (faults.busy(0), "the Hub answered with 429 Too Many Requests", sentences(AT_HUB, ("fix", "try again later"))),
+        (
+            faults.busy(0),
+            "the Hub can't answer now, 5 times in a row",
+            sentences(AT_HUB, ("found", "429 Too Many Requests"), ("fix", "try again later")),
+        ),
         (
             faults.unavailable(),
-            "the Hub answered with 503 Service Unavailable",
-            sentences(AT_HUB, ("fix", "try again later")),
+            "the Hub can't answer now, 5 times in a row",
+            sentences(AT_HUB, ("found", "503 Service Unavailable"), ("fix", "try again later")),
         ),
     ],
 )
 @pytest.mark.slow
-def test_what_the_hub_refuses_to_list(tiny, hub, fault, what, said):
+def test_what_the_hub_refuses_to_list(tiny, hub, hurried, fault, what, said):
     hub.fault(fault, on="/api/models/*")
     answer = tiny.provision(code=1)
     assert answer.out.startswith(f"FAIL  tiny  {what}\n{said}1 model: 1 failed"), answer.out
@@ -203,6 +208,16 @@ def test_a_server_that_is_busy_is_asked_again(tiny, hub, fault):
     assert tiny.bytes_of("tiny") == TINY_BYTES
     assert resolved(hub) == ["tiny.gguf"] * 3
     assert time.monotonic() - began > (2 if fault.status == 429 else 1)
+
+
+@pytest.mark.parametrize("on", ["*/revision/*", "*/tree/*", "*/resolve/*"])
+def test_a_wait_that_the_hub_asks_for_is_kept_to_and_shown(tiny, hub, on):
+    hub.fault(faults.busy(2), on=on, times=1)
+    began = time.monotonic()
+    answer = tiny.provision()
+    assert time.monotonic() - began >= 2
+    said = "can't serve the file now" if "resolve" in on else "answers with 429 Too Many Requests"
+    assert f"waiting 2 s to ask again for tiny: 127.0.0.1 {said}\n" in answer.err
 
 
 def test_a_server_that_stays_busy_is_given_up(tiny, hub, hurried):
@@ -285,6 +300,26 @@ def test_the_next_run_resumes_where_the_last_gave_up(remote, web, hurried):
     assert remote.on_the_way() == []
 
 
+def test_a_part_that_is_sent_as_200_is_not_handed_off_as_the_file(remote, web, hurried):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at, web.manners.drop_times = 60_000, 1
+    web.manners.part_as_200, web.manners.tell_part = True, False
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    assert remote.blobs() == {TINY_SHA}
+
+
+def test_a_wrong_content_range_stops_no_later_run(remote, web, hurried):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.drop_at = 60_000
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    web.manners.drop_at, web.manners.content_range = None, "bytes 1-2/3"
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
 def test_half_of_another_version_is_not_resumed(remote, web, hurried):
     other = gguf({"general.architecture": text("llama")}, [])
     web.files["/tiny.gguf"] = TINY_BYTES
@@ -312,3 +347,45 @@ def test_servers_that_are_odd(tiny, hub, fault):
     tiny.provision(code=None)
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES
+
+
+# ---- bodies of untold length
+
+
+@pytest.mark.parametrize("manner", ["chunked", "no_length"])
+@pytest.mark.parametrize("bound", [{}, {"cache": {"max_size": "1MB"}}])
+def test_a_body_of_untold_length_is_fetched_where_its_digest_is_known(remote, web, manner, bound):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    setattr(web.manners, manner, True)
+    remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "expected_digest": f"sha256:{TINY_SHA}"}}, **bound)
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    remote.doit("model-lock")
+    remote.models({"tiny": web.url("/tiny.gguf")}, **bound)
+    remote.empty_cache()
+    remote.provision("--locked")
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_body_of_untold_length_has_a_bound_that_a_setting_raises(remote, web, monkeypatch, known):
+    monkeypatch.setattr(download, "UNSIZED", 50_000)
+    web.files["/tiny.gguf"] = TINY_BYTES
+    web.manners.chunked = True
+    entry = {"model_ref": web.url("/tiny.gguf"), **({"expected_digest": f"sha256:{TINY_SHA}"} if known else {})}
+    remote.models({"tiny": entry})
+    assert remote.provision(code=1).out.startswith(
+        "FAIL  tiny  localhost does not say how long tiny.gguf is, and it is longer than is taken on trust\n"
+        + sentences(
+            ("where", web.url("/tiny.gguf")),
+            ("expected", "at most 50,000 bytes, where cache.max_size says nothing else"),
+            ("found", "more"),
+            (
+                "fix",
+                "set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
+            ),
+        )
+    )
+    remote.models({"tiny": entry}, cache={"max_size": "1MB"})
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES

@@ -116,14 +116,15 @@ def test_a_deleted_cache_is_filled_again(tiny, hub):
     assert tiny.project.handoff("tiny") is None
 
 
+@pytest.mark.parametrize("at", [0, 50_000])  # in the header, which is read first, and behind it
 @pytest.mark.parametrize("pinned", [False, True])
-def test_a_blob_that_rotted_is_put_away_and_fetched_again(tiny, hub, pinned):
+def test_a_blob_that_rotted_is_put_away_and_fetched_again(tiny, hub, pinned, at):
     tiny.models({"tiny": {"model_ref": ONE, **({"expected_digest": f"sha256:{TINY_SHA}"} if pinned else {})}})
     tiny.provision()
     blob = tiny.path("tiny").resolve()
     blob.chmod(0o644)
     with open(blob, "r+b") as file:
-        file.seek(50_000)
+        file.seek(at)
         file.write(b"rotten")
     path = tiny.path("tiny")
     answer = tiny.provision(code=1)
@@ -140,6 +141,71 @@ def test_a_blob_that_rotted_is_put_away_and_fetched_again(tiny, hub, pinned):
     assert tiny.bytes_of("tiny") == TINY_BYTES
     assert tiny.blobs() == {TINY_SHA}
     assert b"rotten" in away.read_bytes()
+
+
+# ---- what came wrong
+
+PAGE = b"<!DOCTYPE html><html><body>log in</body></html>"
+
+
+@pytest.mark.parametrize("wrong", [PAGE, TINY_BYTES[:60_000], b""])
+@pytest.mark.parametrize("full", [[], ["--full"]])
+def test_a_wrong_body_is_put_away_and_the_source_asked_again(remote, web, wrong, full):
+    web.files["/tiny.gguf"] = wrong
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    for _ in range(2):
+        answer = remote.provision(*full, code=1)
+        away = max((remote.cache / "quarantine").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        assert (
+            f"or run again, and its source is asked again; what came is kept for a week as {away.parent}" in answer.out
+        )
+        assert away.read_bytes() == wrong
+        assert (remote.project.handoff("tiny"), remote.blobs()) == (None, set())
+    web.files["/tiny.gguf"] = TINY_BYTES
+    remote.provision(*full)
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    assert len(web.asked) == 3
+
+
+def test_a_wrong_companion_is_put_away_alone(remote, web):
+    web.files |= {"/tiny.gguf": TINY_BYTES, "/style.gguf": PAGE}
+    remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "lora": [{"model_ref": web.url("/style.gguf")}]}})
+    remote.provision(code=1)
+    assert remote.blobs() == {TINY_SHA}
+    web.asked.clear()
+    remote.provision(code=1)
+    assert [asked.path for asked in web.asked] == ["/style.gguf"]
+
+
+def test_what_the_hub_has_wrong_is_asked_for_again_and_not_sent_again(remote, hub):
+    hub.add("org/tiny", {"tiny.gguf": PAGE})
+    remote.models({"tiny": ONE})
+    answer = remote.provision(code=1)
+    assert "or run again, and its source is asked again\n" in answer.out
+    remote.provision(code=1)
+    assert resolved(hub) == ["tiny.gguf"]
+    hub.add("org/tiny", REPO)
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
+
+
+def test_a_wrong_body_that_is_expected_stays(remote, web):
+    web.files["/tiny.gguf"] = PAGE
+    remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "expected_digest": f"sha256:{sha256(PAGE)}"}})
+    for _ in range(2):
+        assert "asked again" not in remote.provision(code=1).out
+    assert remote.blobs() == {sha256(PAGE)}
+    assert len(web.asked) == 1
+
+
+def test_a_wrong_body_that_another_reference_names_stays_for_it(remote, web):
+    web.files["/tiny.bin"] = web.files["/tiny.gguf"] = b"no GGUF, and no page"
+    remote.models({"bin": web.url("/tiny.bin")})
+    remote.provision()
+    remote.models({"bin": web.url("/tiny.bin"), "tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    assert remote.bytes_of("bin") == b"no GGUF, and no page"
+    assert not (remote.cache / "quarantine").exists()
 
 
 def test_links_that_were_changed_by_hand_are_made_again(tiny, hub):
@@ -207,14 +273,14 @@ def repository(request, remote, hub):
     """A repository that was fetched whole and handed off, beside one of another model."""
     hub.add("org/tiny", REPO)
     hub.add("org/other", {"tiny.gguf": FLIPPED})
-    entries = {"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"}
+    entries = {"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}, "other": "hf:org/other/tiny.gguf"}
     remote.models(entries)
     remote.provision()
     if request.param == "locked":
         remote.doit("model-lock")
     elif request.param == "expected":
         digest = remote.project.rows()["repo"]["digest"]
-        remote.models({**entries, "repo": {"model_ref": "hf:org/tiny", "expected_digest": digest}})
+        remote.models({**entries, "repo": {"model_ref": "hf:org/tiny", "engine": "vllm", "expected_digest": digest}})
     remote.provision()
     remote.provision()  # by the snapshot from here on
     hub.forget()
@@ -276,7 +342,7 @@ def test_the_tree_of_a_single_file_is_made_again(tiny, hub, change):
 def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, change, monkeypatch):
     hub.add("org/tiny", REPO)
     hub.add("org/other", {"tiny.gguf": FLIPPED})
-    remote.models({"repo": "hf:org/tiny", "other": "hf:org/other/tiny.gguf"})
+    remote.models({"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}, "other": "hf:org/other/tiny.gguf"})
     remote.provision()
     monkeypatch.setattr(os, "environ", {**os.environ, **remote.environ})
     tree, other = remote.path("repo"), remote.path("other").resolve()
@@ -298,7 +364,7 @@ def test_a_tree_that_changes_while_it_is_read_is_not_handed_off(remote, hub, cha
 def test_a_record_of_somebody_else_is_believed_about_no_origin(remote, hub):
     """It names a file that its repository never had, and others that are still to come."""
     hub.add("org/tiny", REPO)
-    remote.models({"repo": "hf:org/tiny"})
+    remote.models({"repo": {"model_ref": "hf:org/tiny", "engine": "vllm"}})
     files = {name: sha256(data) for name, data in {**REPO, "tiny.gguf": FLIPPED}.items()}
     store = Store(str(remote.cache))
     blob = remote.cache / "blobs/sha256" / files["tiny.gguf"][:2] / files["tiny.gguf"]

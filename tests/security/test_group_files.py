@@ -149,7 +149,7 @@ def test_members_share_a_store(shared, umask):
     assert by(ANNA, lambda: put(b"model")) == SHA[b"model"]
     assert by(BERT, lambda: put(b"other")) == SHA[b"other"]
     assert by(ANNA, lambda: put(b"model")) == SHA[b"model"]
-    assert by(BERT, lambda: Store(root).corrupt(SHA[b"model"])).startswith(f"{root}/quarantine/")
+    assert by(BERT, lambda: Store(root).put_away(SHA[b"model"])).startswith(f"{root}/quarantine/")
     assert by(ANNA, lambda: len(usage_records(Store(root)))) == 2
     for where, _, names in os.walk(root):
         for name in names:

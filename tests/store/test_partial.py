@@ -97,6 +97,19 @@ def test_bytes_of_another_version_are_dropped(store, first, second):
         assert partial.finish().sha256 == hashlib.sha256(b"newer").hexdigest()
 
 
+@pytest.mark.parametrize("total", [9, None])
+def test_bytes_of_the_same_version_with_another_length_are_dropped(store, total):
+    with Partial.open(store, "a") as partial:
+        partial.begin('"v1"', 10)
+        partial.write(b"one ")
+    with Partial.open(store, "a") as partial:
+        assert (partial.size, partial.validator, partial.total) == (4, '"v1"', 10)
+        partial.begin('"v1"', 10)
+        assert partial.size == 4
+        partial.begin('"v1"', total)
+        assert (partial.size, partial.total) == (0, total)
+
+
 @pytest.mark.parametrize(
     "note", [b"", b"{", b"[]", b'{"validator": 7}', b'{"validator": "\\"v1\\"", "synced": true}', b"\xff", None]
 )

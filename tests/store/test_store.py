@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def age(path):
 def test_looking_makes_nothing(store):
     assert not store.has(sha(b"x"))
     assert store.recorded("hf:a/b") is None
-    assert store.corrupt(sha(b"x")) is None
+    assert store.put_away(sha(b"x")) is None
     sweep(store)
     assert not os.path.exists(store.root)
 
@@ -299,12 +300,12 @@ def test_kills_at_random_moments_end_with_the_right_bytes(store, times):
 
 def test_what_is_corrupt_is_not_found_again(store):
     path = put(store, b"model")
-    away = store.corrupt(sha(b"model"))
+    away = store.put_away(sha(b"model"))
     assert os.path.dirname(away) == f"{store.root}/quarantine"
     assert os.path.basename(away).startswith(sha(b"model"))
     assert not os.path.exists(path)
     assert not store.has(sha(b"model"))
-    assert store.corrupt(sha(b"model")) is None
+    assert store.put_away(sha(b"model")) is None
 
 
 @pytest.mark.parametrize("digest", ["", "../../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n"])
@@ -465,6 +466,17 @@ def test_a_record_comes_back_wherever_the_store_lies(store, tmp_path):
         }
 
 
+def test_a_record_is_forgotten_unless_it_says_something_else_by_now(store):
+    put(store, b"model")
+    old, new = record(store), replace(record(store), revision="another")
+    store.record(new)
+    store.forget(old)
+    assert store.recorded("hf:org/repo") == new
+    store.forget(new)
+    store.forget(new)
+    assert store.recorded("hf:org/repo") is None
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -506,7 +518,7 @@ def test_what_is_no_record_is_none(store, data):
 
 def test_what_nobody_owns_is_removed_after_seven_days(store):
     put(store, b"bad")
-    away = store.corrupt(sha(b"bad"))
+    away = store.put_away(sha(b"bad"))
     old, young, mine = (Partial.open(store, key) for key in ("old", "young", "mine"))
     for partial in (old, young, mine):
         partial.begin('"v"')
@@ -617,7 +629,7 @@ from model_provisioner.store.partial import Partial
 from model_provisioner.errors import StorageError
 store = Store({store.root!r})
 assert store.has({sha(b"model")!r}, 5)
-for act in (lambda: Partial.open(store, "a"), lambda: store.corrupt({sha(b"model")!r}), lambda: store.make_tree("i", {{"x": {sha(b"model")!r}}})):
+for act in (lambda: Partial.open(store, "a"), lambda: store.put_away({sha(b"model")!r}), lambda: store.make_tree("i", {{"x": {sha(b"model")!r}}})):
     try:
         act()
     except StorageError as error:

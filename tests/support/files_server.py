@@ -43,6 +43,9 @@ class Manners:
     stall_at: int | None = None  # nothing more comes from this byte on, until the server is closed …
     stall_times: int = 1 << 30  # … this often
     trickle: float | None = None  # seconds between single bytes
+    part_as_200: bool = False  # the status of a range is 200 …
+    tell_part: bool = True  # … with or without Content-Range
+    tell_whole: bool = False  # a whole file has `content_range`, too
     part: int | None = None  # at most so many bytes are sent for a range
     statuses: deque = field(default_factory=deque)  # (status, headers), one a request, before all else
     redirects: dict = field(default_factory=dict)  # path without query: (status, Location)
@@ -67,6 +70,10 @@ class FilesServer:
     def url(self, path: str, host: str = "localhost") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
 
+    def etag(self, path: str) -> str:
+        """Return the ETag of a file, where manners do not say another."""
+        return etag_of(self.files[path])
+
     @property
     def connections(self) -> int:
         return self._server.connections
@@ -82,6 +89,10 @@ class FilesServer:
 
     def __exit__(self, *_):
         self.close()
+
+
+def etag_of(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()[:16]}"'
 
 
 class _Server(ThreadingHTTPServer):
@@ -154,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         manners = self.owner.manners
         etag = manners.etags.popleft() if manners.etags else manners.etag
         if etag == "auto":
-            etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+            etag = etag_of(data)
         changed = None if manners.last_modified is None else formatdate(manners.last_modified, usegmt=True)
         first, last = 0, len(data)
         wanted = headers.get("range", "")
@@ -164,10 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
             if first >= len(data):
                 return self.short(416, {"Content-Range": f"bytes */{len(data)}"})
             last = min(last, first + (manners.part or last))
-            self.send_response(206)
-            self.send_header("Content-Range", manners.content_range or f"bytes {first}-{last - 1}/{len(data)}")
+            self.send_response(200 if manners.part_as_200 else 206)
+            if manners.tell_part:
+                self.send_header("Content-Range", manners.content_range or f"bytes {first}-{last - 1}/{len(data)}")
         else:
             self.send_response(200)
+            if manners.tell_whole:
+                self.send_header("Content-Range", manners.content_range)
         if etag:
             self.send_header("ETag", etag)
         if changed:

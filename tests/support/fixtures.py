@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from model_provisioner.fetchers.http import connections, receive
+from model_provisioner.fetchers import patience
+from model_provisioner.fetchers.http import connections
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub
 from tests.support.remote import ONE, REPO, Remote
@@ -29,8 +30,8 @@ def remote(project, tmp_path, hub):
 @pytest.fixture
 def hurried(monkeypatch):
     """Ask again after a hundredth of the time, and take a server for silent after one second, not thirty."""
-    backoff = receive._backoff
-    monkeypatch.setattr(receive, "_backoff", lambda tried: backoff(tried) / 100)
+    backoff = patience.backoff
+    monkeypatch.setattr(patience, "backoff", lambda tried: backoff(tried) / 100)
     assert connections.STALL == 30
     monkeypatch.setattr(connections, "STALL", 1.0)
 

@@ -16,17 +16,17 @@ SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
 class Sink:
     """The bytes of one file in memory, by the rules of a partial file."""
 
-    def __init__(self, data=b"", validator=None):
-        self.data, self.validator, self.begun = bytearray(data), validator, []
+    def __init__(self, data=b"", validator=None, total=None):
+        self.data, self.validator, self.total, self.begun = bytearray(data), validator, total, []
 
     @property
     def size(self):
         return len(self.data)
 
-    def begin(self, validator):
-        if validator is None or validator != self.validator:
+    def begin(self, validator, total=None):
+        if validator is None or (validator, total) != (self.validator, self.total):
             self.data.clear()
-        self.validator = validator
+        self.validator, self.total = validator, total
         self.begun.append(validator)
 
     def write(self, chunk):
@@ -37,7 +37,7 @@ class Sink:
 class Naps(list):
     """Waits that are noted and not waited."""
 
-    def __call__(self, seconds):
+    def __call__(self, seconds, why=""):
         self.append(seconds)
 
 
@@ -53,7 +53,7 @@ def remote(server, path="/x.gguf", **values):
 def bring(https, file, sink=None):
     sink = sink or Sink()
     naps = Naps()
-    fetch(https, file, sink, sleep=naps)
+    fetch(https, file, sink, wait=naps)
     return sink, naps
 
 

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
+from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, FetchWaits, ReadingBegins
 from model_provisioner.errors import printable
 from model_provisioner.units import human
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LONG_BYTES = 256 << 20
 BAR_AFTER_SECONDS = 0.5
 LINE_EVERY_SECONDS = 30.0
+SHOWN_SECONDS = 1.0
+"""How long a wait for a source must be to be shown."""
 
 
 class Bars:
@@ -47,6 +49,9 @@ class Bars:
                     if model in self._fetches:  # else it ended, and a thread that was given up is late
                         what = "another run fetches" if by_another_run else "fetching"
                         self._fetches[model].show(f"{what} {printable(model)}", done, size)
+                case FetchWaits(model, seconds, why):
+                    with self.aside():
+                        _say_waiting(model, seconds, why)
                 case FetchBegins(model):
                     self._fetches[model] = _Bar()
                 case FetchEnded(model):
@@ -144,6 +149,8 @@ class Lines:
                     if self._is_due(model):
                         of = "" if size is None else f" of {human(size)}"
                         _say(f"fetched {human(done)}{of}: {printable(model)}")
+                case FetchWaits(model, seconds, why):
+                    _say_waiting(model, seconds, why)
                 case FetchBegins(model, size, source):
                     self._last[model] = time.monotonic()
                     of = "" if size is None else f", {human(size)}"
@@ -165,6 +172,11 @@ class Lines:
             return False
         self._last[model] = now
         return True
+
+
+def _say_waiting(model: str, seconds: float, why: str) -> None:
+    if seconds >= SHOWN_SECONDS:
+        _say(f"waiting {seconds:.0f} s to ask again for {printable(model)}: {printable(why)}")
 
 
 def _say(line: str) -> None:

@@ -54,13 +54,23 @@ class FetchReached:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchWaits:
+    """The source of a model can't answer now, and is asked again after a while."""
+
+    model: str
+    seconds: float
+    why: str
+    """What it answered, or that it did not."""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchEnded:
     """A model is no longer fetched: all of it is here, or the fetch failed."""
 
     model: str
 
 
-Event: TypeAlias = ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchEnded
+Event: TypeAlias = ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchWaits | FetchEnded
 
 Progress: TypeAlias = Callable[[Event], object]
 """Called with each event, from any thread, with those of one fetch in their order. What it raises ends the reading or fetch."""
@@ -111,6 +121,10 @@ class FetchProgress:
             if not by_another_run:
                 self._ours.add(key)
             self._progress(FetchReached(self._model, sum(self._done.values()), self._size, not self._ours))
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Tell that a source is asked again after some seconds, and why."""
+        self._progress(FetchWaits(self._model, seconds, why))
 
     def add(self, key: str, count: int) -> None:
         """Tell that `count` more bytes of a file are here."""

@@ -12,8 +12,15 @@ from model_provisioner.engine.resolve import not_locked, resolve
 from model_provisioner.engine.verification.corruption import corruption, put_away_damaged
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
+from model_provisioner.engine.verification.unsound import put_away_unsound
 from model_provisioner.engine.withdraw import check_writer, fail, pend, withdraw
-from model_provisioner.errors import DamagedError, DigestRequiredError, ProvisionError, concerning
+from model_provisioner.errors import (
+    DamagedError,
+    DigestRequiredError,
+    ProvisionError,
+    UnsoundModelError,
+    concerning,
+)
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of, size_or_zero
 from model_provisioner.fs.paths import may_be_there
@@ -63,6 +70,11 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     for record in records:
         if record.error is not None:
             fail(work, record, record.error)
+        if isinstance(record.error, UnsoundModelError):
+            try:
+                put_away_unsound(work.store, record.entry, record.error, reader.digests)
+            except ProvisionError as error:
+                fail(work, record, error)
 
 
 def find_out(

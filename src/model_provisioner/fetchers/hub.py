@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
+from model_provisioner.fetchers.patience import pause
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from model_provisioner.fetchers.hub_requests import GivenUpError
     from model_provisioner.references.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -33,11 +35,18 @@ def endpoint() -> str:
 class Hub:
     """What a reference names on the Hub of `HF_ENDPOINT`, huggingface.co without it.
 
-    `check` is given the host of every request before it is made, and raises where the policy has something against it.
+    `check` is given the host of every request before it is made, and raises where the policy has something against it;
+    `wait` waits some seconds where the Hub is busy, and tells why.
     Raises `FetchError` where huggingface_hub is not installed.
     """
 
-    def __init__(self, ref: HubRef, check: Callable[[str], None], patterns: Patterns) -> None:
+    def __init__(
+        self,
+        ref: HubRef,
+        check: Callable[[str], None],
+        patterns: Patterns,
+        wait: Callable[[float, str], object] = pause,
+    ) -> None:
         try:
             import huggingface_hub
             from huggingface_hub import constants
@@ -50,7 +59,7 @@ class Hub:
 
         self._ref, self._patterns = ref, patterns
         self._endpoint = endpoint()
-        self._question = Question(check, Url.parse(self._endpoint))
+        self._question = Question(check, Url.parse(self._endpoint), wait)
         # Else a list of programs is asked for before the first question, for the user agent.
         constants.HF_HUB_DISABLE_TELEMETRY = True
         with self._question.asking():
@@ -113,9 +122,13 @@ class Hub:
         import httpx2
         from huggingface_hub import errors
 
+        from model_provisioner.fetchers.hub_requests import GivenUpError
+
         try:
             with self._question.asking():
                 return ask()
+        except GivenUpError as error:
+            raise self._given_up(error) from None
         except errors.GatedRepoError:
             raise self._error("the repository is gated: its owner lets in who asked", GATED) from None
         except errors.RepositoryNotFoundError:
@@ -129,6 +142,12 @@ class Hub:
             raise self._error("the Hub can't be reached", "check the network", type(error).__name__) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._error(NONSENSE, OTHER_HUB, type(error).__name__) from None
+
+    def _given_up(self, error: GivenUpError) -> FetchError:
+        often = f", {error.tried} times in a row" if error.tried > 1 else ""
+        if error.status is None:
+            return self._error(f"the Hub can't be reached{often}", "check the network", error.found)
+        return self._error(f"the Hub can't answer now{often}", "try again later", error.found)
 
     def _status_error(self, status: int, phrase: str) -> FetchError:
         found = f"{status} {phrase}"

@@ -10,9 +10,10 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -20,14 +21,13 @@ from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.connections import bad_proxy
 from model_provisioner.fetchers.http.url import Url, check_scheme
 from model_provisioner.fetchers.listing import SECONDS
+from model_provisioner.fetchers.patience import TRANSIENT, Patience, too_long, wait_asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a question is given up."""
-LONGEST_WAIT = 30
-"""Seconds that a Hub may make us wait before it is asked again."""
 REQUESTS = 300
 """Requests of one question: its pages, redirects and second tries."""
 _LARGEST = 8 << 20
@@ -42,6 +42,8 @@ class Question:
     """Is given each host before it is contacted, and raises where it may not be."""
     hub: Url
     """The Hub: who the user's token is for."""
+    wait: Callable[[float, str], object]
+    """Waits some seconds where the Hub is busy, and tells why."""
     asked: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
     """The numbers of its requests."""
 
@@ -64,6 +66,15 @@ class Question:
             found=found,
             fix="check HF_ENDPOINT; or download the model and point model_ref at the file",
         )
+
+
+class GivenUpError(Exception):
+    """A question that met trouble which may pass, and did not."""
+
+    def __init__(self, status: int | None, found: str, tried: int) -> None:
+        super().__init__(found)
+        self.status, self.found, self.tried = status, found, tried
+        """The status of the last answer, None where there was none; what it was, in words; how often was asked."""
 
 
 _question: ContextVar[Question | None] = ContextVar("_question", default=None)
@@ -91,10 +102,35 @@ def _hold() -> None:
             client = make()
             hooks = client.event_hooks
             client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
+            client.send = partial(_send, client.send)  # type: ignore[method-assign]
             return client
 
         set_client_factory(held)
         logging.getLogger(_http.__name__).addFilter(_is_not_ours)
+
+
+def _send(send: Callable[..., httpx2.Response], request: httpx2.Request, **named: Any) -> httpx2.Response:
+    """Send a request, again after trouble that may pass: huggingface_hub does that for some questions only.
+
+    Raises `GivenUpError`, after which it does not try again.
+    """
+    if (question := _question.get()) is None:
+        return send(request, **named)
+    patience, host = Patience(question.wait), question.hub.host
+    while True:
+        try:
+            response = send(request, **named)
+        except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            if untrusted or not patience.allows(None, f"{host} can't be reached ({type(error).__name__})"):
+                raise GivenUpError(None, type(error).__name__, patience.tried) from None
+            continue
+        if response.status_code not in TRANSIENT:
+            return response
+        wait, said = wait_asked_by(response.headers), f"{response.status_code} {response.reason_phrase}"
+        response.close()
+        if not patience.allows(wait, f"{host} answers with {said}"):
+            raise GivenUpError(response.status_code, said + too_long(wait), patience.tried)
 
 
 def _before(request: httpx2.Request) -> None:
@@ -114,17 +150,13 @@ def _before(request: httpx2.Request) -> None:
 
 
 def _after(response: httpx2.Response) -> None:
-    """Bound the body of a response, and let a Hub that is busy not keep us waiting for as long as it likes."""
+    """Bound the body of a response."""
     if (question := _question.get()) is None:
         return
     if encoding := response.headers.get("content-encoding", "").strip().lower().replace("identity", ""):
         raise question.too_much("the bytes as they are", f"Content-Encoding: {encoding[:80]}")
     assert isinstance(response.stream, httpx2.SyncByteStream)
     response.stream = _Bounded(response.stream, question)
-    response.headers.pop("ratelimit", None)
-    wait = response.headers.get("retry-after", "")
-    if not (wait.isascii() and wait.isdigit() and int(wait[:9]) <= LONGEST_WAIT):
-        response.headers.pop("retry-after", None)
 
 
 class _Bounded(httpx2.SyncByteStream):

@@ -29,18 +29,21 @@ class Source(Protocol):
         """Say where files are whose names and revision are known; who is asked, is asked of these alone."""
 
 
-def source_of(entry: Entry, check: Callable[[str], None]) -> Source:
-    """Return the source of a remote entry; `check` is given each host before it is contacted."""
+def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float, str], object]) -> Source:
+    """Return the source of a remote entry; `check` is given each host before it is contacted.
+
+    `wait` is what waits some seconds where a source is busy, and tells why.
+    """
     ref, patterns = entry.ref, Patterns(entry.include, entry.exclude)
     if isinstance(ref, HubRef):
         from model_provisioner.fetchers.hub import Hub, endpoint
 
         check(urlsplit(endpoint()).hostname or "")  # a host that may not be asked needs no package that asks it
-        return Hub(ref, check, patterns)
+        return Hub(ref, check, patterns, wait)
     if isinstance(ref, ObjectRef):
         from model_provisioner.fetchers.s3.bucket import Bucket
 
-        return _Objects(Bucket(ref.bucket, check), ref, patterns)
+        return _Objects(Bucket(ref.bucket, check, wait), ref, patterns)
     assert isinstance(ref, UrlRef)  # a local one has no source
     return _Url(ref)
 

@@ -14,8 +14,10 @@ from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_presen
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
-from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.engine.verification.unsound import put_away_unsound
+from model_provisioner.errors import DigestMismatchError, ProvisionError, UnsoundModelError
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -134,7 +136,12 @@ def _locked_now(work: Workspace, entry: Entry, again: bool) -> Locked:
 
 
 def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
-    """Return the files of an entry, and the digest of each. Raises where they are not what is expected, or damaged."""
+    """Return the files of an entry, and the digest of each. Raises where they are unsound, damaged or not as expected."""
+    try:
+        read_metadata(resolve_entry(entry, work.store))
+    except UnsoundModelError as error:
+        put_away_unsound(work.store, entry, error, work.memo.digests)
+        raise
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):

@@ -95,8 +95,8 @@ class Blobs(Layout):
             raise store_error("a file can't be taken into the store", path, error) from None
         return received
 
-    def corrupt(self, sha256: str) -> str | None:
-        """Move a blob that holds other bytes to where nobody finds it again; return where, None if there was none.
+    def put_away(self, sha256: str) -> str | None:
+        """Move a blob that is damaged or no model to where nobody finds it again; return where, None if there was none.
 
         Raises `StorageError`.
         """
@@ -113,5 +113,5 @@ class Blobs(Layout):
         except (FileNotFoundError, NotADirectoryError):  # another run was faster
             return None
         except OSError as error:
-            raise store_error("a damaged file can't be moved away", path, error) from None
+            raise store_error("a wrong file can't be moved away", path, error) from None
         return away.path_of(name)

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locking.locks import NoLocksError, try_lock
@@ -69,6 +69,8 @@ class Partial:
         self._follower = Follower(fd, size, git_size, fingerprints)
         self.validator = note.validator if self.size else None
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
+        self.total = note.total if self.size else None
+        """How many bytes it said that version has."""
         self._synced = min(size, note.synced)
         """Up to where it is known to be safely on the disk."""
         self._written_back = self.size
@@ -109,9 +111,12 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def begin(self, validator: str | None) -> None:
-        """Say which version of the resource comes: bytes of another one are dropped, as they are where none is named."""
-        if self.size and validator is not None and validator == self.validator:
+    def begin(self, validator: str | None, total: int | None = None) -> None:
+        """Say which version of the resource comes, and how many bytes it has, where that is said.
+
+        Bytes of another one are dropped, as they are where none is named.
+        """
+        if self.size and validator is not None and (validator, total) == (self.validator, self.total):
             return
         try:
             other = self.size > 0
@@ -119,10 +124,10 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _write_note(self._folder, self._name, _Note(validator, boot_id(), 0))
+            _write_note(self._folder, self._name, _Note(validator, boot_id(), 0, total))
         except OSError as error:
             raise self._failed(error) from None
-        self.validator = validator
+        self.validator, self.total = validator, total
 
     def write(self, chunk: bytes) -> None:
         """Append bytes. Raises `StorageError`, and keeps those before then, where the disk is full."""
@@ -218,7 +223,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _write_note(self._folder, self._name, _Note(self.validator, boot_id(), size))
+        _write_note(self._folder, self._name, _Note(self.validator, boot_id(), size, self.total))
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -338,23 +343,26 @@ class _Note:
     """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
     synced: int
     """How many bytes were safely on the disk."""
+    total: int | None = None
+    """How many bytes the whole file has, as its server said."""
 
 
 def _read_note(folder: Folder, name: str) -> _Note:
     try:
         found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
         validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
+        total = found.get("total")  # versions before did not note it
     except (ValueError, TypeError, KeyError, AttributeError):
         return _Note(None, None, 0)
     known = isinstance(validator, str | None) and isinstance(boot, str | None)
     if not known or type(synced) is not int or synced < 0:
         return _Note(None, None, 0)
-    return _Note(validator, boot, synced)
+    return _Note(validator, boot, synced, total if type(total) is int and total >= 0 else None)
 
 
 def _write_note(folder: Folder, name: str, note: _Note) -> None:
     """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
     draft = f"draft.{secrets.token_hex(8)}"
-    data = json.dumps({"boot": note.boot, "synced": note.synced, "validator": note.validator}).encode()
+    data = json.dumps(asdict(note), sort_keys=True).encode()
     folder.write(draft, data, sync=False)
     folder.rename(draft, folder, _note(name))

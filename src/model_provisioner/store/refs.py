@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.json_text import parse_json
-from model_provisioner.store.layout import Layout, blob_place
+from model_provisioner.store.layout import Layout, blob_place, store_error
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
@@ -60,6 +60,19 @@ class Refs(Layout):
         }
         data = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self.write(_FOLDER, _name(record.ref), data)
+
+    def forget(self, record: Record) -> None:
+        """Keep a record no longer, unless the reference resolves to something else by now. Raises `StorageError`."""
+        if self.recorded(record.ref) != record:
+            return
+        try:
+            folder = self.held(_FOLDER)
+            folder.unlink(_name(record.ref))
+            folder.sync()
+        except FileNotFoundError:  # another run was faster
+            pass
+        except OSError as error:
+            raise store_error("a record can't be removed", self.root, error) from None
 
     def recorded(self, ref: str) -> Record | None:
         """Return what `ref` resolved to when it was last fetched; None where no sound record says so."""

@@ -49,6 +49,7 @@ def locked(tmp_path_factory, tiny_models) -> Project:
     for shard in tiny_models.glob("tiny-llama-split-*.gguf"):
         project.write(f"split/{shard.name}", shard.read_bytes())
     project.write("folder/config.json", '{"model_type": "llama"}')
+    project.write("folder/weights.bin", "weights")
     project.write("folder/words.txt", "one\ntwo\n")
     first = min(path.name for path in (project.root / "split").iterdir())
     project.models(
@@ -249,8 +250,8 @@ def notes_in_the_place_of_a_handoff(p):
 
 def a_checksum_file_edited(p):
     path = p.root / ".runtime/digests/folder.sha256"
-    line = path.read_text().splitlines()[1]
-    words = "the checksum file is not what would be written", str(path), f"line 2: {line}", f"line 2: {line}x"
+    line = path.read_text().splitlines()[-1]
+    words = "the checksum file is not what would be written", str(path), f"line 3: {line}", f"line 3: {line}x"
     return bytes_of(path, lambda data: data[:-1] + b"x\n"), [("folder", "checksums", *words, f"{BUILD}writes it")]
 
 

@@ -1,13 +1,14 @@
 """`doit model-lock`, and what `models.lock` then holds `doit provision` to."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from tests.support.hub import no_repo
 from tests.support.project import Project, read_only
-from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved
+from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved, sha256
 
 OTHER = TINY_BYTES + bytes(32)
 
@@ -57,6 +58,40 @@ def test_what_is_not_here_is_fetched_for_it(tiny, hub):
     hub.forget()
     assert "pass  tiny" in tiny.provision("--offline").out
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("wrong", [b"<!DOCTYPE html><html>log in</html>", TINY_BYTES[:60_000]])
+@pytest.mark.parametrize("upgrade", [[], ["--upgrade", "tiny"]])
+def test_what_is_unsound_is_not_locked_and_asked_for_again(remote, web, wrong, upgrade):
+    web.files["/tiny.gguf"] = wrong
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    answer = remote.doit("model-lock", *upgrade, code=1)
+    assert "or run again, and its source is asked again" in answer.all
+    assert not remote.lock.exists()
+    web.files["/tiny.gguf"] = TINY_BYTES
+    assert remote.doit("model-lock", *upgrade).out == "models.lock written: 1 model\n"
+    assert TINY_SHA in remote.lock.read_text()
+
+
+def test_an_unsound_file_of_this_machine_is_not_locked(remote):
+    (remote.root / "x.gguf").write_bytes(TINY_BYTES[:60_000])
+    remote.models({"tiny": "file:x.gguf"})
+    remote.doit("model-lock", code=1)
+    assert not remote.lock.exists()
+
+
+def test_what_an_old_lock_names_unsound_is_healed_by_the_fix_that_is_said(tiny, hub):
+    tiny.doit("model-lock")
+    page = b"<!DOCTYPE html><html>log in</html>"
+    commit = hub.add("org/tiny", {"tiny.gguf": page})
+    text = tiny.lock.read_text().replace(TINY_SHA, sha256(page)).replace(str(len(TINY_BYTES)), str(len(page)))
+    tiny.lock.write_text(re.sub(r'"revision": "[0-9a-f]+"', f'"revision": "{commit}"', text))
+    hub.add("org/tiny", REPO)
+    answer = tiny.provision(code=1)
+    assert "if its source has a sound one by now, `doit model-lock --upgrade tiny` takes it" in answer.out
+    tiny.doit("model-lock", "--upgrade", "tiny")
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
 
 
 def test_a_model_is_pinned_by_the_lock(locked, hub):
@@ -241,6 +276,7 @@ def test_drift_of_a_local_file(project):
 def test_drift_of_a_folder(project):
     project.write("m/config.json", '{"model_type": "llama"}')
     project.write("m/a.txt", "a")
+    project.write("m/weights.bin", "w")
     project.models("models: {tiny: {model_ref: 'file:m', engine: vllm}}\n")
     project.doit("model-lock")
     (project.root / "m/a.txt").unlink()

@@ -58,15 +58,30 @@ def test_statuses_that_may_pass(https, server, status):
     assert naps == [7.0]
 
 
-def test_a_server_may_make_us_wait_a_minute_and_no_more(https, server):
+def test_a_server_says_how_long_we_wait(https, server):
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     server.manners.statuses.extend(
-        [(429, {"Retry-After": "86400"}), (429, {"Retry-After": later}), (503, {"Retry-After": "soon"})]
+        [
+            (429, {"RateLimit": '"api";r=0;t=200'}),
+            (429, {"Retry-After": later}),
+            (503, {"Retry-After": "soon"}),
+            (429, {"RateLimit": '"api";r=9;t=200'}),
+        ]
     )
     _, naps = bring(https, remote(server))
-    assert naps[0] == 60
+    assert naps[0] == 200
     assert 15 < naps[1] <= 20
     assert 2 <= naps[2] <= 4
+    assert 4 <= naps[3] <= 8
+
+
+@pytest.mark.parametrize("waits", [["86400"], ["200", "101"]])
+def test_a_server_that_makes_us_wait_for_more_than_five_minutes_in_all_is_given_up(https, server, waits):
+    server.manners.statuses.extend((429, {"Retry-After": wait}) for wait in waits)
+    error = refused(https, remote(server))
+    assert len(server.asked) == len(waits)
+    assert error.found.startswith("429 Too Many Requests")
+    assert ("and asks for a wait of 86,400 s, where at most 300 s are waited" in error.found) == (len(waits) == 1)
 
 
 def test_a_busy_server_is_given_up(https, server):

@@ -15,6 +15,7 @@ import pytest
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.fetchers.http.begun import Begun
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.files_server import FilesServer
@@ -41,7 +42,8 @@ def test_what_an_answer_tells(https, server):
         chunks = list(answer.chunks())
     assert b"".join(chunks) == DATA
     assert len(chunks) <= 20
-    with https.open(server.url("/x.gguf"), offset=1000, validator=answer.validator) as rest:
+    begun = Begun(size=1000, validator=answer.validator, total=answer.total)
+    with https.open(server.url("/x.gguf"), begun=begun) as rest:
         assert (rest.offset, rest.total, rest.validator) == (1000, len(DATA), answer.validator)
         assert b"".join(rest.chunks()) == DATA[1000:]
 
@@ -182,21 +184,75 @@ def test_a_server_that_sends_less_than_the_range_is_asked_again(https, server):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("bytes 5-9/10", "localhost sends another part of the file than was asked for"),
-        ("bytes 999-99/100", "localhost sends a part of the file without a sound word about which"),
-        ("bytes 999-2999999/5", "localhost sends a part of the file without a sound word about which"),
-        ("items", "localhost sends a part of the file without a sound word about which"),
-        ("bytes 999-1999/3000000", "localhost does not send what it says"),
-    ],
+    "text", ["bytes 5-9/10", "bytes 999-99/100", "bytes 999-2999999/5", "items", "bytes 999-1999/3000000"]
 )
-def test_a_lying_content_range(https, server, text, what):
-    validator = bring(https, remote(server))[0].validator
+def test_after_a_lying_content_range_the_file_is_begun_anew(https, server, text):
+    first, _ = bring(https, remote(server))
+    server.asked.clear()
     server.manners.content_range = text
-    sink = Sink(DATA[:1000], validator)
-    assert refused(https, remote(server), sink).what == what
-    assert sink.data == DATA[:1000]
+    sink, naps = bring(https, remote(server), Sink(bytes(1000), first.validator, first.total))
+    assert sink.data == bytes(1000) + DATA[1000:], "of the same version, what is here is not written again"
+    assert [asked.headers.get("range") for asked in server.asked] == ["bytes=999-", None]
+    assert naps == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("etag", ["auto", None, '"new"'])
+def test_a_part_that_is_sent_as_200_is_never_taken_for_the_file(https, server, told, etag):
+    """It is taken for the part that it is where it says so and agrees with what was begun; else the file is asked for."""
+    server.manners.part_as_200, server.manners.tell_part = True, told
+    server.manners.drop_at, server.manners.drop_times = 2_799_999, 1
+    first_etag = server.etag("/x.gguf")
+    server.manners.etags.append(first_etag)
+    server.manners.etag, server.manners.ignore_if_range = etag, True
+    sink, _ = bring(https, remote(server))
+    assert sink.data == DATA
+    ranges = [asked.headers.get("range") for asked in server.asked]
+    agrees = told and etag == "auto"
+    assert ranges == [None, "bytes=2799998-"] + ([] if agrees else [None])
+
+
+def test_a_part_that_is_sent_as_200_with_the_same_date_is_told_by_its_length(https, server):
+    server.manners.etag, server.manners.last_modified = None, time.time() - 100
+    server.manners.part_as_200, server.manners.tell_part = True, False
+    server.manners.drop_at, server.manners.drop_times = 2_799_999, 1
+    assert bring(https, remote(server))[0].data == DATA
+    assert [asked.headers.get("range") for asked in server.asked] == [None, "bytes=2799998-", None]
+
+
+def test_a_200_of_another_length_is_another_resource(https, server):
+    validator = bring(https, remote(server))[0].validator
+    sink, _ = bring(https, remote(server), Sink(bytes(1000), validator, len(DATA) - 1))
+    assert sink.data == DATA
+
+
+def test_a_part_of_a_file_of_another_length_is_not_taken(https, server):
+    first, _ = bring(https, remote(server))
+    server.manners.etag, server.manners.ignore_if_range = first.validator, True
+    server.files["/x.gguf"] = DATA + b"more"
+    sink, _ = bring(https, remote(server), Sink(DATA[:1000], first.validator, first.total))
+    assert sink.data == DATA + b"more"
+    assert server.asked[-1].headers.get("range") is None
+
+
+def test_a_file_that_is_said_to_begin_in_the_middle_is_refused(https, server):
+    server.manners.content_range = "bytes 5-2999999/3000000"
+    server.manners.length_lie = -5
+    server.manners.tell_whole = True
+    error = refused(https, remote(server))
+    assert error.what == "localhost does not send what it says"
+    assert (error.expected, error.found) == ("the file from its first byte on", "bytes from 5 on")
+
+
+def test_a_body_that_lies_is_dropped_so_that_the_next_run_begins_anew(https, server):
+    """A part with more bytes than it says is refused; what it was a part of is not believed either."""
+    first, _ = bring(https, remote(server))
+    server.manners.chunked, server.manners.extra = True, b"more"
+    sink = Sink(DATA[:1000], first.validator, first.total)
+    assert refused(https, remote(server, size=len(DATA)), sink).found == "more"
+    assert sink.size == 0
+    server.manners.extra = b""
+    assert bring(https, remote(server, size=len(DATA)), sink)[0].data == DATA
 
 
 def test_a_part_that_nobody_asked_for(https, server):
@@ -292,7 +348,7 @@ def test_a_server_that_never_comes_back_is_given_up(https, serve):
     server.close()
     naps = Naps()
     with pytest.raises(FetchError) as caught:
-        fetch(https, remote(server), Sink(), sleep=naps)
+        fetch(https, remote(server), Sink(), wait=naps)
     assert str(caught.value) == (
         "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"
@@ -322,7 +378,7 @@ def test_a_file_that_always_changes_is_given_up(https, server):
 
     server.before_each = drop
     refused(https, remote(server))
-    assert len(server.asked) == 5
+    assert [asked.headers.get("range") is None for asked in server.asked].count(True) == 5
 
 
 def test_a_name_that_is_not_known(https):

@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.fetchers.patience import ATTEMPTS
 from model_provisioner.fetchers.s3 import bucket as module
-from model_provisioner.fetchers.s3.bucket import ATTEMPTS, Bucket
+from model_provisioner.fetchers.s3.bucket import MOVES, Bucket
 from model_provisioner.fetchers.s3.xml import Listed
 from model_provisioner.config.network_policy import NetworkPolicy
+from tests.support.receiving import Naps
 from tests.support.s3 import SECRETS, Front
 
 KEY = "a folder/tïny.bin"
@@ -27,16 +29,14 @@ def client(s3, moto, monkeypatch):
 
 
 @pytest.fixture
-def naps(monkeypatch):
+def naps():
     """The waits between tries, which are noted and not waited."""
-    naps = []
-    monkeypatch.setattr(module, "sleep", naps.append)
-    return naps
+    return Naps()
 
 
 @pytest.fixture
 def bucket(client, naps):
-    return Bucket("models", lambda host: None)
+    return Bucket("models", lambda host: None, naps)
 
 
 def refused(ask, *arguments):
@@ -151,7 +151,7 @@ def test_what_is_no_region_is_not_believed(bucket, s3, region):
 def test_a_storage_that_never_settles_on_a_region(bucket, s3):
     s3.answer = lambda asked: (301, {"x-amz-bucket-region": f"region-{len(s3.asked)}"}, b"")
     assert refused(bucket.below, "x/").status == 301
-    assert len(s3.asked) == ATTEMPTS
+    assert len(s3.asked) == 1 + MOVES
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_it_is_asked_again(bucket, client, s3, naps, status):
     client.put_object(Bucket="models", Key=KEY, Body=DATA)
     s3.answer = lambda asked: (status, {}, b"") if len(s3.asked) < 3 else None
     assert bucket.head(KEY, "x")[0].size == len(DATA)
-    assert naps == [0.5, 1.0]
+    assert [0.5 <= naps[0] <= 1, 1 <= naps[1] <= 2, len(naps)] == [True, True, 2]
 
 
 def test_but_not_for_ever(bucket, s3, naps):
@@ -272,6 +272,17 @@ def test_but_not_for_ever(bucket, s3, naps):
     assert (error.what, error.found) == ("the storage can't answer now", "503 Service Unavailable (SlowDown)")
     assert len(s3.asked) == ATTEMPTS
     assert len(naps) == ATTEMPTS - 1
+
+
+def test_it_is_asked_again_when_it_wants_to_be(bucket, client, s3, naps):
+    client.put_object(Bucket="models", Key=KEY, Body=DATA)
+    s3.answer = lambda asked: (503, {"Retry-After": "120"}, b"") if len(s3.asked) < 3 else None
+    bucket.head(KEY, "x")
+    assert naps == [120, 120]
+    s3.answer = lambda asked: (503, {"Retry-After": "301"}, b"")
+    found = "503 Service Unavailable, and asks for a wait of 301 s, where at most 300 s are waited"
+    assert refused(bucket.below, "x/").found == found
+    assert len(naps) == 2
 
 
 def test_nobody_is_there(bucket, s3, naps):

@@ -132,8 +132,13 @@ class Download:
         self._check_room(wanted.file, (wanted.size or 0) - partial.size)
         self.progress.reach(wanted.key, partial.size)
         pinned = replace(wanted.file, sha256=wanted.sha256)  # also where the user or the lock says it
+
+        def wait(seconds: float, why: str) -> None:
+            self.progress.wait(seconds, why)
+            _pause(seconds, check)
+
         try:
-            receive(self.client, pinned, partial, expect=expect, reach=reach, sleep=lambda s: _pause(s, check))
+            receive(self.client, pinned, partial, expect=expect, reach=reach, wait=wait)
         except FetchError as error:
             if error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.events import fetching
+from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
+from model_provisioner.fetchers.patience import LONGEST
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.fileset import discover
@@ -145,7 +146,7 @@ class _Fetch:
             digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
             listing = None
             if not digests or digests.keys() != self.known.keys():
-                listing = left_behind(partial(self._ask, revision), self._until(time.monotonic() + SECONDS))
+                listing = left_behind(partial(self._ask, revision), self._until(SECONDS + LONGEST))
                 names = [file.name for file in listing.files]
                 check_names(names, part.ref.id)  # before the long work
                 check_opened(part, names)
@@ -165,11 +166,16 @@ class _Fetch:
 
     def _ask(self, revision: str | None) -> Listing:
         """Ask the source which files there are, or where those are that are known."""
-        source = source_of(self.part, self._check_host)
+        source = source_of(self.part, self._check_host, self._wait)
         return source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
 
-    def _until(self, end: float) -> Callable[[], None]:
-        """Return a check that also raises `FetchError` once the clock is past `end`."""
+    def _wait(self, seconds: float, why: str) -> None:
+        self.work.progress(FetchWaits(self.part.name, seconds, why))
+        time.sleep(seconds)
+
+    def _until(self, seconds: float) -> Callable[[], None]:
+        """Return a check that also raises `FetchError` once so many seconds are over."""
+        end = time.monotonic() + seconds
 
         def check() -> None:
             self.check()
@@ -177,7 +183,7 @@ class _Fetch:
                 raise FetchError(
                     f"the source does not say in time what {self.part.name} is",
                     where=self.part.ref.id,
-                    expected=f"a listing within {SECONDS / 60:.0f} minutes",
+                    expected=f"a listing within {seconds / 60:.0f} minutes, those among them that it asked us to wait",
                     fix="try again later, or download the model and point model_ref at the file",
                 )
 

@@ -82,7 +82,7 @@ def put_away_damaged(store: Store, digests: Iterable[FileDigest]) -> None:
         if wanted is None or wanted == digest.sha256:
             continue
         try:
-            away = store.corrupt(wanted)
+            away = store.put_away(wanted)
         except StorageError as error:
             fix = f"remove {store.blob_path(wanted)}, which could not be moved away ({error.found}), and run again"
         else:

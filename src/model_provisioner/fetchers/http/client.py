@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http.credentials import Credentials
 from model_provisioner.fetchers.http.url import Url, check_scheme
+from model_provisioner.fetchers.patience import TRANSIENT, wait_asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +17,11 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
+    from model_provisioner.fetchers.http.begun import Begun
     from model_provisioner.fetchers.http.response import FileResponse
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-"""Statuses after which the same request may go well."""
 
 
 class HttpClient:
@@ -52,13 +50,13 @@ class HttpClient:
         self,
         url: str,
         *,
-        offset: int = 0,
-        validator: str | None = None,
+        begun: Begun | None = None,
         headers: Mapping[str, str] | None = None,
         size: int | None = None,
     ) -> Iterator[FileResponse]:
-        """Ask for the bytes of `url` from `offset` on, if they are still those that had `validator`; else for all of them.
+        """Ask for the bytes of `url`: for the rest where some of them are here, if it is of the file that was begun.
 
+        What does not agree with what was begun is not taken: the whole file is asked for then.
         `headers` go to the host of `url` only. `size` is how many bytes the file has to have.
         Raises what `check` raises, `IncompleteError` for what may pass, `FetchError` for what will not.
         """
@@ -66,17 +64,20 @@ class HttpClient:
         from model_provisioner.fetchers.http.response import FileResponse
 
         first, headers = Url.parse(url), headers or {}
-        # The last byte that is here is asked for again: a file that is here whole has no byte after it to ask for.
-        part = {"range": f"bytes={offset - 1}-", "if-range": validator} if offset and validator else {}
-        response, last = self._follow(first, headers, part)
+        response, last = self._follow(first, headers, {} if begun is None else begun.range)
+        answer = None
         try:
-            if part and not _continues(response, last, offset, validator):
-                release(response)
-                part = {}
-                response, last = self._follow(first, headers, part)
-            if response.status != 200 and not (part and response.status == 206):
-                raise self._status_error(response, last, headers if last.origin == first.origin else None)
-            yield FileResponse(response, last, offset=offset, size=size)
+            if begun is not None and response.status in {200, 206, 416}:
+                with suppress(FetchError):
+                    answer = None if response.status == 416 else FileResponse(response, last, begun=begun, size=size)
+                if answer is None:
+                    release(response)
+                    response, last = self._follow(first, headers, {})
+            if answer is None:
+                if response.status != 200:
+                    raise self._status_error(response, last, headers if last.origin == first.origin else None)
+                answer = FileResponse(response, last, size=size)
+            yield answer
         finally:
             release(response)
 
@@ -146,44 +147,8 @@ class HttpClient:
         kind = IncompleteError if status in TRANSIENT else FetchError
         error = kind(what, status=status, where=str(url), found=status_text(status), fix=fix)
         if isinstance(error, IncompleteError):
-            error.wait = _retry_after(response.headers.get("Retry-After", ""))
+            error.wait = wait_asked_by(response.headers)
         return error
-
-
-def _continues(response: BaseHTTPResponse, url: Url, offset: int, validator: str | None) -> bool:
-    """Tell whether a response resumes the file at `offset`; not where it may be another file by now.
-
-    A server that does not know `If-Range` sends a part of whatever it has.
-    """
-    from model_provisioner.fetchers.http.response import content_range, validator_of
-
-    if response.status == 416:
-        return False
-    if response.status != 206:
-        return True
-    start, _, _ = content_range(response, url)
-    if start != offset - 1:
-        raise FetchError(
-            f"{url.host} sends another part of the file than was asked for",
-            where=str(url),
-            expected=f"bytes from {offset - 1:,} on",
-            found=f"bytes from {start:,} on",
-            fix="download the model and point model_ref at the file",
-        )
-    # An answer to If-Range must repeat the ETag, but need not repeat the date.
-    found = validator_of(response)
-    return found == validator or (found is None and not (validator or "").startswith('"'))
-
-
-def _retry_after(text: str) -> float | None:
-    """Return the seconds of a `Retry-After`, which may be a date; None where there is none."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def status_text(status: int) -> str:

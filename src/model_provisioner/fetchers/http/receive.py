@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import time
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.begun import Begun, LieError
+from model_provisioner.fetchers.patience import Patience, pause, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Partial
 
-ATTEMPTS = 5
-"""How often a file is asked for in a row before it is given up."""
-LONGEST_WAIT = 60.0
-"""Seconds that a server may make us wait before we ask again."""
 PROGRESS = 128 << 10
 """New bytes that make a try worth its while: more than a server sends that counts as stalled. Fewer do not give the tries
 back, or a server could keep us for ever."""
@@ -31,24 +27,25 @@ def receive(
     *,
     expect: Callable[[int], object],
     reach: Callable[[int], object],
-    sleep: Callable[[float], object] = time.sleep,
+    wait: Callable[[float, str], object] = pause,
 ) -> None:
     """Append the bytes of `file` to `partial`, which it resumes; nothing is said about what they are.
 
     `expect` is called with the size of the whole file where a server tells it, before its bytes come, and `reach` with how
-    many are here by now; what they raise ends it. Trouble that may pass is met with `ATTEMPTS` tries, which start anew
-    whenever one brought something. Raises `FetchError` when there is no hope, and what the check of `client` raises.
+    many are here by now; what they raise ends it. Trouble that may pass is met with patience, which starts anew whenever a try
+    brought something; `wait` is told for how long, and why. Raises `FetchError` when there is no hope, and what the check of
+    `client` raises.
     """
-    best, tried = partial.size, 0
+    best, patience = partial.size, Patience(wait)
     while True:
         try:
             _try(client, file, partial, expect, reach)
         except IncompleteError as error:
-            tried = 1 if partial.size >= best + PROGRESS else tried + 1
+            if partial.size >= best + PROGRESS:
+                patience.begin_anew()
             best = max(best, partial.size)
-            if tried >= ATTEMPTS:
-                raise _given_up(file, error, tried) from None
-            sleep(min(LONGEST_WAIT, _backoff(tried) if error.wait is None else error.wait))
+            if not patience.allows(error.wait, error.what):
+                raise _given_up(file, error, patience.tried) from None
         else:
             return
 
@@ -66,9 +63,10 @@ def _try(
     if file.size is not None and partial.size > file.size:
         partial.begin(None)
     headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
-    with client.open(
-        file.url, offset=partial.size, validator=partial.validator, headers=headers, size=file.size
-    ) as response:
+    begun = None
+    if partial.size and partial.validator is not None:
+        begun = Begun(size=partial.size, validator=partial.validator, total=partial.total)
+    with client.open(file.url, begun=begun, headers=headers, size=file.size) as response:
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
@@ -78,15 +76,19 @@ def _try(
         if response.total is not None:
             expect(response.total)
         if response.offset == 0:
-            partial.begin(response.validator)
+            partial.begin(response.validator, response.total)
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.
         known = partial.size - response.offset
-        for whole in response.chunks():
-            chunk = whole[known:] if known else whole
-            known = max(0, known - len(whole))
-            if chunk:
-                partial.write(chunk)
-                reach(partial.size)
+        try:
+            for whole in response.chunks():
+                chunk = whole[known:] if known else whole
+                known = max(0, known - len(whole))
+                if chunk:
+                    partial.write(chunk)
+                    reach(partial.size)
+        except LieError:
+            partial.begin(None)  # else every later run would go on from there, and be told the same
+            raise
 
 
 def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchError:
@@ -95,11 +97,6 @@ def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchErro
         status=error.status,
         where=error.where,
         expected=error.expected,
-        found=error.found,
+        found=error.found + too_long(error.wait),
         fix="try again later: what is here already is kept and resumed",
     )
-
-
-def _backoff(tried: int) -> float:
-    """Return for how many seconds to wait: twice as long each time, and not in step with others who failed with us."""
-    return min(30.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http import connections
+from model_provisioner.fetchers.http.begun import LieError
 from model_provisioner.fetchers.http.connections import HTTPError, network_error
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
+    from model_provisioner.fetchers.http.begun import Begun
     from model_provisioner.fetchers.http.url import Url
 
 CHUNK = 1 << 20
@@ -33,8 +35,10 @@ _UNBELIEVABLE = (
 class FileResponse:
     """The bytes of a file, from `offset` on."""
 
-    def __init__(self, response: BaseHTTPResponse, url: Url, *, offset: int, size: int | None) -> None:
-        """Read the headers. `offset` is where the bytes that are wanted begin if the server sends a part.
+    def __init__(
+        self, response: BaseHTTPResponse, url: Url, *, begun: Begun | None = None, size: int | None = None
+    ) -> None:
+        """Read the headers. `begun` is what is here, where the rest was asked for.
 
         `size` is how many bytes the file has to have, where that is known. Raises `FetchError` for headers that can't be
         believed.
@@ -43,7 +47,7 @@ class FileResponse:
         """Where the promised body ends."""
         self.host = url.host
         """The host that the bytes come from, behind all redirects."""
-        self.validator = validator_of(response)
+        self.validator = _validator_of(response)
         """What tells that the file is still the same: a strong ETag, else the time of its last change, else None."""
         self._response, self._url = response, url
         length = _length(response)
@@ -55,14 +59,14 @@ class FileResponse:
                 found=f"Content-Encoding: {encoding}",
                 fix="download the model and point model_ref at the file",
             )
-        if response.status == 206:
-            start, end, total = content_range(response, url)
-            if length is not None and length != end - start:
-                raise self._lie(f"Content-Range of {end - start:,} bytes", f"Content-Length: {length}")
-            self._at, self._end, self.offset = start, end, offset
-        else:
-            self._at, self._end, self.offset = 0, length, 0
-            total = length
+        self._at, self._end, total = 0, length, length
+        if (part := _content_range(response, url)) is not None:
+            self._at, self._end, total = part
+            if length is not None and length != self._end - self._at:
+                raise self._lie(f"Content-Range of {self._end - self._at:,} bytes", f"Content-Length: {length}")
+        self.offset = 0 if begun is None or not self._at else begun.size
+        """Where the bytes begin that `chunks` yields."""
+        self._check_agrees(begun, total)
         if size is not None and total is not None and total != size:
             raise FetchError(
                 f"the file at {url.host} has another size than its source says",
@@ -71,6 +75,8 @@ class FileResponse:
                 found=f"{total:,} bytes",
                 fix="it may have just been changed there: try again; else tell who runs the server",
             )
+        if begun is not None and total is None:
+            total = begun.total
         self.total = size if total is None else total
         """Bytes of the whole file, None where nobody knows."""
         self.has_end = self.total is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
@@ -98,6 +104,24 @@ class FileResponse:
             yield b"".join(parts)
         if failure is not None:
             raise failure
+
+    def _check_agrees(self, begun: Begun | None, total: int | None) -> None:
+        """Raise `FetchError` unless these are the bytes that were asked for: the whole file, or the rest of the one begun.
+
+        The status does not tell: there are servers that send a part as 200, and some that send one of another file.
+        """
+        if begun is None:
+            if self._at:
+                raise self._lie("the file from its first byte on", f"bytes from {self._at:,} on")
+            return
+        if self._at and self._at != begun.size - 1:
+            raise self._lie(f"bytes from {begun.size - 1:,} on", f"bytes from {self._at:,} on")
+        # An answer to If-Range must repeat the ETag, but need not repeat the date.
+        if self.validator != begun.validator and (self.validator is not None or begun.validator.startswith('"')):
+            raise self._lie(f"the version {begun.validator}", f"{self.validator or 'no ETag'}")
+        # One that begins anew, without a word about its length, may be a part that is not said to be one.
+        if total != begun.total and (not self._at or None not in (total, begun.total)):
+            raise self._lie(f"a file of {begun.total} bytes, as it said before", f"{total}")
 
     def _pieces(self) -> Iterator[bytes | FetchError]:
         """Yield the bytes as they come; at the end the trouble, if there was any."""
@@ -141,8 +165,8 @@ class FileResponse:
     def _incomplete(self, what: str, found: str) -> IncompleteError:
         return IncompleteError(what, where=str(self._url), found=found, fix="check the network, and try again")
 
-    def _lie(self, expected: str, found: str) -> FetchError:
-        return FetchError(
+    def _lie(self, expected: str, found: str) -> LieError:
+        return LieError(
             f"{self.host} does not send what it says",
             where=str(self._url),
             expected=expected,
@@ -151,14 +175,19 @@ class FileResponse:
         )
 
 
-def content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int | None]:
-    """Return where the part begins, where it ends (the byte after), and the size of the whole. Raises `FetchError`."""
+def _content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int | None] | None:
+    """Return where the part begins, where it ends (the byte after), and the size of the whole; None for the whole file.
+
+    Raises `FetchError` for a part of which that is not said.
+    """
     text = response.headers.get("Content-Range", "")
     if found := _CONTENT_RANGE.fullmatch(text.strip()):
         start, end = int(found[1]), int(found[2]) + 1
         total = None if found[3] == "*" else int(found[3])
         if start < end and (total is None or end <= total):
             return start, end, total
+    if response.status != 206:
+        return None
     raise FetchError(
         f"{url.host} sends a part of the file without a sound word about which",
         where=str(url),
@@ -168,7 +197,7 @@ def content_range(response: BaseHTTPResponse, url: Url) -> tuple[int, int, int |
     )
 
 
-def validator_of(response: BaseHTTPResponse) -> str | None:
+def _validator_of(response: BaseHTTPResponse) -> str | None:
     """Return what may stand in `If-Range`: a strong ETag, else a date that is a second older than the response."""
     etag = response.headers.get("ETag", "").strip()
     if len(etag) > 2 and etag[0] == etag[-1] == '"':

@@ -9,14 +9,15 @@ import base64
 import binascii
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from model_provisioner.errors import FetchError, IncompleteError
-from model_provisioner.fetchers.http.client import TRANSIENT
+from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, RemoteFile
+from model_provisioner.fetchers.patience import TRANSIENT, Patience, pause, too_long, wait_asked_by
 from model_provisioner.fetchers.s3.errors import storage_error
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
@@ -24,8 +25,8 @@ from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, rea
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-ATTEMPTS = 4
-"""How often a question is asked that met trouble which may pass, or the wrong region."""
+MOVES = 3
+"""How often a question is asked again in another region."""
 PAGES = 100
 """Responses that a listing may have, of a thousand objects each."""
 _LARGEST = 8 << 20
@@ -50,10 +51,10 @@ class Bucket:
     though nobody is contacted yet. Raises `FetchError` where botocore is not installed or the settings can't be used.
     """
 
-    def __init__(self, name: str, check: Callable[[str], None]) -> None:
+    def __init__(self, name: str, check: Callable[[str], None], wait: Callable[[float, str], object] = pause) -> None:
         from model_provisioner.fetchers.http.connections import Connections
 
-        self._name, self._check = name, check
+        self._name, self._check, self._wait = name, check, wait
         self._session = AwsSession(check)
         self._region = self._session.region
         self._connections = Connections()
@@ -165,19 +166,22 @@ class Bucket:
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> _Response:
         """Return the response to a question, asked again where that may help, and in the region of the bucket."""
-        for tried in range(1, ATTEMPTS + 1):
+        patience, moved = Patience(self._wait), 0
+        while True:
             try:
                 response = self._exchange(method, self._place(key, query), headers or {})
-            except IncompleteError:
-                if tried == ATTEMPTS:
+            except IncompleteError as error:
+                if not patience.allows(None, error.what):
                     raise
-            else:
-                if response.status >= 300 and self._moves(response):
-                    continue
-                if response.status not in TRANSIENT or tried == ATTEMPTS:
-                    break
-            sleep(0.25 * 2**tried)
-        return response
+                continue
+            if response.status >= 300 and moved < MOVES and self._moves(response):
+                moved += 1
+                continue
+            host = Url.parse(self._place("")).host
+            if response.status not in TRANSIENT or not patience.allows(
+                wait_asked_by(response.headers), f"{host} answers with {status_text(response.status)}"
+            ):
+                return response
 
     def _moves(self, response: _Response) -> bool:
         """Switch to the region that a response names; tell whether that is another one."""
@@ -213,7 +217,9 @@ class Bucket:
     def _error(self, response: _Response, key: str) -> FetchError:
         code, _ = read_error(response.body)
         anonymous, hint = self._session.is_anonymous, self._session.role_hint
-        return storage_error(response.status, code, where=self._where(key), anonymous=anonymous, hint=hint)
+        error = storage_error(response.status, code, where=self._where(key), anonymous=anonymous, hint=hint)
+        error.found += too_long(wait_asked_by(response.headers))
+        return error
 
     def _no_storage(self, found: str) -> FetchError:
         host = Url.parse(self._place("")).host
