@@ -124,7 +124,7 @@ def test_what_is_not_published_is_gone(tmp_path):
             "  where     {}/sub/.b.json.tmp\n"
             "  expected  a file or folder of our own\n"
             "  found     a link to /dev/null, which was left as it is\n"
-            "  fix       remove it, or name the real folder in runtime_dir (or the handoff) or MODEL_PROVISIONER_RUNTIME_DIR",
+            "  fix       remove it, or name the real folder in MODEL_PROVISIONER_RUNTIME_DIR",
         ),
     ],
 )

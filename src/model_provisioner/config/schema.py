@@ -245,7 +245,9 @@ def _fault(error: Any, path: Path, name: str, model: type[BaseModel]) -> InputEr
         return InputError(**error["ctx"])
     if kind == "missing":
         example = f'"file:models/{field if field in ROLES else "tiny"}.gguf"' if name == "model_ref" else "…"
-        return InputError(f"{name} is missing", fix=f"add   {name}: {example}")
+        return InputError(
+            f"{name} is missing", expected=f"{name}: and its value", found="none", fix=f"add   {name}: {example}"
+        )
     if kind == "extra_forbidden":
         known = list(_INNER.get(field, model).model_fields)
         near = difflib.get_close_matches(name, known, n=1)
