@@ -184,7 +184,7 @@ def test_other_bytes_are_refused_and_not_found_again(store):
         f"  where     {store.blob_path(sha(b'right'))}\n"
         f"  expected  sha256:{sha(b'right')}\n"
         f"  found     sha256:{sha(b'wrong')}\n"
-        "  fix       get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+        "  fix       get the file again from its source"
     )
     assert everything(store) == []
 

@@ -155,6 +155,8 @@ class ConfigReader:
             self._faults.note(
                 ("model_ref",),
                 "one model at the top level and several under models: are two forms of the file",
+                expected="model_ref: at the top level, or models:",
+                found="both",
                 fix="move the fields of the one model under models:, by a name of its own",
             )
             self._faults.check()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from model_provisioner.references.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,4})?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?", re.ASCII)
 
 
 def endpoint() -> str:

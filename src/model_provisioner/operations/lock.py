@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import Locked, LockedFile, label_of
+from model_provisioner.config.entries import Locked, LockedFile, accepting, label_of
 from model_provisioner.config.locked import as_written
 from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.entry_run import EntryRun
@@ -139,7 +139,11 @@ def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
         raise DigestMismatchError(
-            files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
+            files.path,
+            str(entry.expected),
+            str(digest_of(files, digests)),
+            companion=entry.label,
+            accepting=accepting(entry, str(digest_of(files, digests))),
         )
     return files, digests
 
