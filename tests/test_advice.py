@@ -333,6 +333,47 @@ def test_the_secret_of_a_url_without_its_scheme_reaches_nothing(remote, text, pl
     assert b"s3cret" not in remote.everything()
 
 
+# ---- lines and words of models.yaml
+
+
+def said(text):
+    """Return the line or word of YAML that an advice shows."""
+    return re.search(r".*(?:write|add|to defaults:|in quotes:) +(.*)$", text)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("", "", "{}"),
+        ("{models: {t: {model_ref: x}}, cache: {max_size: much}}", "cache: {max_size: much}", "{}"),
+        ("{models: {t: {engine: llamacpp}}}", "engine: llamacpp", "{}"),
+        ("{models: {t: {model_reff: models/tiny.gguf}}}", "model_reff", "{}"),
+        ("{model: {t: {model_ref: models/tiny.gguf}}}", "model:", "models:"),
+        ("{models: {t: {model_ref: 'name:x.gguf'}}}", "name:x.gguf", "{}"),
+        ("{models: {t: {model_ref: models/tiny.gguf, expected_digest: '" + TINY_SHA + "'}}}", TINY_SHA, "{}"),
+        ("{models: {7: {model_ref: models/tiny.gguf}}}", "7:", "{}:"),
+        (
+            "{models: {t: {model_ref: models/tiny.gguf}, u: {model_ref: models/tiny.gguf}}}",
+            "u: {",
+            "u: {{{}, ",
+        ),
+        (
+            "{models: {t: {model_ref: models/tiny.gguf}}, network: {allow: ['https://hub.example/x']}}",
+            "'https://hub.example/x'",
+            "hub.example",
+        ),
+    ],
+)  # fmt: skip
+def test_a_line_that_a_fault_shows_mends_it(local, text, old, new):
+    local.add_tiny()
+    for name in ("name:x.gguf", "x"):
+        local.write(name, TINY_BYTES)
+    local.models(text)
+    (advice, *_) = fixes(local.provision(code=3))
+    local.models(text.replace(old, new.format(said(advice) if "{" in new else ""), 1) if old else said(advice))
+    local.provision()
+
+
 # ---- the five parts of an error
 
 

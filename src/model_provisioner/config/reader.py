@@ -202,7 +202,7 @@ class ConfigReader:
             return model.model_validate(data), set()
         except ValidationError as error:
             found = error.errors(include_url=False)
-        for each in found[: MAX_FAULTS + 1]:
+        for each in schema.without_echoes(found[: MAX_FAULTS + 1]):
             self._faults.note_error(*schema.worded(each, model, base))
         wrong = {str(step) for each in found for step in each["loc"][:1]}
         if not isinstance(data, dict):

@@ -24,7 +24,7 @@ from model_provisioner.errors import InputError
 from model_provisioner.references.reference import ModelRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from model_provisioner.config.source_map import Path
 
@@ -228,6 +228,20 @@ def json_schema() -> dict[str, Any]:
 
 
 # ---- what is wrong, in words
+
+
+def without_echoes(errors: Sequence[Any]) -> list[Any]:
+    """Return the faults that pydantic found, less a field that is missing because it stands there mistyped."""
+    unknown: dict[Path, list[str]] = {}
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            unknown.setdefault(error["loc"][:-1], []).append(str(error["loc"][-1]))
+    return [
+        error
+        for error in errors
+        if error["type"] != "missing"
+        or not difflib.get_close_matches(str(error["loc"][-1]), unknown.get(error["loc"][:-1], ()), n=1)
+    ]
 
 
 def worded(error: Any, model: type[BaseModel], base: Path) -> tuple[Path, InputError]:
