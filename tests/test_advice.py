@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 
 import pytest
@@ -238,6 +239,16 @@ def test_a_project_that_can_not_be_written_is_served_from_a_folder_that_can(loca
     )
     assert code == 0, said
     assert (folder / "engines/llamacpp.json").exists()
+
+
+def test_a_lock_that_can_not_be_written_is_brought_from_another_checkout(local, tmp_path):
+    code, text = local.mounted(read_only(local.root), "model-lock")
+    assert code == 2
+    assert "run `doit model-lock` in another checkout and bring its lock" in text
+    shutil.copytree(local.root, tmp_path / "other")
+    local.doit("model-lock", cwd=tmp_path / "other")
+    shutil.copy(tmp_path / "other/models.lock", local.root)
+    assert "pass  t" in local.provision("--locked").out
 
 
 def test_a_runtime_dir_outside_the_project_is_for_the_environment_to_name(local, tmp_path):

@@ -14,8 +14,9 @@ from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_presen
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
-from model_provisioner.errors import DigestMismatchError, ProvisionError
+from model_provisioner.errors import DigestMismatchError, ProvisionError, StorageError
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.unreachable import RUNTIME_SETTING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -47,7 +48,14 @@ def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
     data = render_lock(models)
     if data == work.lock.data:
         return False
-    write_atomically(lock_path(work.config), data)
+    try:
+        write_atomically(lock_path(work.config), data)
+    except StorageError as error:
+        if RUNTIME_SETTING in error.fix:  # which moves no lock file
+            error.fix = (
+                "make this a place that you can write, or run `doit model-lock` in another checkout and bring its lock"
+            )
+        raise
     return True
 
 
