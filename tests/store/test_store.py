@@ -563,6 +563,7 @@ def test_a_file_where_the_store_belongs(tmp_path):
     assert str(caught.value) == (
         "a folder of the store can't be made\n"
         f"  where     {tmp_path}/cache\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Not a directory\n"
         "  fix       a file has the name of a folder in this path: rename it"
     )
@@ -624,7 +625,7 @@ for act in (lambda: Partial.open(store, "a"), lambda: store.corrupt({sha(b"model
         print(error.fix)
 """,
     )
-    assert said == "the disk is read-only: point cache_dir to a folder that can be written\n" * 3
+    assert said == "the disk is read-only: set cache_dir to a folder that you can write\n" * 3
 
 
 def test_a_full_disk_keeps_what_came(tmp_path):
