@@ -195,6 +195,7 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert str(raised.value) == (
         "the Hub can't be reached\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
+        "  expected  an answer of the Hub\n"
         "  found     ReadTimeout\n"
         "  fix       check the network"
     )

@@ -165,8 +165,8 @@ def accepting(part: Entry, digest: str, file: str = "") -> str:
     """
     if not part.handoff:  # a program asked, and no project
         return "ask with that digest"
-    line = f'"{file}": "{digest}"   under expected_digest' if file else f"{pinned(part, digest)}  "
-    steps = [] if part.by_lock else [f"put   {line} into models.yaml"]
+    line = f'"{file}": "{digest}"   under expected_digest in' if file else f"{pinned(part, digest)}   into"
+    steps = [] if part.by_lock else [f"put   {line} models.yaml"]
     if part.locked is not None:
         steps.append(f"run `doit model-lock --upgrade {part.name}`")
     return ", then ".join(steps)

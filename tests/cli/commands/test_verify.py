@@ -94,7 +94,7 @@ def test_what_no_stat_call_tells_is_found_in_full(tiny):
         f"        expected  sha256:{TINY_SHA}\n"
         f"        found     sha256:{bad}\n"
         "        fix       get the file again, and look at the disk; if these bytes are right, "
-        f'put   expected_digest: "{bad}"   into models.yaml\n'
+        f'put   expected_digest: "sha256:{bad}"   into models.yaml\n'
         "      its handoff was withdrawn\n"
         "1 model: 1 failed; 105.2 KB ("
     )
