@@ -93,7 +93,7 @@ def test_the_expected_digest_is_held(model, state):
         f"  where     {model}\n"
         f"  expected  sha256:{'0' * 64}\n"
         f"  found     sha256:{TINY_SHA}\n"
-        "  fix       get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+        "  fix       get the file again from its source; if these bytes are right, ask with that digest"
     )
     assert (caught.value.wanted, caught.value.actual, caught.value.path) == (
         str(WRONG),

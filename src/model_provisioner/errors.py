@@ -104,21 +104,27 @@ class WrongKindError(ProvisionError):
 class DigestMismatchError(ProvisionError):
     """The bytes at `path` have the digest `actual`, not `wanted`. `detail` names the files of a set that differ.
 
-    `companion` is the label of a companion, empty for the model itself.
+    `companion` is the label of a companion, empty for the model itself; `accepting` says how these bytes are let be right.
     """
 
     message: ClassVar[str] = "the digest{of} differs from what is expected"
-    remedy: ClassVar[str] = (
-        "get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
-    )
+    remedy: ClassVar[str] = "get the file again from its source"
 
     def __init__(
-        self, path: str, wanted: str, actual: str, detail: str = "", companion: str = "", fix: str = ""
+        self,
+        path: str,
+        wanted: str,
+        actual: str,
+        detail: str = "",
+        companion: str = "",
+        fix: str = "",
+        accepting: str = "",
     ) -> None:
         self.path, self.wanted, self.actual, self.companion = path, wanted, actual, companion
         what = self.message.format(of=f" of {companion}" if companion else "")
         found = f"{actual} ({detail})" if detail else actual
-        super().__init__(what, where=path, expected=wanted, found=found, fix=fix or self.remedy)
+        remedy = f"{self.remedy}; if these bytes are right, {accepting}" if accepting else self.remedy
+        super().__init__(what, where=path, expected=wanted, found=found, fix=fix or remedy)
 
 
 class DamagedError(DigestMismatchError):
@@ -148,7 +154,7 @@ class CorruptModelError(DigestMismatchError):
     """Bytes that changed, though size and modification time did not: those at `path` are `actual`, and `wanted` is lost."""
 
     message = "the bytes changed, though size and modification time did not"
-    remedy = "get the file again, and look at the disk; if these bytes are right, put their digest into expected_digest"
+    remedy = "get the file again, and look at the disk"
 
 
 class InvalidMoveError(ProvisionError):

@@ -93,6 +93,8 @@ def test_a_document_of_one_model_may_name_them(tmp_path, monkeypatch):
             "lora: {}",
             "model_ref is missing\n"
             "  where     /p/models.yaml:1, models → a → lora\n"
+            "  expected  model_ref: and its value\n"
+            "  found     none\n"
             '  fix       add   model_ref: "file:models/lora.gguf"',
         ),
         (

@@ -176,7 +176,7 @@ def test_the_lines_of_json_with_tabs_are_those_of_the_file():
 def test_a_key_that_stands_twice_is_told_in_json_with_tabs_too():
     document = read('{\n\t"a": 1,\n\t"a": 2\n}')
     assert [str(fault) for fault in document.faults] == [
-        "'a' stands twice\n  where     m.yaml:3\n  found     lines 2 and 3\n  fix       keep one of the two"
+        "'a' stands twice\n  where     m.yaml:3\n  expected  each name once\n  found     lines 2 and 3\n  fix       keep one of the two"
     ]
 
 
@@ -310,6 +310,7 @@ def test_merging_is_what_pyyaml_does(merged, own):
 # ---- what is refused, and how it is said
 
 
+SYNTAX_EXPECTED = '  expected  names and values, as in   models: {tiny: {model_ref: "file:models/tiny.gguf"}}\n'
 SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, quotes"
 
 
@@ -319,32 +320,49 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         (
             "a: 'b\nc: d\n",
             "this is not YAML\n  where     m.yaml:3\n"
-            "  found     while scanning a quoted scalar, found unexpected end of stream\n" + SYNTAX_FIX,
+            + SYNTAX_EXPECTED
+            + "  found     while scanning a quoted scalar, found unexpected end of stream\n"
+            + SYNTAX_FIX,
         ),
         (
             "a: b: c",
-            "this is not YAML\n  where     m.yaml:1\n  found     mapping values are not allowed in this context\n"
+            "this is not YAML\n  where     m.yaml:1\n"
+            + SYNTAX_EXPECTED
+            + "  found     mapping values are not allowed in this context\n"
             + SYNTAX_FIX,
         ),
         (
             "a: [b\nc: d",
             "this is not YAML\n  where     m.yaml:2\n"
-            "  found     while parsing a flow sequence, did not find expected ',' or ']'\n" + SYNTAX_FIX,
+            + SYNTAX_EXPECTED
+            + "  found     while parsing a flow sequence, did not find expected ',' or ']'\n"
+            + SYNTAX_FIX,
         ),
         (
             "%YAML 2.0\n---\na: b",
-            "this is not YAML\n  where     m.yaml:1\n  found     found incompatible YAML document\n" + SYNTAX_FIX,
+            "this is not YAML\n  where     m.yaml:1\n"
+            + SYNTAX_EXPECTED
+            + "  found     found incompatible YAML document\n"
+            + SYNTAX_FIX,
         ),
-        ("a:\n\tb: 1", "a tab stands where YAML wants spaces\n  where     m.yaml:2\n  fix       indent with spaces"),
-        ("a:\n  \t- b", "a tab stands where YAML wants spaces\n  where     m.yaml:2\n  fix       indent with spaces"),
+        (
+            "a:\n\tb: 1",
+            "a tab stands where YAML wants spaces\n  where     m.yaml:2\n  expected  spaces\n  found     a tab\n  fix       indent with spaces",
+        ),
+        (
+            "a:\n  \t- b",
+            "a tab stands where YAML wants spaces\n  where     m.yaml:2\n  expected  spaces\n  found     a tab\n  fix       indent with spaces",
+        ),
         (
             "é: é\n\n  a\n \n b:\n\tc: 2",
-            "this is not YAML\n  where     m.yaml:5\n  found     mapping values are not allowed in this context\n"
+            "this is not YAML\n  where     m.yaml:5\n"
+            + SYNTAX_EXPECTED
+            + "  found     mapping values are not allowed in this context\n"
             + SYNTAX_FIX,
         ),
         (
             "é:\n  b: 1\n\tc: 2",
-            "a tab stands where YAML wants spaces\n  where     m.yaml:3\n  fix       indent with spaces",
+            "a tab stands where YAML wants spaces\n  where     m.yaml:3\n  expected  spaces\n  found     a tab\n  fix       indent with spaces",
         ),
         (
             b"a: b\nc: \xff",
@@ -363,39 +381,45 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         ),
         (
             "a: b".encode("utf-16-le"),
-            "the file holds a NUL character\n  where     m.yaml:1\n  fix       remove it: the file may be damaged",
+            "the file holds a NUL character\n  where     m.yaml:1\n  expected  text\n  found     U+0000\n"
+            "  fix       remove it, or take the file from version control if it is damaged",
         ),
         (
             "a: b\nc: \0",
-            "the file holds a NUL character\n  where     m.yaml:2\n  fix       remove it: the file may be damaged",
+            "the file holds a NUL character\n  where     m.yaml:2\n  expected  text\n  found     U+0000\n"
+            "  fix       remove it, or take the file from version control if it is damaged",
         ),
         (
             'a: b\nc: "\\0"',
-            "a text holds a NUL character\n  where     m.yaml:2\n  fix       remove its escape sequence",
+            "a text holds a NUL character\n  where     m.yaml:2\n"
+            "  expected  text\n  found     the escape sequence of U+0000\n  fix       remove its escape sequence",
         ),
         (
             '{"\\u0000": 1}',
-            "a text holds a NUL character\n  where     m.yaml:1\n  fix       remove its escape sequence",
+            "a text holds a NUL character\n  where     m.yaml:1\n"
+            "  expected  text\n  found     the escape sequence of U+0000\n  fix       remove its escape sequence",
         ),
         (
             "é: é\né: é\n\x01\nb\nc\nd",
-            "the file holds a character that YAML does not allow\n  where     m.yaml:3\n  found     U+0001\n"
+            "the file holds a character that YAML does not allow\n  where     m.yaml:3\n  expected  text\n  found     U+0001\n"
             "  fix       remove it",
         ),
         (
             "a: \x1b[31m",
-            "the file holds a character that YAML does not allow\n  where     m.yaml:1\n  found     U+001B\n"
+            "the file holds a character that YAML does not allow\n  where     m.yaml:1\n  expected  text\n  found     U+001B\n"
             "  fix       remove it",
         ),
         (
             "a: 1\n---\nb: 2",
             "the file holds more than one document\n  where     m.yaml:2\n"
-            "  fix       remove what follows the line '---'",
+            "  expected  one document\n  found     a line '---' that begins another\n"
+            "  fix       remove that line, and what follows it",
         ),
         (
             "a: 1\n---",
             "the file holds more than one document\n  where     m.yaml:2\n"
-            "  fix       remove what follows the line '---'",
+            "  expected  one document\n  found     a line '---' that begins another\n"
+            "  fix       remove that line, and what follows it",
         ),
         (
             "a:\n  !!python/object:os.system x",
@@ -409,62 +433,72 @@ SYNTAX_FIX = "  fix       look at this line and the one before: indent, colons, 
         ),
         (
             "a: *b",
-            "the alias *b names nothing\n  where     m.yaml:1\n  fix       write &b before the value that is meant",
+            "the alias *b names nothing\n  where     m.yaml:1\n  expected  &b before a value further up\n"
+            "  found     no &b above this line\n"
+            '  fix       write &b before the value that is meant, or the text in quotes: "*b"',
         ),
         (
             "a: &b\n  - *b",
-            "the alias *b stands inside the value that it names\n  where     m.yaml:2\n  fix       write the value out",
+            "the alias *b stands inside the value that it names\n  where     m.yaml:2\n"
+            "  expected  a value that ends before its alias\n  found     *b in the value of &b\n"
+            "  fix       write the value out",
         ),
         (
             "a: &b\n  <<: *b",
-            "the alias *b stands inside the value that it names\n  where     m.yaml:2\n  fix       write the value out",
+            "the alias *b stands inside the value that it names\n  where     m.yaml:2\n"
+            "  expected  a value that ends before its alias\n  found     *b in the value of &b\n"
+            "  fix       write the value out",
         ),
-        ("a: &b c\n*b : d", "an alias can't be a name\n  where     m.yaml:2\n  fix       write the name out"),
+        (
+            "a: &b c\n*b : d",
+            "an alias can't be a name\n  where     m.yaml:2\n  expected  a plain name\n  found     *b\n  fix       write the name out",
+        ),
         (
             "? [a]\n: b",
-            "a name is not a text\n  where     m.yaml:1\n  found     a list\n"
+            "a name is not a text\n  where     m.yaml:1\n  expected  a plain name\n  found     a list\n"
             "  fix       write a plain name before the colon",
         ),
         (
             "a: 1\n? {b: c}\n: d",
-            "a name is not a text\n  where     m.yaml:2\n  found     a mapping\n"
+            "a name is not a text\n  where     m.yaml:2\n  expected  a plain name\n  found     a mapping\n"
             "  fix       write a plain name before the colon",
         ),
         (
             "a: 1\n<<: 5",
-            "<< takes a mapping, or a list of them\n  where     m.yaml:2\n  found     a number\n"
+            "<< takes a mapping, or a list of them\n  where     m.yaml:2\n  expected  an alias of a mapping\n  found     a number\n"
             "  fix       name a mapping by its alias",
         ),
         (
             "<<: [{a: b}, c]",
-            "<< takes a mapping, or a list of them\n  where     m.yaml:1\n  found     a list\n"
+            "<< takes a mapping, or a list of them\n  where     m.yaml:1\n  expected  an alias of a mapping\n  found     a list\n"
             "  fix       name a mapping by its alias",
         ),
         (
             "a: !!int b",
-            "not a value of the type int\n  where     m.yaml:1\n  found     b\n  fix       put it in quotes",
+            "not a value of the type int\n  where     m.yaml:1\n  expected  a value of the type int, or a text in quotes\n  found     b\n  fix       put it in quotes",
         ),
         (
             "a: !!bool maybe",
-            "not a value of the type bool\n  where     m.yaml:1\n  found     maybe\n  fix       put it in quotes",
+            "not a value of the type bool\n  where     m.yaml:1\n  expected  a value of the type bool, or a text in quotes\n  found     maybe\n  fix       put it in quotes",
         ),
         (
             "a: !!float ''",
-            "not a value of the type float\n  where     m.yaml:1\n  fix       put it in quotes",
+            "not a value of the type float\n  where     m.yaml:1\n  expected  a value of the type float, or a text in quotes\n  fix       put it in quotes",
         ),
         (
             "a:\n  " + "9" * 101,
-            f"not a value of the type int\n  where     m.yaml:2\n  found     {'9' * 79}…\n  fix       put it in quotes",
+            f"not a value of the type int\n  where     m.yaml:2\n  expected  a value of the type int, or a text in quotes\n  found     {'9' * 79}…\n  fix       put it in quotes",
         ),
         (
             "[" * 65 + "]" * 65,
-            "the values nest too deeply\n  where     m.yaml:1\n  expected  at most 64 levels\n"
+            "the values nest too deeply\n  where     m.yaml:1\n  expected  at most 64 levels\n  found     more\n"
             "  fix       write it flatter",
         ),
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
             + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 10)}]\n" for p, n in ["ab", "bc", "cd", "de", "ef", "fg"]),
             "the file expands to too many values\n  where     m.yaml:6\n  expected  at most 1,000,000\n"
+            "  found     more, with what the aliases stand for\n"
             "  fix       use fewer aliases",
         ),
     ],
@@ -531,8 +565,8 @@ def test_a_key_that_stands_twice_is_told_and_the_first_holds():
     document = read("a: 1\nb:\n  c:\n    d: 2\n  c: 3\na: 4\n")
     assert document.data == {"a": 1, "b": {"c": {"d": 2}}}
     assert [str(fault) for fault in document.faults] == [
-        "'c' stands twice\n  where     m.yaml:5, b\n  found     lines 3 and 5\n  fix       keep one of the two",
-        "'a' stands twice\n  where     m.yaml:6\n  found     lines 1 and 6\n  fix       keep one of the two",
+        "'c' stands twice\n  where     m.yaml:5, b\n  expected  each name once\n  found     lines 3 and 5\n  fix       keep one of the two",
+        "'a' stands twice\n  where     m.yaml:6\n  expected  each name once\n  found     lines 1 and 6\n  fix       keep one of the two",
     ]
 
 
@@ -544,8 +578,8 @@ def test_the_lines_are_those_of_the_values_that_hold():
 
 def test_a_key_that_stands_three_times_is_told_twice():
     assert faults("a: 1\na: 2\na: 3") == [
-        "'a' stands twice\n  where     m.yaml:2\n  found     lines 1 and 2\n  fix       keep one of the two",
-        "'a' stands twice\n  where     m.yaml:3\n  found     lines 1 and 3\n  fix       keep one of the two",
+        "'a' stands twice\n  where     m.yaml:2\n  expected  each name once\n  found     lines 1 and 2\n  fix       keep one of the two",
+        "'a' stands twice\n  where     m.yaml:3\n  expected  each name once\n  found     lines 1 and 3\n  fix       keep one of the two",
     ]
 
 
@@ -563,7 +597,7 @@ def test_names_that_are_no_duplicates(text):
 def test_a_name_that_is_not_a_text_is_told_and_taken_as_it_is_written(name, kind):
     assert read(f"a:\n  {name}: b").data == {"a": {name: "b"}}
     assert faults(f"a:\n  {name}: b") == [
-        f'a name is not a text\n  where     m.yaml:2\n  found     {name} ({kind})\n  fix       put it in quotes: "{name}"'
+        f'a name is not a text\n  where     m.yaml:2\n  expected  a text\n  found     {name} ({kind})\n  fix       put it in quotes: "{name}"'
     ]
     assert faults(f'a:\n  "{name}": b') == []
 
@@ -577,10 +611,12 @@ def test_names_that_are_texts(name):
 def test_a_file_that_breaks_off_tells_the_faults_before_it_too():
     assert refused("a: 1\na: 2\n1: 3\nb: 'c") == (
         "m.yaml: 3 faults\n\n"
-        "'a' stands twice\n  where     m.yaml:2\n  found     lines 1 and 2\n  fix       keep one of the two\n\n"
-        'a name is not a text\n  where     m.yaml:3\n  found     1 (a number)\n  fix       put it in quotes: "1"\n\n'
+        "'a' stands twice\n  where     m.yaml:2\n  expected  each name once\n  found     lines 1 and 2\n  fix       keep one of the two\n\n"
+        'a name is not a text\n  where     m.yaml:3\n  expected  a text\n  found     1 (a number)\n  fix       put it in quotes: "1"\n\n'
         "this is not YAML\n  where     m.yaml:4\n"
-        "  found     while scanning a quoted scalar, found unexpected end of stream\n" + SYNTAX_FIX
+        + SYNTAX_EXPECTED
+        + "  found     while scanning a quoted scalar, found unexpected end of stream\n"
+        + SYNTAX_FIX
     )
 
 
@@ -590,6 +626,8 @@ def test_of_very_many_faults_the_first_thousand_are_told():
     assert told.endswith(
         "there are more faults than are told at once\n"
         f"  where     m.yaml:{MAX_FAULTS + 2}\n"
+        "  expected  at most 1,000\n"
+        "  found     more\n"
         "  fix       fix the others first"
     )
 

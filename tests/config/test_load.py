@@ -22,7 +22,7 @@ def root(tmp_path, monkeypatch):
 def unreadable(found, fix):
     return (
         "models.yaml: 1 fault\n\nthe configuration can't be read\n"
-        f"  where     models.yaml\n  found     {found}\n  fix       {fix}"
+        f"  where     models.yaml\n  expected  a file that you may read\n  found     {found}\n  fix       {fix}"
     )
 
 

@@ -325,11 +325,11 @@ IN_A = "models.yaml:3, models → a"
         ("zzz: y", said("unknown field 'zzz'", f"{IN_A} → zzz", f"one of {FIELDS}", "zzz", "remove it")),
         (
             "model_ref: y",
-            said("'model_ref' stands twice", IN_A, found="lines 2 and 3", fix="keep one of the two"),
+            said("'model_ref' stands twice", IN_A, "each name once", found="lines 2 and 3", fix="keep one of the two"),
         ),
         (
             "1: y",
-            said("a name is not a text", "models.yaml:3", found="1 (a number)", fix='put it in quotes: "1"')
+            said("a name is not a text", "models.yaml:3", "a text", found="1 (a number)", fix='put it in quotes: "1"')
             + "\n\n"
             + said("unknown field '1'", f"{IN_A} → 1", f"one of {FIELDS}", "1", "remove it"),
         ),
@@ -655,6 +655,8 @@ def test_faults_of_an_entry_and_how_they_are_said(root, text, message):
             said(
                 "one model at the top level and several under models: are two forms of the file",
                 "models.yaml:2, model_ref",
+                "model_ref: at the top level, or models:",
+                "both",
                 fix="move the fields of the one model under models:, by a name of its own",
             ),
         ),
@@ -729,7 +731,13 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
         ),
         (
             "models:\n  a: {}",
-            said("model_ref is missing", "models.yaml:2, models → a", fix='add   model_ref: "file:models/tiny.gguf"'),
+            said(
+                "model_ref is missing",
+                "models.yaml:2, models → a",
+                "model_ref: and its value",
+                "none",
+                fix='add   model_ref: "file:models/tiny.gguf"',
+            ),
         ),
         (
             "models:\n  a b: {model_ref: x}",
@@ -806,6 +814,7 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "this is not YAML",
                 "models.yaml:2",
+                'names and values, as in   models: {tiny: {model_ref: "file:models/tiny.gguf"}}',
                 found="while parsing a flow node, did not find expected node content",
                 fix="look at this line and the one before: indent, colons, quotes",
             ),
@@ -1137,7 +1146,9 @@ def test_a_fault_of_one_field_of_the_defaults_is_told_once(fields):
 def test_of_very_many_faults_a_thousand_are_told():
     told = faults("models:\n" + "".join(f"  m{n}: {{modle: 1}}\n" for n in range(5000)))
     assert len(told) == MAX_FAULTS + 1
-    assert told[-1] == said("there are more faults than are told at once", "models.yaml", fix="fix the others first")
+    assert told[-1] == said(
+        "there are more faults than are told at once", "models.yaml", "at most 1,000", "more", "fix the others first"
+    )
 
 
 # ---- messages: short, and without secrets

@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.utils import _http
 
-from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.errors import FetchError, InputError, NotAllowedError
 from model_provisioner.fetchers import hub as ours
 from model_provisioner.fetchers.listing import Patterns
 from model_provisioner.fetchers.patience import pause
@@ -204,6 +204,7 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert str(raised.value) == (
         "the Hub can't be reached, 5 times in a row\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
+        "  expected  an answer of the Hub\n"
         "  found     ReadTimeout\n"
         "  fix       check the network"
     )
@@ -290,6 +291,7 @@ def test_an_answer_that_is_none(hub, ref, answer, found):
     assert str(raised.value) == (
         "what the Hub answered can't be understood\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
+        "  expected  an answer of the Hub\n"
         f"  found     {found}\n"
         "  fix       check HF_ENDPOINT, and whether a page to log in to the network answers in its place"
     )
@@ -308,7 +310,48 @@ def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
         asking(NAMED)
     assert str(raised.value) == (
         "the token for the Hub can't be had\n"
+        "  where     the environment, or what `hf auth login` keeps\n"
+        "  expected  a token, or none\n"
         "  found     OIDCError\n"
         "  fix       `hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment"
     )
     assert hub.requests == []
+
+
+def test_a_token_in_typographic_quotes_is_told_and_not_shown(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "“hf_good”")
+    with pytest.raises(FetchError) as raised:
+        asking(NAMED)
+    assert str(raised.value) == (
+        "the token for the Hub is none: it has a character that no token has\n"
+        "  where     HF_TOKEN\n"
+        "  expected  ASCII letters, digits and signs\n"
+        "  found     U+201C, LEFT DOUBLE QUOTATION MARK\n"
+        "  fix       copy the token again, without quotes around it: `hf auth login`, or set HF_TOKEN"
+    )
+    assert hub.requests == []
+
+
+def test_an_endpoint_without_its_scheme_is_told_with_it(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example:8080")
+    with pytest.raises(InputError) as raised:
+        ours.endpoint()
+    assert str(raised.value) == (
+        "HF_ENDPOINT is not the address of a Hub\n"
+        "  where     the environment\n"
+        "  expected  https://HOST\n"
+        "  found     hub.example:8080\n"
+        "  fix       export HF_ENDPOINT=https://hub.example:8080"
+    )
+    monkeypatch.setenv("HF_ENDPOINT", raised.value.fix.removeprefix("export HF_ENDPOINT="))
+    assert ours.endpoint() == "https://hub.example:8080"
+
+
+@pytest.mark.parametrize(
+    "text", ["//user:s3cret@hub.example", "user:s3cret@hub.example", "ftp://s3cret@hub", "https://"]
+)
+def test_what_else_is_no_endpoint_is_not_shown(monkeypatch, text):
+    monkeypatch.setenv("HF_ENDPOINT", text)
+    with pytest.raises(InputError, match="HF_ENDPOINT is not the address of a Hub") as raised:
+        ours.endpoint()
+    assert "s3cret" not in str(raised.value)

@@ -65,6 +65,7 @@ def test_a_folder_in_the_way_is_told(tmp_path):
     assert str(caught.value) == (
         "a file could not be written\n"
         f"  where     {tmp_path}/x.json\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Is a directory\n"
         "  fix       a folder has the name of this file: rename it"
     )
@@ -110,12 +111,14 @@ def test_what_is_not_published_is_gone(tmp_path):
         (
             lambda folder: (folder / ".b.json.tmp").mkdir(parents=True),
             "  where     {}/sub/b.json\n"
+            "  expected  a file or folder that we can write\n"
             "  found     Is a directory\n"
             "  fix       a folder has the name of this file: rename it",
         ),
         (
             lambda folder: folder.write_bytes(b""),
             "  where     {}/sub/b.json\n"
+            "  expected  a file or folder that we can write\n"
             "  found     Not a directory\n"
             "  fix       a file has the name of a folder in this path: rename it",
         ),
@@ -124,7 +127,7 @@ def test_what_is_not_published_is_gone(tmp_path):
             "  where     {}/sub/.b.json.tmp\n"
             "  expected  a file or folder of our own\n"
             "  found     a link to /dev/null, which was left as it is\n"
-            "  fix       remove it, or name the real folder in runtime_dir (or the handoff) or MODEL_PROVISIONER_RUNTIME_DIR",
+            "  fix       remove it, or name the real folder in MODEL_PROVISIONER_RUNTIME_DIR",
         ),
     ],
 )
@@ -168,6 +171,7 @@ def test_nothing_is_published_into_a_folder_that_is_no_longer_at_its_path(tmp_pa
     assert str(caught.value) == (
         "a file could not be written\n"
         f"  where     {path}\n"
+        "  expected  a file or folder that we can write\n"
         "  found     another folder took the place of the one that it was written in\n"
         "  fix       run again"
     )

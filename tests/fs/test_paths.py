@@ -32,6 +32,7 @@ def test_what_can_not_be_looked_at_is_not_said_to_be_missing(tmp_path):
     assert str(caught.value) == (
         "it can't be told whether a file is there\n"
         f"  where     {path}\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Too many levels of symbolic links\n"
         "  fix       mend that and run again"
     )

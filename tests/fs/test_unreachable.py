@@ -10,6 +10,7 @@ from model_provisioner.fs.fileset import discover
 from model_provisioner.fs.unreachable import LISTED, explain, near_names
 from model_provisioner.errors import ModelNotFoundError, UnreadableModelError
 
+EXPECTED = "  expected  a file or folder that you may read\n"
 NO_FIX = "check the path; a relative one starts at the folder of models.yaml"
 
 
@@ -28,11 +29,15 @@ def refused(path, kind):
 @pytest.mark.parametrize(
     ("there", "path", "said"),
     [
-        ([], "x.gguf", f"  fix       {NO_FIX}"),
-        (["tiny-llama.gguf", "readme.md"], "tiny-lama.gguf", "  fix       did you mean tiny-llama.gguf?"),
-        (["tiny-llama.gguf"], "tiny-llama", "  fix       did you mean tiny-llama.gguf?"),
-        (["TINY.GGUF"], "tiny.gguf", "  fix       did you mean TINY.GGUF?"),
-        (["x1.gguf", "x2.gguf"], "x3.gguf", "  fix       did you mean x2.gguf or x1.gguf?"),
+        ([], "x.gguf", f"  found     nothing\n  fix       {NO_FIX}"),
+        (
+            ["tiny-llama.gguf", "readme.md"],
+            "tiny-lama.gguf",
+            "  found     nothing\n  fix       did you mean tiny-llama.gguf?",
+        ),
+        (["tiny-llama.gguf"], "tiny-llama", "  found     nothing\n  fix       did you mean tiny-llama.gguf?"),
+        (["TINY.GGUF"], "tiny.gguf", "  found     nothing\n  fix       did you mean TINY.GGUF?"),
+        (["x1.gguf", "x2.gguf"], "x3.gguf", "  found     nothing\n  fix       did you mean x2.gguf or x1.gguf?"),
         (["models/x.gguf"], "model/x.gguf", "  found     no folder {0}/model\n  fix       did you mean models?"),
         ([], "a/b/x.gguf", f"  found     no folder {{0}}/a\n  fix       {NO_FIX}"),
     ],
@@ -41,7 +46,7 @@ def test_what_is_not_there(tmp_path, there, path, said):
     touch(tmp_path, *there)
     where = f"{tmp_path}/{path}"
     assert refused(where, ModelNotFoundError) == (
-        f"there is no such file or folder\n  where     {where}\n{said.format(tmp_path)}"
+        f"there is no such file or folder\n  where     {where}\n{EXPECTED}{said.format(tmp_path)}"
     )
 
 
@@ -51,6 +56,7 @@ def test_a_link_that_leads_nowhere(tmp_path, below):
     assert refused(f"{tmp_path}/link{below}", ModelNotFoundError) == (
         "a link that leads nowhere\n"
         f"  where     {tmp_path}/link{below}\n"
+        f"{EXPECTED}"
         f"  found     {tmp_path}/link links to gone, which is not there\n"
         "  fix       mend the link, or name the file itself"
     )
@@ -63,6 +69,7 @@ def test_a_link_that_leads_in_a_circle(tmp_path, below):
     assert refused(f"{tmp_path}/a{below}", UnreadableModelError) == (
         "a link that leads in a circle\n"
         f"  where     {tmp_path}/a{below}\n"
+        f"{EXPECTED}"
         f"  found     {tmp_path}/a\n"
         "  fix       name the file itself"
     )
@@ -74,6 +81,7 @@ def test_a_file_where_a_folder_belongs(tmp_path, below):
     assert refused(f"{tmp_path}/x.gguf{below}", UnreadableModelError) == (
         "a file where a folder belongs\n"
         f"  where     {tmp_path}/x.gguf{below}\n"
+        f"{EXPECTED}"
         f"  found     {tmp_path}/x.gguf is a file\n"
         "  fix       check the path"
     )
@@ -84,6 +92,7 @@ def test_a_name_that_is_too_long(path):
     assert refused(path, UnreadableModelError) == (
         "a name longer than the file system takes\n"
         f"  where     {path}\n"
+        f"{EXPECTED}"
         f"  found     {len(path)} bytes\n"
         "  fix       use a shorter path"
     )
@@ -118,6 +127,7 @@ def test_no_permission(tmp_path, closed, path, found):
         "UnreadableModelError\n"
         "no permission to look into a folder\n"
         f"  where     {where}\n"
+        f"{EXPECTED}"
         f"  found     {tmp_path}/{found}\n"
         "  fix       give yourself read and search permission (r-x) for that folder\n"
     )
@@ -128,6 +138,7 @@ def test_any_other_refusal_is_told_in_the_system_s_words(tmp_path):
     assert str(told) == (
         "the path can't be reached\n"
         f"  where     {tmp_path}\n"
+        f"{EXPECTED}"
         "  found     Input/output error\n"
         "  fix       check that its disk is there and sound"
     )

@@ -112,8 +112,10 @@ def test_what_has_no_digest_is_told_each_by_itself(tiny, lora):
     lines = tiny.provision().out.splitlines()
     assert lines[0].startswith("warn  tiny  hashed 116.4 KB (")
     assert lines[1:3] == [
-        f'      no digest is expected of mmproj see.gguf; to pin these bytes add   expected_digest: "sha256:{PROJECTOR_SHA}"',
-        f'      no digest is expected of lora style.gguf; to pin these bytes add   expected_digest: "sha256:{sha(lora)}"',
+        "      no digest is expected of mmproj see.gguf; to pin these bytes add   mmproj: {model_ref: …, "
+        f'expected_digest: "sha256:{PROJECTOR_SHA}"}}',
+        "      no digest is expected of lora style.gguf; to pin these bytes add   lora: {model_ref: …, "
+        f'expected_digest: "sha256:{sha(lora)}"}}',
     ]
     assert tiny.handoff()["metadata"]["verification"] == "warn"
 
@@ -147,8 +149,8 @@ def test_a_strict_mismatch_of_a_companion_fails_and_withdraws(tiny, lora, which)
         f"        where     {path}\n"
         f"        expected  sha256:{WRONG}\n"
         f"        found     sha256:{found}\n"
-        "        fix       get the file again from its source; if the new bytes are right, "
-        "put the found digest into expected_digest\n"
+        "        fix       get the file again from its source; if these bytes are right, "
+        f'put   {which}: {{model_ref: …, expected_digest: "sha256:{found}"}}   into models.yaml\n'
         "      its handoff was withdrawn\n"
     )
     assert tiny.handoff() is None
@@ -173,7 +175,10 @@ def test_a_digest_that_a_run_requires_of_a_companion(tiny, lora):
     tiny.models(entry(**{**pinned(lora), "mmproj": "see.gguf"}))
     answer = tiny.provision("--require-digest", code=1)
     assert "expected  an expected_digest for mmproj see.gguf of tiny\n" in answer.out
-    assert f'fix       expected_digest: "sha256:{PROJECTOR_SHA}" is what its bytes have now' in answer.out
+    assert (
+        f'fix       if these bytes are right, put   mmproj: {{model_ref: …, expected_digest: "sha256:{PROJECTOR_SHA}"}}   into models.yaml'
+        in answer.out
+    )
     assert tiny.handoff() is None
 
 
@@ -228,7 +233,11 @@ def current(tiny):
         ),
         (
             lambda p: p.models(entry(lora=[])),
-            ["digest target edited", "catalog row has another size", "handoff differs from what would be written"],
+            [
+                "digest target of other bytes",
+                "catalog row has another size",
+                "handoff differs from what would be written",
+            ],
         ),
         (
             lambda p: p.models(entry(mmproj={"model_ref": "see.gguf", "expected_digest": f"sha256:{WRONG}"})),
@@ -415,8 +424,8 @@ def test_each_companion_is_held_to_the_lock_for_itself(locked, lora):
     )
     assert locked.handoff() is None
     assert (
-        f'no digest is expected of lora new.gguf; to pin these bytes add   expected_digest: "sha256:{sha(lora)}"\n'
-        in (locked.provision().out)
+        "no digest is expected of lora new.gguf; to pin these bytes add   lora: {model_ref: …, "
+        f'expected_digest: "sha256:{sha(lora)}"}}\n' in (locked.provision().out)
     )
     assert locked.doit("model-lock", "--check", code=1).out == "tiny: lora new.gguf is not in the lock file\n"
     before = locked.root.joinpath("models.lock").read_text()

@@ -341,7 +341,7 @@ def test_a_read_only_project_is_told(project):
     code, said = project.mounted(read_only(project.root), "provision")
     assert code == 2
     assert "Read-only file system" in said
-    assert "point MODEL_PROVISIONER_RUNTIME_DIR to a folder that can be written" in said
+    assert "set MODEL_PROVISIONER_RUNTIME_DIR to a folder that you can write" in said
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def shut(request, pair):
     assert has(pair, "t")
 
 
-SAID = "  where     {0}/out/t/t.json\n  found     Permission denied\n"
+SAID = "  where     {0}/out/t/t.json\n  expected  a file or folder that we can write\n  found     Permission denied\n"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,9 @@ def test_a_handoff_that_stands_unconfirmed_is_an_error_that_names_it(shut, argum
     said = ran.stdout + ran.stderr
     assert "Traceback" not in said, said
     assert ran.returncode == 2, said
-    assert SAID.format(shut.root) in said.replace("        where", "  where").replace("        found", "  found"), said
+    assert SAID.format(shut.root) in said.replace("        where", "  where").replace(
+        "        expected", "  expected"
+    ).replace("        found", "  found"), said
     if arguments[0] == "model-retire":
         assert not has(shut, "u"), "the other one is retired all the same"
 

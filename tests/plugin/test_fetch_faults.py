@@ -112,6 +112,7 @@ ACCESS = "ask for access on its page, then `hf auth login` or set HF_TOKEN to a 
 SPELLING = "check the spelling; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it"
 TOKEN = "`hf auth login`, or set HF_TOKEN to a token that may read it"
 AT_HUB = ("where", "hf:org/tiny/tiny.gguf at 127.0.0.1")
+ANSWER = ("expected", "an answer of the Hub")
 
 
 @pytest.mark.parametrize(
@@ -120,37 +121,49 @@ AT_HUB = ("where", "hf:org/tiny/tiny.gguf at 127.0.0.1")
         (
             faults.gated("org/tiny"),
             "the repository is gated: its owner lets in who asked",
-            sentences(AT_HUB, ("fix", ACCESS)),
+            sentences(
+                AT_HUB, ("expected", "a repository that we may read"), ("found", "403 Forbidden"), ("fix", ACCESS)
+            ),
         ),
         (
             faults.no_repo(),
             "the Hub has no such repository, or shows it to others only",
-            sentences(AT_HUB, ("fix", SPELLING)),
+            sentences(
+                AT_HUB,
+                ("expected", "a repository of the Hub that we may see"),
+                ("found", "404 Not Found"),
+                ("fix", SPELLING),
+            ),
         ),
         (
             faults.no_revision("main"),
             "the repository has no revision main",
-            sentences(AT_HUB, ("fix", "copy the name of a branch, a tag or a commit from its page")),
+            sentences(
+                AT_HUB,
+                ("expected", "a branch, a tag or a commit of the repository"),
+                ("found", "404 Not Found"),
+                ("fix", "copy the name of a branch, a tag or a commit from its page, with %2F for each slash in it"),
+            ),
         ),
         (
             faults.forbidden(),
             "the Hub does not let us see the repository",
-            sentences(AT_HUB, ("found", "403 Forbidden"), ("fix", ACCESS)),
+            sentences(AT_HUB, ANSWER, ("found", "403 Forbidden"), ("fix", ACCESS)),
         ),
         (
             faults.unauthorized(),
             "the Hub wants a token",
-            sentences(AT_HUB, ("found", "401 Unauthorized"), ("fix", TOKEN)),
+            sentences(AT_HUB, ANSWER, ("found", "401 Unauthorized"), ("fix", TOKEN)),
         ),
         (
             faults.busy(0),
             "the Hub can't answer now, 5 times in a row",
-            sentences(AT_HUB, ("found", "429 Too Many Requests"), ("fix", "try again later")),
+            sentences(AT_HUB, ANSWER, ("found", "429 Too Many Requests"), ("fix", "try again later")),
         ),
         (
             faults.unavailable(),
             "the Hub can't answer now, 5 times in a row",
-            sentences(AT_HUB, ("found", "503 Service Unavailable"), ("fix", "try again later")),
+            sentences(AT_HUB, ANSWER, ("found", "503 Service Unavailable"), ("fix", "try again later")),
         ),
     ],
 )
@@ -171,7 +184,11 @@ def test_what_the_hub_refuses_to_list(tiny, hub, hurried, fault, what, said):
     [
         (faults.unauthorized(), "127.0.0.1 wants credentials", ACCESS),
         (faults.gated("org/tiny"), "127.0.0.1 does not let us have the file", ACCESS),
-        (faults.no_entry(), "127.0.0.1 has no such file", "check the reference"),
+        (
+            faults.no_entry(),
+            "127.0.0.1 has no such file",
+            "copy the link of the file from its page, or ask who runs the server for it",
+        ),
     ],
 )
 def test_what_the_hub_refuses_to_send(tiny, hub, fault, what, fix):
@@ -180,6 +197,7 @@ def test_what_the_hub_refuses_to_send(tiny, hub, fault, what, fix):
     commit = hub.references["org/tiny"]["main"]
     told = sentences(
         ("where", f"{hub.url}/org/tiny/resolve/{commit}/tiny.gguf"),
+        ("expected", "the file"),
         ("found", f"{fault.status} {({401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found'})[fault.status]}"),
         ("fix", fix),
     )
@@ -250,8 +268,8 @@ def test_what_a_server_of_files_refuses(remote, web, status, what, found):
     fix = {
         401: f"give credentials for localhost in {netrc}",
         403: f"ask its owner for access; credentials are read from {netrc}",
-    }.get(status, "check the reference")
-    told = sentences(("where", web.url("/tiny.gguf")), ("found", found), ("fix", fix))
+    }.get(status, "copy the link of the file from its page, or ask who runs the server for it")
+    told = sentences(("where", web.url("/tiny.gguf")), ("expected", "the file"), ("found", found), ("fix", fix))
     assert answer.out.startswith(f"FAIL  tiny  {what}\n{told}1 model: 1 failed"), answer.out
     assert len(web.asked) == 1
     assert "hidden" not in answer.all

@@ -253,7 +253,8 @@ def test_the_mixed_project_comes_to_what_its_entries_are(plain):
     assert plain["failures"]["wrong"].startswith("the digest differs from what is expected"), plain["failures"]
     assert [plain["read"].count(f"<project>/{name}.bin") for name in ("wrong", "local", "steady")] == [1, 1, 0]
     assert plain["failures"]["missing"] == (
-        "there is no such file or folder\n  where     <project>/missing.bin\n  fix       did you mean wrong.bin?"
+        "there is no such file or folder\n  where     <project>/missing.bin\n"
+        "  expected  a file or folder that you may read\n  found     nothing\n  fix       did you mean wrong.bin?"
     )
 
 

@@ -423,7 +423,7 @@ def test_a_link_in_the_project_is_no_second_name_of_a_folder(tiny):
         f"        where     {tiny.root}/rt",
         "        expected  a file or folder of our own",
         "        found     a link to .runtime, which was left as it is",
-        "        fix       remove it, or name the real folder in runtime_dir (or the handoff) or MODEL_PROVISIONER_RUNTIME_DIR",
+        "        fix       remove it, or name the real folder in MODEL_PROVISIONER_RUNTIME_DIR",
     ]
 
 

@@ -77,7 +77,10 @@ def test_the_id_of_a_relative_path_is_taken_from_the_working_directory(tmp_path,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", f"the reference is empty\n  expected  {ACCEPTED}\n  fix       write the path of the model"),
+        (
+            "",
+            f"the reference is empty\n  expected  {ACCEPTED}\n  found     an empty text\n  fix       write the path of the model",
+        ),
         (
             "llama3:8b",
             f"no reference starts with llama3:\n  expected  {ACCEPTED}\n  found     llama3:8b\n"
@@ -369,3 +372,46 @@ def test_a_home_of_nobody_is_refused_when_it_is_looked_up():
     )
     with pytest.raises(InvalidReferenceError):
         _ = ref.id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "//user:s3cret@host/x.gguf",
+        "//s3cret@host/x.gguf",
+        "https//user:s3cret@host/x.gguf",
+        "htps//user:s3cret@host/x.gguf",
+        "htps:/user:s3cret@host/x.gguf",
+        "htps:user:s3cret@host/x.gguf",
+        "user:s3cret@host/x.gguf",
+        "://user:s3cret@host/x.gguf",
+        "hf:user:s3cret@host/x.gguf",
+        "s3:user:s3cret@bucket/x.gguf",
+    ],
+)
+def test_a_url_without_its_scheme_is_no_local_path_and_its_secret_is_not_shown(text):
+    with pytest.raises(InvalidReferenceError) as caught:
+        ModelRef.parse(text)
+    assert "s3cret" not in str(caught.value) + repr(caught.value)
+    assert caught.value.expected
+    assert caught.value.found
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("text", ["//abs/x@v1.gguf", "models//x@v1.gguf", "a/b:c@d.gguf", "local://a:b@c/x"])
+def test_an_at_sign_in_a_local_path_is_itself(text):
+    assert ModelRef.parse(text).path == text.removeprefix("local:")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("hf:org/repo@refs/pr/1/x.gguf", "hf:org/repo@refs%2Fpr%2F1/x.gguf"),
+        ("hf:org/repo@refs/pr/1", "hf:org/repo@refs%2Fpr%2F1"),
+    ],
+)
+def test_a_revision_with_a_slash_is_said_with_its_percents(text, meant):
+    with pytest.raises(InvalidReferenceError) as caught:
+        ModelRef.parse(text)
+    assert caught.value.fix == f"write {meant}"
+    assert ModelRef.parse(meant).revision == "refs/pr/1"

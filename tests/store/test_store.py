@@ -185,7 +185,7 @@ def test_other_bytes_are_refused_and_not_found_again(store):
         f"  where     {store.blob_path(sha(b'right'))}\n"
         f"  expected  sha256:{sha(b'right')}\n"
         f"  found     sha256:{sha(b'wrong')}\n"
-        "  fix       get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+        "  fix       get the file again from its source"
     )
     assert everything(store) == []
 
@@ -575,6 +575,7 @@ def test_a_file_where_the_store_belongs(tmp_path):
     assert str(caught.value) == (
         "a folder of the store can't be made\n"
         f"  where     {tmp_path}/cache\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Not a directory\n"
         "  fix       a file has the name of a folder in this path: rename it"
     )
@@ -636,7 +637,7 @@ for act in (lambda: Partial.open(store, "a"), lambda: store.put_away({sha(b"mode
         print(error.fix)
 """,
     )
-    assert said == "the disk is read-only: point cache_dir to a folder that can be written\n" * 3
+    assert said == "the disk is read-only: set cache_dir to a folder that you can write\n" * 3
 
 
 def test_a_full_disk_keeps_what_came(tmp_path):

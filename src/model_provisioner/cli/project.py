@@ -126,12 +126,14 @@ def telling_faults() -> Iterator[None]:
 
 
 @contextmanager
-def open_project(*, rules: Rules | None = None, progress: Progress | None = None) -> Iterator[Workspace]:
-    """Enter the project and open it for a change of its records."""
+def open_project(
+    *, rules: Rules | None = None, progress: Progress | None = None, anew: Collection[str] = ()
+) -> Iterator[Workspace]:
+    """Enter the project and open it for a change of its records; the entries `anew` are about to be locked again."""
     from model_provisioner.engine.events import silent
     from model_provisioner.engine.workspace import open_workspace
 
-    work = open_workspace(enter_project(), rules=rules, progress=progress or silent)
+    work = open_workspace(enter_project(), rules=rules, progress=progress or silent, anew=anew)
     with closing(work), closing(work.lease):
         yield work
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.config.faults import MAX_FAULTS, TOO_MANY, place, shown
+from model_provisioner.config.faults import MAX_FAULTS, MOST_FAULTS, TOO_MANY, place, shown
 from model_provisioner.config.source_map import SourceMap, line_of
 from model_provisioner.errors import ConfigError, InputError
 from model_provisioner.json_text import parse_json
@@ -114,7 +114,11 @@ class _Builder:
                     documents += 1
                     if documents > 1:
                         raise self._fatal(
-                            "the file holds more than one document", event, fix="remove what follows the line '---'"
+                            "the file holds more than one document",
+                            event,
+                            expected="one document",
+                            found="a line '---' that begins another",
+                            fix="remove that line, and what follows it",
                         )
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error, text) from None
@@ -123,7 +127,7 @@ class _Builder:
             is_text = isinstance(error.character, str)
             found = f"the character {error.character!r}" if is_text else f"U+{error.character:04X}"
             what = "the file holds a character that YAML does not allow"
-            raise self._fatal(what, line, found=found, fix="remove it") from None
+            raise self._fatal(what, line, expected="text", found=found, fix="remove it") from None
         root = next(iter(self._file.values), None)
         return Document(self._name, root, SourceMap(self._file.places.get(0)), tuple(self._faults))
 
@@ -138,7 +142,13 @@ class _Builder:
             raise self._fatal(what, line, expected="UTF-8", found=found, fix="save it as UTF-8") from None
         if (at := text.find("\0")) >= 0:
             line = text.count("\n", 0, at) + 1
-            raise self._fatal("the file holds a NUL character", line, fix="remove it: the file may be damaged")
+            raise self._fatal(
+                "the file holds a NUL character",
+                line,
+                expected="text",
+                found="U+0000",
+                fix="remove it, or take the file from version control if it is damaged",
+            )
         if text.lstrip()[:1] in ("{", "[") and ("\t" in text or _ESCAPE.search(text)):
             # YAML takes JSON but for tabs between its tokens (in its strings JSON has none) and for pairs of surrogates.
             with contextlib.suppress(ValueError):
@@ -174,15 +184,25 @@ class _Builder:
         known, anchor = self._anchors.get(event.anchor, ()), shown(event.anchor)
         if known == ():
             raise self._fatal(
-                f"the alias *{anchor} names nothing", event, fix=f"write &{anchor} before the value that is meant"
+                f"the alias *{anchor} names nothing",
+                event,
+                expected=f"&{anchor} before a value further up",
+                found=f"no &{anchor} above this line",
+                fix=f'write &{anchor} before the value that is meant, or the text in quotes: "*{anchor}"',
             )
         if known is None:
             raise self._fatal(
-                f"the alias *{anchor} stands inside the value that it names", event, fix="write the value out"
+                f"the alias *{anchor} stands inside the value that it names",
+                event,
+                expected="a value that ends before its alias",
+                found=f"*{anchor} in the value of &{anchor}",
+                fix="write the value out",
             )
         value, size = known  # type: ignore[misc]  # () and None are gone
         if self._frame.step is None:
-            raise self._fatal("an alias can't be a name", event, fix="write the name out")
+            raise self._fatal(
+                "an alias can't be a name", event, expected="a plain name", found=f"*{anchor}", fix="write the name out"
+            )
         self._count(size, event)
         self._add(value, event)
 
@@ -192,11 +212,19 @@ class _Builder:
         around = self._frame
         if around.step is None:
             raise self._fatal(
-                "a name is not a text", event, found=_type_name(values), fix="write a plain name before the colon"
+                "a name is not a text",
+                event,
+                expected="a plain name",
+                found=_type_name(values),
+                fix="write a plain name before the colon",
             )
         if len(self._around) >= MAX_DEPTH:
             raise self._fatal(
-                "the values nest too deeply", event, expected=f"at most {MAX_DEPTH} levels", fix="write it flatter"
+                "the values nest too deeply",
+                event,
+                expected=f"at most {MAX_DEPTH} levels",
+                found="more",
+                fix="write it flatter",
             )
         before = self._size
         self._count(1, event)
@@ -225,7 +253,9 @@ class _Builder:
         self._size += size
         if self._size > MAX_VALUES:
             what, most = "the file expands to too many values", f"at most {MAX_VALUES:,}"
-            raise self._fatal(what, event, expected=most, fix="use fewer aliases")
+            raise self._fatal(
+                what, event, expected=most, found="more, with what the aliases stand for", fix="use fewer aliases"
+            )
 
     def _add(self, value: Any, event: Any) -> None:
         frame = self._frame
@@ -246,7 +276,10 @@ class _Builder:
         merged = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in merged):
             what = "<< takes a mapping, or a list of them"
-            raise self._fatal(what, event, found=_type_name(value), fix="name a mapping by its alias")
+            expected = "an alias of a mapping"
+            raise self._fatal(
+                what, event, expected=expected, found=_type_name(value), fix="name a mapping by its alias"
+            )
         frame.merges += merged
 
     def _tag_of(self, text: str) -> str:
@@ -260,7 +293,13 @@ class _Builder:
         """Return what a scalar of a tag means: text, number, boolean or nothing. A date is text."""
         text = event.value
         if "\0" in text:
-            raise self._fatal("a text holds a NUL character", event, fix="remove its escape sequence")
+            raise self._fatal(
+                "a text holds a NUL character",
+                event,
+                expected="text",
+                found="the escape sequence of U+0000",
+                fix="remove its escape sequence",
+            )
         if tag in (None, "!"):
             return text
         kind = tag.removeprefix(_CORE)
@@ -275,20 +314,30 @@ class _Builder:
         with contextlib.suppress(ValueError, KeyError, IndexError, ConstructorError):
             if len(text) <= MAX_DIGITS:  # sexagesimal ones take the square of their length, and few can be printed
                 return getattr(constructor, f"construct_yaml_{kind}")(ScalarNode(tag, text))
-        raise self._fatal(f"not a value of the type {kind}", event, found=shown(text), fix="put it in quotes")
+        raise self._fatal(
+            f"not a value of the type {kind}",
+            event,
+            expected=f"a value of the type {kind}, or a text in quotes",
+            found=shown(text),
+            fix="put it in quotes",
+        )
 
     # ---- faults
 
     def _fault(self, what: str, event: Any, path: Path = (), **fields: str) -> None:
         if len(self._faults) == MAX_FAULTS:
-            raise self._fatal(TOO_MANY, event, fix="fix the others first")
+            raise self._fatal(TOO_MANY, event, expected=MOST_FAULTS, found="more", fix="fix the others first")
         self._faults.append(InputError(what, where=place(self._name, _line(event), path), **fields))
 
     def _no_text(self, name: Any, event: Any) -> str:
         """Note that a name is a number or the like; return it as it is written."""
         text = shown(event.value)
         self._fault(
-            "a name is not a text", event, found=f"{text} ({_type_name(name)})", fix=f'put it in quotes: "{text}"'
+            "a name is not a text",
+            event,
+            expected="a text",
+            found=f"{text} ({_type_name(name)})",
+            fix=f'put it in quotes: "{text}"',
         )
         return str(event.value)
 
@@ -297,6 +346,7 @@ class _Builder:
             f"{shown(name)!r} stands twice",
             event,
             path=tuple(frame.step for frame in self._around[1:] if frame.step is not None),
+            expected="each name once",
             found=f"lines {line_of(self._frame.places[name])} and {_line(event)}",
             fix="keep one of the two",
         )
@@ -315,10 +365,20 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
         if (mark and text[mark.index : mark.index + 1] == "\t") or "tab character" in str(error.problem):
-            return self._fatal("a tab stands where YAML wants spaces", line, fix="indent with spaces")
+            return self._fatal(
+                "a tab stands where YAML wants spaces",
+                line,
+                expected="spaces",
+                found="a tab",
+                fix="indent with spaces",
+            )
         found = ", ".join(filter(None, (error.context, error.problem)))
         return self._fatal(
-            "this is not YAML", line, found=found, fix="look at this line and the one before: indent, colons, quotes"
+            "this is not YAML",
+            line,
+            expected='names and values, as in   models: {tiny: {model_ref: "file:models/tiny.gguf"}}',
+            found=found,
+            fix="look at this line and the one before: indent, colons, quotes",
         )
 
 

@@ -84,6 +84,8 @@ class Companion:
     expected: Expected | None = None
     locked: Locked | None = None
     """What the lock file says of this reference."""
+    by_lock: bool = False
+    """Whether `expected` stands in the lock file alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ class Entry:
     signature: Claim | None = None
     locked: Locked | None = None
     """What the lock file says of this reference."""
+    by_lock: bool = False
+    """Whether `expected` stands in the lock file alone."""
     companions: tuple[Companion, ...] = ()
     role: str = "model"
     """What this is loaded as: one of `parts` may be a companion."""
@@ -121,7 +125,14 @@ class Entry:
         alone = replace(self, companions=())
         beside = replace(alone, include=(), exclude=())
         return alone, *(
-            replace(beside, role=each.role, ref=each.ref, expected=each.expected, locked=each.locked)
+            replace(
+                beside,
+                role=each.role,
+                ref=each.ref,
+                expected=each.expected,
+                locked=each.locked,
+                by_lock=each.by_lock,
+            )
             for each in self.companions
         )
 
@@ -139,6 +150,26 @@ class Entry:
     def is_locked(self) -> bool:
         """Tell whether the lock file names the model and every companion."""
         return self.locked is not None and all(each.locked is not None for each in self.companions)
+
+
+def pinned(part: Entry, digest: str) -> str:
+    """Return the line of `models.yaml` that lets one of an entry's parts have a digest."""
+    line = f'expected_digest: "{digest}"'
+    return line if part.role == "model" else f"{part.role}: {{model_ref: …, {line}}}"
+
+
+def accepting(part: Entry, digest: str, file: str = "") -> str:
+    """Return what a user does to let one of an entry's parts have another digest than it has to have now.
+
+    Where that has the digests of several files, the digest is that of `file`.
+    """
+    if not part.handoff:  # a program asked, and no project
+        return "ask with that digest"
+    line = f'"{file}": "{digest}"   under expected_digest in' if file else f"{pinned(part, digest)}   into"
+    steps = [] if part.by_lock else [f"put   {line} models.yaml"]
+    if part.locked is not None:
+        steps.append(f"run `doit model-lock --upgrade {part.name}`")
+    return ", then ".join(steps)
 
 
 def label_of(role: str, name: str) -> str:

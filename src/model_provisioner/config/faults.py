@@ -7,6 +7,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, printable
+from model_provisioner.references.reference import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 1000
 MAX_SHOWN = 80
+MOST_FAULTS = f"at most {MAX_FAULTS:,}"
 TOO_MANY = "there are more faults than are told at once"
 
 _NETWORK = re.compile(r"https?:/*|://", re.IGNORECASE)
+_LONGEST = 4096
+"""Characters of a text that are looked through for credentials; all that are told of it are among the first of them."""
 
 
 class Faults:
@@ -42,7 +46,11 @@ class Faults:
         if self._faults:
             faults = sorted(self._faults, key=self._line_of)
             if len(faults) > MAX_FAULTS:
-                faults[MAX_FAULTS:] = [InputError(TOO_MANY, where=self._name, fix="fix the others first")]
+                faults[MAX_FAULTS:] = [
+                    InputError(
+                        TOO_MANY, where=self._name, expected=MOST_FAULTS, found="more", fix="fix the others first"
+                    )
+                ]
             raise ConfigError(self._name, faults)
 
     def _line_of(self, fault: InputError) -> int:
@@ -57,10 +65,12 @@ def place(name: str, line: int, path: Path) -> str:
 
 
 def cut(text: str) -> str:
-    """Return as much of a text of the file as a message may tell: a line of it, and nothing of a URL but its scheme."""
+    """Return as much of a text of the file as a message may tell: a line of it, of a URL its scheme, and no credentials."""
     short = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-    network = _NETWORK.search(short)
-    return short[: network.end()] + "…" if network else short
+    if network := _NETWORK.search(short):
+        return short[: network.end()] + "…"
+    credentials = CREDENTIALS.search(text, 0, _LONGEST)
+    return text[: credentials.start()][: MAX_SHOWN - 1] + "…" if credentials else short
 
 
 def shown(text: str) -> str:

@@ -33,7 +33,18 @@ def read_config(path: str) -> bytes:
 
 def _unreadable(path: str, found: str, fix: str) -> ConfigError:
     where = shown_path(path)
-    return ConfigError(where, [InputError("the configuration can't be read", where=where, found=found, fix=fix)])
+    return ConfigError(
+        where,
+        [
+            InputError(
+                "the configuration can't be read",
+                where=where,
+                expected="a file that you may read",
+                found=found,
+                fix=fix,
+            )
+        ],
+    )
 
 
 def parse_config(

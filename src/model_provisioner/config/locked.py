@@ -10,21 +10,22 @@ from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock
 from model_provisioner.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from model_provisioner.config.entries import Config
 
 Part = TypeVar("Part", Entry, Companion)
 
 
-def with_lock(config: Config, lock: bytes | None) -> Config:
+def with_lock(config: Config, lock: bytes | None, anew: Collection[str] = ()) -> Config:
     """Return the configuration with the bytes of the lock file applied to its entries.
 
+    The entries `anew` are as they are written: they are about to be locked again, and what their lock says ends there.
     Raises `ConfigError` for the faults of the lock, and where an entry expects another digest than it says.
     """
     if lock is None:
         return config
-    locked = parse_lock(lock, lock_path(config))
+    locked = {name: each for name, each in parse_lock(lock, lock_path(config)).items() if name not in anew}
     names = locked.keys() & config.entries.keys()
     if faults := [fault for name in names for fault in _contradictions(config, name, locked[name])]:
         raise ConfigError(config.path, sorted(faults, key=lambda fault: fault.what))
@@ -54,7 +55,9 @@ def _apply(entry: Entry, locked: Locked | None, root: str) -> Entry:
 
 
 def _with(part: Part, locked: Locked | None) -> Part:
-    return part if locked is None else replace(part, locked=locked, expected=part.expected or locked.expected)
+    if locked is None:
+        return part
+    return replace(part, locked=locked, expected=part.expected or locked.expected, by_lock=part.expected is None)
 
 
 def _of_part(locked: Locked, part: Entry, root: str) -> Locked | None:
@@ -74,5 +77,6 @@ def _contradictions(config: Config, name: str, locked: Locked) -> Iterator[Input
             where=f"{config.path}:{part.line}",
             expected=str(found.expected),
             found=str(part.expected),
-            fix=f"correct the one that is wrong; `doit model-lock --upgrade {name}` writes the lock anew",
+            fix=f"if models.yaml is right, run `doit model-lock --upgrade {name}`; if the lock file is, take expected_digest "
+            "out of models.yaml",
         )

@@ -155,6 +155,8 @@ class ConfigReader:
             self._faults.note(
                 ("model_ref",),
                 "one model at the top level and several under models: are two forms of the file",
+                expected="model_ref: at the top level, or models:",
+                found="both",
                 fix="move the fields of the one model under models:, by a name of its own",
             )
             self._faults.check()
@@ -200,7 +202,7 @@ class ConfigReader:
             return model.model_validate(data), set()
         except ValidationError as error:
             found = error.errors(include_url=False)
-        for each in found[: MAX_FAULTS + 1]:
+        for each in schema.without_echoes(found[: MAX_FAULTS + 1]):
             self._faults.note_error(*schema.worded(each, model, base))
         wrong = {str(step) for each in found for step in each["loc"][:1]}
         if not isinstance(data, dict):

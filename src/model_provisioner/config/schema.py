@@ -24,7 +24,7 @@ from model_provisioner.errors import InputError
 from model_provisioner.references.reference import ModelRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from model_provisioner.config.source_map import Path
 
@@ -230,6 +230,20 @@ def json_schema() -> dict[str, Any]:
 # ---- what is wrong, in words
 
 
+def without_echoes(errors: Sequence[Any]) -> list[Any]:
+    """Return the faults that pydantic found, less a field that is missing because it stands there mistyped."""
+    unknown: dict[Path, list[str]] = {}
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            unknown.setdefault(error["loc"][:-1], []).append(str(error["loc"][-1]))
+    return [
+        error
+        for error in errors
+        if error["type"] != "missing"
+        or not difflib.get_close_matches(str(error["loc"][-1]), unknown.get(error["loc"][:-1], ()), n=1)
+    ]
+
+
 def worded(error: Any, model: type[BaseModel], base: Path) -> tuple[Path, InputError]:
     """Return the place of a fault that pydantic found in the data of a model at `base`, and what is wrong, in our words."""
     path = tuple(step for step in error["loc"] if step != "[key]")
@@ -245,7 +259,9 @@ def _fault(error: Any, path: Path, name: str, model: type[BaseModel]) -> InputEr
         return InputError(**error["ctx"])
     if kind == "missing":
         example = f'"file:models/{field if field in ROLES else "tiny"}.gguf"' if name == "model_ref" else "…"
-        return InputError(f"{name} is missing", fix=f"add   {name}: {example}")
+        return InputError(
+            f"{name} is missing", expected=f"{name}: and its value", found="none", fix=f"add   {name}: {example}"
+        )
     if kind == "extra_forbidden":
         known = list(_INNER.get(field, model).model_fields)
         near = difflib.get_close_matches(name, known, n=1)

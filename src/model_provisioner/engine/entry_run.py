@@ -29,6 +29,8 @@ class Reason:
     """Whether only its file system keeps `touched` from being known: it counts as current if its bytes are the same."""
     holds: bool = False
     """Whether those bytes were compared and are the same: nothing is to be done for this reason."""
+    missing: bool = False
+    """Whether it is that the model was not there."""
     follows: bool = False
     """Whether the step has to be done only because an earlier one has."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import ModelNotFoundError, NotLockedError, concerning
 from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.headers.compatibility import no_folder, opened_in, opens_folders
+from model_provisioner.references.digest import Digest
 from model_provisioner.references.reference import HubRef, LocalRef, UrlRef, is_whole
 
 if TYPE_CHECKING:
@@ -72,22 +73,28 @@ def _found(entry: Entry, store: Store) -> FileSet:
         return discover(entry.ref.path, stores=(store.blobs,))
     if entry.locked is not None:
         return _fetched(entry.ref, store, {file.name: file.sha256 for file in entry.locked.files})
-    return _recorded(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude))
+    expected = entry.expected
+    one = {"": expected.value} if isinstance(expected, Digest) and expected.algo == "sha256" else None
+    return _recorded(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude), one)
 
 
-def _recorded(ref: ModelRef, store: Store, key: str) -> FileSet:
+def _recorded(ref: ModelRef, store: Store, key: str, expected: Mapping[str, str] | None = None) -> FileSet:
+    """Return what was fetched for a reference; `expected` has its SHA-256, for the error."""
     if (record := store.recorded(key)) is None:
-        raise _not_here(ref)
+        raise _not_here(ref, store, expected)
     return _fetched(ref, store, {file.name: file.sha256 for file in record.files})
 
 
 def _fetched(ref: ModelRef, store: Store, files: Mapping[str, str]) -> FileSet:
     """Return files of the store, given as name and SHA-256: exactly these."""
     if (tree := store.tree(ref.id, files, folder=is_whole(ref))) is None:
-        raise _not_here(ref)
-    found = discover(tree, stores=(store.blobs,))
+        raise _not_here(ref, store, files)
+    try:
+        found = discover(tree, stores=(store.blobs,))
+    except ModelNotFoundError:  # a link of the tree leads nowhere
+        raise _not_here(ref, store, files, tree) from None
     if not all(store.blob_behind(member.path) for member in found.members):  # a link is in the way to a blob
-        raise _not_here(ref)
+        raise _not_here(ref, store, files, tree)
     return replace(found, fetched=files)
 
 
@@ -113,12 +120,26 @@ def resolve_reference(ref: ModelRef, store: Store) -> FileSet:
     return _recorded(ref, store, record_key(ref))
 
 
-def _not_here(ref: ModelRef) -> ModelNotFoundError:
-    return ModelNotFoundError(
+def _not_here(
+    ref: ModelRef, store: Store, files: Mapping[str, str] | None = None, tree: str = ""
+) -> ModelNotFoundError:
+    """Return the error for a model that can't be opened, of which so much is known: its `files`, and that it has a `tree`."""
+    gone = [name for name, sha256 in (files or {}).items() if not store.has(sha256)]
+    what, found = (
         "the model is not on this machine",
+        "no record that it was fetched" if files is None else "no file of it",
+    )
+    if tree and gone:
+        more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
+        what, found = "a fetched file is gone from the store", f"no blob of {gone[0]}{more}"
+    elif files and not gone:
+        what, found = "the bytes of the model are here, and not yet under its name", "its files in the store"
+    return ModelNotFoundError(
+        what,
         where=ref.id,
         expected="a model that was fetched",
-        fix="run `doit provision`, which fetches it where network.allow has its host",
+        found=found,
+        fix="run `doit provision`, which fetches what is missing where network.allow has its host",
     )
 
 

@@ -22,11 +22,12 @@ from model_provisioner.engine.verification.outcome import (
 )
 from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
-from model_provisioner.errors import ProvisionError
+from model_provisioner.errors import ModelNotFoundError, ProvisionError
 from model_provisioner.fs.clock import unseen_on
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
+from model_provisioner.records.checksums import is_checksums
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def stand(work: Workspace, record: EntryRun) -> Standing:
         files = resolve(work, record)
         check_kinds(record.entry, files)
     except ProvisionError as error:
-        return Standing(unread=(Reason("verify", error.what),))
+        return Standing(unread=(Reason("verify", error.what, missing=isinstance(error, ModelNotFoundError)),))
     if work.rules.full:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
@@ -163,7 +164,10 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
         if row.id != entry.ref.id:
             found.append(Reason("verify", "model_ref edited"))
         if row.expected != (None if entry.expected is None else str(entry.expected)):
-            found.append(Reason("verify", "expected digest edited"))
+            gone = "no digest is expected any more"
+            by_lock = "the lock file has a digest now" if row.expected is None else "the lock file has another digest"
+            told = gone if entry.expected is None else by_lock if entry.by_lock else "expected digest edited"
+            found.append(Reason("verify", told))
         if row.strict != entry.strict:
             found.append(Reason("verify", "strict_verification edited"))
         if row.lifecycle == "Pending":
@@ -188,7 +192,11 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
         return [*found, *(Reason("verify", text) for text in differ)]
     target = work.roots.read(work.sha256_target(entry))
     if target != render_target(standing.digests):
-        found.append(Reason("verify", "digest target missing" if target is None else "digest target edited"))
+        if target is None:
+            found.append(Reason("verify", "digest target missing"))
+        else:
+            of_others = is_checksums(target)
+            found.append(Reason("verify", f"digest target {'of other bytes' if of_others else 'edited'}"))
     return found
 
 
@@ -243,7 +251,7 @@ def _expected_handoff(work: Workspace, entry: Entry, standing: Standing, row: Mo
         if entry.signature is not None and metadata.signature is None:
             return None
     found = verification_of(entry, standing.files, standing.digests, metadata)
-    if row is not None and row.corrupt == str(digest) and found.outcome != "pass":
+    if row is not None and row.corrupt == str(digest) and not found.is_expected:
         return None
     if (found.outcome == "fail" and entry.strict) or (found.outcome == "warn" and work.rules.require_digest):
         return None

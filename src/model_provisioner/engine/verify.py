@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from model_provisioner.config.entries import pinned
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import not_locked, resolve
@@ -125,14 +126,14 @@ def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | 
         return
     if (error := corruption(work.catalog.get(work.config.root, entry.name), found, before)) is not None:
         raise error
-    part = next((part for part in found.parts if part.expected is None), None) if work.rules.require_digest else None
-    if part is not None:
+    pairs = zip(entry.parts, found.parts, strict=True) if work.rules.require_digest else ()
+    for asked, part in ((asked, part) for asked, part in pairs if part.expected is None):
         raise DigestRequiredError(
             "no digest is expected, and this run takes no model without",
             where=f"{work.config.path}:{entry.line}",
             expected=f"an expected_digest for {f'{part.label} of ' if part.label else ''}{entry.name}",
             found="none",
-            fix=f'expected_digest: "{part.digest}" is what its bytes have now',
+            fix=f"if these bytes are right, put   {pinned(asked, str(part.digest))}   into models.yaml",
         )
     if entry.strict and (fault := found.fault) is not None:
         raise fault

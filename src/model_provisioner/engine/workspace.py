@@ -143,8 +143,11 @@ def open_workspace(
     state: str | None = None,
     rules: Rules | None = None,
     progress: Progress = silent,
+    anew: Collection[str] = (),
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
+
+    The entries `anew` are about to be locked again: the lock file does not hold for them.
 
     Raises `ConfigError` for the faults of the file, `InputError` for those of the environment, and `StorageError` for a state
     folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
@@ -161,7 +164,7 @@ def open_workspace(
         cache.write(config)
     lock = Source.of(lock_path(config), read_lock)
     return Workspace(
-        config=with_lock(config, lock.data),
+        config=with_lock(config, lock.data, anew),
         source=source,
         lock=lock,
         state=state,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.errors import FetchError
+from model_provisioner.errors import FetchError, InputError
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
 from model_provisioner.fetchers.patience import pause
@@ -25,11 +26,24 @@ if TYPE_CHECKING:
     from model_provisioner.references.reference import HubRef
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?", re.ASCII)
 
 
 def endpoint() -> str:
-    """Return the address of the Hub."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    """Return the address of the Hub. Raises `InputError` where the environment names none."""
+    text = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    try:
+        Url.parse(text)
+    except FetchError:
+        host = Url.parse(f"https://{text}").host if _HOST.fullmatch(text) else ""
+        raise InputError(
+            "HF_ENDPOINT is not the address of a Hub",
+            where="the environment",
+            expected="https://HOST",
+            found=text if host else "something else",
+            fix=f"export HF_ENDPOINT=https://{text}" if host else "set it to https:// and the name of the Hub's host",
+        ) from None
+    return text
 
 
 class Hub:
@@ -129,15 +143,18 @@ class Hub:
                 return ask()
         except GivenUpError as error:
             raise self._given_up(error) from None
-        except errors.GatedRepoError:
-            raise self._error("the repository is gated: its owner lets in who asked", GATED) from None
-        except errors.RepositoryNotFoundError:
-            raise self._error("the Hub has no such repository, or shows it to others only", PRIVATE) from None
-        except errors.RevisionNotFoundError:
+        except errors.GatedRepoError as error:
+            what = "the repository is gated: its owner lets in who asked"
+            raise self._error(what, GATED, _status(error), "a repository that we may read") from None
+        except errors.RepositoryNotFoundError as error:
+            what = "the Hub has no such repository, or shows it to others only"
+            raise self._error(what, PRIVATE, _status(error), "a repository of the Hub that we may see") from None
+        except errors.RevisionNotFoundError as error:
             what = f"the repository has no revision {self._ref.revision or 'main'}"
-            raise self._error(what, "copy the name of a branch, a tag or a commit from its page") from None
+            fix = "copy the name of a branch, a tag or a commit from its page, with %2F for each slash in it"
+            raise self._error(what, fix, _status(error), "a branch, a tag or a commit of the repository") from None
         except errors.HfHubHTTPError as error:
-            raise self._status_error(error.response.status_code, error.response.reason_phrase) from None
+            raise self._status_error(error.response.status_code, _status(error)) from None
         except (httpx2.RequestError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
             raise self._error("the Hub can't be reached", "check the network", type(error).__name__) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -149,17 +166,21 @@ class Hub:
             return self._error(f"the Hub can't be reached{often}", "check the network", error.found)
         return self._error(f"the Hub can't answer now{often}", "try again later", error.found)
 
-    def _status_error(self, status: int, phrase: str) -> FetchError:
-        found = f"{status} {phrase}"
+    def _status_error(self, status: int, found: str) -> FetchError:
         if status == 401:
             what = "the Hub does not take our token" if self._headers else "the Hub wants a token"
             return self._error(what, LOGIN, found)
         if status == 403:
             return self._error("the Hub does not let us see the repository", GATED, found)
-        return self._error(f"the Hub answered with {found}", "try again later")
+        return self._error(f"the Hub answered with {found}", "try again later", found)
 
-    def _error(self, what: str, fix: str, found: str = "") -> FetchError:
-        return FetchError(what, where=f"{self._ref.id} at {self._question.hub.host}", found=found, fix=fix)
+    def _error(self, what: str, fix: str, found: str = "", expected: str = "an answer of the Hub") -> FetchError:
+        where = f"{self._ref.id} at {self._question.hub.host}"
+        return FetchError(what, where=where, expected=expected, found=found, fix=fix)
+
+
+def _status(error: Any) -> str:
+    return f"{error.response.status_code} {error.response.reason_phrase}"
 
 
 LOGIN = "`hf auth login`, or set HF_TOKEN to a token that may read it"
@@ -176,13 +197,25 @@ def _token() -> str | None:
     from huggingface_hub import errors, get_token
 
     try:
-        return get_token()
+        token = get_token()
     except (errors.OIDCError, httpx2.HTTPError, OSError) as error:
         raise FetchError(
             "the token for the Hub can't be had",
+            where="the environment, or what `hf auth login` keeps",
+            expected="a token, or none",
             found=type(error).__name__,
             fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
         ) from None
+    strange = next((each for each in token or "" if not "!" <= each <= "~"), None)
+    if strange is not None:
+        raise FetchError(
+            "the token for the Hub is none: it has a character that no token has",
+            where="HF_TOKEN" if os.environ.get("HF_TOKEN") else "the token that `hf auth login` keeps",
+            expected="ASCII letters, digits and signs",
+            found=f"U+{ord(strange):04X}, {unicodedata.name(strange, 'a control character')}",
+            fix="copy the token again, without quotes around it: `hf auth login`, or set HF_TOKEN",
+        )
+    return token
 
 
 def _no_such_file(ref: HubRef, path: str, found: Mapping[str, RemoteFile]) -> FetchError:

@@ -13,9 +13,10 @@ from model_provisioner.fs.read import NotOursError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RUNTIME_SETTING = "runtime_dir (or the handoff)"
+RUNTIME_SETTING = "MODEL_PROVISIONER_RUNTIME_DIR"
 STATE_SETTING = "MODEL_PROVISIONER_STATE_DIR"
 """What a user sets to have the files of a run, or the state folder, somewhere else."""
+EXPECTED = "a file or folder that you may read"
 LISTED = 1000
 """How many names of a folder are compared, so that a mistyped path in a huge one is reported at once."""
 
@@ -43,7 +44,7 @@ def explain(path: str, error: OSError) -> ModelNotFoundError | UnreadableModelEr
         case _:
             what, found = "the path can't be reached", error.strerror or str(error)
             fix = "check that its disk is there and sound"
-    return UnreadableModelError(what, where=path, found=found, fix=fix)
+    return UnreadableModelError(what, where=path, expected=EXPECTED, found=found, fix=fix)
 
 
 def near_names(path: str, candidate: Callable[[str], bool] = bool) -> list[str]:
@@ -63,22 +64,20 @@ def near_names(path: str, candidate: Callable[[str], bool] = bool) -> list[str]:
 def storage_error(what: str, path: str, error: OSError, *, elsewhere: str = RUNTIME_SETTING) -> StorageError:
     """Word a refusal to write or remove a file of ours, which the setting `elsewhere` could move."""
     if isinstance(error, NotOursError):
-        users = " or MODEL_PROVISIONER_RUNTIME_DIR" if elsewhere == RUNTIME_SETTING else ""
         return StorageError(
             what,
             where=str(error.filename),
             expected="a file or folder of our own",
             found=f"{error.strerror}, which was left as it is",
-            fix=f"remove it, or name the real folder in {elsewhere}{users}",
+            fix=f"remove it, or name the real folder in {elsewhere}",
         )
-    if elsewhere == RUNTIME_SETTING:
-        elsewhere = "MODEL_PROVISIONER_RUNTIME_DIR"  # runtime_dir lies in the project, as what can't be written does
+    moves = "; a handoff goes there if its path begins with {runtime_dir}" if elsewhere == RUNTIME_SETTING else ""
     fixes = {
         "ENOSPC": "free some space on that disk and run again; what was finished is kept",
         "EDQUOT": "free some of your quota on that disk and run again; what was finished is kept",
-        "EROFS": f"the disk is read-only: point {elsewhere} to a folder that can be written",
-        "EACCES": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
-        "EPERM": f"give yourself write permission to that folder, or point {elsewhere} elsewhere",
+        "EROFS": f"the disk is read-only: set {elsewhere} to a folder that you can write{moves}",
+        "EACCES": f"give yourself write permission to that folder, or set {elsewhere} to one that you can write{moves}",
+        "EPERM": f"give yourself write permission to that folder, or set {elsewhere} to one that you can write{moves}",
         "EISDIR": "a folder has the name of this file: rename it",
         "EEXIST": "a file has the name of this folder: rename it",
         "ENOTDIR": "a file has the name of a folder in this path: rename it",
@@ -86,7 +85,11 @@ def storage_error(what: str, path: str, error: OSError, *, elsewhere: str = RUNT
     }
     name = errno.errorcode.get(error.errno or 0, "")
     return StorageError(
-        what, where=path, found=error.strerror or str(error), fix=fixes.get(name, "mend that and run again")
+        what,
+        where=path,
+        expected="a file or folder that we can write",
+        found=error.strerror or str(error),
+        fix=fixes.get(name, "mend that and run again"),
     )
 
 
@@ -95,6 +98,7 @@ def _not_there(path: str, stop: str) -> ModelNotFoundError:
         return ModelNotFoundError(
             "a link that leads nowhere",
             where=path,
+            expected=EXPECTED,
             found=f"{stop} links to {os.readlink(stop)}, which is not there",
             fix="mend the link, or name the file itself",
         )
@@ -102,7 +106,8 @@ def _not_there(path: str, stop: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         "there is no such file or folder",
         where=path,
-        found="" if stop == path else f"no folder {stop}",
+        expected=EXPECTED,
+        found="nothing" if stop == path else f"no folder {stop}",
         fix=f"did you mean {' or '.join(similar)}?"
         if similar
         else "check the path; a relative one starts at the folder of models.yaml",

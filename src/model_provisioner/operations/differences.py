@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from model_provisioner.config.entries import accepting
 from model_provisioner.config.lockfile import lock_path, locked_ref
 from model_provisioner.engine.publish import handoff_of
 from model_provisioner.engine.register import differing, row_of
@@ -116,7 +117,7 @@ def _of_part(asked: Entry, found: Part) -> Iterator[Difference]:
             expected=expected,
             found=there,
             fix="get the model again from its source, or take models.lock from version control; "
-            f"if what is here is right: doit model-lock --upgrade {asked.name}",
+            f"if what is here is right, {accepting(asked, str(found.digest))}",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.entries import Locked, LockedFile, label_of
+from model_provisioner.config.entries import Locked, LockedFile, accepting, label_of
 from model_provisioner.config.locked import as_written
 from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.entry_run import EntryRun
@@ -15,8 +15,9 @@ from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
 from model_provisioner.engine.verification.unsound import put_away_unsound
-from model_provisioner.errors import DigestMismatchError, ProvisionError, UnsoundModelError
+from model_provisioner.errors import DigestMismatchError, ProvisionError, StorageError, UnsoundModelError
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.unreachable import RUNTIME_SETTING
 from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
@@ -49,7 +50,14 @@ def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
     data = render_lock(models)
     if data == work.lock.data:
         return False
-    write_atomically(lock_path(work.config), data)
+    try:
+        write_atomically(lock_path(work.config), data)
+    except StorageError as error:
+        if RUNTIME_SETTING in error.fix:  # which moves no lock file
+            error.fix = (
+                "make this a place that you can write, or run `doit model-lock` in another checkout and bring its lock"
+            )
+        raise
     return True
 
 
@@ -146,7 +154,11 @@ def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
         raise DigestMismatchError(
-            files.path, str(entry.expected), str(digest_of(files, digests)), companion=entry.label
+            files.path,
+            str(entry.expected),
+            str(digest_of(files, digests)),
+            companion=entry.label,
+            accepting=accepting(entry, str(digest_of(files, digests))),
         )
     return files, digests
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from model_provisioner.config.entries import accepting
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons, stand
@@ -48,6 +49,7 @@ class LastReading:
 class ModelReport:
     """One entry of the configuration: what is asked for, what the records say of it, and what is there now."""
 
+    entry: Entry
     name: str
     reference: str
     """Without credentials."""
@@ -107,7 +109,10 @@ class ModelReport:
         if row is None or (self.trouble is not None and not self.fetched):
             return self.trouble
         if self.stands == "tolerated":  # the catalog holds a line for it: nothing stopped
-            return str(DigestMismatchError(row.path or self.reference, str(row.expected), str(row.digest)))
+            wanted, found = str(row.expected), str(row.digest)
+            return str(
+                DigestMismatchError(row.path or self.reference, wanted, found, accepting=accepting(self.entry, found))
+            )
         return row.reason or "the last verification failed"
 
     def as_json(self) -> dict[str, Any]:
@@ -207,6 +212,7 @@ def _look(work: Workspace, entry: Entry, seen: ProvenanceRecord | None) -> Model
     if seen is not None and (row is None or (seen.id, seen.digest) != (row.id, row.digest)):
         seen = None
     return ModelReport(
+        entry=entry,
         name=entry.name,
         reference=str(entry.ref) if entry.ref.is_local else entry.ref.id,
         path=files.path if files is not None else row.path if row is not None else None,

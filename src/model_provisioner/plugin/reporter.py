@@ -12,6 +12,7 @@ from doit.reporter import ConsoleReporter
 
 from model_provisioner.cli.output import relative as shown
 from model_provisioner.cli.output import removed, summary, withdrawn
+from model_provisioner.config.entries import pinned
 from model_provisioner.errors import printable
 from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, model_of
 from model_provisioner.plugin.tasks import values_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from model_provisioner.cli.progress import Bars, Lines
-    from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.entry_run import EntryRun, Reason
     from model_provisioner.plugin.tasks import ModelTasks
 
 
@@ -174,7 +175,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         name, outcome = record.name, steps.get("outcome")
         reasons = record.why or []
         # The first step's reasons say it all: what follows from them is no news.
-        why = record.origin or "; ".join(reason.text for reason in reasons if reason.step == reasons[0].step)
+        why = record.origin or "; ".join(_past(reason) for reason in reasons if reason.step == reasons[0].step)
         verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}.get(steps.get("how", ""))
         what = f"{verb} {human(steps['size'])}" if verb else "recorded again"
         line = f"{outcome or 'done'}  {name}  {what}" + (f" ({printable(why)})" if why else "")
@@ -187,8 +188,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if outcome == "warn":
             lines += [
                 f"      no digest is expected{f' of {label}' if label else ''}; "
-                f'to pin these bytes add   expected_digest: "{found}"'
-                for label, each, _, found in parts
+                f"to pin these bytes add   {pinned(part, str(found))}"
+                for part, (label, each, _, found) in zip(record.entry.parts, parts, strict=True)
                 if each == "warn"
             ]
         elif outcome == "fail" and "fault" in steps:
@@ -206,3 +207,8 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         notes = [*record.evicted, *steps.get("notes", ())]
         lines += [f"      note: {printable(note)}" for note in notes]
         return "\n".join(lines) + "\n"
+
+
+def _past(reason: Reason) -> str:
+    """Return the text of a reason for what is done by now."""
+    return "it was made since this run began" if reason.missing else reason.text

@@ -22,3 +22,10 @@ def _line(path: bytes, sha256: bytes) -> bytes:
         escaped = escaped.replace(character, escape)
     # A backslash before the digest marks a name with escapes.
     return (b"" if escaped == path else b"\\") + sha256 + b"  " + escaped + b"\n"
+
+
+def is_checksums(data: bytes) -> bool:
+    """Tell whether these bytes are lines as `render` makes them, of whatever files."""
+    import re
+
+    return re.fullmatch(rb"(?:\\?[0-9a-f]{64} [ *][^\n]+\n)+", data) is not None

@@ -35,7 +35,10 @@ _URL = re.compile(
     r"(?P<path>/[!-\"$->@-~]+)(?:\?(?P<query>[!-\"$-~]*))?(?:\#(?P<fragment>[!-~]*))?",
     re.ASCII,
 )
-_NETWORK = re.compile(r"https?:/*|[^/]*://", re.IGNORECASE)
+_NETWORK = re.compile(r"https?:/*|[^/]*:?//", re.IGNORECASE)
+CREDENTIALS = re.compile(r"(?<![^\s/:])(?!hf:)[^\s/:@]{1,256}:[^\s/@]{1,2048}@|(?<=//)[^\s/@]{1,2048}@", re.IGNORECASE)
+"""Where a name and a password begin that stand before a host, whether or not a scheme stands before them."""
+_NO_PATH = re.compile(r"https?//|//+[^/]*@|[^/]*//+[^/:]*:[^/]*@", re.IGNORECASE)
 _QUERY_MARK = re.compile(r"query-[0-9a-f]{12}")
 
 
@@ -52,6 +55,13 @@ class ModelRef(ABC):
         """Read a reference of any form; raise `InvalidReferenceError`, which says what is accepted."""
         scheme, colon, rest = text.partition(":")
         if not colon or "/" in scheme:
+            if _NO_PATH.match(text):
+                raise InvalidReferenceError(
+                    "a URL has lost its scheme",
+                    expected=_ACCEPTED,
+                    found=_shown(text),
+                    fix="write https: before its slashes; if it is a local path, write local: before it",
+                )
             return LocalRef(text)
         match scheme.lower():
             case "local":
@@ -77,6 +87,8 @@ class ModelRef(ABC):
             found=_shown(text),
             fix="download the model and name the file"
             if rest.startswith("//")
+            else "if it is a URL, write https:// before it; if it is a local path, write ./ before it"
+            if CREDENTIALS.search(text)
             else f"if that is the name of a local file, write ./{_shown(text)}",
         )
 
@@ -101,7 +113,12 @@ class LocalRef(ModelRef):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise InvalidReferenceError("the reference is empty", expected=_ACCEPTED, fix="write the path of the model")
+            raise InvalidReferenceError(
+                "the reference is empty",
+                expected=_ACCEPTED,
+                found="an empty text",
+                fix="write the path of the model",
+            )
         if is_file_name(self.path):
             return
         if is_beyond_locale(self.path):
@@ -291,6 +308,16 @@ def _parse_hub(rest: str) -> HubRef:
     org, _, rest = rest.partition("/")
     name, slash, path = rest.partition("/")
     name, at, revision = name.partition("@")
+    if revision == "refs" and path:  # where git keeps all names: it is none itself
+        *folders, last = path.split("/")
+        whole = folders if "." in last else [*folders, last]
+        raise InvalidReferenceError(
+            "the revision of a Hugging Face repository is cut at its first slash",
+            expected="%2F for each slash of a revision",
+            found=_shown(f"hf:{org}/{name}@refs/{path}"),
+            fix="write "
+            + _shown(f"hf:{org}/{name}@{'%2F'.join(['refs', *whole])}" + (f"/{last}" if "." in last else "")),
+        )
     revision = revision.replace("%2F", "/").replace("%2f", "/")
     return HubRef(f"{org}/{name}", revision if at else None, path if slash else None)
 
@@ -315,6 +342,8 @@ def _shown(text: str) -> str:
     """Return what of a reference may stand in a message: no credentials, no query, not a page of it."""
     if start := _NETWORK.match(text):
         text = f"{start[0]}…" if "@" in text else re.split("[?#]", text, maxsplit=1)[0]
+    elif found := CREDENTIALS.search(text):
+        text = f"{text[: found.start()]}…"
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 

@@ -369,7 +369,7 @@ def a_shard_removed(p):
 
 def a_model_removed(p):
     path = p.root / "models/tiny.gguf"
-    words = "there is no such file or folder", str(path), "", ""
+    words = "there is no such file or folder", str(path), "a file or folder that you may read", "nothing"
     return gone(path), [("tiny", "model", *words, "check the path; a relative one starts at the folder of models.yaml")]
 
 
@@ -532,7 +532,8 @@ def test_a_digest_that_lock_and_entry_do_not_agree_on_is_bad_input(locked):
         f"  where     {config}:3\n"
         f"  expected  sha256:{right}\n"
         f"  found     sha256:{'0' * 64}\n"
-        "  fix       correct the one that is wrong; `doit model-lock --upgrade tiny` writes the lock anew\n"
+        "  fix       if models.yaml is right, run `doit model-lock --upgrade tiny`; if the lock file is, take "
+        "expected_digest out of models.yaml\n"
     )
     assert locked.doit("model-check").code == 0
 
@@ -573,7 +574,10 @@ def loose(project):
 
 def test_an_expected_digest_edited(loose):
     path = loose.root / "models/tiny.gguf"
-    fix = "get the file again from its source; if the new bytes are right, put the found digest into expected_digest"
+    fix = (
+        "get the file again from its source; if these bytes are right, "
+        f'put   expected_digest: "sha256:{sha(path)}"   into models.yaml'
+    )
     words = "the digest differs from what is expected", str(path), f"sha256:{'1' * 64}", f"sha256:{sha(path)}", fix
     with bytes_of(loose.root / "models.yaml", text(sha(path), "1" * 64)):
         assert told(checked(loose, code=1)) == [("own", "model", *words)]
@@ -631,8 +635,9 @@ def test_a_remote_model_that_nothing_pins_and_that_is_not_here(loose):
             "run `doit model-lock`, and keep models.lock under version control",
         ),
         (
-            "none", "model", "the model is not on this machine", "hf:o/r/x.gguf", "a model that was fetched", "",
-            "run `doit provision`, which fetches it where network.allow has its host",
+            "none", "model", "the model is not on this machine", "hf:o/r/x.gguf", "a model that was fetched",
+            "no record that it was fetched",
+            "run `doit provision`, which fetches what is missing where network.allow has its host",
         ),
     ]  # fmt: skip
 

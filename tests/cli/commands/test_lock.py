@@ -321,7 +321,8 @@ def test_an_expected_digest_that_the_lock_contradicts(locked):
         assert (
             f"  expected  sha256:{TINY_SHA}\n"
             f"  found     sha256:{'0' * 64}\n"
-            "  fix       correct the one that is wrong; `doit model-lock --upgrade tiny` writes the lock anew\n"
+            "  fix       if models.yaml is right, run `doit model-lock --upgrade tiny`; if the lock file is, take "
+            "expected_digest out of models.yaml\n"
         ) in answer.err
 
 

@@ -93,8 +93,8 @@ def test_what_no_stat_call_tells_is_found_in_full(tiny):
         f"        where     {tiny.root}/tiny.gguf\n"
         f"        expected  sha256:{TINY_SHA}\n"
         f"        found     sha256:{bad}\n"
-        "        fix       get the file again, and look at the disk; if these bytes are right, put their digest into"
-        " expected_digest\n"
+        "        fix       get the file again, and look at the disk; if these bytes are right, "
+        f'put   expected_digest: "sha256:{bad}"   into models.yaml\n'
         "      its handoff was withdrawn\n"
         "1 model: 1 failed; 105.2 KB ("
     )

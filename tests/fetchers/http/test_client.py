@@ -33,8 +33,16 @@ from tests.support.receiving import DATA, SECRETS, Naps, Sink, bring, fetch, ref
             "localhost does not let us have the file",
             "ask its owner for access; credentials are read from {home}/.netrc",
         ),
-        (404, "localhost has no such file", "check the reference"),
-        (410, "localhost has no such file", "check the reference"),
+        (
+            404,
+            "localhost has no such file",
+            "copy the link of the file from its page, or ask who runs the server for it",
+        ),
+        (
+            410,
+            "localhost has no such file",
+            "copy the link of the file from its page, or ask who runs the server for it",
+        ),
         (418, "localhost does not serve the file", "download the model and point model_ref at the file"),
         (204, "localhost does not serve the file", "download the model and point model_ref at the file"),
         (416, "localhost does not serve the file", "download the model and point model_ref at the file"),

@@ -19,7 +19,10 @@ def run(names: Sequence[str], *, json: bool, check: bool, upgrade: list[str]) ->
     """Write the file, or compare."""
     found: list[str] = []
     written = False
-    with closing(progress_for_stderr()) as progress, open_project(progress=progress) as work:
+    with (
+        closing(progress_for_stderr()) as progress,
+        open_project(progress=progress, anew=() if check else upgrade) as work,
+    ):
         entries_named(work, upgrade)
         if check:
             found = drift(work)

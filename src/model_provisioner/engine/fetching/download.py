@@ -10,7 +10,9 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from model_provisioner.config.entries import accepting
 from model_provisioner.errors import DigestMismatchError, FetchError, ProvisionError
+from model_provisioner.references.digest import SetDigest
 from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
 from model_provisioner.store.partial import Partial
 from model_provisioner.store.single_flight import single_flight
@@ -171,7 +173,7 @@ class Download:
                 where=f"{self.entry.ref.id} at {wanted.host}",
                 expected=f"{wanted.size:,} bytes",
                 found=f"{size:,} bytes, or more",
-                fix="if the new bytes are right, `doit model-lock --upgrade NAME` takes them",
+                fix=f"if the new bytes are right, {_taking(self.entry)}",
             )
 
     def _more_room(self, wanted: Wanted, done: int) -> int:
@@ -224,7 +226,16 @@ def _pause(seconds: float, check: Callable[[], None]) -> None:
         time.sleep(min(_POLL_S, left))
 
 
+def _taking(entry: Entry) -> str:
+    """Return what a user does to take what a source has now."""
+    upgrade = f"run `doit model-lock --upgrade {entry.name}`"
+    is_written = entry.expected is not None and not entry.by_lock
+    return f"take expected_digest out of models.yaml, then {upgrade}" if is_written else upgrade
+
+
 def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
     """Return the error for a file of an entry that has, or would have, another SHA-256 than is wanted."""
     path = f"{entry.ref.id} ({file.name})" if is_whole(entry.ref) else entry.ref.id
-    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label)
+    one = file.name if isinstance(entry.expected, SetDigest) else ""
+    remedy = f"ask who runs the source; if what it has now is right, {accepting(entry, f'sha256:{found}', one)}"
+    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label, fix=remedy)

@@ -152,6 +152,8 @@ class _Fetch:
                 check_opened(part, names)
                 digests = self._fetch_all(listing.files)
                 revision = listing.revision
+            if not self.received and not self.record.origin:
+                self._from("found in the store")
         finally:
             self._release_room(list(self.expected))
         tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from model_provisioner.config.entries import accepting
 from model_provisioner.errors import CorruptModelError, DamagedError, StorageError
 from model_provisioner.records.catalog import now
 
@@ -40,7 +41,7 @@ def corruption(row: Model | None, found: Verification, before: Mapping[str, Row 
     `before` has what the memo knew of the files that were read, by path, before they were. Bytes that are expected are good.
     """
     digest = str(found.digest)
-    if row is None or row.id != found.ref.id or row.digest in (None, digest) or found.outcome == "pass":
+    if row is None or row.id != found.ref.id or row.digest in (None, digest) or found.is_expected:
         return None
     changed = [
         member.name
@@ -50,7 +51,9 @@ def corruption(row: Model | None, found: Verification, before: Mapping[str, Row 
     if row.corrupt != digest and not (is_in_full(row) and _is_silent(row, found, before, changed)):
         return None
     detail = "" if found.files.kind == "file" else ", ".join(changed[:NAMED])
-    return CorruptModelError(found.files.path, str(row.digest), digest, detail)
+    return CorruptModelError(
+        found.files.path, str(row.digest), digest, detail, accepting=accepting(found.entry, digest)
+    )
 
 
 def _is_silent(row: Model, found: Verification, before: Mapping[str, Row | None], changed: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from model_provisioner.config.entries import label_of
+from model_provisioner.config.entries import accepting, label_of
 from model_provisioner.errors import (
     DigestMismatchError,
     InvalidDigestError,
@@ -32,16 +32,34 @@ if TYPE_CHECKING:
 class Verification:
     """What the bytes of a model were found to be, and whether they are what was expected."""
 
-    ref: ModelRef
+    entry: Entry
+    """What was verified, as the run began with it."""
     files: FileSet
     digests: tuple[FileDigest, ...]
     """One for each member of `files`, in their order."""
     digest: Digest
     """Of the model itself, as `expected` is."""
-    expected: Expected | None
     metadata: Metadata
-    companions: tuple[Expected | None, ...] = ()
-    """What is expected of each companion, in the order of those in `files`."""
+
+    @property
+    def ref(self) -> ModelRef:
+        """What the model was asked for by."""
+        return self.entry.ref
+
+    @property
+    def expected(self) -> Expected | None:
+        """What is expected of the model itself."""
+        return self.entry.expected
+
+    @property
+    def companions(self) -> tuple[Expected | None, ...]:
+        """What is expected of each companion, in the order of those in `files`."""
+        return expected_beside(self.entry)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the bytes of the model itself, companions aside, are those that somebody asked for."""
+        return _outcome(self.expected, self.files, self.digests) == "pass"
 
     @property
     def parts(self) -> list[Part]:
@@ -119,10 +137,14 @@ class Verification:
 
     def mismatch(self) -> DigestMismatchError:
         """Return the error that a strict verification ends in: of the first part that is not as expected."""
-        part = next(part for part in self.parts if part.outcome == "fail")
-        detail = _differences(part)
+        asked, part = next(pair for pair in zip(self.entry.parts, self.parts, strict=True) if pair[1].outcome == "fail")
         return DigestMismatchError(
-            part.files.path, str(part.expected), str(part.digest), detail=detail, companion=part.label
+            part.files.path,
+            str(part.expected),
+            str(part.digest),
+            detail=_differences(part),
+            companion=part.label,
+            accepting=accepting(asked, str(part.digest)),
         )
 
 
@@ -218,13 +240,11 @@ def expected_beside(entry: Entry) -> tuple[Expected | None, ...]:
 def verification_of(entry: Entry, files: FileSet, digests: tuple[FileDigest, ...], metadata: Metadata) -> Verification:
     """Return the verification of an entry whose files have these digests."""
     return Verification(
-        ref=entry.ref,
+        entry=entry,
         files=files,
         digests=digests,
         digest=digest_of(files, digests),
-        expected=entry.expected,
         metadata=metadata,
-        companions=expected_beside(entry),
     )
 
 

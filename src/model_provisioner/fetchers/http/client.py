@@ -137,7 +137,10 @@ class HttpClient:
             what = f"{host} does not let us have the file"
             fix = f"ask its owner for access; credentials are read from {netrc}"
         elif status in {404, 410}:
-            what, fix = f"{host} has no such file", "check the reference"
+            what, fix = (
+                f"{host} has no such file",
+                "copy the link of the file from its page, or ask who runs the server for it",
+            )
         elif status == 412:
             what, fix = f"{host} has another version of the file by now", "run again, which takes the new one"
         elif status in TRANSIENT:
@@ -145,7 +148,7 @@ class HttpClient:
         else:
             what, fix = f"{host} does not serve the file", "download the model and point model_ref at the file"
         kind = IncompleteError if status in TRANSIENT else FetchError
-        error = kind(what, status=status, where=str(url), found=status_text(status), fix=fix)
+        error = kind(what, status=status, where=str(url), expected="the file", found=status_text(status), fix=fix)
         if isinstance(error, IncompleteError):
             error.wait = wait_asked_by(response.headers)
         return error
