@@ -78,6 +78,10 @@ class ConfigError(InputError):
         return "\n\n".join([printable(self.what), *map(str, self.faults)])
 
 
+class SettingError(InputError):
+    """A setting of the environment that can't be used: a malformed proxy, certificates that can't be read."""
+
+
 class UnknownModelError(InputError):
     """A name or id that is neither in the configuration nor in the catalog."""
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.begun import LieError
-from model_provisioner.fetchers.http.connections import HTTPError, network_error
+from model_provisioner.fetchers.http.connections import HTTPError
+from model_provisioner.fetchers.http.failures import network_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ class FileResponse:
         return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
 
     def _incomplete(self, what: str, found: str) -> IncompleteError:
-        return IncompleteError(what, where=str(self._url), found=found, fix="check the network, and try again")
+        return IncompleteError(what, where=str(self._url), found=found, fix="try again later")
 
     def _lie(self, expected: str, found: str) -> LieError:
         return LieError(
