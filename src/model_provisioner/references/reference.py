@@ -98,6 +98,9 @@ class LocalRef(ModelRef):
     path: str
     _resolved: bool = field(default=False, repr=False, compare=False, kw_only=True)
     """Whether `absolute` returned this: then its id is known without the disk."""
+    written: str = field(default="", repr=False, compare=False, kw_only=True)
+    """What `absolute` made the path of, where another machine may make another one of it: with `~`, or relative and leading
+    out of its folder. Empty for all others."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -119,9 +122,9 @@ class LocalRef(ModelRef):
         )
 
     @classmethod
-    def at(cls, path: str) -> LocalRef:
+    def at(cls, path: str, written: str = "") -> LocalRef:
         """Return the reference of a path that `absolute` returned before, without following its links again."""
-        return cls(path, _resolved=True)
+        return cls(path, _resolved=True, written=written)
 
     def absolute(self, base: str, environment: PathEnvironment | None = None) -> LocalRef:
         """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
@@ -144,7 +147,11 @@ class LocalRef(ModelRef):
         folder, name = os.path.split(path.rstrip("/"))
         named = name not in {"", ".", ".."}
         path = os.path.join(environment.ask(folder), name) if named else environment.ask(path)
-        return self.at(path)
+        if self.path.startswith("~"):
+            return self.at(path, self.path)
+        if os.path.isabs(self.path) or path.startswith(f"{base}/"):
+            return self.at(path)
+        return self.at(path, "/".join(part for part in self.path.split("/") if part not in {"", "."}))
 
     @property
     def id(self) -> str:
