@@ -118,6 +118,37 @@ def test_another_machine_gets_the_same(locked, hub, tmp_path):
     assert other.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
 
 
+def test_a_repository_that_is_gone_is_said_to_be(locked, hub):
+    commit = hub.references["org/tiny"]["main"]
+    del hub.repositories["org/tiny"]
+    locked.empty_cache()
+    answer = locked.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the Hub has no such repository any more, or shows it to others only\n"
+        f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        found     401 Unauthorized\n"
+        "        fix       if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a "
+        "token that may read it\n"
+    ), answer
+
+
+def test_a_commit_that_is_gone_is_said_to_be_and_what_is_there_can_be_taken(locked, hub):
+    commit = hub.references["org/tiny"]["main"]
+    del hub.repositories["org/tiny"][commit]
+    hub.add("org/tiny", {"tiny.gguf": OTHER})
+    locked.empty_cache()
+    answer = locked.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the repository does not have the commit any more that was locked or first fetched\n"
+        f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        found     404 Not Found\n"
+        "        fix       `doit model-lock --upgrade NAME` takes what it has now\n"
+    ), answer
+    locked.doit("model-lock", "--upgrade", "tiny")
+    locked.provision("--locked")
+    assert locked.bytes_of("tiny") == OTHER
+
+
 def test_bytes_that_are_not_the_locked_are_refused(locked, hub):
     commit = hub.references["org/tiny"]["main"]
     hub.add("org/tiny", {**REPO, "tiny.gguf": FLIPPED}, commit=commit)  # a Hub that rewrites history

@@ -145,7 +145,8 @@ class HttpClient:
         else:
             what, fix = f"{host} does not serve the file", "download the model and point model_ref at the file"
         kind = IncompleteError if status in TRANSIENT else FetchError
-        error = kind(what, status=status, where=str(url), found=status_text(status), fix=fix)
+        code = response.headers.get("X-Error-Code", "")
+        error = kind(what, status=status, code=code, where=str(url), found=status_text(status), fix=fix)
         if isinstance(error, IncompleteError):
             error.wait = wait_asked_by(response.headers)
         return error
