@@ -41,8 +41,6 @@ def environ(monkeypatch, tmp_path):
     named = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "NETRC")
     kept = {name: value for name, value in os.environ.items() if not name.upper().endswith(named)}
     kept = {name: value for name, value in kept.items() if not name.startswith(("AWS_", "HF_"))}
-    monkeypatch.setattr(bucket, "sleep", lambda seconds: None)
-    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     with patch.dict(os.environ, {**kept, **KEYS, "HOME": str(tmp_path)}, clear=True):
         yield os.environ
@@ -54,18 +52,22 @@ def server(serve):
     return serve(FILES)
 
 
+def no_wait(seconds, why):
+    """Ask again at once."""
+
+
 def https(server, host):
     return bring(HttpClient(lambda host: None), remote(server, url=server.url("/x.gguf", host=host)))
 
 
 def hf(server, host):
     with patch.dict(os.environ, {"HF_ENDPOINT": server.url("", host=host)}):
-        return hub.Hub(HubRef("org/tiny", COMMIT, None), lambda host: None, Patterns()).listing()
+        return hub.Hub(HubRef("org/tiny", COMMIT, None), lambda host: None, Patterns(), no_wait).listing()
 
 
 def s3(server, host):
     with patch.dict(os.environ, {"AWS_ENDPOINT_URL": server.url("", host=host)}):
-        return bucket.Bucket("models", lambda host: None).head("x.gguf", "x.gguf")
+        return bucket.Bucket("models", lambda host: None, no_wait).head("x.gguf", "x.gguf")
 
 
 ALIKE = pytest.mark.parametrize("ask", [https, hf, s3])

@@ -27,7 +27,7 @@ _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!
 _NO_REVISION = re.compile(r"[ ~^:?*\[\\%]|\.\.|@\{|//|^/|/\Z|^\Z")
 # What can't be written as UTF-8, or would lead elsewhere when it is made a local path.
 _NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"(?!.*\.\.)(?!(?:[0-9]+\.){3}[0-9]+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Host and credentials are matched narrowly, so that no other program can see another host in the same text.
 _URL = re.compile(
     r"https://(?:[\w.~!$&'()*+,;=:%-]*@)?"
@@ -250,7 +250,14 @@ class ObjectRef(ModelRef):
     key: str
 
     def __post_init__(self) -> None:
-        if not _BUCKET.fullmatch(self.bucket) or _NO_KEY.search(self.key):
+        if self.bucket and not _BUCKET.fullmatch(self.bucket):
+            raise InvalidReferenceError(
+                "no bucket can have this name",
+                expected="3 to 63 of a-z, 0-9, - and . (none beside another), a letter or digit at both ends, no IP address",
+                found=_shown(str(self)),
+                fix="copy the name as your storage lists it: s3://BUCKET/KEY, without host and credentials",
+            )
+        if not self.bucket or _NO_KEY.search(self.key):
             raise _not_an_object(str(self))
 
     @property

@@ -153,6 +153,11 @@ class Download:
         except FetchError as error:
             if isinstance(self.entry.ref, HubRef) and error.code in _GONE:
                 error.what, error.fix = _GONE[error.code]
+            elif isinstance(self.entry.ref, ObjectRef) and error.code not in {"", "AccessDenied"}:
+                from model_provisioner.fetchers.s3.errors import storage_error
+
+                told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
+                error.what, error.found, error.fix = told.what, told.found, told.fix
             elif error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
             raise
