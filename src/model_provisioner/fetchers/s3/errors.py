@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.client import status_text
+from model_provisioner.fetchers.http.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,7 @@ def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: 
 def aws_errors() -> Iterator[None]:
     """Raise `FetchError` for what botocore raises in the block. Its own texts are not used: they may hold secrets."""
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -94,6 +96,16 @@ def aws_errors() -> Iterator[None]:
             "the AWS session of this profile has expired, or was never begun",
             found=type(error).__name__,
             fix=f"log in again (`aws sso login`); {_SAME}",
+        ) from None
+    except exceptions.SSLError:
+        raise FetchError(
+            f"the certificate of a host that gives AWS credentials is not trusted by {Environment.read().trust}",
+            fix="if your network has an authority of its own, name its certificates in SSL_CERT_FILE",
+        ) from None
+    except exceptions.ProxyConnectionError:
+        raise FetchError(
+            "the proxy does not let a host be reached that gives AWS credentials",
+            fix="check HTTPS_PROXY, and name the host in NO_PROXY if it is to be reached without it",
         ) from None
     except exceptions.PartialCredentialsError as error:
         raise FetchError(
@@ -115,7 +127,7 @@ def aws_errors() -> Iterator[None]:
             expected="a profile without mfa_serial, or credentials that were got before",
             fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
         ) from None
-    except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
+    except (exceptions.BotoCoreError, exceptions.ClientError, ResponseParserError, OSError, ValueError) as error:
         raise FetchError(
             "the AWS settings or credentials can't be used",
             found=type(error).__name__,
