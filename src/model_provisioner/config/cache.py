@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "config"
 LIMIT = 64 << 20
-MAGIC = b"model-provisioner config 4\n"
+MAGIC = b"model-provisioner config 3\n"
 _LOCAL = "local:"
 _PLAIN = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size")
 _LISTS = ("allow", "handoffs", "remote")
@@ -110,12 +110,13 @@ def render(config: Config, key: str) -> bytes | None:
             for entry in entries
             if entry.companions
         },
-        "written": {
-            entry.name: texts for entry in entries if any(texts := [_written(each.ref) for each in entry.parts])
-        },
         "signatures": {entry.name: vars(entry.signature) for entry in entries if entry.signature is not None},
         "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
+    if written := {
+        entry.name: texts for entry in entries if any(texts := [_written(each.ref) for each in entry.parts])
+    }:
+        body["written"] = written
     data = json.dumps(body, separators=(",", ":")).encode()
     return MAGIC + key.encode() + b"\n%08x\n" % zlib.crc32(data) + data
 
@@ -140,7 +141,7 @@ def _entry(columns: dict[str, Any], name: str, number: int) -> Entry:
     include, exclude = columns["patterns"].get(name, ((), ()))
     signature = columns["signatures"].get(name)
     companions = columns["companions"].get(name, ())
-    written = columns["written"].get(name) or [""] * (1 + len(companions))
+    written = columns.get("written", {}).get(name) or [""] * (1 + len(companions))
     return Entry(
         name=name,
         ref=_reference(columns["refs"][number], written[0]),

@@ -24,4 +24,4 @@ def model_of(task: str) -> tuple[str, str] | None:
 
 
 class BadInput(TaskFailed):  # type: ignore[misc]  # doit has no types
-    """A model that failed for what the user said: a setting of the environment, say."""
+    """A model that failed for a setting of the environment that can't be used."""

@@ -10,7 +10,7 @@ from doit.exceptions import TaskError, TaskFailed
 
 from model_provisioner.cli.output import relative as shown
 from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
-from model_provisioner.errors import InputError, ProvisionError, StorageError
+from model_provisioner.errors import ProvisionError, SettingError, StorageError
 from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
@@ -130,7 +130,7 @@ class ModelTasks:
         except StorageError as error:
             return TaskError(str(error))
         except ProvisionError as error:
-            return (BadInput if isinstance(error, InputError) else TaskFailed)(str(error))
+            return (BadInput if isinstance(error, SettingError) else TaskFailed)(str(error))
         if step == "verify":
             self.show_verified(record)
         return values_of(record, step)

@@ -153,7 +153,11 @@ class Download:
         except FetchError as error:
             if isinstance(self.entry.ref, HubRef) and error.code in _GONE:
                 error.what, error.fix = _GONE[error.code]
-            elif isinstance(self.entry.ref, ObjectRef) and error.code not in {"", "AccessDenied"}:
+            elif (
+                isinstance(self.entry.ref, ObjectRef)
+                and error.status in {400, 401, 403}
+                and error.code not in {"", "AccessDenied"}
+            ):
                 from model_provisioner.fetchers.s3.errors import storage_error
 
                 told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
