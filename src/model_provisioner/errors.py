@@ -78,6 +78,10 @@ class ConfigError(InputError):
         return "\n\n".join([printable(self.what), *map(str, self.faults)])
 
 
+class SettingError(InputError):
+    """A setting of the environment that can't be used: a malformed proxy, certificates that can't be read."""
+
+
 class UnknownModelError(InputError):
     """A name or id that is neither in the configuration nor in the catalog."""
 
@@ -194,20 +198,24 @@ class MissingExtraError(ProvisionError):
 
 
 class FetchError(ProvisionError):
-    """A remote reference that could not be fetched. `status` is the HTTP status, if a server answered."""
+    """A remote reference that could not be fetched. `status` is the HTTP status, if a server answered.
+
+    `code` is the server's own word for the reason, as a Hub sends one (`X-Error-Code`); empty where there is none.
+    """
 
     def __init__(
         self,
         what: str,
         *,
         status: int | None = None,
+        code: str = "",
         where: str = "",
         expected: str = "",
         found: str = "",
         fix: str = "",
     ) -> None:
         super().__init__(what, where=where, expected=expected, found=found, fix=fix)
-        self.status = status
+        self.status, self.code = status, code
 
 
 class IncompleteError(FetchError):

@@ -278,11 +278,12 @@ def test_what_a_server_of_files_refuses(remote, web, status, what, found):
 
 
 def test_a_certificate_that_nobody_vouches_for(remote, web):
-    del remote.environ["SSL_CERT_FILE"]
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        remote.environ[name] = ""
     web.files["/tiny.gguf"] = TINY_BYTES
     remote.models({"tiny": web.url("/tiny.gguf")})
     answer = remote.provision(code=1)
-    assert "FAIL  tiny  the certificate of localhost can't be trusted\n" in answer.out
+    assert "FAIL  tiny  the certificate of localhost is not trusted by this machine\n" in answer.out
     assert web.asked == []
 
 

@@ -424,6 +424,64 @@ def test_offline(s3_project, s3):
 # ---- what goes wrong
 
 
+@pytest.mark.parametrize("encoding", ["aws-chunked", "aws-chunked,", "AWS-chunked, identity"])
+def test_how_an_object_was_uploaded_is_no_encoding_of_its_bytes(s3_project, s3, client, encoding):
+    put(client, "tiny.gguf", ContentEncoding=encoding)
+    models(s3_project, "s3://models/tiny.gguf", expected_digest=f"sha256:{TINY_SHA256}")
+    assert "pass  m  hashed 105.2 KB" in provision(s3_project).out
+    put(client, "packed.gguf", ContentEncoding="aws-chunked,gzip")
+    models(s3_project, "s3://models/packed.gguf")
+    assert "found     Content-Encoding: gzip\n" in provision(s3_project, code=1).out
+
+
+def refusal(status, code):
+    """Return what a storage answers with."""
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    return status, {"Content-Type": "application/xml"}, body
+
+
+@pytest.mark.parametrize("ref", ["s3://models/tree/", "s3://models/tree/tiny.gguf"])
+@pytest.mark.parametrize(
+    ("status", "code", "what", "fix"),
+    [
+        (
+            403,
+            "InvalidObjectState",
+            "the object is archived: it can't be read before it is restored",
+            "restore it (`aws s3api restore-object`), which may take hours, and run again; or move it to a storage class "
+            "that is read at once",
+        ),
+        (
+            400,
+            "ExpiredToken",
+            "the session of our AWS credentials has expired",
+            "log in again (`aws sso login`), or get new ones: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN",
+        ),
+    ],
+)
+def test_bytes_that_are_refused_say_why(s3_project, s3, client, ref, status, code, what, fix):
+    """As an archive does, which lists an object and tells all of it but its bytes."""
+    put(client, "tree/tiny.gguf")
+    s3.answer = lambda asked: refusal(status, code) if asked.method == "GET" and "list-type" not in asked.path else None
+    models(s3_project, ref, engine="vllm")
+    answer = provision(s3_project, code=1)
+    assert answer.out.startswith(
+        f"FAIL  m  {what}\n        where     {s3.url}/models/tree/tiny.gguf\n"
+        f"        found     {status} {'Forbidden' if status == 403 else 'Bad Request'} ({code})\n        fix       {fix}\n"
+    ), answer
+
+
+@pytest.mark.parametrize("ref", ["s3://models/tree/", "s3://models/tiny.gguf"])
+def test_a_session_that_has_expired_is_said_to(s3_project, s3, client, ref):
+    s3.answer = lambda asked: refusal(400, "ExpiredToken")
+    models(s3_project, ref)
+    answer = provision(s3_project, code=1)
+    assert (
+        f"FAIL  m  the session of our AWS credentials has expired\n        where     {ref} at 127.0.0.1\n" in answer.out
+    )
+
+
 @pytest.mark.parametrize(
     ("ref", "what", "found"),
     [

@@ -135,6 +135,13 @@ def test_the_id_of_a_relative_path_is_taken_from_the_working_directory(tmp_path,
             "  found     s3:bucket/key\n"
             "  fix       write bucket and key as your storage lists them; credentials come from the environment",
         ),
+        (
+            "s3://My_Models/key",
+            "no bucket can have this name\n"
+            "  expected  3 to 63 of a-z, 0-9, - and . (none beside another), a letter or digit at both ends, no IP address\n"
+            "  found     s3://My_Models/key\n"
+            "  fix       copy the name as your storage lists it: s3://BUCKET/KEY, without host and credentials",
+        ),
     ],
 )
 def test_what_is_refused_and_how_it_is_said(text, message):
@@ -194,6 +201,9 @@ def test_what_is_refused_and_how_it_is_said(text, message):
         "s3://bucket",
         "s3://bucket/",
         "s3://Bucket/key",
+        "s3://a..b/key",
+        "s3://127.0.0.1/key",
+        "s3://me:secret@models/key",
         "s3://bucket/../key",
         "s3://bucket/a\0",
     ],

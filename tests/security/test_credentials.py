@@ -205,25 +205,29 @@ def closed_proxy():
 
 
 @pytest.mark.parametrize(
-    "proxy",
+    ("proxy", "code"),
     [
-        "http://me:{0}@127.0.0.1:{1}",
-        "me:{0}@127.0.0.1:{1}",
-        "http://me:{0}@127.0.0.1:port",
-        "http://me:{0}@[::1",
-        "socks9://me:{0}@127.0.0.1:{1}",
-        "https://me:{0}@",
-        "http://me:{0} x@127.0.0.1:{1}",
+        ("http://me:{0}@127.0.0.1:{1}", 1),
+        ("me:{0}@127.0.0.1:{1}", 1),
+        ("http://me:{0} x@127.0.0.1:{1}", 1),
+        ("http://me:{0}@127.0.0.1:port", 3),
+        ("http://me:{0}@[::1", 3),
+        ("http://me:1#{0}@127.0.0.1:{1}", 3),
+        ("socks5://me:{0}@127.0.0.1:{1}", 3),
+        ("socks9://me:{0}@127.0.0.1:{1}", 3),
+        ("https://me:{0}@", 3),
     ],
 )
 @pytest.mark.parametrize("ref", ["https", "hf", "s3"])
-def test_the_password_of_a_proxy_is_in_no_message(user, proxy, ref):
+def test_the_password_of_a_proxy_is_in_no_message(user, proxy, code, ref):
     with closed_proxy() as port:
         refs = {"https": "https://files.example/x.gguf", "hf": ONE, "s3": "s3://models/x.gguf"}
         said = proxy.format(SECRET, port)
         environ = {"HTTPS_PROXY": said, "ALL_PROXY": said, "NO_PROXY": "", "HF_ENDPOINT": "https://hub.example", **KEYS}
         environ["AWS_ENDPOINT_URL"] = "https://storage.example"
-        ran = provision(user, refs[ref], allow=["files.example", "hub.example", "storage.example"], code=1, **environ)
+        ran = provision(
+            user, refs[ref], allow=["files.example", "hub.example", "storage.example"], code=code, **environ
+        )
     assert "FAIL  m" in ran.out
 
 

@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.short(404, {})
         return self.file(self.owner.files[path], headers)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
     def short(self, status, headers):
         self.send_response(status)

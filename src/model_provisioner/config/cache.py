@@ -113,6 +113,10 @@ def render(config: Config, key: str) -> bytes | None:
         "signatures": {entry.name: vars(entry.signature) for entry in entries if entry.signature is not None},
         "patterns": {entry.name: (entry.include, entry.exclude) for entry in entries if entry.include or entry.exclude},
     }
+    if written := {
+        entry.name: texts for entry in entries if any(texts := [_written(each.ref) for each in entry.parts])
+    }:
+        body["written"] = written
     data = json.dumps(body, separators=(",", ":")).encode()
     return MAGIC + key.encode() + b"\n%08x\n" % zlib.crc32(data) + data
 
@@ -136,9 +140,11 @@ def parse(data: bytes, key: str) -> Config | None:
 def _entry(columns: dict[str, Any], name: str, number: int) -> Entry:
     include, exclude = columns["patterns"].get(name, ((), ()))
     signature = columns["signatures"].get(name)
+    companions = columns["companions"].get(name, ())
+    written = columns.get("written", {}).get(name) or [""] * (1 + len(companions))
     return Entry(
         name=name,
-        ref=_reference(columns["refs"][number]),
+        ref=_reference(columns["refs"][number], written[0]),
         expected=_expected(columns["expected"][number]),
         strict=columns["strict"][number],
         engine=columns["engines"][number],
@@ -147,8 +153,8 @@ def _entry(columns: dict[str, Any], name: str, number: int) -> Entry:
         include=tuple(include),
         exclude=tuple(exclude),
         companions=tuple(
-            Companion(role=role, ref=_reference(ref), expected=_expected(expected))
-            for role, ref, expected in columns["companions"].get(name, ())
+            Companion(role=role, ref=_reference(ref, text), expected=_expected(expected))
+            for (role, ref, expected), text in zip(companions, written[1:], strict=True)
         ),
         keep=name in columns["keep"],
         signature=None if signature is None else Claim(**signature),
@@ -160,9 +166,13 @@ def _is_secret(ref: ModelRef) -> bool:
     return isinstance(ref, UrlRef) and str(ref) != ref.id
 
 
-def _reference(text: str) -> ModelRef:
+def _written(ref: ModelRef) -> str:
+    return ref.written if isinstance(ref, LocalRef) else ""
+
+
+def _reference(text: str, written: str) -> ModelRef:
     # A local one is absolute already, and means the file that it meant then.
-    return LocalRef.at(text.removeprefix(_LOCAL)) if text.startswith(_LOCAL) else ModelRef.parse(text)
+    return LocalRef.at(text.removeprefix(_LOCAL), written) if text.startswith(_LOCAL) else ModelRef.parse(text)
 
 
 def _plain(expected: Expected | None) -> object:

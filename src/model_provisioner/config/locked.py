@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from model_provisioner.config.entries import Companion, Entry, LazyEntries, Locked
-from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock
+from model_provisioner.config.lockfile import is_locked_as, lock_path, locked_ref, parse_lock
 from model_provisioner.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -62,9 +62,12 @@ def _with(part: Part, locked: Locked | None) -> Part:
 
 def _of_part(locked: Locked, part: Entry, root: str) -> Locked | None:
     """Return what one of an entry's parts resolved to; None where that was not locked, or something else was asked for."""
-    asked = locked_ref(part.ref, root), part.role, part.include, part.exclude
-    candidates = (locked,) if part.role == "model" else locked.companions
-    return next((each for each in candidates if asked == (each.ref, each.role, each.include, each.exclude)), None)
+    asked = part.role, part.include, part.exclude
+    for each in (locked,) if part.role == "model" else locked.companions:
+        if asked == (each.role, each.include, each.exclude) and is_locked_as(each.ref, part.ref, root):
+            ref = locked_ref(part.ref, root)
+            return each if each.ref == ref else replace(each, ref=ref)
+    return None
 
 
 def _contradictions(config: Config, name: str, locked: Locked) -> Iterator[InputError]:

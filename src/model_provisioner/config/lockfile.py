@@ -53,9 +53,20 @@ def read_lock(path: str) -> bytes | None:
 def locked_ref(ref: ModelRef, root: str) -> str:
     """Return a reference as the lock file has it: without credentials, and the same on every machine where it can be."""
     if isinstance(ref, LocalRef):
-        inside = ref.path.startswith(f"{root}/")
-        return f"file:{os.path.relpath(ref.path, root) if inside else ref.path}"
+        return f"file:{ref.written}" if ref.written else _resolved(ref, root)
     return ref.id if isinstance(ref, UrlRef) else str(ref)
+
+
+def is_locked_as(text: str, ref: ModelRef, root: str) -> bool:
+    """Tell whether `text` is how the lock file has a reference.
+
+    Before paths with `~` were locked as they are written, they were locked as what they led to: that holds on.
+    """
+    return text == locked_ref(ref, root) or (isinstance(ref, LocalRef) and text == _resolved(ref, root))
+
+
+def _resolved(ref: LocalRef, root: str) -> str:
+    return f"file:{os.path.relpath(ref.path, root) if ref.path.startswith(f'{root}/') else ref.path}"
 
 
 def render_lock(models: Mapping[str, Locked]) -> bytes:

@@ -156,14 +156,18 @@ class Hub:
         except errors.HfHubHTTPError as error:
             raise self._status_error(error.response.status_code, _status(error)) from None
         except (httpx2.RequestError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
-            raise self._error("the Hub can't be reached", "check the network", type(error).__name__) from None
+            if isinstance(error.__cause__, FetchError):  # of our connections
+                raise error.__cause__ from None
+            raise self._error("the Hub can't be reached", "check HF_ENDPOINT", type(error).__name__) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._error(NONSENSE, OTHER_HUB, type(error).__name__) from None
 
     def _given_up(self, error: GivenUpError) -> FetchError:
         often = f", {error.tried} times in a row" if error.tried > 1 else ""
+        if isinstance(cause := error.__cause__, FetchError):  # of our connections
+            return FetchError(f"{cause.what}{often}", where=cause.where, found=cause.found, fix=cause.fix)
         if error.status is None:
-            return self._error(f"the Hub can't be reached{often}", "check the network", error.found)
+            return self._error(f"the Hub can't be reached{often}", "check HF_ENDPOINT", error.found)
         return self._error(f"the Hub can't answer now{often}", "try again later", error.found)
 
     def _status_error(self, status: int, found: str) -> FetchError:
@@ -199,6 +203,8 @@ def _token() -> str | None:
     try:
         token = get_token()
     except (errors.OIDCError, httpx2.HTTPError, OSError) as error:
+        if isinstance(error.__cause__, FetchError):
+            raise error.__cause__ from None
         raise FetchError(
             "the token for the Hub can't be had",
             where="the environment, or what `hf auth login` keeps",

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.http.connections import bad_proxy
+from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.connections import STALL, Connections, HTTPError, release
+from model_provisioner.fetchers.http.failures import network_error
 from model_provisioner.fetchers.http.url import Url, check_scheme
 from model_provisioner.fetchers.listing import SECONDS
 from model_provisioner.fetchers.patience import TRANSIENT, Patience, too_long, wait_asked_by
@@ -26,8 +27,8 @@ from model_provisioner.fetchers.patience import TRANSIENT, Patience, too_long, w
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT = 30.0
-"""Seconds without a byte after which a question is given up."""
+    from urllib3 import BaseHTTPResponse
+
 REQUESTS = 300
 """Requests of one question: its pages, redirects and second tries."""
 _LARGEST = 8 << 20
@@ -46,10 +47,12 @@ class Question:
     """Waits some seconds where the Hub is busy, and tells why."""
     asked: Iterator[int] = field(default_factory=lambda: count(1), repr=False)
     """The numbers of its requests."""
+    connections: Connections = field(default_factory=Connections, repr=False)
+    """The way to the Hub, which is that to every other host."""
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Hold the requests of the block to it. Raises `FetchError` where the environment names a proxy that is none."""
+        """Hold the requests of the block to it."""
         _hold()
         token = _question.set(self)
         try:
@@ -86,27 +89,32 @@ def _hold() -> None:
 
     It makes its client anew after some errors and asks the same question again, so the hooks are put into what makes it.
     """
-    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub import set_client_factory
     from huggingface_hub.utils import _http
 
     with _holding:
-        try:
-            session = get_session()
-        except (ValueError, httpx2.InvalidURL):  # it takes the proxies of the environment, and shows them in its error
-            raise bad_proxy() from None
-        if _before in session.event_hooks["request"]:
+        make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
+        if isinstance(make, _Held):
             return
-        make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)  # of the user's, perhaps
-
-        def held() -> httpx2.Client:
-            client = make()
-            hooks = client.event_hooks
-            client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
-            client.send = partial(_send, client.send)  # type: ignore[method-assign]
-            return client
-
-        set_client_factory(held)
+        set_client_factory(_Held(make, chosen=make is not _http.default_client_factory))
         logging.getLogger(_http.__name__).addFilter(_is_not_ours)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Makes clients whose requests meet our hooks."""
+
+    make: Callable[[], httpx2.Client]
+    """What made them before."""
+    chosen: bool
+    """Whether the program that we are a part of chose it: then its proxy and its certificates count, and not ours."""
+
+    def __call__(self) -> httpx2.Client:
+        client = self.make() if self.chosen else _Client(self.make)
+        hooks = client.event_hooks
+        client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
+        client.send = partial(_send, client.send)  # type: ignore[method-assign]
+        return client
 
 
 def _send(send: Callable[..., httpx2.Response], request: httpx2.Request, **named: Any) -> httpx2.Response:
@@ -122,8 +130,10 @@ def _send(send: Callable[..., httpx2.Response], request: httpx2.Request, **named
             response = send(request, **named)
         except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
             untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            if untrusted or not patience.allows(None, f"{host} can't be reached ({type(error).__name__})"):
-                raise GivenUpError(None, type(error).__name__, patience.tried) from None
+            cause = error.__cause__
+            why = cause.what if isinstance(cause, FetchError) else f"{host} can't be reached ({type(error).__name__})"
+            if untrusted or not patience.allows(None, why):
+                raise GivenUpError(None, type(error).__name__, patience.tried) from cause
             continue
         if response.status_code not in TRANSIENT:
             return response
@@ -131,6 +141,78 @@ def _send(send: Callable[..., httpx2.Response], request: httpx2.Request, **named
         response.close()
         if not patience.allows(wait, f"{host} answers with {said}"):
             raise GivenUpError(response.status_code, said + too_long(wait), patience.tried)
+
+
+class _Client(httpx2.Client):
+    """Sends the requests of our questions by our own connections, and those of others as if we were not there."""
+
+    def __init__(self, make: Callable[[], httpx2.Client]) -> None:
+        super().__init__(transport=_Transport(), follow_redirects=True, timeout=None, trust_env=False)
+        self._make, self._made = make, threading.Lock()
+        self._theirs: httpx2.Client | None = None
+
+    def build_request(self, *args: Any, **named: Any) -> httpx2.Request:
+        """Make a request, as the client does that will send it."""
+        if _question.get() is None:
+            return self._others().build_request(*args, **named)
+        return super().build_request(*args, **named)
+
+    def send(self, *args: Any, **named: Any) -> httpx2.Response:
+        """Send a request, or let that be done."""
+        if _question.get() is None:
+            return self._others().send(*args, **named)
+        return super().send(*args, **named)
+
+    def close(self) -> None:
+        """Close both ways."""
+        super().close()
+        if self._theirs is not None:
+            self._theirs.close()
+
+    def _others(self) -> httpx2.Client:
+        with self._made:
+            if self._theirs is None:
+                self._theirs = self._make()
+            return self._theirs
+
+
+class _Transport(httpx2.BaseTransport):
+    """Sends requests by the connections of the question that they belong to.
+
+    What may pass is raised as huggingface_hub knows it, so that it asks again; what will not pass is raised as it is.
+    """
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        question = _question.get()
+        assert question is not None  # `_Client` sends it no other
+        url = Url.parse(
+            f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{request.url.raw_path.decode('ascii')}"
+        )
+        headers = {name: value for name, value in request.headers.items() if name not in {"host", "connection"}}
+        body = request.read() or None
+        try:
+            response = question.connections.get(url, headers, method=request.method, body=body)
+        except IncompleteError as error:
+            raise httpx2.ConnectError(error.what) from error
+        return httpx2.Response(response.status, headers=list(response.headers.items()), stream=_Body(response, url))
+
+
+class _Body(httpx2.SyncByteStream):
+    """The body of a response, as it comes."""
+
+    def __init__(self, response: BaseHTTPResponse, url: Url) -> None:
+        self._response, self._url = response, url
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while piece := self._response.read1(1 << 16):
+                yield piece
+        except HTTPError as error:
+            failure = network_error(self._url, error)
+            raise httpx2.ReadError(failure.what) from failure
+
+    def close(self) -> None:
+        release(self._response)
 
 
 def _before(request: httpx2.Request) -> None:
@@ -146,7 +228,7 @@ def _before(request: httpx2.Request) -> None:
     if place.origin != hub.origin:  # the next page of a list may be said to be anywhere
         request.headers.pop("authorization", None)
     request.headers["accept-encoding"] = "identity"
-    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
+    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), STALL)
 
 
 def _after(response: httpx2.Response) -> None:

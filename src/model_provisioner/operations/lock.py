@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import Locked, LockedFile, accepting, label_of
 from model_provisioner.config.locked import as_written
-from model_provisioner.config.lockfile import lock_path, locked_ref, parse_lock, render_lock
+from model_provisioner.config.lockfile import is_locked_as, lock_path, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present
@@ -29,26 +29,50 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.memo import FileDigest
 
 
-def lock(work: Workspace, upgrade: Collection[str] = ()) -> dict[str, Locked]:
-    """Return what to write to the lock file, by entry: what it has where that still applies, the rest as it is now.
+@dataclass(frozen=True)
+class NewLock:
+    """What to write to the lock file, and which entries could not be locked."""
 
-    The entries `upgrade` are locked again, remote ones to what their source has now. Raises what fetching and reading raise.
+    models: dict[str, Locked]
+    failed: dict[str, ProvisionError]
+    """Why, by entry: in `models` they are as the lock file has them, if it does."""
+
+
+def lock(work: Workspace, upgrade: Collection[str] = ()) -> NewLock:
+    """Return what to write to the lock file: what it has where that still applies, the rest as it is now.
+
+    The entries `upgrade` are locked again, remote ones to what their source has now. An entry that can't be fetched or read
+    stops no other. Raises `StorageError`.
     """
-    models = {}
+    before = {} if work.lock.data is None else parse_lock(work.lock.data, lock_path(work.config))
+    found = NewLock({}, {})
     for name, entry in work.config.entries.items():
-        again = name in upgrade
-        model, *companions = (
-            part.locked if part.locked is not None and not again else _locked_now(work, written, again)
-            for part, written in zip(entry.parts, as_written(work.config, name).parts, strict=True)
-        )
-        models[name] = replace(model, companions=tuple(companions))
-    return models
+        try:
+            found.models[name] = _lock_entry(work, entry, again=name in upgrade)
+        except StorageError:
+            raise
+        except ProvisionError as error:
+            found.failed[name] = error
+            if name in before:
+                found.models[name] = before[name]
+    return found
 
 
-def write_lock(work: Workspace, models: dict[str, Locked]) -> bool:
-    """Write the lock file; return whether its bytes changed. Raises `StorageError`."""
-    data = render_lock(models)
-    if data == work.lock.data:
+def _lock_entry(work: Workspace, entry: Entry, *, again: bool) -> Locked:
+    model, *companions = (
+        part.locked if part.locked is not None and not again else _locked_now(work, written, again)
+        for part, written in zip(entry.parts, as_written(work.config, entry.name).parts, strict=True)
+    )
+    return replace(model, companions=tuple(companions))
+
+
+def write_lock(work: Workspace, new: NewLock) -> bool:
+    """Write the lock file; return whether its bytes changed. Raises `StorageError`.
+
+    There is none afterwards where there was none and nothing could be locked.
+    """
+    data = render_lock(new.models)
+    if data == work.lock.data or (work.lock.data is None and new.failed and not new.models):
         return False
     try:
         write_atomically(lock_path(work.config), data)
@@ -92,13 +116,12 @@ def disagreement(name: str, entry: Entry | None, names: Collection[str]) -> str 
 
 def disagreements_beside(config: Config, entry: Entry, locked: Locked) -> list[str]:
     """Say which companions of an entry are not in the lock file, and which are there and not in the configuration."""
-    asked = {(part.role, locked_ref(part.ref, config.root)) for part in entry.parts}
     return [
         *(f"{entry.name}: {part.label} is not in the lock file" for part in entry.parts if part.locked is None),
         *(
             f"{entry.name}: {label_of(each.role, each.ref)} is in the lock file and not in models.yaml"
             for each in locked.companions
-            if (each.role, each.ref) not in asked
+            if not any(part.role == each.role and is_locked_as(each.ref, part.ref, config.root) for part in entry.parts)
         ),
     ]
 

@@ -1,6 +1,8 @@
-"""What our tasks are called. On the way of every no-op, so it imports nothing."""
+"""What our tasks are called, and how they fail. On the way of every no-op, so it imports nothing but doit."""
 
 from __future__ import annotations
+
+from doit.exceptions import TaskFailed
 
 BASENAME = "models"
 WITHDRAW = f"{BASENAME}:withdraw"
@@ -19,3 +21,7 @@ def model_of(task: str) -> tuple[str, str] | None:
     basename, _, rest = task.partition(":")
     step, colon, name = rest.partition(":")
     return (step, name) if basename == BASENAME and colon else None
+
+
+class BadInput(TaskFailed):  # type: ignore[misc]  # doit has no types
+    """A model that failed for a setting of the environment that can't be used."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from model_provisioner.plugin.names import WITHDRAW, model_of
+from model_provisioner.plugin.names import WITHDRAW, BadInput, model_of
 
 if TYPE_CHECKING:
     from doit.task import Task
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Tally:
     """Remembers how a run went, for the exit code; mixed into the reporter that shows it."""
 
-    failed = broken = False
+    failed = misled = broken = False
 
     def __init__(self, *values: Any) -> None:
         super().__init__(*values)
@@ -33,6 +33,7 @@ class Tally:
             self.told.add(model[1])
         if isinstance(fail, TaskFailed | UnmetDependency):
             self.failed = True
+            self.misled = self.misled or isinstance(fail, BadInput)
         else:
             self.broken = True
         super().add_failure(task, fail)  # type: ignore[misc]  # the reporter's
@@ -44,8 +45,8 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """2 if something broke, else 1 if a model failed, else 0."""
-        return 2 if self.broken else 1 if self.failed else 0
+        """2 if something broke, else 3 if a model failed for bad input, else 1 if one failed, else 0."""
+        return 2 if self.broken else 3 if self.misled else 1 if self.failed else 0
 
 
 def tallying(reporter: type) -> type:

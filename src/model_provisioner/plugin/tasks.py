@@ -10,11 +10,11 @@ from doit.exceptions import TaskError, TaskFailed
 
 from model_provisioner.cli.output import relative as shown
 from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
-from model_provisioner.errors import ProvisionError, StorageError
+from model_provisioner.errors import ProvisionError, SettingError, StorageError
 from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
-from model_provisioner.plugin.names import BASENAME, WITHDRAW
+from model_provisioner.plugin.names import BASENAME, WITHDRAW, BadInput
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class ModelTasks:
         except StorageError as error:
             return TaskError(str(error))
         except ProvisionError as error:
-            return TaskFailed(str(error))
+            return (BadInput if isinstance(error, SettingError) else TaskFailed)(str(error))
         if step == "verify":
             self.show_verified(record)
         return values_of(record, step)

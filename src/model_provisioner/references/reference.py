@@ -27,7 +27,7 @@ _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!
 _NO_REVISION = re.compile(r"[ ~^:?*\[\\%]|\.\.|@\{|//|^/|/\Z|^\Z")
 # What can't be written as UTF-8, or would lead elsewhere when it is made a local path.
 _NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"(?!.*\.\.)(?!(?:[0-9]+\.){3}[0-9]+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Host and credentials are matched narrowly, so that no other program can see another host in the same text.
 _URL = re.compile(
     r"https://(?:[\w.~!$&'()*+,;=:%-]*@)?"
@@ -110,6 +110,9 @@ class LocalRef(ModelRef):
     path: str
     _resolved: bool = field(default=False, repr=False, compare=False, kw_only=True)
     """Whether `absolute` returned this: then its id is known without the disk."""
+    written: str = field(default="", repr=False, compare=False, kw_only=True)
+    """What `absolute` made the path of, where another machine may make another one of it: with `~`, or relative and leading
+    out of its folder. Empty for all others."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -136,9 +139,9 @@ class LocalRef(ModelRef):
         )
 
     @classmethod
-    def at(cls, path: str) -> LocalRef:
+    def at(cls, path: str, written: str = "") -> LocalRef:
         """Return the reference of a path that `absolute` returned before, without following its links again."""
-        return cls(path, _resolved=True)
+        return cls(path, _resolved=True, written=written)
 
     def absolute(self, base: str, environment: PathEnvironment | None = None) -> LocalRef:
         """Return the reference with an absolute path, relative ones taken from the absolute folder `base`.
@@ -161,7 +164,11 @@ class LocalRef(ModelRef):
         folder, name = os.path.split(path.rstrip("/"))
         named = name not in {"", ".", ".."}
         path = os.path.join(environment.ask(folder), name) if named else environment.ask(path)
-        return self.at(path)
+        if self.path.startswith("~"):
+            return self.at(path, self.path)
+        if os.path.isabs(self.path) or path.startswith(f"{base}/"):
+            return self.at(path)
+        return self.at(path, "/".join(part for part in self.path.split("/") if part not in {"", "."}))
 
     @property
     def id(self) -> str:
@@ -260,7 +267,14 @@ class ObjectRef(ModelRef):
     key: str
 
     def __post_init__(self) -> None:
-        if not _BUCKET.fullmatch(self.bucket) or _NO_KEY.search(self.key):
+        if self.bucket and not _BUCKET.fullmatch(self.bucket):
+            raise InvalidReferenceError(
+                "no bucket can have this name",
+                expected="3 to 63 of a-z, 0-9, - and . (none beside another), a letter or digit at both ends, no IP address",
+                found=_shown(str(self)),
+                fix="copy the name as your storage lists it: s3://BUCKET/KEY, without host and credentials",
+            )
+        if not self.bucket or _NO_KEY.search(self.key):
             raise _not_an_object(str(self))
 
     @property

@@ -48,7 +48,7 @@ def test_the_lock_file_is_one_line_a_file(tiny, hub):
     assert hub.requests == [], "what was fetched is locked as it is"
     assert tiny.doit("model-lock").out == "models.lock is as it was: 1 model\n"
     assert tiny.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
-    assert json.loads(tiny.doit("model-lock", "--json").out) == {"drift": [], "written": False}
+    assert json.loads(tiny.doit("model-lock", "--json").out) == {"drift": [], "written": False, "failed": {}}
 
 
 def test_what_is_not_here_is_fetched_for_it(tiny, hub):
@@ -118,6 +118,37 @@ def test_another_machine_gets_the_same(locked, hub, tmp_path):
     assert other.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
 
 
+def test_a_repository_that_is_gone_is_said_to_be(locked, hub):
+    commit = hub.references["org/tiny"]["main"]
+    del hub.repositories["org/tiny"]
+    locked.empty_cache()
+    answer = locked.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the Hub has no such repository any more, or shows it to others only\n"
+        f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        found     401 Unauthorized\n"
+        "        fix       if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a "
+        "token that may read it\n"
+    ), answer
+
+
+def test_a_commit_that_is_gone_is_said_to_be_and_what_is_there_can_be_taken(locked, hub):
+    commit = hub.references["org/tiny"]["main"]
+    del hub.repositories["org/tiny"][commit]
+    hub.add("org/tiny", {"tiny.gguf": OTHER})
+    locked.empty_cache()
+    answer = locked.provision(code=1)
+    assert answer.out.startswith(
+        "FAIL  tiny  the repository does not have the commit any more that was locked or first fetched\n"
+        f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        found     404 Not Found\n"
+        "        fix       `doit model-lock --upgrade NAME` takes what it has now\n"
+    ), answer
+    locked.doit("model-lock", "--upgrade", "tiny")
+    locked.provision("--locked")
+    assert locked.bytes_of("tiny") == OTHER
+
+
 def test_bytes_that_are_not_the_locked_are_refused(locked, hub):
     commit = hub.references["org/tiny"]["main"]
     hub.add("org/tiny", {**REPO, "tiny.gguf": FLIPPED}, commit=commit)  # a Hub that rewrites history
@@ -173,11 +204,81 @@ def test_what_fails_leaves_the_lock_and_the_models(locked, hub, how):
         locked.models({"tiny": ONE, "new": "hf:org/none/x.gguf"})
     hub.fault(no_repo(), on="/api/*")
     answer = locked.doit("model-lock", *how, code=1)
-    assert answer.err.startswith("ERROR: the Hub has no such repository, or shows it to others only\n")
+    name = "tiny" if how else "new"
+    assert answer.out.startswith(f"FAIL  {name}  the Hub has no such repository, or shows it to others only\n")
     assert locked.lock.read_bytes() == before
     hub.forget()
     assert "1 current" in locked.provision("tiny", "--offline").out
     assert hub.requests == []
+
+
+def test_one_that_can_not_be_locked_stops_no_other(remote, hub):
+    hub.add("org/tiny", REPO)
+    remote.models({"a": "file:nowhere.gguf", "tiny": ONE, "z": "hf:org/tiny/none.gguf"})
+    answer = remote.doit("model-lock", code=1)
+    assert answer.out.startswith("FAIL  a  ")
+    assert "\nFAIL  z  the repository has no file none.gguf\n        where     hf:org/tiny\n" in answer.out
+    assert answer.out.endswith("models.lock written: 1 model, 2 failed\n")
+    assert list(json.loads(remote.lock.read_text())["models"]) == ["tiny"]
+    failed = json.loads(remote.doit("model-lock", "--json", code=1).out)["failed"]
+    assert failed["z"].startswith("the repository has no file none.gguf\n")
+    assert list(failed) == ["a", "z"]
+
+
+def test_one_that_can_not_be_locked_anew_keeps_its_lock(remote, hub):
+    hub.add("org/tiny", REPO)
+    hub.add("org/other", {"other.gguf": TINY_BYTES})
+    remote.models({"tiny": ONE, "other": "hf:org/other/other.gguf"})
+    remote.doit("model-lock")
+    before = json.loads(remote.lock.read_text())["models"]
+    hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
+    hub.fault(no_repo(), on="/api/models/org/other/*")
+    answer = remote.doit("model-lock", "--upgrade", "tiny", "--upgrade", "other", code=1)
+    assert answer.out.endswith("models.lock written: 1 model, 1 failed\n")
+    after = json.loads(remote.lock.read_text())["models"]
+    assert after["other"] == before["other"]
+    assert after["tiny"]["files"] != before["tiny"]["files"]
+
+
+def test_a_lock_of_a_file_at_home_holds_for_another_home(project, tmp_path):
+    """And one as it was written before: with what `~` was then."""
+    homes = [tmp_path / "me", tmp_path / "you"]
+    for home in homes:
+        (home / "models").mkdir(parents=True)
+        (home / "models" / "x.gguf").write_bytes(TINY_BYTES)
+    project.models("models: {tiny: {model_ref: '~/models/x.gguf'}}\n")
+    lock = project.root / "models.lock"
+    project.environ["HOME"] = str(homes[0])
+    project.doit("model-lock")
+    assert '"ref": "file:~/models/x.gguf"' in lock.read_text()
+    written = lock.read_bytes()
+    for home in homes:
+        project.environ["HOME"] = str(home)
+        assert "pass  tiny" in project.provision("--locked").out
+        assert project.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
+    (homes[1] / "models" / "x.gguf").write_bytes(OTHER)
+    project.provision("--locked", code=1)
+    project.environ["HOME"] = str(homes[0])
+    lock.write_bytes(written.replace(b"file:~", f"file:{homes[0]}".encode()))
+    project.provision("--locked")
+    assert project.doit("model-lock").out == "models.lock written: 1 model\n"
+    assert lock.read_bytes() == written
+
+
+def test_a_lock_of_a_file_beside_the_project_is_as_it_is_written(project):
+    (project.root.parent / "shared").mkdir()
+    (project.root.parent / "shared" / "x.gguf").write_bytes(TINY_BYTES)
+    (project.root / "linked").symlink_to("../shared")
+    project.models(
+        "defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\nmodels: {a: {model_ref: ../shared/x.gguf}, b: {model_ref: ./linked//x.gguf}}\n"
+    )
+    project.doit("model-lock")
+    refs = {
+        name: each["ref"] for name, each in json.loads((project.root / "models.lock").read_text())["models"].items()
+    }
+    assert refs == {"a": "file:../shared/x.gguf", "b": "file:linked/x.gguf"}
+    for _ in range(2):  # from models.yaml, and from what is kept of it
+        project.provision("--locked")
 
 
 def test_an_upgrade_to_what_is_not_expected(tiny, hub):
@@ -187,8 +288,8 @@ def test_an_upgrade_to_what_is_not_expected(tiny, hub):
     before = tiny.lock.read_bytes()
     hub.add("org/tiny", {**REPO, "tiny.gguf": OTHER})
     answer = tiny.doit("model-lock", "--upgrade", "tiny", code=1)
-    assert "ERROR: the digest differs from what is expected\n" in answer.err
-    assert f"  expected  sha256:{TINY_SHA}\n" in answer.err
+    assert "FAIL  tiny  the digest differs from what is expected\n" in answer.out
+    assert f"  expected  sha256:{TINY_SHA}\n" in answer.out
     assert tiny.lock.read_bytes() == before
 
 
@@ -254,7 +355,7 @@ def test_drift_is_told_line_by_line(locked, hub):
     answer = locked.doit("model-lock", "--check", code=1)
     assert answer.out == "other is not in the lock file\ntiny is in the lock file and not in models.yaml\n"
     found = json.loads(locked.doit("model-lock", "--check", "--json", code=1).out)
-    assert found == {"drift": answer.out.splitlines(), "written": False}
+    assert found == {"drift": answer.out.splitlines(), "written": False, "failed": {}}
     locked.doit("model-lock")
     assert list(json.loads(locked.lock.read_text())["models"]) == ["other"]
 
@@ -304,7 +405,7 @@ def test_damaged_bytes_are_not_locked(tiny):
     blob.chmod(0o644)
     blob.write_bytes(FLIPPED)
     answer = tiny.doit("model-lock", code=1)
-    assert answer.err.startswith("ERROR: a fetched file is damaged: it holds other bytes than it came with\n")
+    assert answer.out.startswith("FAIL  tiny  a fetched file is damaged: it holds other bytes than it came with\n")
     assert not tiny.lock.exists()
     tiny.doit("model-lock")
     assert TINY_SHA in tiny.lock.read_text()

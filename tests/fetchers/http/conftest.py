@@ -11,7 +11,7 @@ from tests.support.receiving import DATA
 @pytest.fixture
 def environ(authority, tmp_path, monkeypatch):
     """The environment, as it is for this test."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "NETRC"]:
+    for name in [name for name in os.environ if name.lower().endswith(("_proxy", "_ca_bundle")) or name == "NETRC"]:
         monkeypatch.delenv(name)
     with patch.dict(os.environ, {"SSL_CERT_FILE": authority.file, "HOME": str(tmp_path)}):
         yield os.environ

@@ -201,7 +201,7 @@ def test_certificates_that_aws_is_told_to_trust(moto, client, authority, monkeyp
             monkeypatch.delenv(name, raising=False)
         assert (
             refused(Bucket("models", lambda host: None).head, KEY, "x").what
-            == "the certificate of 127.0.0.1 can't be trusted"
+            == "the certificate of 127.0.0.1 is not trusted by this machine"
         )
         monkeypatch.setenv("AWS_CA_BUNDLE", authority.file)
         assert Bucket("models", lambda host: None).head(KEY, "x")[0].size == len(DATA)

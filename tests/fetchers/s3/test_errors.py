@@ -9,6 +9,11 @@ GRANTS = (
     "without the latter, a missing key looks the same"
 )
 UNKNOWN = f"correct them or get new ones: {CREDENTIALS}, or log in again (`aws sso login`)"
+EXPIRED = f"log in again (`aws sso login`), or get new ones: {CREDENTIALS}, with AWS_SESSION_TOKEN"
+RESTORE = (
+    "restore it (`aws s3api restore-object`), which may take hours, and run again; or move it to a storage class that "
+    "is read at once"
+)
 KEY = "copy the key as `aws s3 ls` lists it; all objects under a prefix are named by the prefix with / at its end"
 BUCKET = "check the spelling; the buckets of a storage of your own are found where AWS_ENDPOINT_URL names it"
 
@@ -28,7 +33,11 @@ BUCKET = "check the spelling; the buckets of a storage of your own are found whe
          "the storage does not show this to everybody, and no AWS credentials were found", "403 Forbidden",
          f"{CREDENTIALS}; or so"),
         (403, "InvalidAccessKeyId", {}, "the storage does not take our credentials", "403 Forbidden (InvalidAccessKeyId)", UNKNOWN),
-        (400, "ExpiredToken", {}, "the storage does not take our credentials", "400 Bad Request (ExpiredToken)", UNKNOWN),
+        (400, "ExpiredToken", {}, "the session of our AWS credentials has expired", "400 Bad Request (ExpiredToken)", EXPIRED),
+        (403, "InvalidObjectState", {}, "the object is archived: it can't be read before it is restored",
+         "403 Forbidden (InvalidObjectState)", RESTORE),
+        (400, "InvalidBucketName", {}, "this is no name that a bucket of the storage can have",
+         "400 Bad Request (InvalidBucketName)", "copy the name as `aws s3 ls` lists it"),
         (401, "", {}, "the storage does not take our credentials", "401 Unauthorized", UNKNOWN),
         (403, "RequestTimeTooSkewed", {}, "the storage's clock and ours are too far apart for a signature",
          "403 Forbidden (RequestTimeTooSkewed)", "set the clock of this machine"),

@@ -7,6 +7,7 @@ import pytest
 from model_provisioner.errors import FetchError, NotAllowedError
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.config.network_policy import NetworkPolicy
+from tests.support.proxy import Proxy
 from tests.support.s3 import KEYS, SECRETS, Front
 
 
@@ -275,3 +276,27 @@ def test_a_role_that_wants_a_code_where_nobody_can_type_one(aws, run_python):
         "except FetchError as error: print(error)"
     )
     assert found.startswith("the AWS profile wants a code to be typed, and there is no terminal\n")
+
+
+# ---- the way to those who give credentials
+
+
+def test_who_gives_credentials_is_reached_as_every_other_host(aws, serve, authority, monkeypatch):
+    sts = serve({})
+    for name in (
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "HTTPS_PROXY",
+        "https_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    told = {"AWS_PROFILE": "role", "AWS_ENDPOINT_URL_STS": sts.url(""), "AWS_MAX_ATTEMPTS": "1"}
+    error = refused(sign, aws(ROLE, **told))
+    assert error.what == "the certificate of a host that gives AWS credentials is not trusted by this machine"
+    with Proxy(user="me:s3cret") as proxy:
+        error = refused(sign, aws(ROLE, **told, HTTPS_PROXY=proxy.url()))
+        assert error.what == "the proxy does not let a host be reached that gives AWS credentials"
+        refused(sign, aws(ROLE, **told, HTTPS_PROXY=proxy.url("me:s3cret"), SSL_CERT_FILE=authority.file))
+    assert len(sts.asked) == 1

@@ -14,10 +14,13 @@ from model_provisioner.operations.lock import drift, lock, write_lock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.errors import ProvisionError
+
 
 def run(names: Sequence[str], *, json: bool, check: bool, upgrade: list[str]) -> int:
     """Write the file, or compare."""
     found: list[str] = []
+    failed: dict[str, ProvisionError] = {}
     written = False
     with (
         closing(progress_for_stderr()) as progress,
@@ -27,14 +30,19 @@ def run(names: Sequence[str], *, json: bool, check: bool, upgrade: list[str]) ->
         if check:
             found = drift(work)
         else:
-            written = write_lock(work, lock(work, upgrade))
+            new = lock(work, upgrade)
+            failed, written = new.failed, write_lock(work, new)
             note_usage(work, {})
     if json:
-        print_json({"drift": found, "written": written})
+        print_json({"drift": found, "written": written, "failed": {name: str(failed[name]) for name in failed}})
     elif found:
         print("\n".join(found))
     else:
-        count = len(work.config.entries)
+        count = len(work.config.entries) - len(failed)
         state = "agrees" if check else "written" if written else "is as it was"
-        print(f"models.lock {state}: {count} {models(count)}")
-    return int(bool(found))
+        for name, error in failed.items():
+            first, _, rest = str(error).partition("\n")
+            print(f"FAIL  {name}  {first}")
+            print("".join(f"      {line}\n" for line in rest.splitlines()), end="")
+        print(f"models.lock {state}: {count} {models(count)}" + (f", {len(failed)} failed" if failed else ""))
+    return max((error.exit_code for error in failed.values()), default=int(bool(found)))

@@ -44,6 +44,17 @@ _ACCESS: dict[type[ModelRef], str] = {
     ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
 }
 """How to get access where a source says what it has, and does not hand it out."""
+_GONE = {
+    "RepoNotFound": (
+        "the Hub has no such repository any more, or shows it to others only",
+        "if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it",
+    ),
+    "RevisionNotFound": (
+        "the repository does not have the commit any more that was locked or first fetched",
+        "`doit model-lock --upgrade NAME` takes what it has now",
+    ),
+}
+"""What a Hub's code for a reason means where it had the file before, and the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +153,18 @@ class Download:
         try:
             receive(self.client, pinned, partial, expect=expect, reach=reach, wait=wait)
         except FetchError as error:
-            if error.status in {401, 403}:
+            if isinstance(self.entry.ref, HubRef) and error.code in _GONE:
+                error.what, error.fix = _GONE[error.code]
+            elif (
+                isinstance(self.entry.ref, ObjectRef)
+                and error.status in {400, 401, 403}
+                and error.code not in {"", "AccessDenied"}
+            ):
+                from model_provisioner.fetchers.s3.errors import storage_error
+
+                told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
+                error.what, error.found, error.fix = told.what, told.found, told.fix
+            elif error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
+_XML_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 
 class HttpClient:
@@ -148,10 +150,23 @@ class HttpClient:
         else:
             what, fix = f"{host} does not serve the file", "download the model and point model_ref at the file"
         kind = IncompleteError if status in TRANSIENT else FetchError
-        error = kind(what, status=status, where=str(url), expected="the file", found=status_text(status), fix=fix)
+        code, found = _code_of(response), status_text(status)
+        error = kind(what, status=status, code=code, where=str(url), expected="the file", found=found, fix=fix)
         if isinstance(error, IncompleteError):
             error.wait = wait_asked_by(response.headers)
         return error
+
+
+def _code_of(response: BaseHTTPResponse) -> str:
+    """Return the server's own word for why it sends no bytes: that of a Hub, else that of an S3 storage; empty for none."""
+    from model_provisioner.fetchers.http.connections import HTTPError
+
+    if (code := response.headers.get("X-Error-Code", "")) or "xml" not in response.headers.get("Content-Type", ""):
+        return code
+    with suppress(HTTPError):
+        if found := _XML_CODE.search(response.read1(1 << 14)):  # what has come by now: the rest could take long
+            return found[1].decode()
+    return ""
 
 
 def status_text(status: int) -> str:

@@ -1,45 +1,35 @@
 """Connections to hosts: kept open between requests, certificates checked, through the proxy of the environment.
 
-The one module that imports urllib3. It is imported where something is fetched, for it costs as much as a whole no-op.
+It is imported where something is fetched: urllib3 costs as much as a whole no-op.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import ssl
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 from weakref import WeakSet
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 
-from model_provisioner.errors import FetchError, IncompleteError
+from model_provisioner.fetchers.http.environment import Environment
+from model_provisioner.fetchers.http.failures import EndlessError, connection_error
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from urllib3 import BaseHTTPResponse
 
+    from model_provisioner.fetchers.http.environment import Proxy
     from model_provisioner.fetchers.http.url import Url
 
-__all__ = ["Connections", "HTTPError", "bad_proxy", "network_error", "release"]
+__all__ = ["Connections", "HTTPError", "release"]
 
 _DRAINED = 64 << 10
 """Bytes of a body that nobody wants, up to which it costs less to read it than to connect again."""
@@ -54,10 +44,6 @@ HEAD_BYTES = 256 << 10
 """Bytes of lines that may come between two pieces of a body."""
 _KEPT = 16
 """Connections to one host that are kept open."""
-
-
-class EndlessError(HTTPException):
-    """Lines without an end, where a response should begin, go on or end."""
 
 
 class _Stream:
@@ -137,14 +123,18 @@ def _bounded(manager: urllib3.PoolManager) -> urllib3.PoolManager:
 
 
 class Connections:
-    """Opens connections and keeps them for the next request to the same host; threads may share one."""
+    """Opens connections and keeps them for the next request to the same host; threads may share one.
+
+    They go the way that the environment tells, as it is when this is made.
+    """
 
     def __init__(self) -> None:
         self._timeout = urllib3.Timeout(connect=CONNECT, read=STALL)
+        self._environment = Environment.read()
         self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT))
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
-        self._managers: dict[str, urllib3.PoolManager] = {}
-        """For https:, by the URL of the proxy; "" for none."""
+        self._managers: dict[Proxy | None, urllib3.PoolManager] = {}
+        """For https:, by the proxy."""
         self._lock = Lock()
         self._context: ssl.SSLContext | None = None
         self._open: WeakSet[BaseHTTPResponse] = WeakSet()
@@ -159,17 +149,22 @@ class Connections:
         for manager in (self._plain, *self._managers.values()):
             manager.clear()
 
-    def get(self, url: Url, headers: Mapping[str, str], *, method: str = "GET") -> BaseHTTPResponse:
-        """Ask for `url` and return the response, whatever its status, its body unread. Raises `FetchError`.
+    def get(
+        self, url: Url, headers: Mapping[str, str], *, method: str = "GET", body: bytes | None = None
+    ) -> BaseHTTPResponse:
+        """Ask for `url` and return the response, whatever its status, its body unread.
 
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
+        Raises `FetchError`, or `SettingError` where the environment names a proxy or certificates that can't be used.
         """
-        manager = self._plain if url.scheme == "http" else self._manager(_proxy_for(url))
+        proxy = self._environment.proxy_for(url)
+        manager = self._plain if url.scheme == "http" else self._manager(proxy)
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
             response = pool.urlopen(
                 method,
                 url.target,
+                body=body,
                 headers=headers,
                 retries=False,
                 redirect=False,
@@ -179,38 +174,31 @@ class Connections:
                 decode_content=False,
             )
         except HTTPError as error:
-            raise network_error(url, error) from None
+            raise connection_error(url, error, proxy, self._environment.trust) from None
         with self._lock:
             self._open.add(response)
         return response
 
-    def _manager(self, proxy: str) -> urllib3.PoolManager:
+    def _manager(self, proxy: Proxy | None) -> urllib3.PoolManager:
         with self._lock:
             if proxy not in self._managers:
                 self._managers[proxy] = self._make_manager(proxy)
             return self._managers[proxy]
 
-    def _make_manager(self, proxy: str) -> urllib3.PoolManager:
+    def _make_manager(self, proxy: Proxy | None) -> urllib3.PoolManager:
         if self._context is None:
-            self._context = _context()
-        if not proxy:
+            self._context = self._environment.trust.context()
+        if proxy is None:
             return _bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT))
-        try:
-            parts = urlsplit(proxy)
-            user, _, host = parts.netloc.rpartition("@")
-            place = parts._replace(netloc=host).geturl()
-            headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else {}
-            return _bounded(
-                urllib3.ProxyManager(
-                    place,
-                    proxy_headers=headers,
-                    proxy_ssl_context=self._context,
-                    ssl_context=self._context,
-                    maxsize=_KEPT,
-                )
+        return _bounded(
+            urllib3.ProxyManager(
+                proxy.url.origin,
+                proxy_headers=proxy.headers,
+                proxy_ssl_context=self._context,
+                ssl_context=self._context,
+                maxsize=_KEPT,
             )
-        except (ValueError, HTTPError):
-            raise bad_proxy() from None
+        )
 
 
 def release(response: BaseHTTPResponse) -> None:
@@ -228,84 +216,6 @@ def release(response: BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
-
-
-def bad_proxy() -> FetchError:
-    """Return the error for a proxy of the environment that is no sound URL, which is not shown: it may hold a password."""
-    return FetchError(
-        "the proxy of the environment can't be used",
-        expected="http://HOST:PORT or https://HOST:PORT",
-        fix="set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
-    )
-
-
-def network_error(url: Url, error: HTTPError) -> FetchError:
-    """Word why there is no response, or no more of it; an `IncompleteError` where another try may help.
-
-    The texts of urllib3 are not used: they hold the whole URL.
-    """
-    host = url.host
-    if isinstance(error, ProxyError):
-        reason = str(error.original_error)
-        if "Tunnel connection failed: 4" in reason:  # the words of http.client; 407 wants credentials, 403 forbids
-            return FetchError(
-                f"the proxy does not let {host} be reached",
-                where=str(url),
-                found=reason.partition(": ")[2],
-                fix="check HTTPS_PROXY, and NO_PROXY if the host is to be reached without it",
-            )
-        return _transient(url, f"the proxy could not be reached for {host}")
-    if isinstance(error, SSLError):
-        cause = error.args[0] if error.args else None
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return FetchError(
-                f"the certificate of {host} can't be trusted",
-                where=str(url),
-                expected="a certificate for this host by an authority that this machine trusts",
-                found=cause.verify_message,
-                fix="if your network has an authority of its own, name its certificates in SSL_CERT_FILE",
-            )
-        return _transient(url, f"no secure connection to {host} could be made or kept")
-    if isinstance(error, NameResolutionError):
-        return _transient(url, f"the name {host} was not found")
-    if isinstance(error, NewConnectionError):
-        cause = error.__cause__
-        return _transient(url, f"{host} could not be reached", getattr(cause, "strerror", None) or "")
-    if isinstance(error, ConnectTimeoutError):
-        return _transient(url, f"{host} did not answer in time")
-    if isinstance(error, ReadTimeoutError):
-        return _transient(url, f"{host} sent nothing for too long")
-    cause = error.args[-1] if isinstance(error, ProtocolError) else None
-    if isinstance(cause, EndlessError):
-        return _transient(url, f"{host} sends headers without an end", str(cause))
-    return _transient(url, f"{host} broke the connection off")
-
-
-def _transient(url: Url, what: str, found: str = "") -> IncompleteError:
-    return IncompleteError(what, where=str(url), found=found, fix="check the network, and try again")
-
-
-def _proxy_for(url: Url) -> str:
-    """Return the URL of the proxy that the environment names for `url`, "" for none."""
-    proxies = getproxies_environment()
-    proxy = proxies.get("https") or proxies.get("all") or ""
-    if not proxy or proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _context() -> ssl.SSLContext:
-    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
-    file = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as error:
-        raise FetchError(
-            "the certificates that are to be trusted can't be read",
-            where=file or "",
-            found=error.strerror or str(error),
-            fix="let SSL_CERT_FILE name a file of certificates, or take it out of the environment",
-        ) from None
 
 
 class _WithoutQueries(logging.Filter):

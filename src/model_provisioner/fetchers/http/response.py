@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.begun import LieError
-from model_provisioner.fetchers.http.connections import HTTPError, network_error
+from model_provisioner.fetchers.http.connections import HTTPError
+from model_provisioner.fetchers.http.failures import network_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ class FileResponse:
         """What tells that the file is still the same: a strong ETag, else the time of its last change, else None."""
         self._response, self._url = response, url
         length = _length(response)
-        if encoding := response.headers.get("Content-Encoding", "").strip().lower().replace("identity", ""):
+        if encoding := _encoding(response):
             raise FetchError(
                 f"{url.host} sends the file in an encoding that was not asked for",
                 where=str(url),
@@ -163,7 +164,7 @@ class FileResponse:
         return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
 
     def _incomplete(self, what: str, found: str) -> IncompleteError:
-        return IncompleteError(what, where=str(self._url), found=found, fix="check the network, and try again")
+        return IncompleteError(what, where=str(self._url), found=found, fix="try again later")
 
     def _lie(self, expected: str, found: str) -> LieError:
         return LieError(
@@ -208,6 +209,15 @@ def _validator_of(response: BaseHTTPResponse) -> str | None:
     except (KeyError, TypeError, ValueError):
         return None
     return changed if age.total_seconds() >= 1 else None
+
+
+def _encoding(response: BaseHTTPResponse) -> str:
+    """Return how the bytes are encoded, empty for as they are.
+
+    `aws-chunked` says how an object was once uploaded: some storages keep that as if it were a property of its bytes.
+    """
+    told = (each.strip() for each in response.headers.get("Content-Encoding", "").lower().split(","))
+    return ", ".join(each for each in told if each not in {"", "identity", "aws-chunked"})
 
 
 def _length(response: BaseHTTPResponse) -> int | None:

@@ -192,7 +192,8 @@ class Bucket:
         return True
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> _Response:
-        from model_provisioner.fetchers.http.connections import HTTPError, network_error, release
+        from model_provisioner.fetchers.http.connections import HTTPError, release
+        from model_provisioner.fetchers.http.failures import network_error
 
         to = Url.parse(url)
         self._check(to.host)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.client import status_text
+from model_provisioner.fetchers.http.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _UNKNOWN_US = {
     "AuthorizationHeaderMalformed",
-    "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
     "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
 }
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _SAME = "`aws s3 ls` reads the same ones"
 CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -31,6 +31,17 @@ def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: 
     if code == "NoSuchBucket":
         what = "the storage has no such bucket"
         fix = "check the spelling; the buckets of a storage of your own are found where AWS_ENDPOINT_URL names it"
+    elif code == "InvalidBucketName":
+        what, fix = "this is no name that a bucket of the storage can have", "copy the name as `aws s3 ls` lists it"
+    elif code == "InvalidObjectState":
+        what = "the object is archived: it can't be read before it is restored"
+        fix = (
+            "restore it (`aws s3api restore-object`), which may take hours, and run again; or move it to a storage class that "
+            "is read at once"
+        )
+    elif code in _EXPIRED:
+        what = "the session of our AWS credentials has expired"
+        fix = f"log in again (`aws sso login`), or get new ones: {CREDENTIALS}, with AWS_SESSION_TOKEN"
     elif code == "NoSuchVersion":
         what = "the version of the object that was locked or first fetched is gone"
         fix = "`doit model-lock --upgrade NAME` takes what is there now"
@@ -65,6 +76,7 @@ def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: 
 def aws_errors() -> Iterator[None]:
     """Raise `FetchError` for what botocore raises in the block. Its own texts are not used: they may hold secrets."""
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -74,6 +86,26 @@ def aws_errors() -> Iterator[None]:
             expected="a profile of ~/.aws/config or ~/.aws/credentials",
             found=str(error.kwargs.get("profile", "")),
             fix="correct AWS_PROFILE; `aws configure list-profiles` lists them",
+        ) from None
+    except (
+        exceptions.UnauthorizedSSOTokenError,
+        exceptions.SSOTokenLoadError,
+        exceptions.TokenRetrievalError,
+    ) as error:
+        raise FetchError(
+            "the AWS session of this profile has expired, or was never begun",
+            found=type(error).__name__,
+            fix=f"log in again (`aws sso login`); {_SAME}",
+        ) from None
+    except exceptions.SSLError:
+        raise FetchError(
+            f"the certificate of a host that gives AWS credentials is not trusted by {Environment.read().trust}",
+            fix="if your network has an authority of its own, name its certificates in SSL_CERT_FILE",
+        ) from None
+    except exceptions.ProxyConnectionError:
+        raise FetchError(
+            "the proxy does not let a host be reached that gives AWS credentials",
+            fix="check HTTPS_PROXY, and name the host in NO_PROXY if it is to be reached without it",
         ) from None
     except exceptions.PartialCredentialsError as error:
         raise FetchError(
@@ -95,7 +127,7 @@ def aws_errors() -> Iterator[None]:
             expected="a profile without mfa_serial, or credentials that were got before",
             fix="run once on a terminal, or log in by `aws sso login` or `aws sts` and set the AWS_… variables",
         ) from None
-    except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
+    except (exceptions.BotoCoreError, exceptions.ClientError, ResponseParserError, OSError, ValueError) as error:
         raise FetchError(
             "the AWS settings or credentials can't be used",
             found=type(error).__name__,

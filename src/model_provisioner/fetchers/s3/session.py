@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.fetchers.http.environment import Environment
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.s3.errors import aws_errors
 
@@ -63,6 +64,8 @@ class AwsSession:
             region = os.environ.get("AWS_REGION") or self._session.get_config_variable("region") or "us-east-1"
             self.region = str(region)
             self._session.set_config_variable("region", self.region)  # for those who give credentials
+            if trusted := Environment.read().trust.place:
+                self._session.set_config_variable("ca_bundle", trusted)
             self.endpoint = _endpoint(self._configured())
             style = dict(self._session.get_config_variable("s3") or {}).get("addressing_style")
         self.path_style = {"path": True, "virtual": False}.get(str(style))
