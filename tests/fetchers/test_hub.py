@@ -243,6 +243,7 @@ def test_a_hub_may_not_make_us_wait_for_an_hour(hub, question, headers):
     assert str(raised.value) == (
         "the Hub can't answer now\n"
         "  where     hf:org/tiny at 127.0.0.1\n"
+        "  expected  an answer of the Hub\n"
         "  found     429 Too Many Requests, and asks for a wait of 3,600 s, where at most 300 s are waited\n"
         "  fix       try again later"
     )
