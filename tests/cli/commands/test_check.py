@@ -29,10 +29,12 @@ def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def again(name: str) -> str:
+def again(name: str, pinned: str = "") -> str:
+    """What to do about other bytes; `pinned` is their digest where models.yaml names one, too."""
+    edit = f'put   expected_digest: "sha256:{pinned}"   into models.yaml, then ' if pinned else ""
     return (
         "get the model again from its source, or take models.lock from version control; "
-        f"if what is here is right: doit model-lock --upgrade {name}"
+        f"if what is here is right, {edit}run `doit model-lock --upgrade {name}`"
     )
 
 
@@ -211,7 +213,7 @@ def a_byte_that_no_stat_tells(p):
     right, size = sha(path), f"{path.stat().st_size:,} bytes"
     wrong = hashlib.sha256(flip(path.read_bytes())).hexdigest()
     found = "tiny.gguf is not what models.lock says", f"{path}", f"sha256:{right}, {size}", f"sha256:{wrong}, {size}"
-    return rot(p, path), [("tiny", "model", *found, again("tiny"))]
+    return rot(p, path), [("tiny", "model", *found, again("tiny", wrong))]
 
 
 def a_byte_with_a_new_mtime(p):

@@ -126,6 +126,7 @@ def test_a_repository_that_is_gone_is_said_to_be(locked, hub):
     assert answer.out.startswith(
         "FAIL  tiny  the Hub has no such repository any more, or shows it to others only\n"
         f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        expected  the file\n"
         "        found     401 Unauthorized\n"
         "        fix       if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a "
         "token that may read it\n"
@@ -141,6 +142,7 @@ def test_a_commit_that_is_gone_is_said_to_be_and_what_is_there_can_be_taken(lock
     assert answer.out.startswith(
         "FAIL  tiny  the repository does not have the commit any more that was locked or first fetched\n"
         f"        where     {hub.url}/org/tiny/resolve/{commit}/tiny.gguf\n"
+        "        expected  the file\n"
         "        found     404 Not Found\n"
         "        fix       `doit model-lock --upgrade NAME` takes what it has now\n"
     ), answer
