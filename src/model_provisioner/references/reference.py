@@ -323,7 +323,7 @@ def _decode_file_url(rest: str) -> str:
 
 
 def _check_shard(shown: str, path: str) -> None:
-    """Refuse a reference by another shard than the first, as `discover` refuses a local one: its id would be another model's."""
+    """Refuse a reference by another shard than the first, as `discover` refuses a local one."""
     name = path.rpartition("/")[2]
     names = split_names(name)
     if names is not None and name != names[0]:
