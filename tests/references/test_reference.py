@@ -36,6 +36,8 @@ ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE 
         ("/", LocalRef("/"), "local:/"),
         ("hf:org/repo", HubRef("org/repo"), "hf:org/repo"),
         ("hf:org/repo@main", HubRef("org/repo", "main"), "hf:org/repo"),
+        ("hf://org/repo", HubRef("org/repo"), "hf:org/repo"),
+        ("hf://org/repo@v1/a/x.gguf", HubRef("org/repo", "v1", "a/x.gguf"), "hf:org/repo/a/x.gguf"),
         ("hf:org/repo/x.gguf", HubRef("org/repo", None, "x.gguf"), "hf:org/repo/x.gguf"),
         ("hf:org/repo@v1/a/x.gguf", HubRef("org/repo", "v1", "a/x.gguf"), "hf:org/repo/a/x.gguf"),
         ("hf:org/repo@refs%2fpr%2F1/x", HubRef("org/repo", "refs/pr/1", "x"), "hf:org/repo/x"),
@@ -165,7 +167,6 @@ def test_what_is_refused_and_how_it_is_said(text, message):
         " file:x",
         "hf:",
         "hf:/x",
-        "hf://org/repo",
         "hf:org/",
         "hf:org/repo/",
         "hf:org/repo//x",
@@ -425,3 +426,26 @@ def test_a_revision_with_a_slash_is_said_with_its_percents(text, meant):
         ModelRef.parse(text)
     assert caught.value.fix == f"write {meant}"
     assert ModelRef.parse(meant).revision == "refs/pr/1"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("hf:org/repo/q8/m-00002-of-00003.gguf", "hf:org/repo/q8/m-00002-of-00003.gguf"),
+        ("hf:org/repo@v1/m-00003-of-00003.gguf", "hf:org/repo@v1/m-00003-of-00003.gguf"),
+        ("https://host/m-00002-of-00003.gguf?token=secret", "https://host/m-00002-of-00003.gguf#query-"),
+        ("s3://bucket/m-00002-of-00003.gguf", "s3://bucket/m-00002-of-00003.gguf"),
+    ],
+)
+def test_a_split_is_named_by_its_first_shard_wherever_it_is(text, where):
+    with pytest.raises(InvalidReferenceError, match="a split is referenced by its first shard") as caught:
+        ModelRef.parse(text)
+    assert caught.value.expected == "m-00001-of-00003.gguf"
+    assert caught.value.fix == "name m-00001-of-00003.gguf in its place: all shards come with it"
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["datasets", "spaces"])
+def test_what_is_no_model_on_the_hub_is_told(kind):
+    with pytest.raises(InvalidReferenceError, match=f"a repository of {kind}, which holds no models"):
+        ModelRef.parse(f"hf://{kind}/org/repo/x.gguf")

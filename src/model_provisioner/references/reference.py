@@ -12,10 +12,11 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.path_environment import PathEnvironment
+from model_provisioner.references.shards import split_names
 
 _ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
 UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
@@ -69,7 +70,7 @@ class ModelRef(ABC):
             case "file":
                 return LocalRef(_decode_file_url(rest) if rest.startswith("//") else rest)
             case "hf":
-                return _parse_hub(rest)
+                return _parse_hub(rest.removeprefix("//"))
             case "https":
                 return UrlRef(f"https:{rest}")
             case "s3":
@@ -211,6 +212,7 @@ class HubRef(ModelRef):
                 found=_shown(self.path),
                 fix="write the file's path as the repository lists it, or none for the whole repository",
             )
+        _check_shard(str(self), self.path or "")
 
     @property
     def id(self) -> str:
@@ -236,6 +238,7 @@ class UrlRef(ModelRef):
                 found=_shown(self.url),
                 fix="copy the link of the file from its page",
             )
+        _check_shard(self.id, unquote(urlsplit(self.id).path))
 
     @property
     def id(self) -> str:
@@ -276,6 +279,7 @@ class ObjectRef(ModelRef):
             )
         if not self.bucket or _NO_KEY.search(self.key):
             raise _not_an_object(str(self))
+        _check_shard(str(self), self.key)
 
     @property
     def id(self) -> str:
@@ -318,8 +322,29 @@ def _decode_file_url(rest: str) -> str:
         return slash + path  # which LocalRef refuses
 
 
+def _check_shard(shown: str, path: str) -> None:
+    """Refuse a reference by another shard than the first, as `discover` refuses a local one."""
+    name = path.rpartition("/")[2]
+    names = split_names(name)
+    if names is not None and name != names[0]:
+        raise InvalidReferenceError(
+            "a split is referenced by its first shard",
+            where=_shown(shown),
+            expected=names[0],
+            found=name,
+            fix=f"name {names[0]} in its place: all shards come with it",
+        )
+
+
 def _parse_hub(rest: str) -> HubRef:
     org, _, rest = rest.partition("/")
+    if org in {"datasets", "spaces"}:  # as fsspec names what is no model
+        raise InvalidReferenceError(
+            f"a repository of {org}, which holds no models",
+            expected=_HUB_FORM,
+            found=_shown(f"hf:{org}/{rest}"),
+            fix="name a model's repository: ORG/REPO from the top of its page",
+        )
     name, slash, path = rest.partition("/")
     name, at, revision = name.partition("@")
     if revision == "refs" and path:  # where git keeps all names: it is none itself
