@@ -160,6 +160,7 @@ def test_what_fails_shows_no_token_either(remote, hub):
     assert answer.out.startswith(
         "FAIL  tiny  the Hub does not take our token\n"
         "        where     hf:org/tiny/tiny.gguf at 127.0.0.1\n"
+        "        expected  an answer of the Hub\n"
         "        found     401 Unauthorized\n"
         "        fix       `hf auth login`, or set HF_TOKEN to a token that may read it\n"
     )

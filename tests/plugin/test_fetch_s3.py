@@ -467,7 +467,7 @@ def test_bytes_that_are_refused_say_why(s3_project, s3, client, ref, status, cod
     models(s3_project, ref, engine="vllm")
     answer = provision(s3_project, code=1)
     assert answer.out.startswith(
-        f"FAIL  m  {what}\n        where     {s3.url}/models/tree/tiny.gguf\n"
+        f"FAIL  m  {what}\n        where     {s3.url}/models/tree/tiny.gguf\n        expected  the file\n"
         f"        found     {status} {'Forbidden' if status == 403 else 'Bad Request'} ({code})\n        fix       {fix}\n"
     ), answer
 
