@@ -415,8 +415,9 @@ def test_the_parsed_configuration_of_version_0_1_is_ours(monkeypatch, tmp_path):
     key = cache.ConfigCache.of(source, path, None, str(tmp_path)).key
     magic, said, _, body = kept.read_bytes().split(b"\n", 3)
     ours = cache.render(parse_config(source, path, environ={}), key).split(b"\n", 3)
-    assert (*ours[:2], json.loads(ours[3])) == (magic, said, json.loads(body))
-    assert list(cache.parse(kept.read_bytes(), key).entries) == list(version_0_1.FIRST | version_0_1.HALF)
+    # The key is of more than it was, so that the file is made anew; its form is the same.
+    assert (ours[0], json.loads(ours[3])) == (magic, json.loads(body))
+    assert list(cache.parse(kept.read_bytes(), said.decode()).entries) == list(version_0_1.FIRST | version_0_1.HALF)
 
 
 def test_the_snapshot_of_version_0_1_says_nothing():
@@ -460,6 +461,10 @@ def written(path: Path, top: Path | str) -> list[str]:
     text = path.read_text().replace(str(top), PLACE)
     # This version tells state folders apart by a number of their own, too.
     text = re.sub(f'"owner": "[^ ]+ {PLACE}/state \\d+( [0-9a-f]+)?"', '"owner": "vm"', text)
+    # The words of errors grew, and the note of a download has the length of the whole.
+    text = re.sub(r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"total": (\d+|null), ', "", text))
+    if path.name == "check.json":
+        text = re.sub(r'^ *"(expected|fix|found)": .*\n', "", text, flags=re.MULTILINE)
     lines = re.sub('"boot": ("[^"]+"|null)', '"boot": null', TIMES.sub("TIME", text)).splitlines(keepends=True)
     return sorted(lines) if path.suffix == ".jsonl" else lines
 
@@ -525,6 +530,9 @@ def test_this_version_records_what_version_0_1_recorded(new, table):
             schemas[top] = set(connection.execute("SELECT sql FROM sqlite_master").fetchall())
         moving = {"device", "inode", "mtime_ns", "ctime_ns", "hashed_at"}
         told = [{key: value for key, value in row.items() if key not in moving} for row in found]
+        for row in told:
+            if row.get("reason"):
+                row["reason"] = row["reason"].partition("\n")[0]  # the words below it grew
         return json.loads(TIMES.sub("TIME", json.dumps(told).replace(str(place), PLACE)))
 
     assert rows(new, new) == rows(DATA, PLACE)

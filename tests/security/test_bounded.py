@@ -182,7 +182,8 @@ def test_files_that_nobody_parses_may_hold_anything(victim):
     """Those that only an engine reads are hashed, whatever they are."""
     (folder := victim.clone / "models/folder").mkdir()
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    for name in ("model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+    (folder / "pytorch_model.bin").write_bytes(b"weights")
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         put(*LISTS)(folder / name)
     victim.write("models.yaml", "models: {folder: {model_ref: models/folder, engine: vllm}}")
     assert victim.doit("provision", seconds=60).code == 0

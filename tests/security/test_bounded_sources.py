@@ -189,7 +189,7 @@ def page():
         "headers": (
             lambda url: chain([b"HTTP/1.1 200 OK\r\n"], (b"X-%d: y\r\n" % number * 99 for number in count())),
             TRIES * 2 * MIB,
-            "the Hub can't be reached",
+            "broke the connection off",
         ),
         "the body of an error": (endless(begun(CHUNKED, status="400 Bad Request")), 8 * MIB, LARGE),
     }

@@ -354,6 +354,7 @@ def test_a_limit_of_the_file_size_is_told_and_what_came_is_kept(store):
     assert said == (
         "a download could not be written\n"
         "  where     PATH\n"
+        "  expected  a file or folder that we can write\n"
         "  found     File too large\n"
         "  fix       mend that and run again\n"
     )
@@ -472,6 +473,7 @@ def test_a_folder_where_the_lock_belongs_is_told(store):
     assert str(caught.value) == (
         "a lock can't be made in the store\n"
         f"  where     {store.root}/locks/{name}.lock\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Is a directory\n"
         "  fix       a folder has the name of this file: rename it"
     )

@@ -33,11 +33,11 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
 
         with view_project() as work:
             return print_json(statement_for(work, *entries_named(work, names)))
-    config = find_config(os.getcwd())
+    config, state = find_config(os.getcwd()), state_folder_here()
     if config is not None:
         with telling_faults(), view_project():
             pass
-    with closing(Catalog.reader(state_folder_here())) as catalog:
+    with closing(Catalog.reader(state)) as catalog:
         row = None if config is None else catalog.get(os.path.dirname(config), names[0])
         rows = [row] if row is not None else catalog.by_id(names[0])
         found = [(row, catalog.history(row.project, row.name)) for row in rows]
