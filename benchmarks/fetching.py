@@ -81,7 +81,7 @@ class Served:
         model = Locked(ref=f"hf:{REPO}", kind="folder", revision=COMMIT, files=tuple(locked))
         (self._root / "models.lock").write_bytes(render_lock({"m": model}))
         head = f"cache_dir: {self._cache}\nnetwork: {{allow: ['127.0.0.1']}}\nmodels:\n"
-        (self._root / "models.yaml").write_text(f"{head}  m: {{model_ref: 'hf:{REPO}'}}\n")
+        (self._root / "models.yaml").write_text(f"{head}  m: {{model_ref: 'hf:{REPO}', engine: vllm}}\n")
         (self._local / "models.yaml").write_text(f"models:\n  m: {{model_ref: '{self.files}'}}\n")
         self._serve()
 
