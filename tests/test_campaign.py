@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_minute_of_kills_faults_and_changes_breaks_no_promise():
     if shutil.which("strace") is None and "CI" not in os.environ:
         pytest.skip("needs strace: apt-get install strace")
