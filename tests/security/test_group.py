@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.project import TINY
 from tests.support.remote import ONE, REPO, TINY_SHA
+from tests.support.project import settle_in_every_process
 from tests.support.users import TEAM, User, as_root, commons
 
 pytestmark = as_root
@@ -85,6 +86,8 @@ def test_each_member_does_what_the_other_did(shared):
             assert "2 models: 2 the same" in shared.doit(member, "model-check").out
             shared.doit(member, "model-attest", "tiny", "-o", "statement.json")
             shared.doit(member, "model-report", "-o", "report.html")
+            settle_in_every_process()
+            shared.doit(member, "provision")
             assert shared.doit(member, "model-why").out.count("is current") == 2
             assert shared.doit(member, "model-list").out.count("Active") == 2
             shared.doit(member, "model-retire", "tiny")

@@ -277,6 +277,7 @@ def test_ten_thousand_models_are_a_page_that_opens(chromium, tmp_path):
     )
     one = ModelReport(
         **{
+            "entry": None,
             "name": "",
             "reference": "",
             "path": None,
