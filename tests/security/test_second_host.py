@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
+
 
 import pytest
 
@@ -163,9 +165,6 @@ def test_after_another_start_of_the_machine_nothing_is_taken_over(a, shared, hub
     assert sound(shared) == [LARGE]
 
 
-@pytest.mark.xfail(
-    reason="the fetch ends with an error after the second look of the other host: not found yet", strict=False
-)
 def test_what_another_host_uses_or_fetches_stays(a, b, shared, go):
     a.models("sl")
     b.models("")
@@ -179,6 +178,7 @@ def test_what_another_host_uses_or_fetches_stays(a, b, shared, go):
     b.let_pass(700)  # and it was renewed meanwhile, or grew
     for path in [*shared.glob("leases/*"), mine]:
         os.utime(path)
+    time.sleep(1.5)  # the other mount may show a time that is a second old: of ten minutes, not of none
     b.doit("model-prune", "--older-than", "0s")
     go.set()
     assert a.end(run).code == 0
