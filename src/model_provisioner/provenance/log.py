@@ -45,7 +45,7 @@ def append(path: str, records: Iterable[dict[str, object]], roots: Roots = ANYWH
                 lines = b"\n" + lines
             if os.write(fd, lines) != len(lines):
                 os.ftruncate(fd, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301  worded below
     except OSError as error:
         raise storage_error("the provenance log could not be written", path, error) from None
 

@@ -90,7 +90,7 @@ def _check_model(claim: Claim, files: FileSet, found: Mapping[str, str], predica
         if claim.public_key is not None:
             config.use_elliptic_key_verifier(public_key=claim.public_key)
         else:
-            trust = _trust()._inner.to_json().encode()  # noqa: SLF001
+            trust = _trust()._inner.to_json().encode()  # noqa: SLF001  it has no public way
             with temporary_file(trust, ".json") as name:
                 path = pathlib.Path(name)
                 config.use_sigstore_verifier(identity=claim.identity, oidc_issuer=claim.issuer, trust_config=path)
