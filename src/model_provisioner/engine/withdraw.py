@@ -23,7 +23,7 @@ from model_provisioner.errors import (
 from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.locking.locks import locked
 from model_provisioner.fs.paths import is_there, may_be_there
-from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file
+from model_provisioner.fs.read import NotOursError
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.records.artifacts import writer_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.root import Roots
     from model_provisioner.records.catalog import Outcome
     from model_provisioner.records.lifecycle import By, Lifecycle
 
@@ -133,8 +134,8 @@ def withdraw_all(config: Config) -> tuple[list[str], list[StorageError]]:
             if model_id is not None and (is_below(path, config.root) or model_id == by_path[path].ref.id)
         ]
         removed = remove_all_durably(ours, roots)
-    trouble = [error for error in removed.values() if isinstance(error, StorageError)]
-    trouble += _unseen(by_path.keys() - removed.keys()).values()
+        trouble = [error for error in removed.values() if isinstance(error, StorageError)]
+        trouble += _unseen(roots, by_path.keys() - removed.keys()).values()
     return [by_path[path].name for path, was_there in removed.items() if was_there is True], trouble
 
 
@@ -173,7 +174,7 @@ def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
     results = _remove(work, [path for path in orphans if path not in folders])
     removed = [path for path, was_there in results.items() if was_there is True]
     kept = {path: error for path, error in results.items() if isinstance(error, StorageError)}
-    kept |= _unseen(_unclaimed(work, rows).difference(orphans))
+    kept |= _unseen(work.roots, _unclaimed(work, rows).difference(orphans))
     trouble += kept.values()
     try:
         work.build_record.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
@@ -215,13 +216,14 @@ def _unclaimed(work: Workspace, rows: Mapping[str, str | None]) -> set[str]:
     return {path for path in rows.values() if path is not None} - _claimed(work)
 
 
-def _unseen(paths: Iterable[str]) -> dict[str, StorageError]:
+def _unseen(roots: Roots, paths: Iterable[str]) -> dict[str, StorageError]:
     """Return at which of these paths it can't be seen whether a handoff is there, and why."""
     found = {}
     for path in paths:
         try:
-            read_file(path)
-        except (FileNotFoundError, NotADirectoryError, NotAFileError, TooLargeError):
+            folder, name = os.path.split(path)
+            os.close(roots.folder(folder).open(name))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, NotOursError):
             pass
         except OSError as error:
             found[path] = storage_error("it can't be told whether a handoff is there", path, error)
