@@ -11,17 +11,15 @@ import os
 import re
 import tempfile
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from model_provisioner.fs.mounts import MOUNTINFO, mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from model_provisioner.fs.identity import Identity
 
 MARGIN_NS = 2_000_000_000
 UNKNOWN_CLOCK_MARGIN_NS = 24 * 3600 * 1_000_000_000
-
-MOUNTINFO = "/proc/self/mountinfo"
 
 _NETWORK = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster", "lustre", "beegfs", "gpfs", "afs", "virtiofs")
 
@@ -87,15 +85,6 @@ def _clock(path: str, device: int, mountinfo: str) -> tuple[int, int]:
         return time.time_ns(), UNKNOWN_CLOCK_MARGIN_NS
 
 
-class _Mount(NamedTuple):
-    """A line of the mount table."""
-
-    device: str
-    point: str
-    kind: str
-    options: str
-
-
 _kinds: dict[int, str] = {}
 
 
@@ -109,13 +98,13 @@ def _kind(path: str, device: int, mountinfo: str) -> str:
 def _read_kind(path: str, device: int, mountinfo: str) -> str:
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
-        mounts = list(_mounts(mountinfo))
+        mounted = list(mounts(mountinfo))
     except OSError:  # macOS has no such file, and no network home by default
         return ""
-    found = next((mount for mount in mounts if mount.device == wanted), None)
+    found = next((mount for mount in mounted if mount.device == wanted), None)
     if found is None:  # subvolumes, and layers of an overlay, have numbers of their own that no mount has
         real = os.path.realpath(path)
-        above = [mount for mount in mounts if real.startswith(mount.point.rstrip("/") + "/")]
+        above = [mount for mount in mounted if real.startswith(mount.point.rstrip("/") + "/")]
         found = max(reversed(above), key=lambda mount: len(mount.point), default=None)
     if found is None:
         return ""
@@ -128,20 +117,6 @@ def _read_kind(path: str, device: int, mountinfo: str) -> str:
             if below != device and (kind := _read_kind(f"{layer}/.", below, mountinfo)) in _UNSEEN:
                 return kind
     return found.kind
-
-
-def _mounts(mountinfo: str) -> Iterator[_Mount]:
-    """Yield the lines of a mount table, a later mount over another one after that. Raises `OSError`."""
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            left, dash, right = line.rstrip("\n").partition(" - ")
-            fields, kind = left.split(" "), right.split(" ")
-            if dash and len(fields) > 4:
-                yield _Mount(fields[2], _unescaped(fields[4]), kind[0], _unescaped(kind[-1]))
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
 
 
 def _layers(options: str) -> list[str]:

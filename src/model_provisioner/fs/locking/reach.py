@@ -11,8 +11,10 @@ import hashlib
 import os
 import secrets
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from model_provisioner.fs.mounts import mounts
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
@@ -60,22 +62,15 @@ def _kind_of(fd: int) -> str | None:
 
     By the number of the mount: the device number of a folder on btrfs or overlay is not that of its mount.
     """
-    about = (read_if_there(f"/proc/self/fdinfo/{fd}") or b"").split()
-    mounts = _mounts()
-    return mounts.get(about[about.index(b"mnt_id:") + 1]) if b"mnt_id:" in about else None
+    about = (read_if_there(f"/proc/self/fdinfo/{fd}") or b"").decode("ascii", "replace").split()
+    return _mounts().get(about[about.index("mnt_id:") + 1]) if "mnt_id:" in about else None
 
 
-def _mounts() -> dict[bytes, str]:
+def _mounts() -> dict[str, str]:
     """Return the kind of each mount, by its number."""
-    found = {}
-    try:
-        with open("/proc/self/mountinfo", "rb") as file:  # `read_if_there` knows no size of what the kernel makes up
-            for line in file:
-                left, _, right = line.partition(b" - ")
-                found[left.split(b" ", 1)[0]] = right.split(b" ", 1)[0].decode("ascii", "replace")
-    except OSError:
-        pass
-    return found
+    with suppress(OSError):
+        return {mount.number: mount.kind for mount in mounts()}
+    return {}
 
 
 @functools.cache
