@@ -30,6 +30,8 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
+_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "force", "key", "verify", "public_key"}
+"""Options that name files to write, and keys to sign with or to believe: a clone's settings give none of them."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 
 
@@ -37,6 +39,11 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
     """A command of ours in doit: its errors are one paragraph on stderr and an exit code."""
 
     declared: ClassVar[Command]
+    config_vals: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config_vals = of_a_project(self.config_vals)
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
@@ -46,6 +53,11 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:
         """Do what the command is for."""
         return self.declared.run(pos_args, opt_values)
+
+
+def of_a_project(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of `doit.cfg` or `pyproject.toml` that count: a project may not say which files are replaced."""
+    return {name: value for name, value in settings.items() if name not in _OF_THE_COMMAND_LINE}
 
 
 def documented(declared: Command) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from doit.exceptions import InvalidCommand
 
 from model_provisioner.cli.declarations import PROVISION
 from model_provisioner.cli.exit_codes import Patient
-from model_provisioner.plugin.commands import documented, doit_option, ended, options_first
+from model_provisioner.plugin.commands import documented, doit_option, ended, of_a_project, options_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +46,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     )
 
     loader: Any
+    config_vals: dict[str, Any]
 
     def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
         self._cmds = cmds
         super().__init__(cmds=cmds, **kwargs)
+        self.config_vals = of_a_project(self.config_vals)
 
     def get_reporters(self) -> dict[str, Any]:
         """Add the reporter of models to doit's own."""
