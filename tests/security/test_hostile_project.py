@@ -439,3 +439,34 @@ def test_the_users_own_folder_serves_a_read_only_checkout_and_each_project_its_o
     assert {path for path in before if after.get(path) != before[path]} <= {
         victim.home / "real/provenance/models.jsonl"
     }
+
+
+# ---- settings of doit, which come with a clone
+
+
+@pytest.mark.parametrize("name", ["release/tiny.sha256", "release/new.html"])
+@pytest.mark.parametrize("section", ["GLOBAL", "model-report"])
+def test_settings_of_a_clone_do_not_say_which_file_a_command_writes(victim, section, name):
+    victim.write("doit.cfg", f"[{section}]\noutput={victim.home / name}\nforce=true\n")
+    with victim.untouched():
+        ran = victim.doit("model-report")
+    assert (ran.code, ran.err.splitlines()[0]) == (3, "ERROR: model-report has to be told where its page goes")
+
+
+@pytest.mark.parametrize("section", ["GLOBAL", "provision"])
+def test_settings_of_a_clone_do_not_say_where_a_run_prints(victim, section):
+    victim.write("doit.cfg", f"[{section}]\noutfile={victim.home}/release/new.txt\n")
+    with victim.untouched():
+        assert victim.doit("provision", "--offline").code == 0
+
+
+@pytest.mark.parametrize("backend", ["dbm", "json", "sqlite3", "models"])
+@pytest.mark.parametrize("link", [False, True])
+def test_doits_state_does_not_lie_outside_of_a_clone(victim, backend, link):
+    outside = victim.home / "release" / "state"
+    if link:
+        victim.link("state", outside)
+    victim.write("pyproject.toml", f"[tool.doit]\nbackend = '{backend}'\ndep_file = '{'state' if link else outside}'\n")
+    with victim.untouched():
+        ran = victim.doit("provision", "--offline")
+    assert (ran.code, ran.err.splitlines()[0]) == (3, "ERROR: doit would keep its state outside of the project")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import getopt
 import os
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from doit.cmd_base import Command as DoitCommand
 from doit.cmd_base import DodoTaskLoader, DoitCmdBase, opt_depfile
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from model_provisioner.cli.declarations import Command, Option
 
+    Settings: TypeAlias = Mapping[str, Mapping[str, Any]]
+
 _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
@@ -39,11 +41,9 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
     """A command of ours in doit: its errors are one paragraph on stderr and an exit code."""
 
     declared: ClassVar[Command]
-    config_vals: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.config_vals = of_a_project(self.config_vals)
+    def __init__(self, *args: Any, config: Settings | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, config=of_a_project(config), **kwargs)
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
@@ -55,9 +55,28 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
         return self.declared.run(pos_args, opt_values)
 
 
-def of_a_project(settings: Mapping[str, Any]) -> dict[str, Any]:
+def of_a_project(settings: Settings | None) -> Settings:
     """Return the settings of `doit.cfg` or `pyproject.toml` that count: a project may not say which files are replaced."""
-    return {name: value for name, value in settings.items() if name not in _OF_THE_COMMAND_LINE}
+    return {
+        section: {name: value for name, value in values.items() if name not in _OF_THE_COMMAND_LINE}
+        for section, values in (settings or {}).items()
+    }
+
+
+def check_state_file(name: str | None) -> None:
+    """Raise `InputError` where a project's settings would have doit keep its state outside of the working directory."""
+    from model_provisioner.errors import InputError
+
+    root = os.path.realpath(os.getcwd())
+    for path in (os.path.realpath(f"{name}{ending}") for ending in _ENDINGS) if name else ():
+        if not path.startswith(f"{root.rstrip('/')}/"):
+            raise InputError(
+                "doit would keep its state outside of the project",
+                where="dep_file of doit.cfg or of [tool.doit]",
+                expected=f"a file in {root}",
+                found=path,
+                fix="take dep_file out, and it lies in the state folder; or name the file yourself after --db-file",
+            )
 
 
 def documented(declared: Command) -> tuple[str, str, str]:

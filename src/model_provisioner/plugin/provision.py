@@ -19,7 +19,14 @@ from doit.exceptions import InvalidCommand
 
 from model_provisioner.cli.declarations import PROVISION
 from model_provisioner.cli.exit_codes import Patient
-from model_provisioner.plugin.commands import documented, doit_option, ended, of_a_project, options_first
+from model_provisioner.plugin.commands import (
+    check_state_file,
+    documented,
+    doit_option,
+    ended,
+    of_a_project,
+    options_first,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from model_provisioner.cli.output_file import OutputFile
     from model_provisioner.cli.progress import Bars, Lines
     from model_provisioner.engine.run import Run as ProjectRun
+    from model_provisioner.plugin.commands import Settings
     from model_provisioner.plugin.tasks import ModelTasks
 
 _DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
@@ -46,12 +54,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     )
 
     loader: Any
-    config_vals: dict[str, Any]
 
-    def __init__(self, cmds: Any = None, **kwargs: Any) -> None:
+    def __init__(self, cmds: Any = None, *, config: Settings | None = None, **kwargs: Any) -> None:
         self._cmds = cmds
-        super().__init__(cmds=cmds, **kwargs)
-        self.config_vals = of_a_project(self.config_vals)
+        super().__init__(cmds=cmds, config=of_a_project(config), **kwargs)
 
     def get_reporters(self) -> dict[str, Any]:
         """Add the reporter of models to doit's own."""
@@ -64,6 +70,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
         def run() -> int:
             command = self._in_project(in_args)
+            if not any(argument.startswith("--db-file") for argument in in_args):
+                check_state_file(command.config_vals.get("dep_file"))
             return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
 
         return ended(run, interrupted=PROVISION.interrupted)
