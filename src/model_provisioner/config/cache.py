@@ -19,8 +19,9 @@ from model_provisioner.config.entries import Claim, Companion, Config, Entry, La
 from model_provisioner.config.paths import asked_cache_dir, asked_runtime_dir, real_path
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.paths import is_any_folder
-from model_provisioner.fs.root import PrivateFolder, Roots
+from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.path_environment import PathEnvironment

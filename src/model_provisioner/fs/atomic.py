@@ -10,16 +10,18 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, TextIO
 
+from model_provisioner.fs.folder import write_all
 from model_provisioner.fs.locking.locks import open_locked
 from model_provisioner.fs.read import open_regular
-from model_provisioner.fs.root import ANYWHERE, write_all
+from model_provisioner.fs.root import ANYWHERE
 from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from model_provisioner.errors import StorageError
-    from model_provisioner.fs.root import Folder, Roots
+    from model_provisioner.fs.folder import Folder
+    from model_provisioner.fs.root import Roots
 
 
 def write_atomically(path: str, data: bytes, roots: Roots = ANYWHERE) -> None:

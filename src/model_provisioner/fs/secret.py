@@ -6,14 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.locking.locks import locked_folder
 from model_provisioner.fs.read import read_descriptor
-from model_provisioner.fs.root import PrivateFolder, Root, Roots
+from model_provisioner.fs.root import Root, Roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 LIMIT = 1 << 16
 

@@ -20,7 +20,7 @@ from model_provisioner.fs.read import NotOursError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_SCHEMA")
 """The errors that say something about the file itself, and not about the disk or about who else uses it."""
@@ -114,10 +114,11 @@ class Database:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
+        from model_provisioner.fs.folder import PrivateFolder
         from model_provisioner.fs.locking.locks import (
             locked_folder,  # a run with nothing to do reads, and needs none of this
         )
-        from model_provisioner.fs.root import ANYWHERE, PrivateFolder, Roots
+        from model_provisioner.fs.root import ANYWHERE, Roots
 
         above = os.path.dirname(self.path)
         # Under a lock: SQLite's change to WAL fails at once where another process holds the file.

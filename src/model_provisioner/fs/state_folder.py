@@ -176,8 +176,9 @@ def ensure_state_id(state: str) -> None:
     """Give a state folder its random number, unless it has one. Raises `StorageError`."""
     if not state_id(state):
         from model_provisioner.fs.atomic import write_atomically
+        from model_provisioner.fs.folder import PrivateFolder
         from model_provisioner.fs.locking.locks import locked
-        from model_provisioner.fs.root import PrivateFolder, Roots
+        from model_provisioner.fs.root import Roots
 
         ensure_state_folder(state)
         with locked(state, "id", "id"):

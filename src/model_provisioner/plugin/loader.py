@@ -14,7 +14,8 @@ from doit.task import Task
 from model_provisioner.cli.exit_codes import prepare_streams
 from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
 from model_provisioner.errors import ProvisionError
-from model_provisioner.fs.root import PrivateFolder, Roots
+from model_provisioner.fs.folder import PrivateFolder
+from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 from model_provisioner.plugin.checker import MD5Checker

@@ -11,10 +11,11 @@ from model_provisioner.engine.resolve import resolve
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
+from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
-from model_provisioner.fs.root import PrivateFolder, Roots
+from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.plugin.shortcut import NAME, SNAPSHOT_LIMIT, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render

@@ -21,7 +21,8 @@ from model_provisioner.fs.unreachable import storage_error
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from model_provisioner.fs.root import Folder, Roots
+    from model_provisioner.fs.folder import Folder
+    from model_provisioner.fs.root import Roots
 
 LIMIT = 16 << 20
 """The size in bytes at which a log is full: some thirty thousand verifications."""

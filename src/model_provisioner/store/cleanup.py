@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
     from model_provisioner.store.layout import Layout
 
 _OURS = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from model_provisioner.errors import StorageError
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
     from model_provisioner.store.layout import Layout
     from model_provisioner.store.owners import Witness
 

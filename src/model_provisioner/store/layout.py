@@ -23,7 +23,7 @@ from model_provisioner.references.digest import SHA256_HEX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 SETTING = "cache_dir"
 """What a user sets to have the store somewhere else."""

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.folder import write_all
 from model_provisioner.fs.locking.locks import lock, locked_folder
 from model_provisioner.fs.locking.reach import LOCAL
 from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import read_descriptor
-from model_provisioner.fs.root import write_all
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import store_error
 from model_provisioner.store.partial import stem_of
@@ -32,7 +32,7 @@ from model_provisioner.store.partial import stem_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
     from model_provisioner.store.layout import Layout
     from model_provisioner.store.owners import Witness
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from model_provisioner.errors import StorageError
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
     from model_provisioner.hashing.fingerprint import FingerprintKey
     from model_provisioner.store.layout import Layout
 

@@ -17,7 +17,7 @@ from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 KEY, VERSION = re.compile(r"[A-Za-z0-9._-]*-[0-9a-f]{16}"), re.compile("[0-9a-f]{16}")
 """The names of a folder of trees, and of a tree."""

@@ -66,7 +66,7 @@ def owner_of(state: str) -> str:
 
 def touch(state: str, config: str) -> bool:
     """Note that a project is used now, with all that its record names; return whether it has one."""
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
     try:
         path = os.readlink(_link(state, config))
@@ -92,7 +92,8 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
 
     Raises `StorageError`.
     """
-    from model_provisioner.fs.root import PrivateFolder, Roots
+    from model_provisioner.fs.folder import PrivateFolder
+    from model_provisioner.fs.root import Roots
 
     ensure_state_id(state)
     owner = owner_of(state)

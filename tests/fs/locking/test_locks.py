@@ -10,7 +10,7 @@ import pytest
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.locking.locks import NoLocksError, lock, locked, locked_folder, open_locked, try_lock
-from model_provisioner.fs.root import Folder
+from model_provisioner.fs.folder import Folder
 
 
 @pytest.fixture

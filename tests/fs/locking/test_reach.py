@@ -9,7 +9,7 @@ import pytest
 
 from model_provisioner.fs.locking import reach
 from model_provisioner.fs.locking.reach import LOCAL, reach_of
-from model_provisioner.fs.root import Folder
+from model_provisioner.fs.folder import Folder
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_where_nothing_tells_one_start_from_the_next_it_reaches_this_process(on,
     mine = on("nfs4", None)
     assert mine == on("nfs4", None)
     program = (
-        "import sys\nfrom model_provisioner.fs.locking import reach\nfrom model_provisioner.fs.root import Folder\n"
+        "import sys\nfrom model_provisioner.fs.locking import reach\nfrom model_provisioner.fs.folder import Folder\n"
         "reach.boot_id, reach._mounts = (lambda: None), (lambda: {})\n"
         "print(reach.reach_of(Folder.at(sys.argv[1])))"
     )

@@ -10,13 +10,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.root import PrivateFolder, Root
+from model_provisioner.fs.folder import PrivateFolder
+from model_provisioner.fs.root import Root
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 POLL_S = 0.1
 """Seconds between two tries of who has something to do while it waits."""

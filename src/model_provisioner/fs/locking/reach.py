@@ -18,7 +18,7 @@ from model_provisioner.fs.mounts import mounts
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
-    from model_provisioner.fs.root import Folder
+    from model_provisioner.fs.folder import Folder
 
 LOCAL = "local"
 """The reach of locks on a file system that one kernel at a time has mounted: they reach all who can write there."""
