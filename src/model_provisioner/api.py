@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.entries import Entry
 from model_provisioner.config.paths import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.register import describe, put_verified
 from model_provisioner.engine.resolve import resolve_reference
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.verify import find_out
-from model_provisioner.engine.withdraw import withdraw_orphans
 from model_provisioner.engine.workspace import without_project
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder

@@ -17,13 +17,14 @@ from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.engine.batches import cut
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import silent
+from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.engine.sweep import sweep
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_all, withdraw_orphans
+from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_all
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder

@@ -31,7 +31,7 @@ from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from model_provisioner.config.entries import Config, Entry
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def withdraw(work: Workspace, path: str) -> bool:
     """Remove a file that we wrote, durably; return whether it was there. Raises `OccupiedError` and `StorageError`."""
     check_writer(work, path)
-    removed = _remove(work, [path])[path]
+    removed = remove(work, [path])[path]
     if isinstance(removed, StorageError):
         raise removed
     return removed
@@ -64,7 +64,7 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[Entr
         except StorageError as error:
             record.error = record.stands = error
     withdrawn = []
-    for path, removed in _remove(work, by_path).items():
+    for path, removed in remove(work, by_path).items():
         record = by_path[path]
         record.published = False
         if isinstance(removed, StorageError):
@@ -75,7 +75,8 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[Entr
     return withdrawn
 
 
-def _remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
+def remove(work: Workspace, paths: Collection[str]) -> dict[str, bool | StorageError]:
+    """Remove artifacts durably, under their locks; return by path whether each was there, or what kept it there."""
     if not any(map(may_be_there, paths)):
         return dict.fromkeys(paths, False)
     with _locked_if_possible(work, paths):
@@ -135,7 +136,7 @@ def withdraw_all(config: Config) -> tuple[list[str], list[StorageError]]:
         ]
         removed = remove_all_durably(ours, roots)
         trouble = [error for error in removed.values() if isinstance(error, StorageError)]
-        trouble += _unseen(roots, by_path.keys() - removed.keys()).values()
+        trouble += unseen(roots, by_path.keys() - removed.keys()).values()
     return [by_path[path].name for path, was_there in removed.items() if was_there is True], trouble
 
 
@@ -158,65 +159,7 @@ def check_writer(work: Workspace, path: str, model_id: str | None = None) -> Non
     )
 
 
-def has_orphans(work: Workspace) -> bool:
-    """Tell whether there are artifacts or catalog rows of this configuration that no entry claims any more."""
-    return bool(orphaned_rows(work) or orphaned_artifacts(work))
-
-
-def withdraw_orphans(work: Workspace) -> tuple[list[str], list[StorageError]]:
-    """Remove the artifacts and rows that no entry claims.
-
-    Return the artifacts that were still there, and what kept others from being removed.
-    """
-    rows, trouble = _rows_or_trouble(work)
-    orphans = sorted(_artifacts(work, rows))
-    folders = [path for path in orphans if os.path.isdir(path) and not os.path.islink(path)]  # none of ours
-    results = _remove(work, [path for path in orphans if path not in folders])
-    removed = [path for path, was_there in results.items() if was_there is True]
-    kept = {path: error for path, error in results.items() if isinstance(error, StorageError)}
-    kept |= _unseen(work.roots, _unclaimed(work, rows).difference(orphans))
-    trouble += kept.values()
-    try:
-        work.build_record.forget([*folders, *(path for path, was_there in results.items() if was_there is False)])
-    except StorageError as error:
-        trouble.append(error)
-    try:
-        # Where the build record was lost, the row alone knows of a handoff that still has to go.
-        if names := {name for name in rows.keys() - work.config.entries.keys() if rows[name] not in kept}:
-            work.catalog.remove(work.config.root, sorted(names))
-    except StorageError as error:
-        trouble.append(error)
-    return removed, trouble
-
-
-def orphaned_rows(work: Workspace) -> set[str]:
-    """Return the names of catalog rows of this configuration that are no entries. Raises `StorageError`."""
-    return _rows(work).keys() - work.config.entries.keys()
-
-
-def orphaned_artifacts(work: Workspace) -> set[str]:
-    """Return the paths of artifacts of this configuration that no entry claims, as far as the records can be read."""
-    return _artifacts(work, _rows_or_trouble(work)[0])
-
-
-def _artifacts(work: Workspace, rows: Mapping[str, str | None]) -> set[str]:
-    found: set[str] = set()
-    with contextlib.suppress(StorageError):
-        found = work.build_record.artifacts() - _claimed(work)
-    return found | {path for path in _unclaimed(work, rows) if is_handoff(work.roots.read(path) or b"")}
-
-
-def _claimed(work: Workspace) -> set[str]:
-    entries = work.config.entries.values()
-    return {entry.handoff for entry in entries}.union(work.sha256_target(entry) for entry in entries)
-
-
-def _unclaimed(work: Workspace, rows: Mapping[str, str | None]) -> set[str]:
-    """Return where rows say that handoffs belong, should the build record be lost; they do not know that one was written."""
-    return {path for path in rows.values() if path is not None} - _claimed(work)
-
-
-def _unseen(roots: Roots, paths: Iterable[str]) -> dict[str, StorageError]:
+def unseen(roots: Roots, paths: Iterable[str]) -> dict[str, StorageError]:
     """Return at which of these paths it can't be seen whether a handoff is there, and why."""
     found = {}
     for path in paths:
@@ -228,17 +171,6 @@ def _unseen(roots: Roots, paths: Iterable[str]) -> dict[str, StorageError]:
         except OSError as error:
             found[path] = storage_error("it can't be told whether a handoff is there", path, error)
     return found
-
-
-def _rows_or_trouble(work: Workspace) -> tuple[dict[str, str | None], list[StorageError]]:
-    try:
-        return _rows(work), []
-    except StorageError as error:
-        return {}, [error]
-
-
-def _rows(work: Workspace) -> dict[str, str | None]:
-    return work.catalog.handoffs(work.config.root, work.config.path)
 
 
 def pend(work: Workspace, records: Sequence[EntryRun]) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskError, TaskFailed
 
 from model_provisioner.cli.output import relative as shown
-from model_provisioner.engine.withdraw import check_place, has_orphans, retired_error, withdraw
+from model_provisioner.engine.orphans import has_orphans
+from model_provisioner.engine.withdraw import check_place, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, SettingError, StorageError
 from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.fs.paths import may_be_there
