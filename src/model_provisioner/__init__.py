@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from model_provisioner.api import ModelProvisioner, ResolvedModel, provision_from_config_to_default_handoff
     from model_provisioner.errors import (
@@ -74,6 +72,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'model_provisioner' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"model_provisioner.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

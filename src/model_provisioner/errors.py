@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
 
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
+    from typing import Any, ClassVar
 
 
 def printable(text: str | os.PathLike[str]) -> str:

@@ -23,10 +23,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from model_signing import signing
 
+from model_provisioner.cli import program
 from model_provisioner.fs import clock
 from model_provisioner.records import handoff
 from model_provisioner.records.catalog import Catalog
-from model_provisioner.plugin import shortcut
+from model_provisioner.engine import shortcut
 from model_provisioner.units import human
 from model_provisioner.config import cache as configuration
 from model_provisioner.config.schema import Defaults, Entry
@@ -41,10 +42,10 @@ TINY_BYTES = TINY.read_bytes()
 FILES = ("a.gguf", "b.bin", "set/x", "set/y")
 REFS = ("a.gguf", "b.bin", "set", "missing.gguf")
 CONTENTS = (b"", b"one", b"two", TINY_BYTES, TINY_BYTES[:-1] + b"!", TINY_BYTES[:-100])
-THEN = st.sampled_from([None, "one", "all", "by tasks", "every way"])
-"""What a user does after an edit: nothing, `doit provision NAME`, `doit provision`.
+THEN = st.sampled_from([None, "one", "all", "by program", "by tasks", "every way"])
+"""What a user does after an edit: nothing, `doit provision NAME`, `doit provision`, `model-provisioner provision`.
 
-The last is held to what a run without memory leaves, in bulk or task by task, or to what its other ways do.
+The last two are held to what a run without memory leaves, in bulk or task by task, or to what its other ways do.
 """
 MAKER = (
     "from pathlib import Path\n"
@@ -303,13 +304,14 @@ class ProjectMachine(RuleBasedStateMachine):
         if what == "every way":
             self.provision_in_every_way()
         elif what is not None:
-            self.provision(named=what == "one", options=["-r", "zero"] if what == "by tasks" else [])
+            run = self.program if what == "by program" and not self.made else self.doit
+            self.provision(named=what == "one", options=["-r", "zero"] if what == "by tasks" else [], run=run)
 
     # ---- what must hold
 
-    def provision(self, named, options=()):
+    def provision(self, named, options=(), run=None):
         names = sorted(self.entries)[:1] if named else []
-        self.doit("state", "provision", *names)
+        (run or self.doit)("state", "provision", *names)
         if names:
             return
         short = self.artifacts()
@@ -322,20 +324,25 @@ class ProjectMachine(RuleBasedStateMachine):
         self.expect_nothing_to_do()
 
     def provision_in_every_way(self):
-        """From one state, the short way, the bulk way and doit's tasks do the same."""
+        """From one state, the short way, the bulk way, doit's tasks and the program do the same."""
         with tempfile.TemporaryDirectory() as folder:
             before = Path(folder)
             for name in ("state", "project"):
                 if (self.folder / name).exists():
                     shutil.copytree(self.folder / name, before / name, symlinks=True)
             found = []
-            for options in ([], [], ["-r", "zero"]):
+            for options in ([], [], ["-r", "zero"], None):
                 if found:
                     self.go_back_to(before)
-                self.doit("state", "provision", *options)
+                if options is None and not self.made:
+                    self.program("state", "provision")
+                    done = self.artifacts()
+                self.doit("state", "provision", *(options or []))
                 found.append(self.what_was_done())
             assert found[1] == found[0], "the bulk way differs from the short one"
             assert found[2] == found[1], "the tasks differ from the bulk way"
+            assert found[3] == found[1], "the program differs from the bulk way"
+            assert self.made or found[3]["artifacts"] == done, "doit did once more what the program did"
             self.expect(self.artifacts())
 
     def go_back_to(self, before):
@@ -369,10 +376,9 @@ class ProjectMachine(RuleBasedStateMachine):
         verified = {task: row for task, row in rows.items() if ":verify:" in task}
         for row in verified.values():
             row.pop("result:", None)
-            row.get("_values_:", {}).pop("how", None)
             row["deps:"] = sorted(row.get("deps:", ()))
-            if self.made in row:
-                del row[self.made][0]
+            for name in row["deps:"]:
+                del row[name][0]
         work = open_workspace("models.yaml", state=str(self.folder / "state"))
         catalog = [work.catalog.get(work.config.root, name) for name in work.config.entries]
         log = Path(".runtime/provenance/models.jsonl")
@@ -447,6 +453,8 @@ class ProjectMachine(RuleBasedStateMachine):
             assert bool(found) == (row.lifecycle == "Failed"), (entry, found)
         before = {path: os.stat(path).st_ino for path in self.artifacts()}
         self.doit("state", "provision")
+        if not self.made:
+            self.program("state", "provision")
         after = {path: os.stat(path).st_ino for path in self.artifacts()}
         tolerated = {path for path, data in self.artifacts().items() if b'"verification": "fail"' in data}
         assert {path: after[path] for path in after if path not in tolerated} == {
@@ -498,6 +506,14 @@ class ProjectMachine(RuleBasedStateMachine):
     def artifacts(self) -> dict[str, bytes]:
         paths = [*Path(".runtime/engines").glob("*"), *Path(".runtime/digests").glob("*"), *Path().glob("out-*")]
         return {str(path): path.read_bytes() for path in paths}
+
+    def program(self, state, *arguments) -> str:
+        os.environ["MODEL_PROVISIONER_STATE_DIR"] = str(self.folder / state)
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            code = program.run(list(arguments))
+        assert code in (0, 1), out.getvalue()
+        assert "Traceback" not in out.getvalue(), out.getvalue()
+        return out.getvalue()
 
     def doit(self, state, *arguments) -> str:
         os.environ["MODEL_PROVISIONER_STATE_DIR"] = str(self.folder / state)

@@ -16,7 +16,7 @@ from model_provisioner.records.handoff import render
 from model_provisioner.references.digest import Digest
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.store import Store
-from tests.support.in_process import run_doit
+from tests.support.in_process import doit_here, run_here
 from tests.support.keys import make_keys
 from tests.support.project import TINY, settle
 
@@ -159,7 +159,7 @@ FORGERIES = (
 def ask(victim, *arguments):
     """Run a command that only looks, in this process: exit code, output and errors."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MODEL_PROVISIONER_"))}
-    code, out, err = run_doit(arguments, victim.clone, {**environ, "HOME": str(victim.home)})
+    code, out, err = run_here(doit_here, arguments, victim.clone, {**environ, "HOME": str(victim.home)})
     assert "Traceback" not in out + err
     return code, out, err
 

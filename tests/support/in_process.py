@@ -1,4 +1,4 @@
-"""Run doit in this process as if it were one of its own: nothing of a call is left when it returns.
+"""Run doit, or the program, in this process as if it were one of its own: nothing of a call is left when it returns.
 
 A test that needs a real process (crashes, signals, imports, locales, terminals) asks `Project.start` for it.
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import pytest
 from doit.action import CmdAction, PythonAction
 from doit.doit_cmd import DoitMain
 
+from model_provisioner.cli import program
 from model_provisioner.fs import clock, sqlite
 from model_provisioner.plugin import checker
 
@@ -43,8 +44,25 @@ class Doit(DoitMain):
     BIN_NAME = "__main__.py"
 
 
-def run_doit(arguments: tuple[str, ...], folder: str | Path, environ: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run `doit ARGUMENTS` in a folder under an environment; return its exit code, what it printed, and its errors."""
+def doit_here(arguments: tuple[str, ...]) -> int | None:
+    """Run `doit ARGUMENTS`."""
+    sys.argv = [doit.__main__.__file__, *arguments]
+    return Doit().run(list(arguments))
+
+
+def program_here(arguments: tuple[str, ...]) -> int:
+    """Run `model-provisioner ARGUMENTS`."""
+    sys.argv = [program.__file__, *arguments]
+    return program.main()
+
+
+def run_here(
+    main: Callable[[tuple[str, ...]], int | None],
+    arguments: tuple[str, ...],
+    folder: str | Path,
+    environ: Mapping[str, str],
+) -> tuple[int, str, str]:
+    """Run a program in a folder under an environment; return its exit code, what it printed, and its errors."""
     with ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         with (
@@ -54,9 +72,8 @@ def run_doit(arguments: tuple[str, ...], folder: str | Path, environ: Mapping[st
             _globals(),
             _streams(out, err),
         ):
-            sys.argv = [doit.__main__.__file__, *arguments]
             try:
-                code = Doit().run(list(arguments))
+                code = main(arguments)
             except SystemExit as end:
                 code = end.code
         texts = []

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_provisioner.fs import clock
-from tests.support.in_process import run_doit
+from tests.support.in_process import doit_here, program_here, run_here
 
 TINY = Path(__file__).parents[2] / "models" / "tiny-llama.gguf"
 DODO = "from model_provisioner.plugin import DOIT_CONFIG, task_models\n"
@@ -82,7 +82,11 @@ class Project:
 
     def doit(self, *args: str, cwd: str | Path | None = None, code: int | None = 0) -> Answer:
         """Run doit in this process, which takes a fifth of the time."""
-        return _expected(Answer(*run_doit(args, cwd or self.root, self.surroundings())), code)
+        return _expected(Answer(*run_here(doit_here, args, cwd or self.root, self.surroundings())), code)
+
+    def program(self, *args: str, cwd: str | Path | None = None, code: int | None = 0) -> Answer:
+        """Run `model-provisioner` in this process."""
+        return _expected(Answer(*run_here(program_here, args, cwd or self.root, self.surroundings())), code)
 
     def provision(self, *args: str, code: int | None = 0, cwd: str | Path | None = None) -> Answer:
         return self.doit("provision", *args, code=code, cwd=cwd)

@@ -1,37 +1,46 @@
 """The commands: what each of them is called, takes and is for. What it does is `run` in its module of `cli/commands`.
 
-One declaration serves every face: doit's `model-NAME` (see `plugin/commands.py`) and a program of its own. doit imports
-this module for its help, so only the standard library stands at its top.
+One declaration serves both faces: the program (see `cli/program.py`) and doit's `model-NAME` (see `plugin/commands.py`).
+Every no-op imports this module, so it imports next to nothing.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
-Kind = Literal["flag", "value", "values"]
+    Kind = Literal["flag", "value", "values"]
+
 _DEFAULTS: dict[Kind, object] = {"flag": False, "value": None, "values": []}
 
 
-class Option(NamedTuple):
+class Option:
     """An option of a command."""
 
-    name: str
-    """As `run` takes it, and as settings of doit name it."""
-    help: str
-    kind: Kind = "flag"
-    """`values` may be given several times."""
-    metavar: str = ""
-    short: str = ""
-    """One letter, or nothing."""
+    __slots__ = ("help", "kind", "long", "metavar", "name", "short")
 
-    @property
-    def long(self) -> str:
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002  what it is
+        kind: Kind = "flag",
+        metavar: str = "",
+        *,
+        short: str = "",
+        long: str = "",
+    ) -> None:
+        self.name = name
+        """As `run` takes it, and as settings of doit name it."""
+        self.help = help
+        self.kind = kind
+        """`values` may be given several times."""
+        self.metavar = metavar
+        self.short = short
+        """One letter, or nothing."""
+        self.long = long or name.replace("_", "-")
         """The option as it is written, without its dashes."""
-        return self.name.replace("_", "-")
 
     @property
     def default(self) -> object:
@@ -45,19 +54,33 @@ class Option(NamedTuple):
         return f"[{flag} {self.metavar}]{'...' if self.kind == 'values' else ''}" if self.metavar else f"[{flag}]"
 
 
-class Command(NamedTuple):
+class Command:
     """A command, as help shows it and as a line of arguments is read."""
 
-    name: str
-    purpose: str
-    """One line."""
-    options: tuple[Option, ...]
-    example: str
-    names: str = ""
-    """The names that it takes, in a line of usage; an empty text where it takes none."""
-    description: str = ""
-    interrupted: str = "interrupted"
-    """What is said where Ctrl-C, SIGTERM or SIGHUP ended it."""
+    __slots__ = ("description", "example", "interrupted", "name", "names", "options", "purpose")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        purpose: str,
+        options: tuple[Option, ...],
+        example: str,
+        names: str = "",
+        description: str = "",
+        interrupted: str = "interrupted",
+    ) -> None:
+        self.name = name
+        self.purpose = purpose
+        """One line."""
+        self.options = options
+        self.example = example
+        """What follows the name of the command in an example."""
+        self.names = names
+        """The names that it takes, in a line of usage; an empty text where it takes none."""
+        self.description = description
+        self.interrupted = interrupted
+        """What is said where Ctrl-C, SIGTERM or SIGHUP ended it."""
 
     @property
     def usage(self) -> str:
@@ -69,10 +92,8 @@ class Command(NamedTuple):
 
         `options` has a value for each option by its name; others are ignored. Raises `ProvisionError`.
         """
-        from model_provisioner.cli.project import refuse_names
+        from importlib import import_module
 
-        if not self.names:
-            refuse_names(f"model-{self.name}", names)
         code: int = import_module(f"model_provisioner.cli.commands.{self.name}").run(
             list(names), **{option.name: options[option.name] for option in self.options}
         )
@@ -81,7 +102,8 @@ class Command(NamedTuple):
 
 _JSON = Option("json", "print JSON")
 _FULL = Option("full", "ignore cached digests and hash every byte with SHA-256")
-_FORCE = Option("force", "replace the file even if another program wrote it; never a model, a lock or a configuration")
+FORCE = Option("force", "replace the file even if another program wrote it; never a model, a lock or a configuration")
+QUIET = Option("quiet", "print nothing but warnings and failures")
 
 PROVISION = Command(
     name="provision",
@@ -92,41 +114,41 @@ PROVISION = Command(
         Option("require_digest", "fail a model without an expected digest"),
         Option("offline", "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same"),
         Option("locked", "fail a model that models.lock does not name; MODEL_PROVISIONER_LOCKED=1 does the same"),
-        Option("force", f"with -o: {_FORCE.help}"),
+        QUIET,
     ),
-    description="NAME is a model, a task or a target; without one, all models. models.yaml is looked for here and in the "
+    description="NAME is a model; without one, all models. models.yaml is looked for here and in the "
     "folders above; its folder becomes the working directory.\n\n"
     "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted.",
-    example="doit provision --offline",
+    example="--offline",
     interrupted="interrupted: what was finished is kept, what was not has no handoff",
 )
-"""doit runs it itself, with options of its own beside these: see `plugin/provision.py`."""
+"""doit runs it itself, with tasks and targets as names and options of its own beside these: see `plugin/provision.py`."""
 
 LIST = Command(
     name="list",
     purpose="list the models of this project, or of the machine, with their states",
     options=(Option("all", "all models of the machine"), _JSON),
-    example="doit model-list --all",
+    example="--all",
 )
 SHOW = Command(
     name="show",
     purpose="show all that the catalog knows of a model",
     names="NAME|ID",
     options=(Option("provenance", "print the in-toto statement of the model's last verification"), _JSON),
-    example="doit model-show tiny-llama",
+    example="tiny-llama",
 )
 WHY = Command(
     name="why",
     purpose="say why a model would be provisioned again, or that it would not",
     names="[NAME...]",
     options=(_JSON,),
-    example="doit model-why tiny-llama",
+    example="tiny-llama",
 )
 SCHEMA = Command(
     name="schema",
     purpose="print the JSON Schema of models.yaml, for editors",
     options=(_JSON,),
-    example="doit model-schema > models.schema.json",
+    example="> models.schema.json",
 )
 LOCK = Command(
     name="lock",
@@ -136,16 +158,16 @@ LOCK = Command(
         Option("upgrade", "lock NAME again, to what its source has now", "values", "NAME"),
         _JSON,
     ),
-    example="doit model-lock --upgrade tiny-llama",
+    example="--upgrade tiny-llama",
 )
 CHECK = Command(
     name="check",
     purpose="tell whether a fresh build would give exactly the artifacts that are here",
-    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), _FORCE, _JSON),
+    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), FORCE, _JSON),
     description="Contacts nobody and changes nothing. Compares the lock file with models.yaml, the files with their digests, "
     "and the handoffs, checksum files and catalog rows with what would be written.\n\n"
     "Exit codes: 0 all is the same, 1 something differs, 2 something broke, 3 bad input, 130 interrupted.",
-    example="doit model-check --junit model-check.xml",
+    example="--junit model-check.xml",
 )
 VERIFY = Command(
     name="verify",
@@ -161,9 +183,9 @@ VERIFY = Command(
     "the command ends: the next one continues after it.\n\n"
     "Exit codes: 0 all passed, 1 a model failed, now or in an earlier run that nothing has mended since, 2 something broke, 3 "
     "bad input, 130 interrupted.",
-    example="doit model-verify --full --older-than 30d --max-bytes 50GB",
+    example="--full --older-than 30d --max-bytes 50GB",
     interrupted="interrupted: what was audited is kept; the model that was being read has no handoff until the "
-    "next `doit provision` or `doit model-verify`",
+    "next run of provision or verify",
 )
 PRUNE = Command(
     name="prune",
@@ -176,17 +198,17 @@ PRUNE = Command(
     description="Never evicts what a handoff names, what a project of yours keeps (`keep: true`) or has locked, or what a run "
     "uses or fetches. Local files are never touched.\n\n"
     "Exit codes: 0 done, 1 the store still holds more than cache.max_size, 2 something broke, 3 bad input.",
-    example="doit model-prune --dry-run --older-than 30d",
+    example="--dry-run --older-than 30d",
 )
 RETIRE = Command(
     name="retire",
     purpose="take models out of service: withdraw their handoffs, and have provision skip them",
     names="NAME...",
     options=(
-        Option("undo", "put them back into service: the next `doit provision` verifies them and hands them off"),
+        Option("undo", "put them back into service: the next run of provision verifies them and hands them off"),
         _JSON,
     ),
-    example="doit model-retire tiny-llama",
+    example="tiny-llama",
 )
 ATTEST = Command(
     name="attest",
@@ -194,7 +216,7 @@ ATTEST = Command(
     names="[NAME]",
     options=(
         Option("output", "write to this file, - for standard output (the default)", "value", "FILE", short="o"),
-        _FORCE,
+        FORCE,
         Option("key", "sign with the private key (Ed25519 or ECDSA P-256, PEM) in this file", "value", "FILE"),
         Option("verify", "check the statement in this file against the bytes that are here", "value", "FILE"),
         Option("public_key", "with --verify: the key that must have signed the statement, PEM", "value", "FILE"),
@@ -204,18 +226,24 @@ ATTEST = Command(
     description="The statement is an in-toto Statement with a SLSA Verification Summary, in a DSSE envelope if signed.\n\n"
     "--verify: exit code 0 where the statement is signed with that key and says that the bytes which are here passed; "
     "1 where not; 3 for bad input. NAME is by default the model that the statement names.",
-    example="doit model-attest tiny-llama -o tiny-llama.intoto.json",
+    example="tiny-llama -o tiny-llama.intoto.json",
 )
 REPORT = Command(
     name="report",
     purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
     options=(
         Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
-        _FORCE,
+        FORCE,
         _JSON,
     ),
     description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "
     "but FILE is written and no model is read.\n\n"
     "Exit codes: 0 whatever it says of the models, 2 something broke, 3 bad input, 130 interrupted.",
-    example="doit model-report -o report.html",
+    example="-o report.html",
 )
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA)
+}
+"""In the order in which the help shows them."""

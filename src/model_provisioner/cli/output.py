@@ -1,4 +1,4 @@
-"""How answers are printed: JSON, counts, paths, and the last line of a run. On the way of every no-op: it imports little."""
+"""How answers are printed: JSON, lines, paths."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from typing import TextIO
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
-
-RETIRED_SHOWN = 5
-"""How many retired models the summary of a run names."""
 
 
 def print_json(value: object) -> int:
@@ -67,45 +64,7 @@ def warn_of_withdrawn(run: Run, told: set[str]) -> list[EntryRun]:
     return lost
 
 
-def models(count: int) -> str:
-    """Return the word for `count` models."""
-    return "model" if count == 1 else "models"
-
-
 def relative(path: str, folder: str | None = None) -> str:
     """Return a path as it is written in a folder, by default the working directory: relative where it lies below."""
     folder = os.getcwd() if folder is None else folder
     return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path
-
-
-def summary(
-    *,
-    done: int,
-    current: int,
-    failed: int,
-    withdrawn: int = 0,
-    ignored: int = 0,
-    retired: Collection[str] = (),
-    seconds: float,
-) -> str:
-    """Return a line that says what became of how many models; before it, where there are any, which are retired."""
-    counts = (
-        (done, "done"),
-        (current, "current"),
-        (failed, "failed"),
-        (withdrawn, "withdrawn"),
-        (ignored, "ignored"),
-        (len(retired), "retired"),
-    )
-    total = sum(count for count, _ in counts)
-    parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
-    return f"{_skipped(sorted(retired))}{total} {models(total)}: {parts} ({seconds:.2f} s)\n"
-
-
-def _skipped(names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - RETIRED_SHOWN} more" if len(names) > RETIRED_SHOWN else ""
-    one = names[0] if len(names) == 1 else "NAME"
-    shown = ", ".join(names[:RETIRED_SHOWN])
-    return f"skip  {shown}{more}  retired: no handoff; `doit model-retire --undo {one}` undoes it\n"

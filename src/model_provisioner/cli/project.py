@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
 
 from model_provisioner.errors import InputError, ProvisionError, UnknownModelError
 from model_provisioner.fs.ownership import other_owner
 
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
@@ -158,9 +158,3 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
         expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
         fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
     )
-
-
-def refuse_names(command: str, names: Sequence[str]) -> None:
-    """Raise `InputError` where names are given to a command that takes none."""
-    if names:
-        raise InputError(f"{command} takes no names", found=" ".join(names), fix=f"see `doit help {command}`")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

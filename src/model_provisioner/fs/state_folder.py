@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
-from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.ownership import ROOT, user
 
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -175,6 +174,8 @@ def state_id(state: str) -> str:
 def ensure_state_id(state: str) -> None:
     """Give a state folder its random number, unless it has one. Raises `StorageError`."""
     if not state_id(state):
+        import secrets
+
         from model_provisioner.fs.atomic import write_atomically
         from model_provisioner.fs.folder import PrivateFolder
         from model_provisioner.fs.locking.locks import locked

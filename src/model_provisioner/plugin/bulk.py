@@ -9,15 +9,16 @@ from __future__ import annotations
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from doit.task import Task
-
 from model_provisioner.plugin.backend import StateDB
-from model_provisioner.plugin.checker import MD5Checker, are_watched, is_state, watch
+from model_provisioner.plugin.checker import MD5Checker, are_watched
+from model_provisioner.plugin.done import files_in, save
 from model_provisioner.plugin.names import BASENAME, STEPS, WITHDRAW, model_of
-from model_provisioner.plugin.tasks import files_in, files_of, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from doit.task import Task
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.plugin.tasks import ModelTasks
@@ -46,18 +47,9 @@ def _is_changed(task: Task, step: str, name: str) -> bool:
     return made != (1, 1, 0 if step in {"fetch", "register"} else 1, 0) or not are_watched(task.file_dep)
 
 
-def is_recorded(models: ModelTasks, record: EntryRun, doit: Any) -> bool:
-    """Tell whether doit knows that the entry was verified, and with the bytes that it has."""
-    task = f"{BASENAME}:verify:{record.name}"
-    if not doit.backend.in_(task):
-        return False
-    if not isinstance(doit.checker, MD5Checker):
-        return True
-    for shown, path in files_of(record.entry).items():
-        state, known = doit.backend.get(task, shown), models.run.work.memo.known(path)
-        if not is_state(state) or known is None or state[2] != known.sha256:
-            return False
-    return True
+def together(doit: Any) -> AbstractContextManager[object]:
+    """Let doit keep what it records in the block in one transaction, where its backend can."""
+    return doit.backend.together() if isinstance(doit.backend, StateDB) else nullcontext()
 
 
 def provision_before(
@@ -76,9 +68,9 @@ def provision_before(
                 done = {record: _local_files(record) for record in batch if record.published}
                 if isinstance(doit.checker, MD5Checker):
                     doit.checker.load(path for files in done.values() for path in files.values())
-                with doit.backend.together() if isinstance(doit.backend, StateDB) else nullcontext():
+                with together(doit):
                     for record, files in done.items():
-                        _save(record, files, doit)
+                        save(models.run, record, files, doit)
                 for record in done:
                     report(record)
                 if stop and any(record.error is not None for record in batch):
@@ -94,11 +86,3 @@ def _local_files(record: EntryRun) -> dict[str, str]:
         return {}
     parts = zip(record.entry.parts, record.verification.parts, strict=True)
     return {name: path for part, found in parts if part.ref.is_local for name, path in files_in(found.files).items()}
-
-
-def _save(record: EntryRun, files: dict[str, str], doit: Any) -> None:
-    """Let doit record that the model was verified, as it does after the task."""
-    watch(files)
-    task = Task(f"{BASENAME}:verify:{record.name}", None, file_dep=list(files))
-    task.values = task.result = values_of(record, "verify")
-    doit.save_success(task)

@@ -46,6 +46,10 @@ class MD5Checker(DoitChecker):  # type: ignore[misc]  # doit has no types
         super().__init__()
         self._opened: Memo | None = None
 
+    def answer_from(self, memo: Memo) -> None:
+        """Ask the memo of a run from now on, which has read much of it."""
+        self._opened = memo
+
     def load(self, paths: Iterable[str]) -> None:
         """Read what the memo has of many files at once, so that it is not asked for each of them."""
         self._memo.load(paths)

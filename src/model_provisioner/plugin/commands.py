@@ -19,7 +19,11 @@ from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from model_provisioner.cli import declarations
+from model_provisioner.cli.arguments import asks_for_help, parse
 from model_provisioner.cli.exit_codes import exit_code_of
+from model_provisioner.invocation import called_by_doit
+from model_provisioner.invocation import command as called
+from model_provisioner.plugin.names import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,12 +51,18 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
-        run = super().parse_execute
-        return ended(lambda: int(run(options_first(self.cmdparser, in_args))), interrupted=self.declared.interrupted)
+        called_by_doit(True)
+        return ended(lambda: self._run(in_args), interrupted=self.declared.interrupted)
 
-    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
-        """Do what the command is for."""
-        return self.declared.run(pos_args, opt_values)
+    def _run(self, arguments: list[str]) -> int:
+        if asks_for_help(arguments):
+            from model_provisioner.cli.help import help_of
+            from model_provisioner.cli.output import print_lines
+
+            print_lines(help_of(self.declared).splitlines())
+            return 0
+        settings, _ = self.cmdparser.parse([])  # those of the project, where it has some
+        return self.declared.run(*parse(self.declared, arguments, settings))
 
 
 def of_a_project(settings: Settings | None) -> Settings:
@@ -81,7 +91,9 @@ def check_state_file(name: str | None) -> None:
 
 def documented(declared: Command) -> tuple[str, str, str]:
     """Return what doit's help shows of a command: purpose, usage, description."""
-    return declared.purpose, declared.usage, f"{declared.description}\n\nExample:\n{declared.example}".lstrip()
+    called_by_doit(True)
+    example = called(f"{declared.name} {declared.example}")
+    return declared.purpose, declared.usage, f"{declared.description}\n\nExample:\n{example}".lstrip()
 
 
 def doit_option(option: Option) -> dict[str, Any]:
@@ -167,6 +179,11 @@ class Forget(DoitForget):  # type: ignore[misc]  # doit has no types
     def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> None:
         if not forget_all and self.sel_tasks is None:
             raise InvalidCommand("no tasks are named, and the project has no default_tasks: name some, or add --all")
+        from model_provisioner.plugin.done import Forgetting
+
+        ours = [task.name for task in self.task_list if (model := model_of(task.name)) and model[0] == "verify"]
+        doit: Any = self.dep_manager
+        self.dep_manager: Any = Forgetting(doit, [name for name in ours if forget_all or doit.backend.in_(name)])
         super()._execute(forget_sub, forget_disable_default, forget_all)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import DodoTaskLoader, TaskLoader2
@@ -13,6 +13,8 @@ from doit.task import Task
 
 from model_provisioner.cli.exit_codes import prepare_streams
 from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
+from model_provisioner.engine.beginning import collecting_seldom, sweep_what_moved
+from model_provisioner.engine.shortcut import doit_state, look
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.root import Roots
@@ -20,13 +22,12 @@ from model_provisioner.fs.state_folder import ensure_state_folder, project_folde
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, is_ours, model_of
-from model_provisioner.plugin.shortcut import doit_state, look
 from model_provisioner.plugin.tally import PlainReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from model_provisioner.plugin.shortcut import Shortcut
+    from model_provisioner.engine.shortcut import Shortcut
     from model_provisioner.plugin.tasks import ModelTasks
 
 
@@ -120,7 +121,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         super().__init__()
         self._inner, self._named, self._begin_run, self._provision = inner, named, begin, provision
         self._short = short and not named
-        self._collecting = gc.get_threshold()
+        self._collecting = ExitStack()
         self._alone = False
         """Whether the project has no tasks of its own."""
         self.makers: dict[str, list[Task]] = {}
@@ -131,7 +132,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def close(self) -> None:
         """Close what the run opened."""
-        gc.set_threshold(*self._collecting)
+        self._collecting.close()
         if hasattr(self, "models"):
             self.models.run.close()
 
@@ -186,25 +187,14 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
 
     def _begin(self) -> None:
         """Begin the run and sweep; of what the snapshot says is current, nothing is asked."""
-        # The collector would go through thousands of records that stay, again and again: let it come seldom.
-        gc.set_threshold(100_000, *self._collecting[1:])
+        self._collecting.enter_context(collecting_seldom())
         self.models = self._begin_run(self._config_path)
         run = self.models.run
         entries = run.work.config.entries
-        looked: Collection[str] = ()
-        if self.found is not None and (self.found.source, self.found.lock) != (
-            run.work.source.data,
-            run.work.lock.data,
-        ):
-            self.found = None  # one of the two was written since: what was current may not be so any more
-        if self.found is not None:
-            run.unchanged = frozenset(self.found.same) & entries.keys()
-            looked = run.unchanged.union(self.found.retired)
         # A task or a target may need any model.
         asked = self._named if self._named and entries.keys() >= set(self._named) else entries
-        # Where the snapshot says anything, no configuration and no record moved since the run that left no orphan.
-        orphans = self.found is None and (not self._named or BASENAME in self._named)
-        run.sweep([name for name in asked if name not in looked], orphans=orphans)
+        orphans = not self._named or BASENAME in self._named
+        self.found = sweep_what_moved(run, self.found, asked, orphans=orphans)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """Return all tasks, and let `cmd` select the models that were asked for and what they need."""
@@ -258,7 +248,7 @@ class ProvisionLoader(TaskLoader2):  # type: ignore[misc]  # doit has no types
         made = [(os.path.abspath(target), task) for task in tasks for target in task.targets if not is_ours(task.name)]
         if not made:
             return False
-        from model_provisioner.plugin.tasks import files_of
+        from model_provisioner.plugin.done import files_of
         from model_provisioner.references.reference import LocalRef
 
         run = self.models.run

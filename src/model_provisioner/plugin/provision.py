@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from doit.cmd_base import get_loader
 from doit.cmd_run import Run
+from doit.cmdparse import CmdParseError
 from doit.doit_cmd import DoitConfig
 from doit.exceptions import InvalidCommand
 
-from model_provisioner.cli.declarations import PROVISION
+from model_provisioner.cli.arguments import asks_for_help, unknown_option
+from model_provisioner.cli.declarations import FORCE, PROVISION, Command, Option
 from model_provisioner.cli.exit_codes import Patient
+from model_provisioner.invocation import called_by_doit
+from model_provisioner.invocation import command as called
 from model_provisioner.plugin.commands import (
     check_state_file,
     documented,
@@ -50,7 +54,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     doc_purpose, doc_usage, doc_description = documented(PROVISION)
     cmd_options: ClassVar[tuple[Any, ...]] = (
         *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
-        *map(doit_option, PROVISION.options),
+        *map(doit_option, (*PROVISION.options, Option("force", f"with -o: {FORCE.help}"))),
     )
 
     loader: Any
@@ -69,12 +73,56 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         """Run from the folder of `models.yaml`, under its settings of doit; end as our exit codes say."""
 
         def run() -> int:
+            if asks_for_help(in_args):
+                from model_provisioner.cli.help import help_of
+
+                sys.stdout.write(help_of(self._declared))
+                return 0
             command = self._in_project(in_args)
             if not any(argument.startswith("--db-file") for argument in in_args):
                 check_state_file(command.config_vals.get("dep_file"))
-            return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+            try:
+                return int(Run.parse_execute(command, options_first(command.cmdparser, in_args)))
+            except CmdParseError as error:
+                raise self._refused(error) from None
 
+        called_by_doit(True)
         return ended(run, interrupted=PROVISION.interrupted)
+
+    @property
+    def _declared(self) -> Command:
+        """The command with doit's own options beside ours."""
+        ours = {option.name: option for option in PROVISION.options}
+        return Command(
+            name=PROVISION.name,
+            purpose=PROVISION.purpose,
+            options=tuple(
+                ours.get(each.name)
+                or Option(
+                    each.name,
+                    " ".join((each.help % {"default": each.default}).split()),
+                    "flag" if each.type is bool else "value",
+                    "" if each.type is bool else each.metavar,
+                    short=each.short,
+                    long=each.long,
+                )
+                for each in self.cmdparser.options
+                if each.long
+            ),
+            example=PROVISION.example,
+            names="[NAME|TASK|TARGET...]",
+            description=PROVISION.description,
+        )
+
+    def _refused(self, error: CmdParseError) -> Exception:
+        """Word what doit's parser says of a wrong option: it would print all that there are as Python has them."""
+        from model_provisioner.errors import InputError
+
+        what = str(error).partition(" (parsing options")[0].rpartition(": ")[2]
+        flag = what.removeprefix("option ").removesuffix(" not recognized")
+        if what == f"option {flag} not recognized":
+            return unknown_option(self._declared, flag)
+        return InputError(what, where="the command line", fix=f"see `{called(f'help {PROVISION.name}')}`")
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
@@ -86,7 +134,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             # doit leaves its processes behind after a signal, and each of them would read a model anew.
             sys.stderr.write("note: models are provisioned by threads; -P process is taken for -P thread\n")
             params["par_type"] = "thread"
-        self._named = args
+        self._named, self._quiet = args, params["quiet"]
         rules = Rules(
             full=params["full"],
             require_digest=params["require_digest"],
@@ -117,15 +165,16 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             try:
                 code = int(super().execute(params, args))
             except NothingToDo as found:
-                from model_provisioner.cli.output import summary
+                from model_provisioner.cli.summary import summary
                 from model_provisioner.fs.state_folder import state_folder
-                from model_provisioner.store.usage import touch
+                from model_provisioner.store.last_use import touch
 
                 touch(state_folder(os.path.dirname(found.config_path)), found.config_path)
                 seconds = time.monotonic() - began
-                self._stream.write(
-                    summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
-                )
+                if not self._quiet:
+                    self._stream.write(
+                        summary(done=0, current=found.count, failed=0, retired=found.retired, seconds=seconds)
+                    )
                 return 0
             except InvalidCommand as error:
                 if error.not_found is None:
@@ -135,7 +184,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 raise unknown_name(error.not_found, self.loader.models.run.work.config) from None
             code = self._finish(self.loader.models.run, code)
             if code in (0, 1) and not args and plain:
-                from model_provisioner.plugin.remember import remember
+                from model_provisioner.engine.remember import remember
 
                 remember(self.loader.models.run, self.loader.dep_file, self.loader.found)
         return code
@@ -143,7 +192,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     def _finish(self, run: ProjectRun, code: int) -> int:
         """Look at what doit's tasks may have left, and report what is lost; return the exit code."""
         from model_provisioner.cli.output import warn_of_withdrawn
+        from model_provisioner.records.makers import note_makers
 
+        note_makers(run.work.state, run.work.config.root, self.loader.makers)
         made = [name for name, tasks in self.loader.makers.items() if any(task.executed for task in tasks)]
         if left := [name for name in made if not run.record(name).asked]:
             run.sweep(left, orphans=False)
@@ -195,11 +246,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         from model_provisioner.plugin.reporter import ModelReporter
         from model_provisioner.plugin.tally import tallying
 
-        return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named)
+        return tallying(ModelReporter)(self._stream, self.loader.models, self._progress, self._named, quiet=self._quiet)
 
     def _provision_before(self, models: ModelTasks, tasks: list[Task], names: list[str]) -> None:
         """Provision what doit need not be asked about; then its tasks report it, or there are none."""
-        from model_provisioner.plugin.bulk import is_recorded, left_to_doit, provision_before
+        from model_provisioner.plugin.bulk import left_to_doit, provision_before, together
+        from model_provisioner.plugin.done import is_forgotten, keep
 
         doit = self.dep_manager
         apart = left_to_doit(tasks, doit, names)
@@ -207,8 +259,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         current = {
             record.name
             for record in records
-            if record.is_current and not self._always and is_recorded(models, record, doit)
+            if record.is_current and not self._always and not is_forgotten(doit, record.name)
         }
+        with together(doit):
+            for record in records:
+                if record.name in current:
+                    keep(models.run, record, doit)
         left = [record.name for record in records if record.name not in current]
         report = (lambda record: None) if self._whole else self._tally.done_before
         try:

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from model_provisioner.cli.output import relative as shown
-from model_provisioner.cli.output import removed, summary, withdrawn
-from model_provisioner.config.entries import pinned
-from model_provisioner.errors import printable
+from model_provisioner.cli.output import removed, withdrawn
+from model_provisioner.cli.run_line import done_line
+from model_provisioner.cli.summary import summary
 from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, model_of
-from model_provisioner.plugin.tasks import values_of
-from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from model_provisioner.cli.progress import Bars, Lines
-    from model_provisioner.engine.entry_run import EntryRun, Reason
+    from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.plugin.tasks import ModelTasks
 
 
@@ -47,12 +44,16 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     told: set[str]
 
-    def __init__(self, outstream: Any, models: ModelTasks, progress: Bars | Lines, named: Iterable[str]) -> None:
+    def __init__(
+        self, outstream: Any, models: ModelTasks, progress: Bars | Lines, named: Iterable[str], *, quiet: bool
+    ) -> None:
         super().__init__(outstream, {})
+        self._quiet = quiet
         self._run, self._omitted = models.run, models.omitted
         self._progress, self._named = progress, set(named)
         self._started = time.monotonic()
-        self._steps: dict[str, dict[str, Any]] = {}
+        self._steps: dict[str, set[str]] = {}
+        """The steps that were taken of models; none of one that failed."""
         self._done = self._failed = 0
         self._ignored: set[str] = set()
         self._current = 0
@@ -63,22 +64,27 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.outstream.write(text)
             self.outstream.flush()
 
+    def _tell(self, text: str, *, aloud: bool = False) -> None:
+        """Write what nobody need hear who asked for quiet, unless it is `aloud`."""
+        if aloud or not self._quiet:
+            self.write(text)
+
     def execute_task(self, task: Task) -> None:
         """Report what the project's own tasks do, as doit does."""
-        if model_of(task.name) is None and task.name != WITHDRAW:
+        if model_of(task.name) is None and task.name != WITHDRAW and not self._quiet:
             super().execute_task(task)
 
     def skip_uptodate(self, task: Task) -> None:
         """Count a model that is current."""
         found = model_of(task.name)
-        if found is None and task.name != WITHDRAW:
+        if found is None and task.name != WITHDRAW and not self._quiet:
             super().skip_uptodate(task)
         elif found is not None and found[0] == "handoff":
             self._finish(found[1])
 
     def skip_ignore(self, task: Task) -> None:
         """Report what the user told doit to ignore."""
-        if task.name not in (BASENAME, ASKED):
+        if task.name not in (BASENAME, ASKED) and not self._quiet:
             super().skip_ignore(task)
         if (found := model_of(task.name)) is not None:
             self._ignored.add(found[1])
@@ -88,7 +94,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if (found := model_of(task.name)) is None:
             return
         step, name = found
-        self._steps.setdefault(name, {}).update({step: True, **task.values})
+        self._steps.setdefault(name, set()).add(step)
         if step == "handoff":
             self._finish(name)
 
@@ -96,9 +102,9 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         """Report a model that failed, once: what was skipped for it says nothing new."""
         found = model_of(task.name)
         if isinstance(fail, UnmetDependency) and (task.name in (BASENAME, ASKED) or found):
-            if found is not None and self._steps.get(found[1]) != {}:
+            if found is not None and self._steps.get(found[1]) != set():
                 self._failed += 1
-                self._steps[found[1]] = {}
+                self._steps[found[1]] = set()
                 self.told.add(found[1])
                 self.write(f"FAIL  {found[1]}  what it needs failed: {fail.message}\n")
             return
@@ -106,7 +112,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             super().add_failure(task, fail)
             return
         self._failed += 1
-        self._steps[found[1]] = {}
+        self._steps[found[1]] = set()
         first, _, rest = fail.get_msg().rstrip().partition("\n")
         block = "".join(f"      {line}\n" for line in rest.splitlines())
         gone = "      its handoff was withdrawn\n" if self._run.record(found[1]).withdrawn else ""
@@ -140,75 +146,33 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             "withdrawn": len(lost),
             "ignored": ignored,
         }
-        self.write(summary(**counts, retired=retired, seconds=seconds))
+        self._tell(summary(**counts, retired=retired, seconds=seconds), aloud=bool(self._failed or lost))
 
     def done_before(self, record: EntryRun) -> None:
         """Report a model that was done before doit's tasks began."""
         why = record.why
         verified = why is None or any(reason.step == "verify" for reason in why)
-        self._steps[record.name] = {
-            **(values_of(record, "verify") if verified else {}),
-            **values_of(record, "register"),
-            **values_of(record, "handoff"),
-        }
+        self._steps[record.name] = {"verify"} if verified else {"handoff"}
         self._report_orphans()
         self._done += 1
-        self.write(self._line(record, self._steps[record.name]))
+        self._say_done(record, verified=verified)
 
     def _report_orphans(self) -> None:
         for path in self._run.orphans:
             if path not in self.told:
                 self.told.add(path)
-                self.write(f"gone  {removed(path)}\n")
+                self._tell(f"gone  {removed(path)}\n")
 
     def _finish(self, name: str) -> None:
-        steps = self._steps.get(name, {})
+        steps = self._steps.get(name)
         if not steps:
             self._current += 1
             if name in self._named:
-                self.write(f"same  {name}  current\n")
+                self._tell(f"same  {name}  current\n")
             return
         self._done += 1
-        self.write(self._line(self._run.record(name), steps))
+        self._say_done(self._run.record(name), verified="verify" in steps)
 
-    def _line(self, record: EntryRun, steps: dict[str, Any]) -> str:
-        name, outcome = record.name, steps.get("outcome")
-        reasons = record.why or []
-        # The first step's reasons say it all: what follows from them is no news.
-        why = record.origin or "; ".join(_past(reason) for reason in reasons if reason.step == reasons[0].step)
-        verb = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}.get(steps.get("how", ""))
-        what = f"{verb} {human(steps['size'])}" if verb else "recorded again"
-        line = f"{outcome or 'done'}  {name}  {what}" + (f" ({printable(why)})" if why else "")
-        if steps.get("written"):
-            line += f" → {printable(shown(record.entry.handoff))}"
-        lines = [line]
-        expected = record.entry.expected
-        # Of the model, and where it has companions, of each of them: label, outcome, expected, found.
-        parts = steps.get("parts") or [("", outcome, expected, steps.get("digest"))]
-        if outcome == "warn":
-            lines += [
-                f"      no digest is expected{f' of {label}' if label else ''}; "
-                f"to pin these bytes add   {pinned(part, str(found))}"
-                for part, (label, each, _, found) in zip(record.entry.parts, parts, strict=True)
-                if each == "warn"
-            ]
-        elif outcome == "fail" and "fault" in steps:
-            first, *rest = steps["fault"].splitlines()
-            lines[0] = f"FAIL! {name}  {first}, and strict_verification is false: it was handed off all the same"
-            lines += [f"      {line}" for line in rest]
-        elif outcome == "fail":
-            lines[0] = (
-                f"FAIL! {name}  THE DIGEST DIFFERS, and strict_verification is false: it was handed off all the same"
-            )
-            for label, each, expected, found in parts:
-                if each == "fail":
-                    lines += [f"        {printable(label)}"] if label else []
-                    lines += [f"        expected  {expected}", f"        found     {found}"]
-        notes = [*record.evicted, *steps.get("notes", ())]
-        lines += [f"      note: {printable(note)}" for note in notes]
-        return "\n".join(lines) + "\n"
-
-
-def _past(reason: Reason) -> str:
-    """Return the text of a reason for what is done by now."""
-    return "it was made since this run began" if reason.missing else reason.text
+    def _say_done(self, record: EntryRun, *, verified: bool) -> None:
+        found = record.verification
+        self._tell(done_line(record, verified=verified), aloud=found is not None and found.outcome != "pass")

@@ -22,8 +22,8 @@ class Tally:
 
     failed = misled = broken = False
 
-    def __init__(self, *values: Any) -> None:
-        super().__init__(*values)
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
         self.told: set[str] = set()
         """The models of which it was said that they failed, or lost their handoff, and the paths that are said to be gone."""
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskError, TaskFailed
+from doit.globals import Globals
 
 from model_provisioner.cli.output import relative as shown
 from model_provisioner.engine.orphans import has_orphans
 from model_provisioner.engine.withdraw import check_place, retired_error, withdraw
 from model_provisioner.errors import ProvisionError, SettingError, StorageError
-from model_provisioner.fs.fileset import FileSet, discover
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
+from model_provisioner.plugin.done import files_of, is_forgotten, keep, remember_again, values_of
 from model_provisioner.plugin.names import BASENAME, WITHDRAW, BadInput
-from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -132,9 +131,12 @@ class ModelTasks:
             return TaskError(str(error))
         except ProvisionError as error:
             return (BadInput if isinstance(error, SettingError) else TaskFailed)(str(error))
-        if step == "verify":
-            self.show_verified(record)
-        return values_of(record, step)
+        if step != "verify":
+            return {}
+        self.show_verified(record)
+        if Globals.dep_manager is not None:
+            remember_again(Globals.dep_manager, record.name)
+        return values_of(self.run, record)
 
     def show_verified(self, record: EntryRun) -> None:
         """Warn of bytes that are not as expected, or that nothing is expected of: doit's reporter does not."""
@@ -167,7 +169,12 @@ class ModelTasks:
     @_or_false
     def _is_verified(self, record: EntryRun) -> bool:
         record.asked = True
-        return self.run.is_done(record, "verify")
+        doit = Globals.dep_manager
+        if not self.run.is_done(record, "verify") or (doit is not None and is_forgotten(doit, record.name)):
+            return False
+        if doit is not None:
+            keep(self.run, record, doit)
+        return True
 
     @_or_false
     def _is_done(self, record: EntryRun, step: Step) -> bool:
@@ -220,44 +227,9 @@ class ReportedTasks(ProvisionTasks):
         """Leave it to the reporter."""
 
 
-def values_of(record: EntryRun, step: Step) -> dict[str, object]:
-    """Return the values that a task of an entry has after its step."""
-    found = record.verification
-    if step == "fetch" or found is None:
-        return {}
-    if step == "verify":
-        return found.to_dict()
-    return {"notes": list(found.metadata.notes)} if step == "register" else {"written": record.changed}
-
-
 def _task(name: str, doc: str, action: Any, **fields: Any) -> dict[str, Any]:
     # doit swaps sys.stdout while it captures, which is wrong as soon as there are two threads: we print nothing anyway.
     return {"basename": BASENAME, "name": name, "doc": doc, "actions": [action], "io": {"capture": False}, **fields}
-
-
-def files_of(entry: Entry) -> dict[str, str]:
-    """Return the model's files as tasks name them and their absolute paths, for doit to see which another task makes.
-
-    No task makes what is fetched, and what a remote reference resolves to is not known before.
-    """
-    found: dict[str, str] = {}
-    for part in entry.parts:
-        if isinstance(part.ref, LocalRef):
-            found |= _files_at(part.ref.path)
-    return found
-
-
-def _files_at(path: str) -> dict[str, str]:
-    try:
-        return files_in(discover(path))
-    except ProvisionError:
-        # Not there (yet): a task of the project may make it. If none does, the verify step says what is wrong.
-        return {} if os.path.isdir(path) else {shown(path): path}
-
-
-def files_in(files: FileSet) -> dict[str, str]:
-    """Return the files of a model as tasks name them and their absolute paths."""
-    return {shown(member.path): member.path for member in files.members}
 
 
 def handoff_tasks(names: Iterable[str]) -> list[str]:

@@ -1,26 +1,21 @@
 """The snapshot: the stat of every file of a project when its models were current, so that the next run only compares.
 
 It holds nothing that the other records don't, and may be deleted at any time. Its format is described in
-`docs/reference/state-folder.md`. Every no-op imports this module, so it imports little.
+`docs/reference/state-folder.md`; what compares it is `records/stat_snapshot.py`.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
 from array import array
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from model_provisioner.records.stat_snapshot import changed_files
+from model_provisioner.records.stat_snapshot import MAGIC, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    _Parts = tuple[int, str, str, list[str], list[str], list[str], list[str], memoryview[int], list[memoryview[int]]]
-
-MAGIC = b"model-provisioner snapshot 3\n"
 
 FileStat = tuple[str, int, int, int, int, int]
 """A path, and its device, inode, size, mtime and ctime (both in nanoseconds)."""
@@ -32,14 +27,18 @@ class Snapshot:
 
     key: str
     """Identifies everything else that decides what is to be done."""
+    doit: str
+    """Identifies doit's own state."""
+    catalog: str
+    """The change number of the project's rows in the catalog."""
+    catalog_file: str
+    """Identifies the catalog's file, at rest; empty where it was not."""
     links: Sequence[tuple[str, str]]
     """Folders that the configuration names, and their real paths."""
     names: Sequence[str]
     """The entries that were current."""
     files: Sequence[Sequence[FileStat]]
     """Of each of `names`: its files, folders and artifacts."""
-    doit: str
-    """Identifies doit's own state."""
     retired: Sequence[str]
     """Those of `names` that were retired."""
     left: int
@@ -60,6 +59,8 @@ def render(snapshot: Snapshot) -> bytes:
         for part in (
             [snapshot.key],
             [snapshot.doit],
+            [snapshot.catalog],
+            [snapshot.catalog_file],
             [end for link in snapshot.links for end in link],
             snapshot.names,
             snapshot.retired,
@@ -73,60 +74,18 @@ def render(snapshot: Snapshot) -> bytes:
 
 def parse(data: bytes) -> Snapshot | None:
     """Return the snapshot that `render` wrote; None for other data, or damaged data."""
-    found = _parts(data)
+    found = columns_of(data)
     if found is None:
         return None
-    left, key, doit, links, names, retired, paths, ends, columns = found
-    seen = list(zip(paths, *columns, strict=True))
-    files = [seen[begin:end] for begin, end in pairwise([0, *ends])]
+    seen = list(zip(found.paths, *found.columns, strict=True))
     return Snapshot(
-        key=key,
-        links=list(zip(links[::2], links[1::2], strict=True)),
-        names=names,
-        files=files,
-        doit=doit,
-        retired=retired,
-        left=left,
+        key=found.key,
+        doit=found.doit,
+        catalog=found.catalog,
+        catalog_file=found.catalog_file,
+        links=list(zip(found.links[::2], found.links[1::2], strict=True)),
+        names=found.names,
+        files=[seen[begin:end] for begin, end in pairwise([0, *found.ends])],
+        retired=found.retired,
+        left=found.left,
     )
-
-
-def compare(data: bytes, key: str) -> tuple[list[str], int, str, list[str]] | None:
-    """Return the unchanged entries, the number of all others, doit's state, and the retired entries.
-
-    Each file takes one stat call. Return None for a snapshot with another `key`, or a damaged one.
-    """
-    found = _parts(data)
-    if found is None:
-        return None
-    left, stored, doit, links, names, retired, paths, ends, columns = found
-    if stored != key or any(
-        os.path.realpath(folder) != real for folder, real in zip(links[::2], links[1::2], strict=True)
-    ):
-        return None
-    changed = changed_files(paths, columns)
-    same = (
-        [name for name, ends in zip(names, pairwise([0, *ends]), strict=True) if changed.isdisjoint(range(*ends))]
-        if changed
-        else names
-    )
-    return same, left + len(names) - len(same), doit, retired
-
-
-def _parts(data: bytes) -> _Parts | None:
-    """Return left, key, doit, links (flat), names, retired, paths, the end of each entry's files, and the columns of stats."""
-    view = memoryview(data)  # of three megabytes for ten thousand models, no copies
-    place = len(MAGIC) + 4
-    if not data.startswith(MAGIC) or zlib.crc32(view[place:]).to_bytes(4, "little") != data[len(MAGIC) : place]:
-        return None
-
-    def take(size: int) -> memoryview[int]:
-        nonlocal place
-        place += size
-        return view[place - size : place]
-
-    left, entries, count, *lengths = take(72).cast("Q")
-    ends = take(8 * entries).cast("Q")
-    columns = [take(8 * count).cast("Q" if column < 3 else "q") for column in range(5)]
-    key, doit, *texts = (str(take(length), "utf-8", "surrogateescape") for length in lengths)
-    links, names, retired, paths = (text.split("\0") if text else [] for text in texts)
-    return left, key, doit, links, names, retired, paths, ends, columns

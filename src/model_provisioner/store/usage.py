@@ -1,8 +1,7 @@
 """Who used what of a store, and when: one record for each project, in the store itself, so that other machines see it too.
 
-The record's time of modification is when the project was last used with all that it names; so a run that finds all
-current moves that, by one call, through a link in the project's part of the state folder. The format stands in
-`docs/reference/store.md`. This module is on the way of every no-op: it imports little.
+The record's time of modification is when the project was last used with all that it names: see `store/last_use.py`. The
+format stands in `docs/reference/store.md`.
 """
 
 from __future__ import annotations
@@ -12,22 +11,19 @@ import errno
 import hashlib
 import json
 import os
-import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.read import JSON_LIMIT
-from model_provisioner.fs.state_folder import ensure_state_id, project_folder, state_id
+from model_provisioner.fs.state_folder import ensure_state_id, state_id
 from model_provisioner.json_text import parse_json
+from model_provisioner.store.last_use import FOLDER, link_of, touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from model_provisioner.store.layout import Layout
-
-FOLDER = "uses"
-_NAME = re.compile(r"[0-9a-f]{64}\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,27 +60,9 @@ def owner_of(state: str) -> str:
     return f"{os.uname().nodename} {os.path.realpath(state)} {number} {state_id(state)}"
 
 
-def touch(state: str, config: str) -> bool:
-    """Note that a project is used now, with all that its record names; return whether it has one."""
-    from model_provisioner.fs.folder import Folder
-
-    try:
-        path = os.readlink(_link(state, config))
-        uses, name = os.path.split(path)
-        root, folder = os.path.split(uses)
-        if folder != FOLDER or not _NAME.fullmatch(name):
-            return False
-        # The store is the project's, perhaps: no link in it is followed.
-        with Folder.at(root) as store, store.folder(FOLDER) as records:
-            records.touch(name)
-    except OSError:
-        return False
-    return True
-
-
 def has_record(state: str, config: str) -> bool:
     """Tell whether a configuration ever used anything of a store."""
-    return os.path.islink(_link(state, config))
+    return os.path.islink(link_of(state, config))
 
 
 def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs: Iterable[str]) -> None:
@@ -110,7 +88,7 @@ def note(store: Layout, state: str, config: str, trees: Iterable[str], handoffs:
         return
     body = {"config": config, "handoffs": handoffs, "owner": owner, "trees": wanted}
     store.write(FOLDER, name, json.dumps(body, sort_keys=True, indent=1).encode() + b"\n")
-    path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(_link(state, config))
+    path, (above, link) = os.path.join(store.root, FOLDER, name), os.path.split(link_of(state, config))
     with contextlib.suppress(OSError), Roots(state, kind=PrivateFolder) as roots:
         folder = roots.make(above)
         if os.path.realpath(folder.path_of(link)) != os.path.realpath(path):
@@ -134,11 +112,6 @@ def usage_records(store: Layout) -> list[UsageRecord]:
 
         raise store_error("a usage record can't be read", path, error) from None
     return found
-
-
-def _link(state: str, config: str) -> str:
-    folder, name = os.path.split(config)
-    return os.path.join(project_folder(state, folder), f"uses-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}")
 
 
 def _read(store: Layout, name: str) -> UsageRecord | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.cli import github_annotations
 from model_provisioner.cli.junit import is_report, render, render_error
-from model_provisioner.cli.output import models, print_json, print_lines, relative
+from model_provisioner.cli.output import print_json, print_lines, relative
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
+from model_provisioner.cli.summary import models
 from model_provisioner.config.load import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
 from model_provisioner.errors import InputError, ProvisionError, printable

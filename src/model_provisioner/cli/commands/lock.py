@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import models, print_json
+from model_provisioner.cli.output import print_json
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
+from model_provisioner.cli.summary import models
 from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.operations.lock import drift, lock, write_lock
 

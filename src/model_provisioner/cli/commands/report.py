@@ -8,9 +8,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import models, relative, to_json
+from model_provisioner.cli.output import relative, to_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
+from model_provisioner.cli.summary import models
 from model_provisioner.errors import InputError, printable
 from model_provisioner.operations.report import report
 from model_provisioner.records.catalog import now

@@ -8,9 +8,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli.output import models, print_json, warn_of_withdrawn
+from model_provisioner.cli.output import print_json, warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
+from model_provisioner.cli.summary import models
 from model_provisioner.engine.rules import Rules, is_true
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError, printable

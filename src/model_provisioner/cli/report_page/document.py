@@ -11,10 +11,11 @@ import os
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import models, relative
+from model_provisioner.cli.output import relative
 from model_provisioner.cli.report_page.disk import disk
 from model_provisioner.cli.report_page.markup import NOTHING, Markup, fill, joined
 from model_provisioner.cli.report_page.models import failures, graph, table
+from model_provisioner.cli.summary import models
 from model_provisioner.units import human
 from model_provisioner.version import __version__
 

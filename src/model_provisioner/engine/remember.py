@@ -8,16 +8,16 @@ import time
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
+from model_provisioner.engine.shortcut import NAME, SNAPSHOT_LIMIT, catalog_change, catalog_file, doit_state, key_of
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
 from model_provisioner.fs.folder import PrivateFolder
-from model_provisioner.fs.identity import identity_of
+from model_provisioner.fs.identity import identity_of, identity_or_none
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import project_folder
-from model_provisioner.plugin.shortcut import NAME, SNAPSHOT_LIMIT, doit_state, key_of
 from model_provisioner.records.snapshot import Snapshot, parse, render
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
-    from model_provisioner.plugin.shortcut import Shortcut
+    from model_provisioner.engine.shortcut import Shortcut
     from model_provisioner.records.snapshot import FileStat
 
 
@@ -38,7 +38,8 @@ def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
     path = os.path.join(project_folder(work.state, work.config.root), NAME)
     files = {} if found is None else _unchanged(path, found.key, run.unchanged - run.records.keys())
     fresh = [record for record in run.records.values() if _stands(record)]
-    _wait(fresh)
+    work.close()  # what SQLite still has to move into its files changes how they look
+    _wait(fresh, os.path.join(work.state, "catalog.db"))
     work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
     for record in fresh:
         with contextlib.suppress(OSError):
@@ -46,31 +47,44 @@ def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
                 files[record.name] = seen
     retired = _retired(run)
     files.update(retired)
-    work.close()  # what SQLite still has to move into its files changes how they look
+    work.close()
     # What this run read, not what the files hold by now: the next run asks whether that is still the same.
     key = key_of(work.config.path, work.state, work.source.data or b"", work.lock.data)
     with contextlib.suppress(StorageError):
-        # The key moves with the catalog. What another process noted there before that is seen here.
+        # What another process notes in the catalog after this moves it; what it noted before is seen below.
+        catalog, change = _at_rest(work.state), catalog_change(work.state, work.config.root)
         states = work.catalog.lifecycles(work.config.root)
         names = [name for name in files if states.get(name) == ("Retired" if name in retired else "Active")]
         snapshot = Snapshot(
             key=key,
+            doit=doit_state(work.config.path, dep_file),
+            catalog=change,
+            catalog_file=catalog,
             links=work.config.links,
             names=names,
             files=[files[name] for name in names],
-            doit=doit_state(work.config.path, dep_file),
             retired=[name for name in names if name in retired],
             left=len(work.config.entries) - len(names),
         )
         write_atomically(path, render(snapshot), Roots(work.state, kind=PrivateFolder))
 
 
-def _wait(records: Collection[EntryRun]) -> None:
-    """Let the tick end in which the last artifact was written: in it, it could be written once more without a trace."""
-    last = max((each.ctime_ns for record in records for each in record.artifacts.values()), default=0)
+def _wait(records: Collection[EntryRun], catalog: str) -> None:
+    """Let the tick end in which the last of these was written: in it, it could be written once more without a trace."""
+    written = [each for record in records for each in record.artifacts.values()]
+    if (seen := identity_or_none(catalog)) is not None:
+        written.append(seen)
+    last = max((each.ctime_ns for each in written), default=0)
     left = min(last + TICK_NS - time.time_ns(), TICK_NS)
     if left >= 0:
         time.sleep((left + 1) / 1e9)
+
+
+def _at_rest(state: str) -> str:
+    """Return how the catalog's file looks, empty where a change of it could go unseen."""
+    path = os.path.join(state, "catalog.db")
+    now = identity_or_none(path)
+    return catalog_file(state) if now is not None and ticked(path, now) else ""
 
 
 def _stands(record: EntryRun) -> bool:

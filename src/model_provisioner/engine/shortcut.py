@@ -1,8 +1,8 @@
-"""The short way of `doit provision`: compare the project with the snapshot of its last run, and do only what is left.
+"""The short way of a run: compare the project with the snapshot of its last run, and do only what is left.
 
 The snapshot is a claim about all that `engine/up_to_date.py` asks: the files, the artifacts, the catalog, the
 configuration, this program. So it is written only of entries that were found current, or were just done, and it is void as
-soon as anything moved that it does not list by entry. This module is on the way of every no-op: it imports little.
+soon as anything moved that it does not list by entry. This module is on the way of every no-op: it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.read import JSON_LIMIT, read_file
 from model_provisioner.fs.state_folder import project_folder, state_folder
-from model_provisioner.records.snapshot import compare
+from model_provisioner.records.stat_snapshot import columns_of, same_entries
 from model_provisioner.version import __version__
 
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,24 +27,26 @@ SQLITE_PAGE = 4096
 SNAPSHOT_LIMIT = 256 << 20
 
 
-@dataclass(frozen=True)
 class Shortcut:
     """What the snapshot says of a project's entries."""
 
-    source: bytes
-    """What models.yaml held."""
-    lock: bytes | None
-    """What models.lock held."""
-    key: str
-    """Of the snapshot: see `key_of`."""
-    same: list[str]
-    """Current: nothing that they depend on moved."""
-    left: int
-    """How many others there are."""
-    doit: str
-    """How doit's own state looked: see `doit_state`."""
-    retired: list[str]
-    """Retired, and nothing was put in the place of their handoffs."""
+    __slots__ = ("doit", "key", "left", "lock", "retired", "same", "source", "state")
+
+    def __init__(self, source: bytes, lock: bytes | None, state: str, key: str) -> None:
+        self.source, self.lock = source, lock
+        """What models.yaml and models.lock held."""
+        self.state = state
+        """The state folder."""
+        self.key = key
+        """Of the snapshot: see `key_of`."""
+        self.same: list[str] = []
+        """Current: nothing that they depend on moved."""
+        self.retired: list[str] = []
+        """Retired, and nothing was put in the place of their handoffs."""
+        self.left = 0
+        """How many others there are."""
+        self.doit = ""
+        """How doit's own state looked: see `doit_state`."""
 
 
 def look(config_path: str) -> Shortcut | None:
@@ -57,22 +58,27 @@ def look(config_path: str) -> Shortcut | None:
         source, lock = read_file(config_path), _lock(root)
     except (OSError, StorageError):
         return None  # the long way tells
-    key = key_of(config_path, state, source, lock)
-    found = compare(data, key)
-    if found is None:
+    found = Shortcut(source, lock, state, key_of(config_path, state, source, lock))
+    snapshot = columns_of(data)
+    if snapshot is None or snapshot.key != found.key:
         return None
-    same, left, doit, retired = found
-    if retired:
-        there = set(same)
-        retired = [name for name in retired if name in there]
-        same = list(there.difference(retired))
-    return Shortcut(source, lock, key, same, left, doit, retired)
+    if snapshot.catalog_file != (catalog_file(state) or "none") and snapshot.catalog != catalog_change(state, root):
+        return None
+    same = same_entries(snapshot)
+    if same is None:
+        return None
+    there = set(same) if snapshot.retired else set()
+    found.retired = [name for name in snapshot.retired if name in there]
+    found.same = list(there.difference(found.retired)) if found.retired else same
+    found.left = snapshot.left + len(snapshot.names) - len(same)
+    found.doit = snapshot.doit
+    return found
 
 
 def key_of(
     config_path: str, state: str, source: bytes, lock: bytes | None, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """Return a key of all that decides what is to be done, except the files of the entries and doit's state.
+    """Return a key of what decides what is to be done, except the files of the entries, the catalog and doit's state.
 
     `source` and `lock` are what models.yaml and models.lock hold.
     """
@@ -90,7 +96,6 @@ def key_of(
         "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",
         f"memo {_memo(state)}",
-        f"catalog {_catalog_change(state, root)}",
     ]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -129,10 +134,20 @@ def _memo(state: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found.st_size >= SQLITE_PAGE else None
 
 
-def _catalog_change(state: str, root: str) -> int | None:
+def catalog_file(state: str) -> str:
+    """Return how the catalog's file looks, empty where it has a log beside it: the same file holds the same rows.
+
+    It is that of all projects: where it moved, `catalog_change` tells whether it did for this one.
+    """
+    path = os.path.join(state, "catalog.db")
+    return "" if os.path.lexists(f"{path}-wal") else f"{_identity(path)}"
+
+
+def catalog_change(state: str, root: str) -> str:
+    """Return the change number of the project's rows in the catalog, empty where it can't be read."""
     from model_provisioner.records.catalog_file import change_of
 
     try:
-        return change_of(os.path.realpath(root), state)
+        return str(change_of(os.path.realpath(root), state))
     except StorageError:
-        return None
+        return ""

@@ -1,0 +1,110 @@
+"""The program `model-provisioner`: the same commands as doit's, without doit and without a project's `dodo.py`.
+
+Every no-op imports this module, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from model_provisioner.cli import declarations
+from model_provisioner.cli.arguments import HELP, asks_for_help, nearest, parse
+from model_provisioner.errors import ProvisionError
+from model_provisioner.invocation import PROGRAM, called_by_doit
+from model_provisioner.invocation import command as called
+
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what a line of arguments says; return the exit code."""
+    called_by_doit(False)
+    if arguments[:1] == [declarations.PROVISION.name]:
+        try:
+            names, options = parse(declarations.PROVISION, arguments[1:])
+            if not names and nothing_to_do(options):
+                return 0
+        except ProvisionError:
+            pass  # the long way tells
+    from model_provisioner.cli.exit_codes import exit_code_of
+
+    command = declarations.COMMANDS.get(arguments[0]) if arguments else None
+    interrupted = "interrupted" if command is None else command.interrupted
+    return exit_code_of(lambda: _run(arguments), interrupted=interrupted)
+
+
+def nothing_to_do(options: dict[str, object]) -> bool:
+    """Say that all models are current and return True, where the snapshot says so; False where a run has to look."""
+    from time import monotonic
+
+    began = monotonic()
+    asked = {name for name, value in options.items() if value}
+    if not asked <= {"offline", "quiet"} or os.environ.get("MODEL_PROVISIONER_LOCKED"):
+        return False  # the snapshot is of plain runs; where nothing is to be done, nothing is fetched either
+    from model_provisioner.cli.project import find_config
+    from model_provisioner.cli.summary import summary
+    from model_provisioner.engine.shortcut import look
+    from model_provisioner.store.last_use import touch
+
+    config = find_config(os.getcwd())
+    found = None if config is None else look(config)
+    if config is None or found is None or found.left:
+        return False
+    touch(found.state, config)
+    if not options["quiet"]:
+        seconds = monotonic() - began
+        try:
+            text = summary(done=0, current=len(found.same), failed=0, retired=found.retired, seconds=seconds)
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (OSError, UnicodeEncodeError, AttributeError):
+            return False  # nobody reads it, or not in these letters: the long way knows what to do
+    return True
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in {*HELP, "help"}:
+        return _help(arguments[1:])
+    if arguments[0] == "--version":
+        from model_provisioner.version import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    command = _command(arguments[0])
+    if asks_for_help(arguments[1:]):
+        return _help([command.name])
+    names, options = parse(command, arguments[1:])
+    return command.run(names, options)
+
+
+def _command(name: str) -> declarations.Command:
+    from model_provisioner.errors import InputError
+
+    if (found := declarations.COMMANDS.get(name)) is not None:
+        return found
+    near = nearest(name, [*declarations.COMMANDS, "help"])
+    raise InputError(
+        f"there is no command {name!r}"
+        if not name.startswith("-")
+        else f"there is no option {name!r} before a command",
+        where="the command line",
+        fix=f"did you mean {near}?" if near else f"see `{called('help')}`",
+    )
+
+
+def _help(names: Sequence[str]) -> int:
+    from model_provisioner.cli.help import help_of, help_of_program
+
+    if names:
+        print(help_of(_command(names[0])), end="")
+    else:
+        print(help_of_program(declarations.COMMANDS.values()), end="")
+    return 0
