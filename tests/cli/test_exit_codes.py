@@ -107,8 +107,8 @@ def test_doits_state_may_be_damaged_at_any_time(tiny):
     (path,) = tiny.state.glob("projects/*/doit.db")
     for damage in (b"garbage" * 1000, path.read_bytes()[:100], b""):
         path.write_bytes(damage)
-        assert "1 model: 1 done" in tiny.provision().out
-    assert "1 model: 1 current" in tiny.provision().out
+        assert "1 model: 1 current" in tiny.provision().out
+        assert path.read_bytes().startswith(b"SQLite format 3")
 
 
 def test_an_answer_that_can_not_be_written_is_told(tiny):
@@ -124,7 +124,7 @@ def test_an_answer_that_can_not_be_written_is_told(tiny):
 
 def test_commands_without_names_take_none(tiny):
     assert tiny.doit("model-list", "nonsense", code=3).err == (
-        "ERROR: model-list takes no names\n  found     nonsense\n  fix       see `doit help model-list`\n"
+        "ERROR: model-list takes no names\n  where     the command line\n  found     nonsense\n  fix       see `doit help model-list`\n"
     )
 
 

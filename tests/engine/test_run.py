@@ -24,7 +24,7 @@ from model_provisioner.errors import (
 )
 from model_provisioner.fs import fileset
 from model_provisioner.hashing import memo
-from model_provisioner.plugin import tasks
+from model_provisioner.plugin import done
 from tests.support.project import settle
 from tests.support.remote import ONE, REPO
 
@@ -72,7 +72,7 @@ def calls_of_discover():
         return discover
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (resolve, fileset, tasks):
+        for module in (resolve, fileset, done):
             patch.setattr(module, "discover", counted(module.__name__.rpartition(".")[2]))
         yield found
 

@@ -52,7 +52,7 @@ def parse(
         before = values[option.name]
         values[option.name] = [*before, value] if isinstance(before, list) else value
     if names and not command.names:
-        raise _refused(command, f"{command.name} takes no names", found=" ".join(names))
+        raise _refused(command, f"{_named(command)} takes no names", found=" ".join(names))
     return names, values
 
 
@@ -79,7 +79,7 @@ def _option(command: Command, argument: str) -> tuple[Option, str | None]:
 def unknown_option(command: Command, flag: str) -> InputError:
     """Return the error for an option that a command does not have; it names the nearest that it has."""
     near = nearest(flag, [f"--{option.long}" for option in command.options])
-    return _refused(command, f"{command.name} has no option {flag}", near=near)
+    return _refused(command, f"{_named(command)} has no option {flag}", near=near)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -87,6 +87,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(words))), "")
+
+
+def _named(command: Command) -> str:
+    """Return what the user calls a command: `lock`, or under doit `model-lock`."""
+    return called(command.name).partition(" ")[2]
 
 
 def _refused(command: Command, what: str, *, expected: str = "", found: str = "", near: str = "") -> InputError:
