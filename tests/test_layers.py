@@ -12,6 +12,7 @@ ROOMS = [
     "errors",
     "units",
     "version",
+    "invocation",
     "references",
     "fs",
     "json_text",
@@ -27,6 +28,7 @@ ROOMS = [
     "api",
     "cli",
     "plugin",
+    "__main__",
 ]
 BELOW = {room: set(ROOMS[:number]) for number, room in enumerate(ROOMS)}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]

@@ -27,7 +27,7 @@ from model_provisioner.cli import program
 from model_provisioner.fs import clock
 from model_provisioner.records import handoff
 from model_provisioner.records.catalog import Catalog
-from model_provisioner.engine import shortcut
+from model_provisioner.engine.snapshot import compare
 from model_provisioner.units import human
 from model_provisioner.config import cache as configuration
 from model_provisioner.config.schema import Defaults, Entry
@@ -74,7 +74,7 @@ class DefaultHandoff:
 
 
 VERSIONED = (
-    (shortcut, "__version__", "{}"),
+    (compare, "__version__", "{}"),
     (configuration, "__version__", "{}"),
     (handoff, "SCHEMA_VERSION", "{}"),
     (DefaultHandoff(), "template", "{{runtime_dir}}/engines/{{name}}-{}.json"),

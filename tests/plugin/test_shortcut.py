@@ -36,7 +36,7 @@ def took_the_short_way(project, *args):
     finally:
         del project.environ["PYTHONPROFILEIMPORTTIME"]
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines()}
-    assert "model_provisioner.engine.shortcut" in imported
+    assert "model_provisioner.engine.snapshot.compare" in imported
     return answer.code == 0 and "model_provisioner.engine.workspace" not in imported
 
 
@@ -54,7 +54,7 @@ def test_a_run_with_nothing_to_do_imports_little(current):
     run = subprocess.run(command, cwd=current.root, env=environ, capture_output=True, text=True, check=True)
     assert "2 models: 2 current" in run.stdout
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert "model_provisioner.engine.shortcut" in imported
+    assert "model_provisioner.engine.snapshot.compare" in imported
     assert not imported & {
         "pydantic",
         "yaml",

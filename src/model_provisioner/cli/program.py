@@ -51,7 +51,7 @@ def nothing_to_do(options: dict[str, object]) -> bool:
         return False  # the snapshot is of plain runs; where nothing is to be done, nothing is fetched either
     from model_provisioner.cli.project import find_config
     from model_provisioner.cli.summary import summary
-    from model_provisioner.engine.shortcut import look
+    from model_provisioner.engine.snapshot.compare import look
     from model_provisioner.store.last_use import touch
 
     config = find_config(os.getcwd())

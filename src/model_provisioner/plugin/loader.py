@@ -13,8 +13,8 @@ from doit.task import Task
 
 from model_provisioner.cli.exit_codes import prepare_streams
 from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
-from model_provisioner.engine.beginning import collecting_seldom, sweep_what_moved
-from model_provisioner.engine.shortcut import doit_state, look
+from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
+from model_provisioner.engine.snapshot.compare import doit_state, look
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.root import Roots
@@ -27,7 +27,7 @@ from model_provisioner.plugin.tally import PlainReporter
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from model_provisioner.engine.shortcut import Shortcut
+    from model_provisioner.engine.snapshot.compare import Shortcut
     from model_provisioner.plugin.tasks import ModelTasks
 
 

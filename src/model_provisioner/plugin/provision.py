@@ -184,7 +184,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 raise unknown_name(error.not_found, self.loader.models.run.work.config) from None
             code = self._finish(self.loader.models.run, code)
             if code in (0, 1) and not args and plain:
-                from model_provisioner.engine.remember import remember
+                from model_provisioner.engine.snapshot.remember import remember
 
                 remember(self.loader.models.run, self.loader.dep_file, self.loader.found)
         return code

@@ -542,8 +542,11 @@ def test_json(shop):
             "ERROR: --older-than takes an age\n  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n  fix       write --older-than 30d\n",
         ),
-        (("a",), "ERROR: model-prune takes no names\n  where     the command line\n  found     a\n"
-         "  fix       see `doit help model-prune`\n"),
+        (
+            ("a",),
+            "ERROR: model-prune takes no names\n  where     the command line\n  found     a\n"
+            "  fix       see `doit help model-prune`\n",
+        ),
     ],
 )
 def test_bad_input(shop, arguments, message):

@@ -14,11 +14,11 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, entries_named
 from model_provisioner.cli.run_line import done_line, failed_line
 from model_provisioner.cli.summary import summary
-from model_provisioner.engine.beginning import collecting_seldom, sweep_what_moved
-from model_provisioner.engine.remember import remember
 from model_provisioner.engine.rules import Rules, is_true
 from model_provisioner.engine.run import Run
-from model_provisioner.engine.shortcut import look
+from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
+from model_provisioner.engine.snapshot.compare import look
+from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
 from model_provisioner.records.makers import made_by_tasks
 

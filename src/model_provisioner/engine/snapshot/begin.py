@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from model_provisioner.engine.run import Run
-    from model_provisioner.engine.shortcut import Shortcut
+    from model_provisioner.engine.snapshot.compare import Shortcut
 
 _OBJECTS = 100_000
 

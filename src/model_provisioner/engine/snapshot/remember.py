@@ -8,7 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.shortcut import NAME, SNAPSHOT_LIMIT, catalog_change, catalog_file, doit_state, key_of
+from model_provisioner.engine.snapshot.compare import (
+    NAME,
+    SNAPSHOT_LIMIT,
+    catalog_change,
+    catalog_file,
+    doit_state,
+    key_of,
+)
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.clock import TICK_NS, ticked
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
-    from model_provisioner.engine.shortcut import Shortcut
+    from model_provisioner.engine.snapshot.compare import Shortcut
     from model_provisioner.records.snapshot import FileStat
 
 

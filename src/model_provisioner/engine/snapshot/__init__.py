@@ -1,0 +1,1 @@
+"""The snapshot of a run: compared at its beginning, written at its end."""
