@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -70,4 +70,9 @@ def _table(rows: Iterable[tuple[str, str]], width: int) -> str:
 
 
 def _width() -> int:
-    return max(40, min(shutil.get_terminal_size().columns, _WIDEST))
+    asked = os.environ.get("COLUMNS", "")
+    try:
+        columns = int(asked) if asked.isdecimal() else os.get_terminal_size().columns
+    except OSError:
+        columns = 80
+    return max(40, min(columns, _WIDEST))

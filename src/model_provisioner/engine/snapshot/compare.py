@@ -140,7 +140,7 @@ def catalog_file(state: str) -> str:
     It is that of all projects: where it moved, `catalog_change` tells whether it did for this one.
     """
     path = os.path.join(state, "catalog.db")
-    return "" if os.path.lexists(f"{path}-wal") else f"{_identity(path)}"
+    return f"{_identity(path)}" if _identity(f"{path}-wal") is None else ""
 
 
 def catalog_change(state: str, root: str) -> str:
