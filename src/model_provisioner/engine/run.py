@@ -279,7 +279,8 @@ def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
 def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRun]:
     """Return the entries that another process provisioned since this run began."""
     paths = {record: record.entry.ref.path for record in records if isinstance(record.entry.ref, LocalRef)}
-    work.memo.load(paths.values())
+    members = (member.path for record in records if record.files is not None for member in record.files.members)
+    work.memo.load_again((*paths.values(), *members))
     known = [
         record
         for record in records

@@ -25,7 +25,6 @@ from model_provisioner.engine.verify import render_target
 from model_provisioner.errors import ModelNotFoundError, ProvisionError
 from model_provisioner.fs.clock import unseen_on
 from model_provisioner.fs.identity import identity_of
-from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.records.checksums import is_checksums
 from model_provisioner.units import human
@@ -69,8 +68,7 @@ def stand(work: Workspace, record: EntryRun) -> Standing:
     if work.rules.full:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
-    if len(files.members) > 1:
-        work.memo.load(member.path for member in files.members)
+    work.memo.load(member.path for member in files.members)
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:
@@ -148,16 +146,6 @@ def _compared(reason: Reason, same: bool, how: How) -> str:
     return f"{reason.text}, content {'same' if same else 'differs'} ({'xxh3' if how == 'xxh3' else 'SHA-256'})"
 
 
-def confirmed(work: Workspace, record: EntryRun) -> bool:
-    """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
-    entry = record.entry
-    if not may_be_there(entry.handoff):
-        return False
-    standing = stand(work, record)
-    data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
-    return data is not None and data == work.roots.read(entry.handoff)
-
-
 def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
     found = list(standing.unread)
     if row is not None:
@@ -231,7 +219,7 @@ def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mod
     if expected != data:
         return [Reason("handoff", "handoff differs from what would be written")]
     if entry.handoff not in work.build_record:
-        return [Reason("handoff", "handoff not in the build record")]
+        return [Reason("handoff", "handoff not in the build record", confirmed=True)]
     return []
 
 
