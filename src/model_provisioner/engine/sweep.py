@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.withdraw import set_pending, withdraw_handoffs
+from model_provisioner.engine.withdraw import WITHDRAWN, set_pending, withdraw_handoffs
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -89,5 +89,5 @@ def _withdraw_unconfirmed(work: Workspace, records: Collection[EntryRun], doubte
         raise trouble
     pending = [record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())]
     with contextlib.suppress(StorageError):
-        set_pending(work, pending)
+        set_pending(work, pending, WITHDRAWN)
     return {record.name for record in retired}

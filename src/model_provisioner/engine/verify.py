@@ -14,7 +14,7 @@ from model_provisioner.engine.verification.corruption import corruption, put_awa
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verification.unsound import put_away_unsound
-from model_provisioner.engine.withdraw import check_writer, fail, pend, withdraw
+from model_provisioner.engine.withdraw import READ, check_writer, fail, pend, withdraw
 from model_provisioner.errors import (
     DamagedError,
     DigestRequiredError,
@@ -180,7 +180,7 @@ class _Reader:
                 if record not in self._pending or may_be_there(record.entry.handoff):
                     sizes[record] = sum(map(size_or_zero, mine))
         if sizes:
-            pend(self._work, list(sizes))
+            pend(self._work, list(sizes), READ)
         for record in sizes.keys() - self._pending:
             if record.error is None:
                 self._work.progress(ReadingBegins(record.name, sizes[record]))

@@ -17,7 +17,7 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
-from model_provisioner.engine.withdraw import fail, pend
+from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
 from model_provisioner.fetchers.patience import LONGEST
@@ -75,7 +75,7 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
     if not missing:
         return
     try:
-        pend(work, [record])
+        pend(work, [record], FETCHED)
         if record.error is not None:
             raise record.error
         for part in missing:
