@@ -16,7 +16,7 @@ from model_provisioner.config.network_policy import NetworkPolicy, offline_reaso
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
-from model_provisioner.engine.fetching.wrong import is_same, put_away_replaced, still_here, wrong_record
+from model_provisioner.engine.fetching.wrong import is_right, is_same, put_away_replaced, still_here, wrong_record
 from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
@@ -50,13 +50,15 @@ def is_present(work: Workspace, record: EntryRun) -> bool:
 
 
 def _missing(work: Workspace, entry: Entry) -> list[Entry]:
-    """Return the remote parts of an entry that are not here, and lease the others."""
-    return [part for part in entry.parts if not part.ref.is_local and not _is_leased(work, part)]
+    """Return the remote parts of an entry that are not here, or wrong, and lease the others."""
+    remote = [part for part in entry.parts if not part.ref.is_local]
+    wrong = [part for part in remote if wrong_record(work.store, part) is not None]
+    if wrong and is_right(work.store, entry):  # as it is asked for now: an adapter, say, that was named as the model
+        wrong = []
+    return [part for part in remote if part in wrong or not _is_leased(work, part)]
 
 
 def _is_leased(work: Workspace, entry: Entry) -> bool:
-    if wrong_record(work.store, entry) is not None:
-        return False
     try:
         resolve_entry(entry, work.store)
         if work.lease.use(stored_files(entry, work.store).values()):

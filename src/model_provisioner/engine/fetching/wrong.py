@@ -6,9 +6,13 @@ that still has the same need not send it again.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.resolve import record_key
+from model_provisioner.engine.resolve import record_key, resolve_entry
+from model_provisioner.errors import ProvisionError
+from model_provisioner.headers.compatibility import read_checked
+from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +29,16 @@ def wrong_record(store: Store, part: Entry) -> Record | None:
         return None
     record = store.recorded(record_key(part.ref, part.include, part.exclude))
     return record if record is not None and record.wrong else None
+
+
+def is_right(store: Store, entry: Entry) -> bool:
+    """Tell whether what is here for an entry is what it asks for, by its headers: nothing is hashed."""
+    read = partial(read_checked, engine=entry.engine) if entry.engine and entry.role == "model" else read_metadata
+    try:
+        read(resolve_entry(entry, store))
+    except ProvisionError:
+        return False
+    return True
 
 
 def still_here(store: Store, record: Record) -> dict[str, StoredFile]:
