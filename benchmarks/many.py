@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from measure import Comparison, Pairs
-from peers import DVC, NINJA, Dvc, Ninja, PlainDoit
+from peers import DVC, NINJA, SHA256SUM, Dvc, Ninja, PlainDoit
 from process import run
 from projects import Project
 
@@ -87,6 +87,25 @@ def many(folder: Path, count: int, largest: int) -> Iterator[Comparison]:
         theirs=project.again,
         notes=lambda pairs: f"{pairs.more:+.3f} s; {_memory(pairs)}",
     )
+
+
+def folder_of_files(folder: Path, count: int) -> Iterator[Comparison]:
+    """Compare one model that is a folder of `count` small files with the program that hashes as many."""
+    project = Project(folder, 1, files=count)
+    paths = [str(path) for path in project.files(0)]
+    for what, prepare, ours in (
+        ("first run", project.make, project.first),
+        ("all touched", project.ready, project.touched),
+    ):
+        yield Comparison(
+            what=f"a folder of {count:,} files of 4 KB, {what}",
+            against="`sha256sum` of them",
+            prepare=(prepare,),
+            ours=ours,
+            theirs=lambda: run([SHA256SUM.command, *paths], folder),
+            notes=lambda pairs: f"{pairs.ours / count * 1e3:.2f} ms a file; {_memory(pairs)}",
+            needs=(SHA256SUM,),
+        )
 
 
 def tracked(folder: Path, largest: int) -> Iterator[Comparison]:

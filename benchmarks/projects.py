@@ -20,10 +20,13 @@ AT_REST = 2.1
 
 
 class Project:
-    """`count` models of `size` random bytes, of a format that we don't know, so that only the work around them counts."""
+    """`count` models of `size` random bytes, of a format that we don't know, so that only the work around them counts.
 
-    def __init__(self, folder: Path, count: int, size: int = SMALL) -> None:
-        self.count, self.size = count, size
+    With `files`, each is a folder of so many files of `size` bytes.
+    """
+
+    def __init__(self, folder: Path, count: int, size: int = SMALL, *, files: int = 0) -> None:
+        self.count, self.size, self._files = count, size, files
         self.root, self._state, self._trash = folder / "project", folder / "state", folder / "trash"
         self._models = f"{count} model{'' if count == 1 else 's'}"
 
@@ -35,8 +38,9 @@ class Project:
         lines = ["defaults: {handoff: '{runtime_dir}/engines/{name}.json'}", "models:"]
         for number in range(self.count):
             path = self.path(number)
-            path.parent.mkdir(exist_ok=True)
-            self.change(number)
+            for each in self.files(number):
+                each.parent.mkdir(exist_ok=True, parents=True)
+                self._write(each)
             lines.append(f"  m{number}: {{model_ref: {path.relative_to(self.root)}}}")
         (self.root / "models.yaml").write_text("\n".join(lines) + "\n")
         time.sleep(AT_REST)
@@ -45,9 +49,14 @@ class Project:
         """Return the path of a model."""
         return self.root / f"models{number // PER_FOLDER}" / f"{number}.bin"
 
-    def change(self, number: int) -> None:
-        """Give a model new bytes."""
-        with self.path(number).open("wb") as file:
+    def files(self, number: int) -> list[Path]:
+        """Return the paths of a model's files."""
+        path = self.path(number)
+        return [path / f"{part}.bin" for part in range(self._files)] if self._files else [path]
+
+    def _write(self, path: Path) -> None:
+        """Give a file new bytes."""
+        with path.open("wb") as file:
             for offset in range(0, self.size, PIECE):
                 file.write(os.urandom(min(PIECE, self.size - offset)))
 
@@ -62,7 +71,8 @@ class Project:
 
     def changed(self) -> Sample:
         """Provision where one model has new bytes."""
-        self.change(self.count // 2)
+        for path in self.files(self.count // 2):
+            self._write(path)
         time.sleep(AT_REST)
         others = f", {self.count - 1} current" if self.count > 1 else ""
         return self._provision(f"{self._models}: 1 done{others}")
@@ -70,7 +80,8 @@ class Project:
     def touched(self) -> Sample:
         """Provision where each model has a new time and the old bytes."""
         for number in range(self.count):
-            os.utime(self.path(number))
+            for path in self.files(number):
+                os.utime(path)
         time.sleep(AT_REST)
         return self._provision("confirmed by xxh3")
 

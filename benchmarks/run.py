@@ -1,7 +1,7 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
 python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--fetch 1024]
-    [--repository 200] [--tokens 152000] [--pairs 5] [--only WORD]
+    [--repository 200] [--folder 3000] [--tokens 152000] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fetching import fetching
 from header import header
 from large import one, several
 from machine import describe
-from many import many, startup, tracked
+from many import folder_of_files, many, startup, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from many(folder / f"many-{count}", count, largest)
     if largest:
         yield from tracked(folder / "tracked", largest)
+    if options.folder:
+        yield from folder_of_files(folder / "folder", options.folder)
     if options.large:
         yield from one(folder / "large", options.large << 20)
     if options.files and options.each:
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
     parser.add_argument("--fetch", type=int, default=1024, help="MiB of the file to fetch; 0 for none")
     parser.add_argument("--repository", type=int, default=200, help="files of the repository to have; 0 for none")
+    parser.add_argument("--folder", type=int, default=3000, help="files of the folder that is one model; 0 for none")
     parser.add_argument("--tokens", type=int, default=152_000, help="vocabulary of the GGUF file; 0 for none")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
     parser.add_argument("--only", default="", help="only rows that hold this word")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SIZES = "--models 1 3 --large 2 --each 1 --fetch 1 --repository 3 --tokens 100 --pairs 1".split()
+SIZES = "--models 1 3 --large 2 --each 1 --fetch 1 --repository 3 --folder 3 --tokens 100 --pairs 1".split()
 HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
 ROWS = [
     ("`import model_provisioner`", "`python -c pass`"),
@@ -21,6 +21,8 @@ ROWS = [
     ("no-op, 3 models", "ninja, 9 edges, no-op"),
     ("one changed of 3 models", "its no-op"),
     ("no-op, 3 models", "`dvc status` of as many files"),
+    ("a folder of 3 files of 4 KB, first run", "`sha256sum` of them"),
+    ("a folder of 3 files of 4 KB, all touched", "`sha256sum` of them"),
     ("first verification of one file of 2 MB", "SHA-256 alone, over one hot 1 MiB buffer"),
     ("one file of 2 MB, touched", "a read loop of one thread"),
     ("`hash_both` of one file of 2 MB", "SHA-256 alone, over one hot 1 MiB buffer"),
@@ -80,5 +82,7 @@ def test_a_program_that_is_missing_is_named_and_the_others_run(tmp_path):
     said = benchmarks(*SIZES, "--only", "SUM", PATH=program)
     assert said.endswith(
         "|---|---|---|---|---|---|---|\n\n"
+        "Skipped: a folder of 3 files of 4 KB, first run, against `sha256sum` of them: needs sha256sum (GNU coreutils).\n"
+        "Skipped: a folder of 3 files of 4 KB, all touched, against `sha256sum` of them: needs sha256sum (GNU coreutils).\n"
         "Skipped: first verification of 8 files of 1 MB, against `sha256sum -c`: needs sha256sum (GNU coreutils).\n"
     )

@@ -17,6 +17,7 @@ from model_provisioner.engine.register import describe, put_verified
 from model_provisioner.engine.resolve import resolve_reference
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.verify import find_out
+from model_provisioner.engine.withdraw import READ
 from model_provisioner.engine.workspace import without_project
 from model_provisioner.errors import ConfigError, InputError, ProvisionError
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
@@ -120,7 +121,7 @@ class ModelProvisioner:
 
     def _digests(self, name: str, paths: Sequence[str]) -> list[Answer]:
         if any(self._work.memo.known(path) is None for path in paths):
-            self._set_state(name, "Pending", outcome=None, reason=None)
+            self._set_state(name, "Pending", outcome=None, reason=READ)
         return self._work.memo.digests(paths)
 
     def _set_state(self, name: str, lifecycle: Lifecycle, *, outcome: Outcome | None, reason: str | None) -> None:

@@ -522,8 +522,27 @@ def test_a_batch_is_loaded_by_two_statements_and_recorded_in_one_transaction(mem
     assert {memo.known(path).how for path in paths} == {"stat"}
     assert statements == []
     memo.load(paths)
+    assert statements == []
+    memo.load_again(paths)
     assert {memo.known(path).how for path in paths} == {"stat"}
     assert statements == ["SELECT"]
+
+
+def test_a_batch_of_moved_files_is_asked_for_by_two_statements(memo, tmp_path, settled, statements):
+    paths = [str(tmp_path / f"{number}.gguf") for number in range(100)]
+    for path in paths:
+        with open(path, "w") as file:
+            file.write(path)
+    memo.digests(paths)
+    for path in paths:
+        age(path)
+    statements.clear()
+    memo.load_again(paths)
+    assert [memo.known(path) for path in paths] == [None] * 100
+    assert statements == ["SELECT", "SELECT"]
+    statements.clear()
+    assert {each.how for each in memo.digests(paths)} == {"xxh3"}
+    assert statements.count("SELECT") == 4  # under the lock, and once more for what no row vouches for any more
 
 
 def test_rows_that_are_loaded_again_are_those_of_the_database_now(memo, model, settled, tmp_path):
@@ -531,6 +550,8 @@ def test_rows_that_are_loaded_again_are_those_of_the_database_now(memo, model, s
     ask(Memo(str(tmp_path / "state")), model)
     assert memo.known(str(model)) is None
     memo.load([str(model)])
+    assert memo.known(str(model)) is None
+    memo.load_again([str(model)])
     assert memo.known(str(model)).how == "stat"
 
 

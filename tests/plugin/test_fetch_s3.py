@@ -168,6 +168,20 @@ def test_an_object_in_pieces_has_no_digest_that_could_mislead(s3_project, client
     assert s3_project.handoff()["metadata"]["digest"]["value"] == hashlib.sha256(body).hexdigest()
 
 
+@pytest.mark.parametrize("ref", ["s3://models/x.gguf", "s3://models/folder/"])
+def test_a_wrong_object_is_asked_for_again_and_not_sent_again_as_long_as_it_is_the_same(s3_project, s3, client, ref):
+    key = "x.gguf" if ref.endswith("x.gguf") else "folder/x.gguf"
+    put(client, key, b"<html>log in</html>")
+    models(s3_project, ref)
+    for _ in range(2):
+        assert "or run again, and its source is asked again\n" in provision(s3_project, code=1).out
+    statuses = [each.status for each in s3.asked if each.method == "GET" and key in each.path]
+    assert [status for status in statuses if status == 200] == [200]
+    put(client, key)
+    provision(s3_project)
+    assert TINY_SHA256 in json.dumps(s3_project.handoff())
+
+
 def test_a_digest_that_the_storage_tells_saves_the_fetch(s3_project, s3, client):
     put(client, "a.gguf", ChecksumAlgorithm="SHA256")
     put(client, "b.gguf", ChecksumAlgorithm="SHA256")

@@ -148,41 +148,106 @@ def test_a_blob_that_rotted_is_put_away_and_fetched_again(tiny, hub, pinned, at)
 PAGE = b"<!DOCTYPE html><html><body>log in</body></html>"
 
 
-@pytest.mark.parametrize("wrong", [PAGE, TINY_BYTES[:60_000], b""])
+AGAIN = "or run again, and its source is asked again\n"
+
+
+@pytest.fixture
+def lora(tiny_models) -> bytes:
+    return (tiny_models / "tiny-llama-lora.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [PAGE, TINY_BYTES[:60_000], b"", "lora"])
 @pytest.mark.parametrize("full", [[], ["--full"]])
-def test_a_wrong_body_is_put_away_and_the_source_asked_again(remote, web, wrong, full):
+def test_a_wrong_body_is_asked_for_again_and_not_sent_again_as_long_as_it_is_the_same(remote, web, lora, wrong, full):
+    wrong = lora if wrong == "lora" else wrong
     web.files["/tiny.gguf"] = wrong
     remote.models({"tiny": web.url("/tiny.gguf")})
-    for _ in range(2):
-        answer = remote.provision(*full, code=1)
-        away = max((remote.cache / "quarantine").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        assert (
-            f"or run again, and its source is asked again; what came is kept for a week as {away.parent}" in answer.out
-        )
-        assert away.read_bytes() == wrong
-        assert (remote.project.handoff("tiny"), remote.blobs()) == (None, set())
+    for _ in range(3):
+        assert AGAIN in remote.provision(*full, code=1).out
+        assert (remote.project.handoff("tiny"), remote.blobs()) == (None, {sha256(wrong)})
+    assert [asked.headers.get("if-none-match") for asked in web.asked] == [None, *[f"{web.etag('/tiny.gguf')}"] * 2]
+    assert web.sent == len(wrong)
     web.files["/tiny.gguf"] = TINY_BYTES
     remote.provision(*full)
     assert remote.bytes_of("tiny") == TINY_BYTES
-    assert len(web.asked) == 3
+    assert remote.blobs() == {TINY_SHA}
+    (away,) = (remote.cache / "quarantine").iterdir()
+    assert away.read_bytes() == wrong
 
 
-def test_a_wrong_companion_is_put_away_alone(remote, web):
-    web.files |= {"/tiny.gguf": TINY_BYTES, "/style.gguf": PAGE}
+def test_a_wrong_body_that_came_again_is_asked_for_by_the_name_of_its_last_version(remote, web):
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    for wrong in (PAGE, b"<html>another</html>"):
+        web.files["/tiny.gguf"] = wrong
+        remote.provision(code=1)
+        web.asked.clear()
+        before = web.sent
+        remote.provision(code=1)
+        assert [asked.headers["if-none-match"] for asked in web.asked] == [web.etag("/tiny.gguf")]
+        assert web.sent == before
+    assert remote.blobs() == {sha256(b"<html>another</html>")}
+
+
+def test_a_source_without_etags_is_asked_by_the_time_of_the_last_change(remote, web):
+    web.files["/tiny.gguf"] = PAGE
+    web.manners.etag, web.manners.last_modified = None, 1_000_000_000
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    for _ in range(2):
+        assert AGAIN in remote.provision(code=1).out
+    assert web.asked[-1].headers["if-modified-since"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert web.sent == len(PAGE)
+
+
+def test_a_source_that_names_no_versions_has_to_send_a_wrong_body_again(remote, web):
+    web.files["/tiny.gguf"] = PAGE
+    web.manners.etag = None
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    for times in (1, 2):
+        assert AGAIN in remote.provision(code=1).out
+        assert (len(web.asked), web.sent) == (times, times * len(PAGE))
+    assert remote.blobs() == {sha256(PAGE)}
+
+
+def test_trouble_when_a_source_is_asked_again_is_told_as_that_of_any_fetch(remote, web):
+    web.files["/tiny.gguf"] = PAGE
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    del web.files["/tiny.gguf"]
+    assert "FAIL  tiny  localhost has no such file\n" in remote.provision(code=1).out
+    web.files["/tiny.gguf"] = TINY_BYTES
+    remote.provision()
+
+
+def test_of_a_file_in_the_wrong_field_nobody_is_asked_when_it_is_put_into_the_right_one(remote, web, lora):
+    web.files |= {"/tiny.gguf": TINY_BYTES, "/style.gguf": lora}
+    remote.models({"tiny": web.url("/style.gguf")})
+    assert "fix       name it under lora: of the model that it was made for; " + AGAIN in remote.provision(code=1).out
+    web.asked.clear()
+    (remote.root / "tiny.gguf").write_bytes(TINY_BYTES)
+    remote.models({"tiny": {"model_ref": "file:tiny.gguf", "lora": [{"model_ref": web.url("/style.gguf")}]}})
+    remote.provision("--offline")
+    assert remote.bytes_of("tiny") == TINY_BYTES
+    assert web.asked == []
+
+
+@pytest.mark.parametrize("wrong", [PAGE, TINY_BYTES + bytes(32)])
+def test_of_a_wrong_companion_alone_the_source_is_asked_again(remote, web, lora, wrong):
+    web.files |= {"/tiny.gguf": TINY_BYTES, "/style.gguf": wrong}
     remote.models({"tiny": {"model_ref": web.url("/tiny.gguf"), "lora": [{"model_ref": web.url("/style.gguf")}]}})
     remote.provision(code=1)
-    assert remote.blobs() == {TINY_SHA}
     web.asked.clear()
-    remote.provision(code=1)
-    assert [asked.path for asked in web.asked] == ["/style.gguf"]
+    assert AGAIN in remote.provision(code=1).out
+    assert [(asked.path, "if-none-match" in asked.headers) for asked in web.asked] == [("/style.gguf", True)]
+    web.files["/style.gguf"] = lora
+    remote.provision()
+    assert remote.blobs() == {TINY_SHA, sha256(lora)}
 
 
 def test_what_the_hub_has_wrong_is_asked_for_again_and_not_sent_again(remote, hub):
     hub.add("org/tiny", {"tiny.gguf": PAGE})
     remote.models({"tiny": ONE})
-    answer = remote.provision(code=1)
-    assert "or run again, and its source is asked again\n" in answer.out
-    remote.provision(code=1)
+    for _ in range(2):
+        assert AGAIN in remote.provision(code=1).out
     assert resolved(hub) == ["tiny.gguf"]
     hub.add("org/tiny", REPO)
     remote.provision()

@@ -227,7 +227,7 @@ def test_an_edited_signature_is_a_reason(signed, keys):
     signed.provision()
     assert "signature" not in signed.handoff("m")["metadata"]
     configure(signed, m=entry("m", {"bundle": "model.sig", "public_key": "publisher.pub"}))
-    assert "signature not checked before" in signed.why("m")
+    assert "no signature of it held before" in signed.why("m")
     signed.provision()
     assert signed.handoff("m")["metadata"]["signature"]["outcome"] == "pass"
 

@@ -443,7 +443,7 @@ def record(store, ref="hf:org/repo"):
     return Record(
         ref=ref,
         revision="c0ffee",
-        files=(StoredFile(name="a/é.gguf", size=5, sha256=sha(b"model")),),
+        files=(StoredFile(name="a/é.gguf", size=5, sha256=sha(b"model"), validator='"v"'),),
         tree=f"{store.root}/trees/key/version/a/é.gguf",
     )
 
@@ -460,21 +460,35 @@ def test_a_record_comes_back_wherever_the_store_lies(store, tmp_path):
         assert json.load(file) == {
             "ref": "hf:org/repo",
             "revision": "c0ffee",
-            "etag": None,
-            "files": [{"name": "a/é.gguf", "sha256": sha(b"model"), "size": 5}],
+            "files": [{"name": "a/é.gguf", "sha256": sha(b"model"), "size": 5, "validator": '"v"'}],
             "tree": "trees/key/version/a/é.gguf",
+            "wrong": False,
         }
 
 
-def test_a_record_is_forgotten_unless_it_says_something_else_by_now(store):
-    put(store, b"model")
-    old, new = record(store), replace(record(store), revision="another")
-    store.record(new)
-    store.forget(old)
-    assert store.recorded("hf:org/repo") == new
-    store.forget(new)
-    store.forget(new)
-    assert store.recorded("hf:org/repo") is None
+def test_a_record_is_noted_as_wrong_unless_it_says_something_else_by_now(store):
+    store.record(record(store))
+    store.note_wrong("hf:org/repo", [sha(b"others")])
+    store.note_wrong("hf:org/another", [sha(b"model")])
+    assert store.recorded("hf:org/repo") == record(store)
+    store.note_wrong("hf:org/repo", [sha(b"model")])
+    assert store.recorded("hf:org/repo") == replace(record(store), wrong=True)
+    assert store.recorded("hf:org/another") is None
+
+
+def test_a_record_of_an_earlier_version_names_no_version_of_a_file(store):
+    store.record(record(store))
+    (name,) = everything(store)
+    path = os.path.join(store.root, name)
+    with open(path, "rb") as file:
+        body = json.load(file)
+    body["etag"] = None
+    del body["wrong"], body["files"][0]["validator"]
+    with open(path, "w") as file:
+        json.dump(body, file)
+    assert store.recorded("hf:org/repo") == replace(
+        record(store), files=(replace(record(store).files[0], validator=None),)
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ class FilesServer:
     def __init__(self, files, *, context: ssl.SSLContext | None = None, host="127.0.0.1"):
         self.files, self.manners = dict(files), Manners()
         self.asked: list[Asked] = []
+        self.sent = 0
+        """Bytes of files."""
         self.before_each = lambda: None
         """Called when a request has come: it may change files and manners."""
         self.closing = threading.Event()
@@ -167,6 +169,10 @@ class _Handler(BaseHTTPRequestHandler):
         if etag == "auto":
             etag = etag_of(data)
         changed = None if manners.last_modified is None else formatdate(manners.last_modified, usegmt=True)
+        if (etag and headers.get("if-none-match") == etag) or (changed and headers.get("if-modified-since") == changed):
+            self.send_response(304)
+            self.end_headers()
+            return
         first, last = 0, len(data)
         wanted = headers.get("range", "")
         same = manners.ignore_if_range or headers.get("if-range") in {None, etag, changed}
@@ -229,5 +235,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     def send(self, piece):
+        self.owner.sent += len(piece)
         if piece:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.owner.manners.chunked else piece)

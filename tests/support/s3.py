@@ -79,6 +79,8 @@ class Asked:
     path: str
     headers: dict
     """Names in lower case."""
+    status: int = 0
+    """What was answered."""
 
 
 class Front:
@@ -126,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         front.asked.append(asked)
         answer = front.answer(asked) or self.storage(asked)
         status, headers, body = answer
+        asked.status = status
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

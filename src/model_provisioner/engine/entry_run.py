@@ -33,6 +33,8 @@ class Reason:
     """Whether it is that the model was not there."""
     follows: bool = False
     """Whether the step has to be done only because an earlier one has."""
+    confirmed: bool = False
+    """Whether the handoff on the disk is what this run would write all the same, as far as is known without reading."""
 
 
 @dataclass(eq=False, slots=True)

@@ -24,7 +24,7 @@ from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.engine.sweep import sweep
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import fail, retired_error, set_pending, withdraw_all
+from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending, withdraw_all
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder
@@ -271,7 +271,7 @@ def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
         fail(work, record, error)
         return
     try:
-        set_pending(work, [record.entry])
+        set_pending(work, [record.entry], POLICY_CHANGED)
     except ProvisionError as worse:
         record.error = worse
 
@@ -279,7 +279,8 @@ def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
 def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRun]:
     """Return the entries that another process provisioned since this run began."""
     paths = {record: record.entry.ref.path for record in records if isinstance(record.entry.ref, LocalRef)}
-    work.memo.load(paths.values())
+    members = (member.path for record in records if record.files is not None for member in record.files.members)
+    work.memo.load_again((*paths.values(), *members))
     known = [
         record
         for record in records

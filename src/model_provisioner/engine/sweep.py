@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import ReadingBegins, counting
-from model_provisioner.engine.up_to_date import confirmed, reasons
-from model_provisioner.engine.withdraw import set_pending, withdraw_handoffs
+from model_provisioner.engine.up_to_date import reasons
+from model_provisioner.engine.withdraw import WITHDRAWN, set_pending, withdraw_handoffs
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -72,7 +72,7 @@ def _withdraw_unconfirmed(work: Workspace, records: Collection[EntryRun], doubte
                     continue
                 if record.why is None or record.reasons:
                     record.why = record.reasons
-                if not record.reasons or confirmed(work, record):
+                if all(reason.confirmed for reason in record.reasons if reason.step == "handoff"):
                     continue
         except Exception as error:  # noqa: BLE001  raised below: whatever it is, nothing is confirmed by it
             trouble = error
@@ -89,5 +89,5 @@ def _withdraw_unconfirmed(work: Workspace, records: Collection[EntryRun], doubte
         raise trouble
     pending = [record.entry for record in withdrawn if any(reason.step == "verify" for reason in record.reasons or ())]
     with contextlib.suppress(StorageError):
-        set_pending(work, pending)
+        set_pending(work, pending, WITHDRAWN)
     return {record.name for record in retired}

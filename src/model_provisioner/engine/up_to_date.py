@@ -22,10 +22,10 @@ from model_provisioner.engine.verification.outcome import (
 )
 from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
+from model_provisioner.engine.withdraw import READ
 from model_provisioner.errors import ModelNotFoundError, ProvisionError
 from model_provisioner.fs.clock import unseen_on
 from model_provisioner.fs.identity import identity_of
-from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.records.checksums import is_checksums
 from model_provisioner.units import human
@@ -69,8 +69,7 @@ def stand(work: Workspace, record: EntryRun) -> Standing:
     if work.rules.full:
         return Standing(files=files, unread=(Reason("verify", "everything is verified in full"),))
     digests, unread = [], []
-    if len(files.members) > 1:
-        work.memo.load(member.path for member in files.members)
+    work.memo.load(member.path for member in files.members)
     for member in files.members:
         digest = work.memo.known(member.path)
         if digest is None:
@@ -148,16 +147,6 @@ def _compared(reason: Reason, same: bool, how: How) -> str:
     return f"{reason.text}, content {'same' if same else 'differs'} ({'xxh3' if how == 'xxh3' else 'SHA-256'})"
 
 
-def confirmed(work: Workspace, record: EntryRun) -> bool:
-    """Tell whether the handoff on the disk is what this run would write, as far as is known without reading."""
-    entry = record.entry
-    if not may_be_there(entry.handoff):
-        return False
-    standing = stand(work, record)
-    data = _expected_handoff(work, entry, standing, work.catalog.get(work.config.root, entry.name))
-    return data is not None and data == work.roots.read(entry.handoff)
-
-
 def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Model | None) -> list[Reason]:
     found = list(standing.unread)
     if row is not None:
@@ -171,9 +160,9 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
         if row.strict != entry.strict:
             found.append(Reason("verify", "strict_verification edited"))
         if row.lifecycle == "Pending":
-            found.append(Reason("verify", row.reason or "the last run did not finish"))
+            found.append(Reason("verify", row.reason or READ))  # earlier versions noted none
         elif row.lifecycle == "Failed":
-            found.append(Reason("verify", "the last verification failed"))
+            found.append(Reason("verify", "the last attempt failed"))
     if (why := reason_to_check(work, entry, row)) is not None and row is not None:
         found.append(Reason("verify", why))
     if standing.files is None or standing.digests is None:
@@ -196,7 +185,7 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
             found.append(Reason("verify", "digest target missing"))
         else:
             of_others = is_checksums(target)
-            found.append(Reason("verify", f"digest target {'of other bytes' if of_others else 'edited'}"))
+            found.append(Reason("verify", f"digest target {'of other files' if of_others else 'edited'}"))
     return found
 
 
@@ -231,7 +220,7 @@ def _handoff_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mod
     if expected != data:
         return [Reason("handoff", "handoff differs from what would be written")]
     if entry.handoff not in work.build_record:
-        return [Reason("handoff", "handoff not in the build record")]
+        return [Reason("handoff", "handoff not in the build record", confirmed=True)]
     return []
 
 
@@ -273,6 +262,8 @@ def _change(memo: Memo, path: str) -> str:
         return f"size {human(new.size, row.identity.size)}, was {human(row.identity.size, new.size)}"
     if new.mtime_ns != row.identity.mtime_ns:
         return "mtime changed"
+    if new.inode == row.identity.inode and new.device != row.identity.device:
+        return "its file system has another number: it was mounted anew, or is another one"
     if (new.device, new.inode) != (row.identity.device, row.identity.inode):
         return "another file took its place"
     if new.ctime_ns != row.identity.ctime_ns:
@@ -283,4 +274,4 @@ def _change(memo: Memo, path: str) -> str:
         return "confirmed by a fingerprint of an earlier version"
     if not memo.is_ground(row):
         return "confirmed by xxh3, and recheck is sha256"
-    return "verified within two seconds of its last change"
+    return "verified so soon after its last change that another one may not show"

@@ -13,13 +13,14 @@ from model_provisioner.engine.resolve import not_locked, resolve
 from model_provisioner.engine.verification.corruption import corruption, put_away_damaged
 from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.signatures import signed
-from model_provisioner.engine.verification.unsound import put_away_unsound
-from model_provisioner.engine.withdraw import check_writer, fail, pend, withdraw
+from model_provisioner.engine.verification.wrong import note_wrong
+from model_provisioner.engine.withdraw import READ, check_writer, fail, pend, withdraw
 from model_provisioner.errors import (
     DamagedError,
     DigestRequiredError,
     ProvisionError,
     UnsoundModelError,
+    WrongKindError,
     concerning,
 )
 from model_provisioner.fs.atomic import drafted
@@ -71,9 +72,9 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     for record in records:
         if record.error is not None:
             fail(work, record, record.error)
-        if isinstance(record.error, UnsoundModelError):
+        if isinstance(record.error, UnsoundModelError | WrongKindError):
             try:
-                put_away_unsound(work.store, record.entry, record.error, reader.digests)
+                note_wrong(work.store, record.entry, record.error, reader.digests)
             except ProvisionError as error:
                 fail(work, record, error)
 
@@ -180,7 +181,7 @@ class _Reader:
                 if record not in self._pending or may_be_there(record.entry.handoff):
                     sizes[record] = sum(map(size_or_zero, mine))
         if sizes:
-            pend(self._work, list(sizes))
+            pend(self._work, list(sizes), READ)
         for record in sizes.keys() - self._pending:
             if record.error is None:
                 self._work.progress(ReadingBegins(record.name, sizes[record]))

@@ -173,25 +173,32 @@ def unseen(roots: Roots, paths: Iterable[str]) -> dict[str, StorageError]:
     return found
 
 
-def pend(work: Workspace, records: Sequence[EntryRun]) -> None:
-    """Withdraw what the last verification of entries gave, for their bytes are about to be read.
+FETCHED = "not verified since its fetch began"
+READ = "not handed off since its verification began"
+WITHDRAWN = "not verified since its handoff was withdrawn"
+POLICY_CHANGED = "its policy changed while it was verified"
+"""The reasons of Pending rows. Each is true whether the run that wrote it was killed, or ended and never came to the rest."""
 
-    What keeps it from being withdrawn is the `error` of the entry.
+
+def pend(work: Workspace, records: Sequence[EntryRun], reason: str) -> None:
+    """Withdraw what the last verification of entries gave, for their bytes are about to be fetched or read.
+
+    `reason` is said as long as nothing else comes of it. What keeps it from being withdrawn is the `error` of the entry.
     """
     withdraw_handoffs(work, records)
     pending = [record for record in records if record.error is None]
     with failing(*pending):
-        for name, error in set_pending(work, [record.entry for record in pending]).items():
+        for name, error in set_pending(work, [record.entry for record in pending], reason).items():
             next(record for record in pending if record.name == name).error = error
 
 
-def set_pending(work: Workspace, entries: Sequence[Entry]) -> dict[str, ProvisionError]:
-    """Note that the bytes of entries are about to be read; return, by entry, what keeps them from it."""
+def set_pending(work: Workspace, entries: Sequence[Entry], reason: str) -> dict[str, ProvisionError]:
+    """Note for what `reason` entries are not verified; return, by entry, what keeps that from being noted."""
     root = work.config.root
     full = {entry.name for entry in entries if work.rules.full or is_in_full(work.catalog.get(root, entry.name))}
     return {
         **set_state(work, [entry for entry in entries if entry.name in full], "Pending", reason=IN_FULL),
-        **set_state(work, [entry for entry in entries if entry.name not in full], "Pending"),
+        **set_state(work, [entry for entry in entries if entry.name not in full], "Pending", reason=reason),
     }
 
 
@@ -259,8 +266,12 @@ def set_state(
     rows = []
     for entry in entries:
         row = work.catalog.get(work.config.root, entry.name)
-        if row is None or row.id != entry.ref.id:
+        expected = None if entry.expected is None else str(entry.expected)
+        other = row is None or row.id != entry.ref.id
+        if row is None or other:
             row = Model(project=work.config.root, name=entry.name, id=entry.ref.id, lifecycle=lifecycle)
+        if other or lifecycle == "Failed":  # under the policy as it is now
+            row = replace(row, expected=expected, strict=entry.strict)
         rows.append(
             replace(
                 row,

@@ -40,6 +40,11 @@ class RemoteFile:
     sign: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False, compare=False)
     """Gives more of them when the bytes are asked for: a signature lives for minutes, and a file may wait for its turn."""
 
+    @property
+    def all_headers(self) -> Mapping[str, str]:
+        """What is sent to the host of `url` with a request of this moment."""
+        return self.headers if self.sign is None else {**self.headers, **self.sign()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:

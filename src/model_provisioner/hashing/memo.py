@@ -12,7 +12,6 @@ A power cut undoes none of it: a file is synced before it is read, and a row bef
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from model_provisioner.fs.sqlite import Database
 from model_provisioner.hashing.fingerprint import load_key
 from model_provisioner.hashing.memo_rows import MemoRows, Row
 from model_provisioner.hashing.streaming import BUFFER, fingerprint, hash_both, open_model, unreadable
+from model_provisioner.hashing.sync import sync, sync_all
 from model_provisioner.hashing.threads import core_count, in_threads
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.streaming import Progress
 
 TRIES = 3
-
-_NOT_SYNCED = (errno.EINVAL, errno.EROFS, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system says on which nothing is to be synced. Any other error is one of the disk."""
 
 How = Literal["stat", "xxh3", "hashed"]
 """The step that answered."""
@@ -122,16 +119,16 @@ class Memo(MemoRows):
         reads it and the others wait.
         """
 
-        def read(path: str, progress: Progress) -> Reading:
+        def read(path: str, synced: Identity | None, progress: Progress) -> Reading:
             if (known := self.known(path)) is not None:
                 return known, None
             row = self.last(path)
-            return self._read(path, progress, row if row is not None and self._compares(row) else None)
+            return self._read(path, synced, progress, row if row is not None and self._compares(row) else None)
 
         answers: dict[str, Answer] = {path: known for path in paths if (known := self.known(path)) is not None}
         if missing := [path for path in dict.fromkeys(paths) if path not in answers]:
             with self._locked(missing):
-                self.load(missing)
+                self.load_again(missing)
                 self.unsettle(missing)
                 answers.update(self._read_all(missing, read, progress))
         return [answers[path] for path in paths]
@@ -143,16 +140,16 @@ class Memo(MemoRows):
         """
         reals = dict(zip(paths, _real_paths(paths), strict=True))
 
-        def read(path: str, progress: Progress) -> Reading:
+        def read(path: str, synced: Identity | None, progress: Progress) -> Reading:
             found = self._in_full.get(reals[path])
             if found is not None and found.identity == identity_or_none(path):
                 return replace(found, path=path), None
-            reading = self._read(path, progress, None)
+            reading = self._read(path, synced, progress, None)
             self._in_full[reals[path]] = reading[0]
             return reading
 
         with self._locked(paths):
-            self.load(reals)
+            self.load_again(reals)
             self.unsettle(reals)
             answers = self._read_all(list(reals), read, progress)
             # Bytes that changed without a trace may be recorded under another name as they were.
@@ -168,7 +165,7 @@ class Memo(MemoRows):
         if row is None:
             return False, "hashed"
         if not self.fingerprints.took(row.fingerprint):
-            return self._read(path, progress, None)[0].sha256 == row.sha256, "hashed"
+            return self._read(path, None, progress, None)[0].sha256 == row.sha256, "hashed"
         fd = open_model(path)
         try:
             return self._confirm(fd, identity(os.fstat(fd)), row, progress) is not None, "xxh3"
@@ -194,17 +191,20 @@ class Memo(MemoRows):
         return locked(self._state, "hash", *keys)
 
     def _read_all(
-        self, paths: Sequence[str], read: Callable[[str, Progress], Reading], progress: Progress
+        self,
+        paths: Sequence[str],
+        read: Callable[[str, Identity | None, Progress], Reading],
+        progress: Progress,
     ) -> dict[str, Answer]:
         """Read files and record what is new: large ones in threads, each as it is done, small ones all at once."""
 
-        def attempt(path: str, check: Callable[[], None]) -> Reading | ProvisionError:
+        def attempt(path: str, check: Callable[[], None], synced: Identity | None = None) -> Reading | ProvisionError:
             def checked(count: int) -> None:
                 check()
                 progress(count)
 
             try:
-                return read(path, checked)
+                return read(path, synced, checked)
             except ProvisionError as error:
                 return error
 
@@ -214,7 +214,12 @@ class Memo(MemoRows):
         for path, found in in_threads(attempt, large, core_count()):
             answers[path] = self._record([found])[0]
         small = [path for path in paths if sizes[path] <= BUFFER]
-        answers.update(zip(small, self._record([attempt(path, lambda: None) for path in small]), strict=True))
+        synced = sync_all(small, progress)
+        readings = [
+            then if isinstance(then := synced[path], ProvisionError) else attempt(path, lambda: None, then)
+            for path in small
+        ]
+        answers.update(zip(small, self._record(readings), strict=True))
         return answers
 
     def _record(self, found: Sequence[Reading | ProvisionError]) -> list[Answer]:
@@ -223,13 +228,18 @@ class Memo(MemoRows):
         self.keep({digest.path: row for digest, row in readings if row is not None})
         return [each if isinstance(each, ProvisionError) else each[0] for each in found]
 
-    def _read(self, path: str, progress: Progress, last: Row | None) -> Reading:
-        """Take step 2, if `last` is given, else step 3. Raises `ChangingModelError` and `UnreadableModelError`."""
+    def _read(self, path: str, synced: Identity | None, progress: Progress, last: Row | None) -> Reading:
+        """Take step 2, if `last` is given, else step 3, of a file that was `synced` as this identity says, if at all.
+
+        Raises `ChangingModelError` and `UnreadableModelError`.
+        """
         for _ in range(TRIES):
             fd = open_model(path)
             try:
-                _sync(fd)
                 before = identity(os.fstat(fd))
+                if before != synced:
+                    sync(fd)
+                    before = identity(os.fstat(fd))
                 settled = at_rest(path, before)
                 confirmed = self._confirm(fd, before, last, progress)
                 row = confirmed or self._hash(fd, before, progress)
@@ -274,16 +284,3 @@ def _real_paths(paths: Sequence[str]) -> list[str]:
         real = f"{folders[folder]}/{name}"
         found.append(os.path.realpath(real) if os.path.islink(real) else real)
     return found
-
-
-def _sync(fd: int) -> None:
-    """Wait until bytes and times of a file are on the disk. Raises `OSError` where the disk fails.
-
-    A power cut then leaves no new bytes under old times. And a later store through an old shared mapping changes the times:
-    without this, no stat call shows a store to a page that is already dirty.
-    """
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in _NOT_SYNCED:
-            raise

@@ -93,7 +93,7 @@ class MemoRows:
         self._rows: dict[str, Row | None] = {}
         """The rows that were loaded, by path."""
         self._links: dict[str, list[tuple[str, Row]]] = {}
-        """Of loaded paths without a row: paths and settled rows of the files with the same inode, by inode."""
+        """Of loaded paths that are not as their row says: paths and settled rows of the files with the same inode, by inode."""
         self._database: Database | None = database(
             os.path.join(state, "memo.db"),
             title="digest memo",
@@ -106,16 +106,20 @@ class MemoRows:
         )
 
     def load(self, paths: Iterable[str]) -> None:
-        """Read the rows of many files at once, as the database has them now, so that they are not read one by one.
+        """Read the rows of many files at once, as far as that was not done, so that they are not read one by one.
 
         Later they may be older than the database. That does no harm: a row stays true of the bytes it was made of, and
         before a file is read for want of a row, the row is loaded again.
         """
+        self.load_again(path for path in paths if path not in self._rows)
+
+    def load_again(self, paths: Iterable[str]) -> None:
+        """Read the rows of many files at once, as the database has them now."""
         found = self._select(paths)
         self._rows.update(found)
-        missing = [path for path, row in found.items() if row is None]
-        inodes = [str(now.inode) for path in missing if (now := identity_or_none(path)) is not None]
-        self._links.update(self._select_links(inodes))
+        identities = {path: identity_or_none(path) for path in found}
+        moved = (now for path, now in identities.items() if (row := found[path]) is None or row.identity != now)
+        self._links.update(self._select_links(str(now.inode) for now in moved if now is not None))
 
     def close(self) -> None:
         """Close the database."""
@@ -124,7 +128,8 @@ class MemoRows:
 
     def last(self, path: str) -> Row | None:
         """Return what was last recorded of `path`, whatever it holds now."""
-        return self._rows[path] if path in self._rows else self._select([path])[path]
+        rows = self._rows  # another thread may begin new ones
+        return rows[path] if path in rows else self._select([path])[path]
 
     def same_file(self, now: Identity, grounds: Collection[Ground]) -> Row | None:
         """Find a settled row, on one of `grounds`, of another path to the very same file: a link, hard or symbolic."""
@@ -146,14 +151,14 @@ class MemoRows:
             if now is not None and (self.last(path) is not None or self._linked(now)):
                 moved.append((str(now.inode), str(now.device), now.size, str(now.mtime_ns), str(now.ctime_ns)))
         if moved and self._write(_UNSETTLE, moved):
-            self._rows.clear()
-            self._links.clear()
-            self.load(paths)
+            self._forget()
+            self.load_again(paths)
 
     def _linked(self, now: Identity) -> list[tuple[str, Row]]:
         """Return paths and settled rows of all that have this inode number."""
         inode = str(now.inode)
-        return self._links[inode] if inode in self._links else self._select_links([inode])[inode]
+        links = self._links
+        return links[inode] if inode in links else self._select_links([inode])[inode]
 
     def keep(self, rows: Mapping[str, Row]) -> None:
         """Record rows, by path, in one transaction."""
@@ -161,14 +166,18 @@ class MemoRows:
             return
         if not self._read_only:
             self._write(_REPLACE, [_values(path, row) for path, row in rows.items()])
-        self._rows.update((path, row) for path, row in rows.items() if path in self._rows)
+        loaded = self._rows
+        loaded.update((path, row) for path, row in rows.items() if path in loaded)
 
     def disown(self, found: Mapping[Identity, str]) -> None:
         """Delete the rows of other names of files whose SHA-256, by identity, was just found to be another one."""
         values = [(str(each.inode), str(each.device), sha256) for each, sha256 in found.items()]
         if self._write("DELETE FROM file WHERE inode = ? AND device = ? AND sha256 <> ?", values):
-            self._rows.clear()
-            self._links.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let all be loaded again that was loaded."""
+        self._rows, self._links = {}, {}
 
     def _select(self, paths: Iterable[str]) -> dict[str, Row | None]:
         """Return the row of each path, None where there is none."""
@@ -226,7 +235,7 @@ def _row(values: tuple[object, ...]) -> tuple[str, Row]:
     """Return the path and the row of what `_values` stored."""
     path, *where, fingerprint, sha256, ground, settled, hashed_at = values
     last = hashed_at if isinstance(hashed_at, int) else None
-    found = Identity(*(int(str(number)) for number in where))
+    found = Identity(*map(int, map(str, where)))
     taken = None if fingerprint is None else str(fingerprint)
     row = Row(found, taken, str(sha256), "hashed" if ground == "hashed" else "xxh3", bool(settled), last)
     return from_column(path), row

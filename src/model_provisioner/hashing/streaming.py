@@ -129,11 +129,16 @@ def _hash_in_two_threads(fd: int, key: FingerprintKey, progress: Progress) -> Ha
 
 def fingerprint(fd: int, key: FingerprintKey, progress: Progress) -> str:
     """Read the file once and return its fingerprint alone, in as many threads as cores are left."""
-    segments = -(-os.fstat(fd).st_size // SEGMENT)
+    xxh3 = Fingerprint(key)
+    if (size := os.fstat(fd).st_size) <= BUFFER:
+        data = _read_small(fd, size)
+        progress(len(data))
+        xxh3.update(memoryview(data))
+        return xxh3.text()
+    segments = -(-size // SEGMENT)
     with core_taken() as spare:
         if spare and segments > 1:
             return _fingerprint_in_threads(fd, key, segments, min(spare + 1, segments), progress)
-        xxh3 = Fingerprint(key)
         _read_segment(fd, 0, None, xxh3.update, progress)
         return xxh3.text()
 

@@ -62,7 +62,7 @@ def _is_of(record: ProvenanceRecord, row: Model) -> bool:
     """Tell whether a record is one of what the catalog's row says of an entry."""
     if (record.id, record.digest, record.outcome) != (row.id, row.digest, row.outcome):
         return False
-    # A row of a failure keeps what was expected before.
+    # A row of a failure keeps, of an earlier version, what was expected before.
     return row.outcome == "fail" or record.policy is None or record.policy.expected == row.expected
 
 

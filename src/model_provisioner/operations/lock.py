@@ -14,7 +14,7 @@ from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_presen
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
-from model_provisioner.engine.verification.unsound import put_away_unsound
+from model_provisioner.engine.verification.wrong import note_wrong
 from model_provisioner.errors import DigestMismatchError, ProvisionError, StorageError, UnsoundModelError
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
@@ -171,7 +171,7 @@ def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     try:
         read_metadata(resolve_entry(entry, work.store))
     except UnsoundModelError as error:
-        put_away_unsound(work.store, entry, error, work.memo.digests)
+        note_wrong(work.store, entry, error, work.memo.digests)
         raise
     files, digests = _read(work, entry)
     put_away_damaged(work.store, digests)

@@ -113,7 +113,7 @@ class ModelReport:
             return str(
                 DigestMismatchError(row.path or self.reference, wanted, found, accepting=accepting(self.entry, found))
             )
-        return row.reason or "the last verification failed"
+        return row.reason or "the last attempt failed"
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -49,6 +49,8 @@ class Received(Hashes):
     """The object id that git gives them (SHA-1 of `blob <size>`, NUL and the bytes); None where their size is not the one
     that was expected, or none was."""
     size: int
+    validator: str | None = None
+    """What the server called this version of the file, where it said so."""
     file: tuple[int, int] | None = None
     """Device and inode of the file in the store that has them, None before one has; its bytes are those that arrived."""
 
@@ -164,7 +166,8 @@ class Partial:
                 raise OSError("the file became shorter while it was written")  # noqa: TRY301  worded below
         except OSError as error:
             raise self._failed(error) from None
-        return Received(sha256, fingerprint, git_blob if self.size == self._git_size else None, self.size)
+        git_blob = git_blob if self.size == self._git_size else None
+        return Received(sha256, fingerprint, git_blob, self.size, self.validator)
 
     def seal(self) -> None:
         """Make it read-only, and wait until it is safely on the disk. Raises `OSError`."""

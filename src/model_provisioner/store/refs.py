@@ -6,16 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.json_text import parse_json
-from model_provisioner.store.layout import Layout, blob_place, store_error
+from model_provisioner.store.layout import Layout, blob_place
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _FOLDER = "refs"
 _UNSOUND = (ValueError, TypeError, KeyError, UnsoundModelError)
@@ -31,6 +31,8 @@ class StoredFile:
     """In bytes."""
     sha256: str
     """In hexadecimal digits."""
+    validator: str | None = None
+    """What its server called this version of it, a strong ETag or the time of last modification, where it said so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Record:
     files: tuple[StoredFile, ...]
     tree: str
     """The absolute path that an engine is to open: what `Store.make_tree` returned."""
+    wrong: bool = False
+    """Whether it turned out to be no model, or not of the kind that was asked for: then the next fetch asks the source."""
 
 
 class Refs(Layout):
@@ -54,25 +58,18 @@ class Refs(Layout):
         body = {
             "ref": record.ref,
             "revision": record.revision,
-            "etag": None,  # the format has it, and no source tells it
-            "files": [{"name": each.name, "sha256": each.sha256, "size": each.size} for each in record.files],
+            "files": [asdict(each) for each in record.files],
             "tree": os.path.relpath(record.tree, self.root),
+            "wrong": record.wrong,
         }
         data = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self.write(_FOLDER, _name(record.ref), data)
 
-    def forget(self, record: Record) -> None:
-        """Keep a record no longer, unless the reference resolves to something else by now. Raises `StorageError`."""
-        if self.recorded(record.ref) != record:
-            return
-        try:
-            folder = self.held(_FOLDER)
-            folder.unlink(_name(record.ref))
-            folder.sync()
-        except FileNotFoundError:  # another run was faster
-            pass
-        except OSError as error:
-            raise store_error("a record can't be removed", self.root, error) from None
+    def note_wrong(self, ref: str, found: Collection[str]) -> None:
+        """Note that what `ref` resolves to is wrong if it still is files of the SHA-256 `found`. Raises `StorageError`."""
+        record = self.recorded(ref)
+        if record is not None and {file.sha256 for file in record.files} == set(found):
+            self.record(replace(record, wrong=True))
 
     def recorded(self, ref: str) -> Record | None:
         """Return what `ref` resolved to when it was last fetched; None where no sound record says so."""
@@ -94,18 +91,23 @@ class Refs(Layout):
 
     def _parsed(self, body: dict[str, Any]) -> Record:
         files = tuple(
-            StoredFile(name=_text(each["name"]), size=_count(each["size"]), sha256=_text(each["sha256"]))
+            StoredFile(
+                name=_text(each["name"]),
+                size=_count(each["size"]),
+                sha256=_text(each["sha256"]),
+                validator=_text_or_none(each.get("validator")),
+            )
             for each in body["files"]
         )
         for each in files:
             blob_place(each.sha256)
-        ref, tree, revision = _text(body["ref"]), _text(body["tree"]), body["revision"]
+        ref, tree, revision = _text(body["ref"]), _text(body["tree"]), _text_or_none(body["revision"])
         check_names([each.name for each in files], ref)
         check_names([tree], ref)
         if not tree.startswith("trees/"):
             raise ValueError("a record of something else")
-        revision = None if revision is None else _text(revision)
-        return Record(ref=ref, revision=revision, files=files, tree=os.path.join(self.root, tree))
+        place = os.path.join(self.root, tree)
+        return Record(ref=ref, revision=revision, files=files, tree=place, wrong=body.get("wrong") is True)
 
 
 def _name(ref: str) -> str:
@@ -116,6 +118,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _count(value: object) -> int:

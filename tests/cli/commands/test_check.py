@@ -467,7 +467,7 @@ ONLY_HERE = [*ONLY_IN_FULL, a_size_in_the_lock_edited, a_retired_model_with_a_ha
 
 def stale(project: Project) -> set[str]:
     """Return the models that would be provisioned again, by the one definition of current (ADR 2)."""
-    racy = "verified within two seconds of its last change"
+    racy = "verified so soon after its last change that another one may not show"
     found = reasons(project)
     if any(racy in text for texts in found.values() for text in texts):  # the edit before was undone just now
         settle()

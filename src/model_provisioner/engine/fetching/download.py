@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
+    from model_provisioner.store.refs import StoredFile
 
 AT_ONCE = 8
 """How many files this process fetches at a time: one connection seldom fills a line, and many take it from others."""
@@ -69,6 +70,8 @@ class Wanted:
     size: int | None
     is_pinned: bool
     """Whether the user or the lock said so, and not the source alone."""
+    before: StoredFile | None = None
+    """What came of it before and is still here, where it is to be asked whether the source has something else by now."""
 
     @property
     def host(self) -> str:
@@ -88,7 +91,7 @@ class Download:
     """Is given key and bytes of a file whose size its source did not list, before they come, and again for more; may raise."""
 
     def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
-        """Fetch a file, or wait for another run that does; return None where that had it.
+        """Fetch a file, or wait for another run that does; return None where that had it, or it is as it was `before`.
 
         `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
         and `StorageError`.
@@ -99,6 +102,8 @@ class Download:
             check()
             self.progress.reach(wanted.key, arrived, by_another_run=True)
 
+        if self._is_as_before(wanted):
+            return None
         with single_flight(store, wanted.key, wait):
             if wanted.sha256 is not None and store.has(wanted.sha256, wanted.size):
                 self.progress.reach(wanted.key, wanted.size or 0)
@@ -115,6 +120,12 @@ class Download:
                     raise
                 self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
                 return store.publish(partial, received.sha256)
+
+    def _is_as_before(self, wanted: Wanted) -> bool:
+        before, file = wanted.before, wanted.file
+        if before is None or before.validator is None:
+            return False
+        return self.client.is_unchanged(file.url, before.validator, file.all_headers)
 
     def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
         from model_provisioner.fetchers.http.receive import receive

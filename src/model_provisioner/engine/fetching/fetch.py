@@ -16,8 +16,9 @@ from model_provisioner.config.network_policy import NetworkPolicy, offline_reaso
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
+from model_provisioner.engine.fetching.wrong import is_right, is_same, put_away_replaced, still_here, wrong_record
 from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
-from model_provisioner.engine.withdraw import fail, pend
+from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
 from model_provisioner.fetchers.patience import LONGEST
@@ -49,8 +50,12 @@ def is_present(work: Workspace, record: EntryRun) -> bool:
 
 
 def _missing(work: Workspace, entry: Entry) -> list[Entry]:
-    """Return the remote parts of an entry that are not here, and lease the others."""
-    return [part for part in entry.parts if not part.ref.is_local and not _is_leased(work, part)]
+    """Return the remote parts of an entry that are not here, or wrong, and lease the others."""
+    remote = [part for part in entry.parts if not part.ref.is_local]
+    wrong = [part for part in remote if wrong_record(work.store, part) is not None]
+    if wrong and is_right(work.store, entry):  # as it is asked for now: an adapter, say, that was named as the model
+        wrong = []
+    return [part for part in remote if part in wrong or not _is_leased(work, part)]
 
 
 def _is_leased(work: Workspace, entry: Entry) -> bool:
@@ -75,12 +80,16 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
     if not missing:
         return
     try:
-        pend(work, [record])
+        pend(work, [record], FETCHED)
         if record.error is not None:
             raise record.error
         for part in missing:
-            last = work.store.recorded(_key(part))
-            _Fetch(work, record, part, last, _known_files(part, last), check).run()
+            if (wrong := wrong_record(work.store, part)) is not None:
+                _Fetch(work, record, part, None, {}, check, wrong, still_here(work.store, wrong)).run()
+                put_away_replaced(work.store, wrong)
+            else:
+                last = work.store.recorded(_key(part))
+                _Fetch(work, record, part, last, _known_files(part, last), check).run()
         record.changed_outside()
     except ProvisionError as error:
         fail(work, record, error)
@@ -129,7 +138,13 @@ class _Fetch:
     known: dict[str, _Known]
     check: Callable[[], None]
     """Is called now and then, and raises to give up."""
+    wrong: Record | None = None
+    """What the reference resolved to and turned out to be wrong: the source may have something else by now."""
+    before: Mapping[str, StoredFile] = field(default_factory=dict)
+    """Its files that are still here, by name."""
     received: list[Received] = field(default_factory=list)
+    validators: dict[str, str | None] = field(default_factory=dict)
+    """What servers called the versions of the files that they were asked for, by name."""
     expected: dict[str, int] = field(default_factory=dict)
     """For how many bytes room is kept, by the key of the file."""
 
@@ -150,7 +165,11 @@ class _Fetch:
                 names = [file.name for file in listing.files]
                 check_names(names, part.ref.id)  # before the long work
                 check_opened(part, names)
-                digests = self._fetch_all(listing.files)
+                if self.wrong is not None and is_same(listing, self.wrong, self.before):
+                    self._from("unchanged at its source")
+                    digests = {name: self._stay(file) for name, file in self.before.items()}
+                else:
+                    digests = self._fetch_all(listing.files)
                 revision = listing.revision
             if not self.received and not self.record.origin:
                 self._from("found in the store")
@@ -161,7 +180,12 @@ class _Fetch:
         if listing is not None:
             self._note_origin(listing, tree, digests)
         files = tuple(
-            StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
+            StoredFile(
+                name=name,
+                size=os.path.getsize(store.blob_path(sha256)),
+                sha256=sha256,
+                validator=self.validators.get(name),
+            )
             for name, sha256 in sorted(digests.items())
         )
         store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
@@ -246,11 +270,15 @@ class _Fetch:
         with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
             download = Download(work=work, entry=part, client=client, progress=progress, make_room=self._make_room)
             for each, received in in_pools([(download.fetch, left, AT_ONCE)], client.close, self.check):
+                name = each.file.name
                 if received is not None:
                     self.received.append(received)
-                digests[each.file.name] = str(each.sha256) if received is None else received.sha256
+                    digests[name], self.validators[name] = received.sha256, received.validator
+                else:
+                    digests[name] = str(each.sha256) if each.before is None else self._stay(each.before)
                 self._release_room([each.key])
-                self._from(f"fetched from {each.host}")
+                unchanged = received is None and each.before is not None
+                self._from(f"unchanged at {each.host}" if unchanged else f"fetched from {each.host}")
         return digests
 
     def _wanted(self, file: RemoteFile) -> Wanted:
@@ -263,7 +291,14 @@ class _Fetch:
         sha256 = file.sha256 if known is None else known.sha256
         size = file.size if known is None or known.size is None else known.size
         key = sha256 or f"{self.part.ref.id} {file.name} {file.git_blob}"
-        return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None)
+        before = None if sha256 is not None else self.before.get(file.name)
+        return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None, before=before)
+
+    def _stay(self, file: StoredFile) -> str:
+        """Take a file that is here for what its source has; return its SHA-256."""
+        self.work.lease.use([file.sha256])
+        self.validators[file.name] = file.validator
+        return file.sha256
 
     def _make_room(self, sizes: dict[str, int]) -> None:
         """Keep room in the store for files, by the key of their download, as far as that is not kept already."""

@@ -28,7 +28,7 @@ def reason_to_check(work: Workspace, entry: Entry, row: Model | None) -> str | N
     if claim is None:
         return None if was is None else "signature edited"
     if was is None:
-        return "signature not checked before"
+        return "no signature of it held before"
     if (claim.identity, claim.issuer, claim.public_key is None) != (was.identity, was.issuer, was.public_key is None):
         return "signature edited"
     for name, path, before in zip(("bundle", "key"), claim.files, (was.bundle, was.public_key), strict=False):

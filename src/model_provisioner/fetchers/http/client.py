@@ -83,6 +83,23 @@ class HttpClient:
         finally:
             release(response)
 
+    def is_unchanged(self, url: str, validator: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Ask whether what `url` names is still the version that its server called `validator`. No bytes of it are taken.
+
+        Trouble is no answer: who then asks for the bytes meets it again. Raises what `check` raises.
+        """
+        from model_provisioner.fetchers.http.connections import release
+
+        condition = "if-none-match" if validator.startswith('"') else "if-modified-since"
+        try:
+            response, _ = self._follow(Url.parse(url), headers or {}, {condition: validator})
+        except NotAllowedError:
+            raise
+        except FetchError:
+            return False
+        release(response)
+        return response.status == HTTPStatus.NOT_MODIFIED
+
     def _follow(self, first: Url, headers: Mapping[str, str], part: Mapping[str, str]) -> tuple[BaseHTTPResponse, Url]:
         """Ask for `first` and go where redirects lead; return the response that is no redirect, and its URL."""
         from model_provisioner.fetchers.http.connections import release

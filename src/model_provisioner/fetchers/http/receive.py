@@ -62,11 +62,10 @@ def _try(
         return  # its digest will tell; a run was killed between the last byte and the rename
     if file.size is not None and partial.size > file.size:
         partial.begin(None)
-    headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
     begun = None
     if partial.size and partial.validator is not None:
         begun = Begun(size=partial.size, validator=partial.validator, total=partial.total)
-    with client.open(file.url, begun=begun, headers=headers, size=file.size) as response:
+    with client.open(file.url, begun=begun, headers=file.all_headers, size=file.size) as response:
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
