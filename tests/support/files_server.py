@@ -60,6 +60,8 @@ class FilesServer:
         self.asked: list[Asked] = []
         self.before_each = lambda: None
         """Called when a request has come: it may change files and manners."""
+        self.sent = lambda count: None
+        """Called with each count of bytes of a file that went out."""
         self.closing = threading.Event()
         self._server = _Server((host, 0), type("Bound", (_Handler,), {"owner": self}), context)
         self.port = self._server.server_address[1]
@@ -231,3 +233,4 @@ class _Handler(BaseHTTPRequestHandler):
     def send(self, piece):
         if piece:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.owner.manners.chunked else piece)
+            self.owner.sent(len(piece))

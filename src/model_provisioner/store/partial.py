@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 import stat
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locking.locks import NoLocksError, try_lock
@@ -22,9 +21,9 @@ from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import clone
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
-from model_provisioner.json_text import parse_json
 from model_provisioner.store.layout import ARRIVING, PARTIAL, store_error
 from model_provisioner.store.owners import reach_in
+from model_provisioner.store.partial_note import Note, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +56,17 @@ class Partial:
     """The growing file of one owner; a context manager that keeps it for the next owner unless it was published."""
 
     def __init__(
-        self, folder: Folder, name: str, fd: int, git_size: int | None, fingerprints: FingerprintKey | None
+        self,
+        folder: Folder,
+        name: str,
+        fd: int,
+        git_size: int | None,
+        fingerprints: FingerprintKey | None,
+        request: bytes | None,
     ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
-        self._fingerprints = fingerprints
-        note = _read_note(folder, name)
+        self._fingerprints, self._request = fingerprints, None if request is None else request.hex()
+        note = Note.read(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -71,6 +76,8 @@ class Partial:
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
         self.total = note.total if self.size else None
         """How many bytes it said that version has."""
+        self._came_for = note.request
+        """The request for which a server sent these bytes, or said that they are those that it would send."""
         self._synced = min(size, note.synced)
         """Up to where it is known to be safely on the disk."""
         self._written_back = self.size
@@ -80,10 +87,16 @@ class Partial:
 
     @classmethod
     def open(
-        cls, store: Layout, key: str, *, git_size: int | None = None, fingerprints: FingerprintKey | None = None
+        cls,
+        store: Layout,
+        key: str,
+        *,
+        git_size: int | None = None,
+        fingerprints: FingerprintKey | None = None,
+        request: bytes | None = None,
     ) -> Partial:
         """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too, and
-        with `fingerprints` a fingerprint by that key.
+        with `fingerprints` a fingerprint by that key. `request` is noted with what comes for it: see `is_for_request`.
 
         Of several files that dead owners left the longest is taken and the others are removed. What is of an owner whom our
         locks don't reach is left alone, dead or not. Raises `StorageError`.
@@ -98,12 +111,17 @@ class Partial:
             name, fd = left[-1] if left else _begin(folder, store.reach, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
-        return cls(folder, name, fd, git_size, fingerprints)
+        return cls(folder, name, fd, git_size, fingerprints, request)
 
     @property
     def size(self) -> int:
         """How many bytes there are, all of one version of the resource."""
         return self._follower.written
+
+    @property
+    def is_for_request(self) -> bool:
+        """Whether what is here came for this owner's request: with the last byte, that has its answer."""
+        return self.size > 0 and self._request is not None and self._came_for == self._request
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +134,7 @@ class Partial:
 
         Bytes of another one are dropped, as they are where none is named.
         """
+        self._came_for = self._request
         if self.size and validator is not None and (validator, total) == (self.validator, self.total):
             return
         try:
@@ -124,7 +143,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _write_note(self._folder, self._name, _Note(validator, boot_id(), 0, total))
+            Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
         except OSError as error:
             raise self._failed(error) from None
         self.validator, self.total = validator, total
@@ -181,7 +200,7 @@ class Partial:
             raise OSError("the file was removed while it was written")
         self._folder.rename(self._name, folder, name)
         with contextlib.suppress(OSError):
-            self._folder.unlink(_note(self._name))
+            self._folder.unlink(note_of(self._name))
         found = os.fstat(self._fd)
         is_there = folder.names_file(name, self._fd)
         self._close()
@@ -223,7 +242,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _write_note(self._folder, self._name, _Note(self.validator, boot_id(), size, self.total))
+        Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -270,10 +289,6 @@ def stem_of(key: str) -> str:
 def stem_in(name: str) -> str | None:
     """Return the stem in the name of a file on its way; None where it is none."""
     return match[1] if (match := ARRIVING.fullmatch(name)) else None
-
-
-def _note(name: str) -> str:
-    return f"{name}.json"
 
 
 def _left(folder: Folder, stem: str) -> list[str]:
@@ -331,38 +346,4 @@ def _claim(folder: Folder, name: str, fd: int) -> bool | None:
 def _remove(folder: Folder, name: str) -> None:
     folder.unlink(name)
     with contextlib.suppress(FileNotFoundError):
-        folder.unlink(_note(name))
-
-
-@dataclass(frozen=True)
-class _Note:
-    """What is kept beside a file on its way."""
-
-    validator: str | None
-    boot: str | None
-    """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
-    synced: int
-    """How many bytes were safely on the disk."""
-    total: int | None = None
-    """How many bytes the whole file has, as its server said."""
-
-
-def _read_note(folder: Folder, name: str) -> _Note:
-    try:
-        found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
-        validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
-        total = found.get("total")  # versions before did not note it
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return _Note(None, None, 0)
-    known = isinstance(validator, str | None) and isinstance(boot, str | None)
-    if not known or type(synced) is not int or synced < 0:
-        return _Note(None, None, 0)
-    return _Note(validator, boot, synced, total if type(total) is int and total >= 0 else None)
-
-
-def _write_note(folder: Folder, name: str, note: _Note) -> None:
-    """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
-    draft = f"draft.{secrets.token_hex(8)}"
-    data = json.dumps(asdict(note), sort_keys=True).encode()
-    folder.write(draft, data, sync=False)
-    folder.rename(draft, folder, _note(name))
+        folder.unlink(note_of(name))

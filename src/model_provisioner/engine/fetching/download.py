@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from model_provisioner.config.entries import accepting
+from model_provisioner.engine.fetching.wanted import Arrived, downloaded
 from model_provisioner.errors import DigestMismatchError, FetchError, ProvisionError
+from model_provisioner.records.downloads import Downloaded
 from model_provisioner.references.digest import SetDigest
 from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
 from model_provisioner.store.partial import Partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.events import FetchProgress
+    from model_provisioner.engine.fetching.copies import Copies
+    from model_provisioner.engine.fetching.wanted import Wanted
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
@@ -57,23 +60,8 @@ _GONE = {
 """What a Hub's code for a reason means where it had the file before, and the fix."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A file that is asked of its source."""
-
-    file: RemoteFile
-    key: str
-    """The key of its download: by its digest, so that two references to the same bytes wait for one another."""
-    sha256: str | None
-    """The SHA-256 that its bytes must have, where it is known."""
-    size: int | None
-    is_pinned: bool
-    """Whether the user or the lock said so, and not the source alone."""
-
-    @property
-    def host(self) -> str:
-        """Who is asked for it."""
-        return urlsplit(self.file.url).hostname or ""
+class _CopyTaken(BaseException):
+    """Ends a download whose bytes another program has on this disk; says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +74,10 @@ class Download:
     progress: FetchProgress
     make_room: Callable[[dict[str, int]], None]
     """Is given key and bytes of a file whose size its source did not list, before they come, and again for more; may raise."""
+    copies: Copies
 
-    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
-        """Fetch a file, or wait for another run that does; return None where that had it.
+    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Arrived:
+        """Fetch a file, or wait for another run that does and take what that had.
 
         `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
         and `StorageError`.
@@ -99,14 +88,22 @@ class Download:
             check()
             self.progress.reach(wanted.key, arrived, by_another_run=True)
 
+        origin = f"fetched from {wanted.host}"
         with single_flight(store, wanted.key, wait):
-            if wanted.sha256 is not None and store.has(wanted.sha256, wanted.size):
+            if (here := self._here(wanted)) is not None:
                 self.progress.reach(wanted.key, wanted.size or 0)
-                return None
+                return Arrived(sha256=here, origin=origin)
             git_size = file.size if file.git_blob else None
-            key = self.work.memo.fingerprints
-            with _turn(check), Partial.open(store, wanted.key, git_size=git_size, fingerprints=key) as partial:
-                self._receive(wanted, partial, check)
+            key, request = self.work.memo.fingerprints, None if wanted.anew else wanted.request
+            with (
+                _turn(check),
+                Partial.open(store, wanted.key, git_size=git_size, fingerprints=key, request=request) as partial,
+            ):
+                try:
+                    self._receive(wanted, partial, check)
+                except _CopyTaken as taken:
+                    partial.discard()
+                    return Arrived(sha256=str(wanted.sha256), origin=str(taken))
                 received = partial.finish()
                 try:
                     self._verify(wanted, received)
@@ -114,7 +111,16 @@ class Download:
                     partial.discard()
                     raise
                 self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
-                return store.publish(partial, received.sha256)
+                if wanted.request is not None:  # nor would a run after a kill know by its name what it is
+                    self.work.downloads.note(wanted.request, Downloaded(received.sha256, received.size))
+                received = store.publish(partial, received.sha256)
+                return Arrived(sha256=received.sha256, origin=origin, received=received)
+
+    def _here(self, wanted: Wanted) -> str | None:
+        """Return the SHA-256 of the file if it is in the store."""
+        if wanted.sha256 is None:
+            return downloaded(self.work, wanted)
+        return wanted.sha256 if self.work.store.has(wanted.sha256, wanted.size) else None
 
     def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
         from model_provisioner.fetchers.http.receive import receive
@@ -125,6 +131,7 @@ class Download:
             nonlocal room
             self._check_size(wanted, size)
             if wanted.size is None:  # else what the source listed counts
+                self._look_for_copy(wanted, size)
                 self._check_room(wanted.file, size - partial.size)
                 self.make_room({wanted.key: size})
                 self.progress.expect(wanted.key, size)
@@ -167,6 +174,13 @@ class Download:
             elif error.status in {401, 403}:
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
             raise
+
+    def _look_for_copy(self, wanted: Wanted, size: int) -> None:
+        """Raise `_CopyTaken` where another program has a file that could not be looked for without its size."""
+        if wanted.sha256 is not None:
+            taken = self.copies.take(wanted.sha256, size, wanted.file.name, self.progress)
+            if taken is not None:
+                raise _CopyTaken(taken)
 
     def _verify(self, wanted: Wanted, received: Received) -> None:
         """Raise unless the bytes are those that the source lists and the user or the lock asks for."""

@@ -7,37 +7,34 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import FetchWaits, fetching
-from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
+from model_provisioner.engine.fetching.copies import Copies
+from model_provisioner.engine.fetching.download import AT_ONCE, Download, mismatch
+from model_provisioner.engine.fetching.provenance import note_digests, note_origin
+from model_provisioner.engine.fetching.wanted import Requests, downloaded
 from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
 from model_provisioner.fetchers.patience import LONGEST
 from model_provisioner.fetchers.sources import source_of
-from model_provisioner.fs.clock import TICK_NS
-from model_provisioner.fs.fileset import discover
-from model_provisioner.fs.identity import identity_of
-from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.hashing.threads import in_pools, left_behind
-from model_provisioner.records.catalog import now
-from model_provisioner.references.digest import Digest, SetDigest, dirhash
+from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.reference import HubRef, is_whole
-from model_provisioner.store.import_existing import adopt, find
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.tree import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.config.entries import Entry
+    from model_provisioner.engine.fetching.wanted import Wanted
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.partial import Received
@@ -79,8 +76,9 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
         if record.error is not None:
             raise record.error
         for part in missing:
+            requests = Requests.begin(work, anew=False)  # before the look: what others record after it is not missed
             last = work.store.recorded(_key(part))
-            _Fetch(work, record, part, last, _known_files(part, last), check).run()
+            _Fetch(work, record, part, last, _known_files(part, last), requests, check).run()
         record.changed_outside()
     except ProvisionError as error:
         fail(work, record, error)
@@ -91,7 +89,7 @@ def fetch_anew(work: Workspace, part: Entry) -> None:
 
     What was handed off stays until the entry is verified again: nothing of it is touched. Raises what `fetch` fails with.
     """
-    _Fetch(work, EntryRun(part), part, None, {}, lambda: None).run()
+    _Fetch(work, EntryRun(part), part, None, {}, Requests.begin(work, anew=True), lambda: None).run()
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,12 @@ class _Fetch:
     last: Record | None
     """What the reference resolved to when it was last fetched."""
     known: dict[str, _Known]
+    requests: Requests
     check: Callable[[], None]
     """Is called now and then, and raises to give up."""
     received: list[Received] = field(default_factory=list)
+    given: list[tuple[str, bytes | None]] = field(default_factory=list)
+    """What the source gave this run, or another one of this user: the SHA-256 of each file, and what was requested."""
     expected: dict[str, int] = field(default_factory=dict)
     """For how many bytes room is kept, by the key of the file."""
 
@@ -143,7 +144,8 @@ class _Fetch:
             check_opened(part, self.known)
         work.lease.use(file.sha256 for file in self.known.values())
         try:
-            digests = {name: file.sha256 for name, file in self.known.items() if self._is_here(file.sha256, file.size)}
+            known = self.known.items()
+            digests = {name: file.sha256 for name, file in known if self._is_here(name, file.sha256, file.size)}
             listing = None
             if not digests or digests.keys() != self.known.keys():
                 listing = left_behind(partial(self._ask, revision), self._until(SECONDS + LONGEST))
@@ -157,14 +159,16 @@ class _Fetch:
         finally:
             self._release_room(list(self.expected))
         tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
-        self._note_digests()
+        note_digests(work, self.received)
         if listing is not None:
-            self._note_origin(listing, tree, digests)
+            note_origin(work, part.ref.id, listing, tree, digests, [sha256 for sha256, _ in self.given])
         files = tuple(
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
         store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
+        if requests := [request for _, request in self.given if request is not None]:
+            work.downloads.note_recorded(requests)
 
     def _ask(self, revision: str | None) -> Listing:
         """Ask the source which files there are, or where those are that are known."""
@@ -196,26 +200,18 @@ class _Fetch:
         by_record = self.part.locked is not None or self.last is not None
         return bool(self.known) and by_record and (revision is not None or not isinstance(self.part.ref, HubRef))
 
-    def _is_here(self, sha256: str, size: int | None) -> bool:
+    def _is_here(self, name: str, sha256: str, size: int | None) -> bool:
         """Tell whether a file is in the store, or could be taken from another program."""
         if self.work.store.has(sha256, size):
             return True
-        for found in find(sha256, size):
-            key, bytes_there = f"adopt {sha256}", os.path.getsize(found.path)
-            self._make_room({key: bytes_there})
-            with fetching(self.work.progress, self.part.name, bytes_there, found.source) as progress:
-                taken = adopt(
-                    self.work.store,
-                    found,
-                    sha256,
-                    partial(progress.add, key),
-                    fingerprints=self.work.memo.fingerprints,
-                )
-            self._release_room([key])
-            if taken:
-                self._from(f"taken from {found.source}")
-                return True
-        return False
+        origin = self._copies.take(sha256, size, name)
+        if origin is not None:
+            self._from(origin)
+        return origin is not None
+
+    @cached_property
+    def _copies(self) -> Copies:
+        return Copies(self.work, self.part.name, self._make_room, self._release_room)
 
     def _check_host(self, host: str) -> None:
         config, rules = self.work.config, self.work.rules
@@ -229,11 +225,14 @@ class _Fetch:
         work, part = self.work, self.part
         wanted = [self._wanted(file) for file in files]
         work.lease.use(each.sha256 for each in wanted if each.sha256 is not None)
-        digests = {
-            each.file.name: each.sha256
-            for each in wanted
-            if each.sha256 is not None and self._is_here(each.sha256, each.size)
-        }
+        digests: dict[str, str] = {}
+        for each in wanted:
+            if each.sha256 is not None:
+                if self._is_here(each.file.name, each.sha256, each.size):
+                    digests[each.file.name] = each.sha256
+            elif (sha256 := downloaded(work, each)) is not None:
+                digests[each.file.name] = sha256
+                self.given.append((sha256, each.request))
         left = [each for each in wanted if each.file.name not in digests]
         for each in left:
             self._check_host(each.host)
@@ -244,13 +243,22 @@ class _Fetch:
         self._make_room(known)
         size = sum(known.values()) if len(known) == len(sizes) else None
         with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
-            download = Download(work=work, entry=part, client=client, progress=progress, make_room=self._make_room)
-            for each, received in in_pools([(download.fetch, left, AT_ONCE)], client.close, self.check):
-                if received is not None:
-                    self.received.append(received)
-                digests[each.file.name] = str(each.sha256) if received is None else received.sha256
+            download = Download(
+                work=work,
+                entry=part,
+                client=client,
+                progress=progress,
+                make_room=self._make_room,
+                copies=self._copies,
+            )
+            for each, arrived in in_pools([(download.fetch, left, AT_ONCE)], client.close, self.check):
+                if arrived.received is not None:
+                    self.received.append(arrived.received)
+                if arrived.received is not None or each.request is not None:
+                    self.given.append((arrived.sha256, each.request))
+                digests[each.file.name] = arrived.sha256
                 self._release_room([each.key])
-                self._from(f"fetched from {each.host}")
+                self._from(arrived.origin)
         return digests
 
     def _wanted(self, file: RemoteFile) -> Wanted:
@@ -263,7 +271,7 @@ class _Fetch:
         sha256 = file.sha256 if known is None else known.sha256
         size = file.size if known is None or known.size is None else known.size
         key = sha256 or f"{self.part.ref.id} {file.name} {file.git_blob}"
-        return Wanted(file=file, key=key, sha256=sha256, size=size, is_pinned=known is not None)
+        return self.requests.wanted(file, key, sha256, size, is_pinned=known is not None)
 
     def _make_room(self, sizes: dict[str, int]) -> None:
         """Keep room in the store for files, by the key of their download, as far as that is not kept already."""
@@ -284,33 +292,3 @@ class _Fetch:
         noted = [each for each in self.record.origin.split(", ") if each]
         if origin not in noted:
             self.record.origin = ", ".join((*noted, origin))
-
-    def _note_origin(self, listing: Listing, tree: str, digests: Mapping[str, str]) -> None:
-        """Note what the source gave, where it listed or gave each file: only that is believed of a model's origin."""
-        listed = {file.name: file.sha256 for file in listing.files}
-        unlisted = Counter(sha256 for name, sha256 in digests.items() if listed.get(name) != sha256)
-        if unlisted <= Counter(each.sha256 for each in self.received):
-            one = discover(tree, stores=(self.work.store.blobs,)).kind == "file"
-            digest = Digest("sha256", *digests.values()) if one else dirhash(digests.items())
-            self.work.fetches.note(self.part.ref.id, digest, listing.revision, now())
-
-    def _note_digests(self) -> None:
-        """Note in the memo what was hashed while it came, so that it is not read again.
-
-        Nobody but us could write these files before they had their names, and they are read-only since; a write after the
-        tick that ends here would move their times. What another host published meanwhile is read as if it had been there.
-        """
-        paths = {self.work.store.blob_path(each.sha256): each for each in self.received}
-        found = {path: identity_of(path) for path in paths}
-        before = {path: it for path, it in found.items() if (it.device, it.inode) == paths[path].file}
-        if before:
-            time.sleep(TICK_NS / 1e9)
-        rows = {
-            path: Row(
-                before[path], each.fingerprint, each.sha256, ground="hashed", settled=True, hashed_at=int(time.time())
-            )
-            for path, each in paths.items()
-            if path in before and identity_of(path) == before[path]
-        }
-        self.work.memo.keep(rows)
-        self.work.received.update(row.identity for row in rows.values())

@@ -58,8 +58,9 @@ def _try(
     reach: Callable[[int], object],
 ) -> None:
     pinned = file.sha256 is not None or file.git_blob is not None
-    if pinned and partial.size == file.size and partial.size:
-        return  # its digest will tell; a run was killed between the last byte and the rename
+    size = partial.total if file.size is None else file.size
+    if partial.size and partial.size == size and (pinned or partial.is_for_request):
+        return  # a run was killed between the last byte and the rename: there is nothing left to ask for
     if file.size is not None and partial.size > file.size:
         partial.begin(None)
     headers = file.headers if file.sign is None else {**file.headers, **file.sign()}
