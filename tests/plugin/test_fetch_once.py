@@ -1,5 +1,6 @@
 """What has no digest before it is here is downloaded once, however many runs want it, and whichever of them is killed."""
 
+import itertools
 import json
 import os
 import re
@@ -228,17 +229,19 @@ def test_of_runs_that_wait_one_downloads_what_another_failed_to(remote, web, gat
 
 
 @pytest.mark.slow
-def test_what_a_killed_run_finished_of_a_split_is_not_downloaded_again(remote, web, tiny_models):
-    shards = {f"/{path.name}": path.read_bytes() for path in sorted(tiny_models.glob("*-of-00003.gguf"))}
-    first, second, third = shards
-    web.files.update({first: shards[first], second: shards[second]})  # the third one is not there yet
-    remote.models({"x": web.url(first)})
-    remote.provision(code=1)
-    assert len(remote.blobs()) == 2
-    web.files[third] = shards[third]
+def test_what_a_killed_run_finished_of_a_split_is_not_downloaded_again(remote, web, gate, tiny_models):
+    shards = {f"/{path.name}": path.read_bytes() for path in tiny_models.glob("*-of-00003.gguf")}
+    web.files.update(shards)
+    turns = itertools.count(1)
+    web.before_each = lambda: gate() if next(turns) == 3 else None
+    remote.models({"x": web.url(min(shards))})
+    with started([remote.project]) as (run,):
+        wait_until(lambda: len(remote.blobs()) == 2)
+        run.kill()
+    (missing,) = (path for path, data in shards.items() if sha256(data) not in remote.blobs())
     web.asked.clear()
     remote.provision()
-    assert [each.path for each in web.asked] == [third]
+    assert [each.path for each in web.asked] == [missing]
 
 
 # ---- what is not taken

@@ -16,9 +16,8 @@ SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
 class Sink:
     """The bytes of one file in memory, by the rules of a partial file."""
 
-    is_for_request = False
-
-    def __init__(self, data=b"", validator=None, total=None):
+    def __init__(self, data=b"", validator=None, total=None, *, is_for_request=False):
+        self.is_for_request = is_for_request
         self.data, self.validator, self.total, self.begun = bytearray(data), validator, total, []
 
     @property

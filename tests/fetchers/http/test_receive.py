@@ -91,8 +91,12 @@ def test_a_file_that_is_here_whole_is_asked_for_its_last_byte_or_not_at_all(http
     assert sink.data == DATA
     assert server.asked[-1].headers["range"] == f"bytes={len(DATA) - 1}-"
     server.asked.clear()
-    sink, _ = bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    bring(https, remote(server, sha256="0" * 64), Sink(DATA, None, len(DATA)))
+    bring(https, remote(server), Sink(DATA, None, len(DATA), is_for_request=True))
     assert server.asked == []
+    bring(https, remote(server), Sink(DATA[:-1], validator, len(DATA), is_for_request=True))
+    assert len(server.asked) == 1
 
 
 def test_a_cut_is_resumed(https, server):
