@@ -260,8 +260,49 @@ def test_upgrades_of_locks_take_no_earlier_download_and_share_a_new_one(remote, 
         wait_until(lambda: at_the_lock(remote, runs) == 3)
         gate.opened.set()
         all_end(runs)
-    assert len(web.asked) == 1
+    last = f"bytes={len(TINY_BYTES) - 1}-"
+    assert bytes_asked(web) == [last, None], "whether it is the old version, and then the new one, once"
     assert all(sha256(OTHER_BYTES) in (each.root / "models.lock").read_text() for each in three)
+
+
+RANGES = {"ranges": {}, "no ranges": {"ignore_range": True}, "a date": {"etag": None, "last_modified": 1e9}}
+
+
+@pytest.mark.parametrize("manners", RANGES.values(), ids=RANGES)
+def test_an_upgrade_does_not_download_what_the_server_says_is_as_it_was(remote, web, manners):
+    body = TINY_BYTES + bytes(64 << 20)  # more than a connection holds
+    vars(web.manners).update(manners)
+    web.files["/x.gguf"] = body
+    remote.models({"x": web.url("/x.gguf")})
+    remote.doit("model-lock")
+    web.asked.clear()
+    sent = []
+    web.sent = sent.append
+    remote.doit("model-lock", "--upgrade", "x")
+    assert bytes_asked(web) == [f"bytes={len(body) - 1}-"]
+    assert sum(sent) < len(body) // 2
+    assert sha256(body) in remote.lock.read_text()
+    assert remote.on_the_way() == []
+
+
+@pytest.mark.slow
+def test_a_kill_of_an_upgrade_after_the_last_byte_costs_no_second_download(remote, web):
+    web.files["/x.gguf"] = TINY_BYTES
+    remote.models({"x": web.url("/x.gguf")})
+    kill = [
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=symlinkat",
+        "-e",
+        "inject=symlinkat:signal=KILL:when=1",
+    ]  # of the first tree
+    traced(remote, *kill, command=("model-lock", "--upgrade", "x"))
+    assert not remote.lock.exists()
+    assert len(remote.blobs()) == 1
+    remote.doit("model-lock", "--upgrade", "x")
+    assert bytes_asked(web) == [None, f"bytes={len(TINY_BYTES) - 1}-"]
+    assert sha256(TINY_BYTES) in remote.lock.read_text()
 
 
 def test_without_a_record_the_source_is_asked_again(remote, web):
@@ -329,10 +370,10 @@ def fresh(remote):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def traced(remote, *options):
+def traced(remote, *options, command=("provision",)):
     """Run as a process, under strace with these options."""
     run = subprocess.run(
-        ["strace", "-f", "-qq", *options, sys.executable, "-m", "doit", "provision"],
+        ["strace", "-f", "-qq", *options, sys.executable, "-m", "doit", *command],
         cwd=remote.root,
         env=remote.project.surroundings(),
         capture_output=True,

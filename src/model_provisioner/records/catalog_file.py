@@ -44,7 +44,8 @@ INSERT OR IGNORE INTO fetched SELECT id, digest, revision, verified_at FROM mode
 
 _VERSION_4 = """
 CREATE TABLE download (
-  number INTEGER PRIMARY KEY, request BLOB NOT NULL UNIQUE, sha256 TEXT NOT NULL, size INTEGER NOT NULL, recorded INTEGER
+  number INTEGER PRIMARY KEY, request BLOB NOT NULL UNIQUE, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
+  validator TEXT, recorded INTEGER
 );
 CREATE INDEX download_recorded ON download (recorded)
 """

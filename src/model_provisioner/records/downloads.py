@@ -8,7 +8,7 @@ wrote its record. It lies in the catalog's database, in the state folder: what a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +31,26 @@ class Downloaded:
     """In hexadecimal digits."""
     size: int
     """In bytes."""
+    validator: str | None = None
+    """What the server called this version: a strong ETag or a time of last modification."""
+
+
+@dataclass(frozen=True)
+class NotedDownload(Downloaded):
+    """A download that is in the record."""
+
+    number: int = 0
+    """Larger than that of each that ended before."""
+    recorded: int | None = None
+    """The number that was next when the record of the model was written; None where it was not."""
+
+    def will_do(self, since: int, *, anew: bool) -> bool:
+        """Tell whether it is as good as a new one to a run that wanted it when `since` was the last number.
+
+        It is, if it ended after that. Unless the source is to be asked `anew`, one will do as well whose model was not recorded
+        by then: had its run not been killed, or been faster, the record would be there, and the source not asked at all.
+        """
+        return self.number > since or (not anew and (self.recorded is None or self.recorded > since))
 
 
 class DownloadRecord:
@@ -43,25 +63,19 @@ class DownloadRecord:
         """Return the largest number so far: what ends from now on gets a larger one."""
         return int(str(self._database.query(f"SELECT {_LAST}")[0][0]))
 
-    def find(self, request: bytes, since: int, *, anew: bool) -> Downloaded | None:
-        """Return the last download for a request, if it ended after `since`, a number that `last` returned.
-
-        Unless the source is to be asked `anew`, one will do as well whose model was not recorded by then: had its run not
-        been killed, or been faster, the record of the model would be there, and its source not asked at all.
-        """
+    def find(self, request: bytes) -> NotedDownload | None:
+        """Return the last download for a request."""
         rows = self._database.query(
-            "SELECT sha256, size FROM download WHERE request = ? AND "
-            "(number > ? OR (NOT ? AND ifnull(recorded > ?, TRUE)))",
-            (request, since, anew, since),
+            "SELECT sha256, size, validator, number, recorded FROM download WHERE request = ?", (request,)
         )
-        return Downloaded(str(rows[0][0]), int(str(rows[0][1]))) if rows else None
+        return NotedDownload(*cast("tuple[str, int, str | None, int, int | None]", rows[0])) if rows else None
 
     def note(self, request: bytes, found: Downloaded) -> None:
         """Remember that a download for a request ended: to be called before its bytes have their place."""
         with self._database.transaction() as connection:
             connection.execute(
-                f"REPLACE INTO download (number, request, sha256, size) VALUES ({_LAST} + 1, ?, ?, ?)",
-                (request, found.sha256, found.size),
+                f"REPLACE INTO download (number, request, sha256, size, validator) VALUES ({_LAST} + 1, ?, ?, ?, ?)",
+                (request, found.sha256, found.size, found.validator),
             )
             connection.execute(f"DELETE FROM download WHERE number <= {_LAST} - ?", (KEPT,))
 

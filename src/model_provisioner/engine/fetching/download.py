@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.records.downloads import NotedDownload
     from model_provisioner.store.partial import Received
 
 AT_ONCE = 8
@@ -90,7 +91,8 @@ class Download:
 
         origin = f"fetched from {wanted.host}"
         with single_flight(store, wanted.key, wait):
-            if (here := self._here(wanted)) is not None:
+            before = downloaded(self.work, wanted)
+            if (here := self._here(wanted, before)) is not None:
                 self.progress.reach(wanted.key, wanted.size or 0)
                 return Arrived(sha256=here, origin=origin)
             git_size = file.size if file.git_blob else None
@@ -100,10 +102,13 @@ class Download:
                 Partial.open(store, wanted.key, git_size=git_size, fingerprints=key, request=request) as partial,
             ):
                 try:
-                    self._receive(wanted, partial, check)
+                    is_new = self._receive(wanted, partial, before, check)
                 except _CopyTaken as taken:
                     partial.discard()
                     return Arrived(sha256=str(wanted.sha256), origin=str(taken))
+                if not is_new and before is not None and wanted.request is not None:
+                    self.work.downloads.note(wanted.request, before)  # for those who wait for it
+                    return Arrived(sha256=before.sha256, origin=origin)
                 received = partial.finish()
                 try:
                     self._verify(wanted, received)
@@ -112,17 +117,22 @@ class Download:
                     raise
                 self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
                 if wanted.request is not None:  # nor would a run after a kill know by its name what it is
-                    self.work.downloads.note(wanted.request, Downloaded(received.sha256, received.size))
+                    found = Downloaded(received.sha256, received.size, partial.validator)
+                    self.work.downloads.note(wanted.request, found)
                 received = store.publish(partial, received.sha256)
                 return Arrived(sha256=received.sha256, origin=origin, received=received)
 
-    def _here(self, wanted: Wanted) -> str | None:
+    def _here(self, wanted: Wanted, before: NotedDownload | None) -> str | None:
         """Return the SHA-256 of the file if it is in the store."""
         if wanted.sha256 is None:
-            return downloaded(self.work, wanted)
+            return before.sha256 if before is not None and wanted.is_met_by(before) else None
         return wanted.sha256 if self.work.store.has(wanted.sha256, wanted.size) else None
 
-    def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
+    def _receive(
+        self, wanted: Wanted, partial: Partial, before: NotedDownload | None, check: Callable[[], None]
+    ) -> bool:
+        """Receive the bytes of a file; return False if the server still has the version that came `before`."""
+        from model_provisioner.fetchers.http.begun import Begun
         from model_provisioner.fetchers.http.receive import receive
 
         room = wanted.size  # for how many bytes there is some; None where nobody said so far how many there are
@@ -157,8 +167,11 @@ class Download:
             self.progress.wait(seconds, why)
             _pause(seconds, check)
 
+        whole = None
+        if before is not None and before.validator is not None and before.size:
+            whole = Begun(size=before.size, validator=before.validator, total=before.size)
         try:
-            receive(self.client, pinned, partial, expect=expect, reach=reach, wait=wait)
+            return receive(self.client, pinned, partial, before=whole, expect=expect, reach=reach, wait=wait)
         except FetchError as error:
             if isinstance(self.entry.ref, HubRef) and error.code in _GONE:
                 error.what, error.fix = _GONE[error.code]

@@ -230,9 +230,9 @@ class _Fetch:
             if each.sha256 is not None:
                 if self._is_here(each.file.name, each.sha256, each.size):
                     digests[each.file.name] = each.sha256
-            elif (sha256 := downloaded(work, each)) is not None:
-                digests[each.file.name] = sha256
-                self.given.append((sha256, each.request))
+            elif (found := downloaded(work, each)) is not None and each.is_met_by(found):
+                digests[each.file.name] = found.sha256
+                self.given.append((found.sha256, each.request))
         left = [each for each in wanted if each.file.name not in digests]
         for each in left:
             self._check_host(each.host)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.records.downloads import NotedDownload
     from model_provisioner.store.partial import Received
 
 
@@ -31,9 +32,13 @@ class Wanted:
     request: bytes | None
     """What is asked of whom, and as whom; None where the SHA-256 is known, or nobody can say what else came for the same."""
     since: int
-    """The number of the last download of which the source may have something newer: see `DownloadRecord`."""
+    """The number of the last download of which the source may have something newer: see `NotedDownload`."""
     anew: bool
     """Whether the source is to say what it has now, whatever an earlier run brought."""
+
+    def is_met_by(self, found: NotedDownload | None) -> bool:
+        """Tell whether what another run downloaded for the same request will do."""
+        return found is not None and found.will_do(self.since, anew=self.anew)
 
     @property
     def host(self) -> str:
@@ -103,9 +108,9 @@ class Requests:
         return hmac.digest(self.secret, json.dumps(asked).encode(), "sha256")
 
 
-def downloaded(work: Workspace, wanted: Wanted) -> str | None:
-    """Return the SHA-256 of what a run of this user brought where it is here and as good as what would come now."""
-    if wanted.request is None or not (found := work.downloads.find(wanted.request, wanted.since, anew=wanted.anew)):
+def downloaded(work: Workspace, wanted: Wanted) -> NotedDownload | None:
+    """Return what a run of this user last downloaded for the same request, if that is here."""
+    if wanted.request is None or (found := work.downloads.find(wanted.request)) is None:
         return None
     work.lease.use([found.sha256])  # before the look: from then on nobody evicts it
-    return found.sha256 if work.store.has(found.sha256, found.size) else None
+    return found if work.store.has(found.sha256, found.size) else None
