@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locking.locks import NoLocksError, try_lock
@@ -21,9 +22,9 @@ from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import clone
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
+from model_provisioner.json_text import parse_json
 from model_provisioner.store.layout import ARRIVING, PARTIAL, store_error
 from model_provisioner.store.owners import reach_in
-from model_provisioner.store.partial_note import Note, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class Partial:
     ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
         self._fingerprints, self._request = fingerprints, None if request is None else request.hex()
-        note = Note.read(folder, name)
+        note = _Note.read(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -143,7 +144,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
+            _Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
         except OSError as error:
             raise self._failed(error) from None
         self.validator, self.total = validator, total
@@ -200,7 +201,7 @@ class Partial:
             raise OSError("the file was removed while it was written")
         self._folder.rename(self._name, folder, name)
         with contextlib.suppress(OSError):
-            self._folder.unlink(note_of(self._name))
+            self._folder.unlink(_note(self._name))
         found = os.fstat(self._fd)
         is_there = folder.names_file(name, self._fd)
         self._close()
@@ -242,7 +243,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
+        _Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -289,6 +290,10 @@ def stem_of(key: str) -> str:
 def stem_in(name: str) -> str | None:
     """Return the stem in the name of a file on its way; None where it is none."""
     return match[1] if (match := ARRIVING.fullmatch(name)) else None
+
+
+def _note(name: str) -> str:
+    return f"{name}.json"
 
 
 def _left(folder: Folder, stem: str) -> list[str]:
@@ -346,4 +351,42 @@ def _claim(folder: Folder, name: str, fd: int) -> bool | None:
 def _remove(folder: Folder, name: str) -> None:
     folder.unlink(name)
     with contextlib.suppress(FileNotFoundError):
-        folder.unlink(note_of(name))
+        folder.unlink(_note(name))
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is kept beside a file on its way."""
+
+    validator: str | None
+    """What the server called this version: a strong ETag or a time of last modification."""
+    boot: str | None
+    """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
+    synced: int
+    """How many bytes were safely on the disk."""
+    total: int | None = None
+    """How many bytes the whole file has, as its server said."""
+    request: str | None = None
+    """For what request it comes, in hexadecimal digits, hashed under a key of the user who made it."""
+
+    @classmethod
+    def read(cls, folder: Folder, name: str) -> Self:
+        """Return the note of the file `name`; one that says nothing where it is missing or unsound."""
+        try:
+            found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
+            validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
+            total, request = found.get("total"), found.get("request")  # versions before did not note them
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls(None, None, 0)
+        known = isinstance(validator, str | None) and isinstance(boot, str | None)
+        if not known or type(synced) is not int or synced < 0:
+            return cls(None, None, 0)
+        total = total if type(total) is int and total >= 0 else None
+        return cls(validator, boot, synced, total, request if isinstance(request, str) else None)
+
+    def write(self, folder: Folder, name: str) -> None:
+        """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
+        draft = f"draft.{secrets.token_hex(8)}"
+        data = json.dumps(asdict(self), sort_keys=True).encode()
+        folder.write(draft, data, sync=False)
+        folder.rename(draft, folder, _note(name))
