@@ -193,6 +193,32 @@ def test_a_digest_that_the_storage_tells_saves_the_fetch(s3_project, s3, client)
     assert [each.method for each in s3.asked] == ["HEAD"]
 
 
+def test_an_upgrade_downloads_no_object_that_is_as_it_was(s3_project, s3, client):
+    put(client, "a.gguf")
+    models(s3_project, "s3://models/a.gguf")
+    provision(s3_project)
+    s3_project.doit("model-lock")
+    s3.asked.clear()
+    s3_project.doit("model-lock", "--upgrade", "m")
+    assert [each.method for each in s3.asked] == ["HEAD"]
+    put(client, "a.gguf", BIG)
+    s3_project.doit("model-lock", "--upgrade", "m")
+    assert hashlib.sha256(BIG).hexdigest() in (s3_project.root / "models.lock").read_text()
+
+
+@pytest.mark.parametrize(
+    "place", [".lmstudio/models/org/repo/another.gguf", f".ollama/models/blobs/sha256-{TINY_SHA256}"]
+)
+def test_a_copy_of_another_program_saves_the_fetch(s3_project, s3, client, place):
+    put(client, "a.gguf")
+    path = s3_project.root.parent / "home" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(TINY_BYTES)
+    models(s3_project, "s3://models/a.gguf", expected_digest=f"sha256:{TINY_SHA256}")
+    assert "taken from" in provision(s3_project).out
+    assert s3.of("GET") == []
+
+
 def test_other_bytes_than_expected_are_not_fetched_where_the_storage_tells(s3_project, s3, client):
     put(client, "a.gguf", BIG, ChecksumAlgorithm="SHA256")
     models(s3_project, "s3://models/a.gguf", expected_digest=f"sha256:{TINY_SHA256}")

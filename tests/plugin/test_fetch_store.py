@@ -28,16 +28,21 @@ def in_ollama(remote):
     return remote.home / ".ollama/models/blobs" / f"sha256-{TINY_SHA}", "Ollama"
 
 
-@pytest.mark.parametrize("place", [in_hub_cache, in_ollama])
+def in_lm_studio(remote):
+    return remote.home / ".lmstudio/models/org/repo/x.gguf", "LM Studio"
+
+
+@pytest.mark.parametrize("place", [in_hub_cache, in_ollama, in_lm_studio])
 @pytest.mark.parametrize("policy", [[], ["127.0.0.1", "localhost"]])
 def test_what_another_program_has_is_adopted(remote, hub, web, place, policy):
     path, source = place(remote)
     path.parent.mkdir(parents=True)
     path.write_bytes(TINY_BYTES)
-    hub.add("org/tiny", REPO)
+    one = "hf:org/tiny/x.gguf"
+    hub.add("org/tiny", {"x.gguf": TINY_BYTES})
     expected = {"expected_digest": f"sha256:{TINY_SHA}"}
     remote.models(
-        {"hub": {"model_ref": ONE, **expected}, "web": {"model_ref": web.url("/x.gguf"), **expected}}, allow=policy
+        {"hub": {"model_ref": one, **expected}, "web": {"model_ref": web.url("/x.gguf"), **expected}}, allow=policy
     )
     answer = remote.provision()
     assert source in answer.out
@@ -51,14 +56,37 @@ def test_what_another_program_has_is_adopted(remote, hub, web, place, policy):
     assert remote.bytes_of("hub") == TINY_BYTES
 
 
-def test_what_another_program_has_is_believed_no_word(tiny, hub):
-    path, _ = in_ollama(tiny)
+@pytest.mark.parametrize("place", [in_hub_cache, in_ollama, in_lm_studio])
+def test_what_another_program_has_is_believed_no_word(remote, hub, web, place):
+    path, _ = place(remote)
     path.parent.mkdir(parents=True)
     path.write_bytes(FLIPPED)
-    tiny.models({"tiny": {"model_ref": ONE, "expected_digest": f"sha256:{TINY_SHA}"}})
-    tiny.provision()
-    assert resolved(hub) == ["tiny.gguf"]
-    assert tiny.bytes_of("tiny") == TINY_BYTES
+    web.files["/x.gguf"] = TINY_BYTES
+    remote.models({"x": {"model_ref": web.url("/x.gguf"), "expected_digest": f"sha256:{TINY_SHA}"}})
+    answer = remote.provision()
+    assert "fetched from localhost" in answer.out
+    assert len(web.asked) == 1
+    assert remote.bytes_of("x") == TINY_BYTES
+    assert remote.on_the_way() == []
+
+
+def test_a_copy_of_another_name_is_found_when_the_server_says_how_long_the_file_is(remote, web):
+    """Of LM Studio's files the size says which may be the one; no byte of the file's is read from the server then."""
+    body = TINY_BYTES + bytes(64 << 20)  # more than a connection holds
+    path = remote.home / ".lmstudio/models/org/repo/another.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(body)
+    (path.parent / "as long.gguf").write_bytes(body[:-1] + b"1")
+    web.files["/x.gguf"] = body
+    sent = []
+    web.sent = sent.append
+    remote.models({"x": {"model_ref": web.url("/x.gguf"), "expected_digest": f"sha256:{sha256(body)}"}})
+    answer = remote.provision()
+    assert "taken from LM Studio" in answer.out
+    assert "fetched from" not in answer.out
+    assert sum(sent) < len(body) // 2
+    assert remote.bytes_of("x") == body
+    assert remote.on_the_way() == []
 
 
 def test_lfs_digests_of_the_listing_find_what_another_program_has(tiny, hub):
@@ -194,8 +222,14 @@ def test_a_source_without_etags_is_asked_by_the_time_of_the_last_change(remote, 
     remote.models({"tiny": web.url("/tiny.gguf")})
     for _ in range(2):
         assert AGAIN in remote.provision(code=1).out
-    assert web.asked[-1].headers["if-modified-since"] == "Sun, 09 Sep 2001 01:46:40 GMT"
-    assert web.sent == len(PAGE)
+    assert web.asked[-1].headers["if-range"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert web.sent == len(PAGE) + 1, "the last byte, if the file is of that date"
+    web.files["/tiny.gguf"], web.manners.last_modified = (
+        TINY_BYTES,
+        900_000_000,
+    )  # older: it was copied there with its times
+    remote.provision()
+    assert remote.bytes_of("tiny") == TINY_BYTES
 
 
 def test_a_source_that_names_no_versions_has_to_send_a_wrong_body_again(remote, web):
@@ -206,6 +240,18 @@ def test_a_source_that_names_no_versions_has_to_send_a_wrong_body_again(remote, 
         assert AGAIN in remote.provision(code=1).out
         assert (len(web.asked), web.sent) == (times, times * len(PAGE))
     assert remote.blobs() == {sha256(PAGE)}
+
+
+def test_a_wrong_body_that_this_user_did_not_download_is_sent_once_more(remote, web):
+    """What the store says of it may be anybody's."""
+    web.files["/tiny.gguf"] = PAGE
+    remote.models({"tiny": web.url("/tiny.gguf")})
+    remote.provision(code=1)
+    shutil.rmtree(remote.project.state)
+    for _ in range(2):
+        remote.provision(code=1)
+    assert ["if-none-match" in asked.headers for asked in web.asked] == [False, False, True]
+    assert web.sent == 2 * len(PAGE)
 
 
 def test_trouble_when_a_source_is_asked_again_is_told_as_that_of_any_fetch(remote, web):

@@ -14,6 +14,8 @@ from model_provisioner.errors import StorageError
 
 DATA = b"weights" * 300_000
 SHA = hashlib.sha256(DATA).hexdigest()
+NAME = "sub/c.gguf"
+"""What the file is called where it comes from."""
 
 
 @pytest.fixture
@@ -28,7 +30,11 @@ def write(path, data=DATA):
 
 
 def found(home, size=len(DATA), **environ):
-    return [each for each in find(SHA, size, {"HOME": str(home), **environ}) if not each.path.startswith("/usr/share/")]
+    return [
+        each
+        for each in find(SHA, size, NAME, {"HOME": str(home), **environ})
+        if not each.path.startswith("/usr/share/")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ def test_ollama(tmp_path, environ, models):
     assert found(tmp_path, size=None, **environ) == [Found(path, "Ollama")]
 
 
-def test_lm_studio_by_its_size_alone(tmp_path):
+def test_lm_studio_by_its_size_or_where_that_is_not_known_by_its_name(tmp_path):
     paths = [
         write(tmp_path / ".lmstudio/models/org/repo/a.gguf"),
         write(tmp_path / ".lmstudio/models/org/repo/b.gguf", bytes(len(DATA))),
@@ -78,7 +84,7 @@ def test_lm_studio_by_its_size_alone(tmp_path):
     ]
     write(tmp_path / ".lmstudio/models/org/repo/short.gguf", b"")
     assert found(tmp_path) == [Found(path, "LM Studio") for path in paths]
-    assert found(tmp_path, size=None) == []
+    assert found(tmp_path, size=None) == [Found(paths[2], "LM Studio")]
 
 
 def test_whatever_lies_there_is_no_error(tmp_path):

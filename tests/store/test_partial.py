@@ -110,6 +110,34 @@ def test_bytes_of_the_same_version_with_another_length_are_dropped(store, total)
         assert (partial.size, partial.total) == (0, total)
 
 
+def test_what_came_for_a_request_is_known_to_whoever_makes_it_again(store):
+    with Partial.open(store, "a", request=b"mine") as partial:
+        partial.begin(None, 4)
+        assert not partial.is_for_request
+        partial.write(b"here")
+        assert partial.is_for_request
+    with Partial.open(store, "a") as partial:
+        assert not partial.is_for_request
+    with Partial.open(store, "a", request=b"mine") as partial:
+        assert (partial.size, partial.total, partial.is_for_request) == (4, 4, True)
+
+
+def test_what_came_for_another_request_is_not_taken_for_it_before_its_server_says_so(store):
+    with Partial.open(store, "a", request=b"mine") as partial:
+        partial.begin('"v1"', 8)
+        partial.write(b"half")
+        abandon(partial)  # nothing is synced, so that the next owner does that
+    with Partial.open(store, "a", request=b"another") as partial:
+        assert not partial.is_for_request
+    with Partial.open(store, "a", request=b"another") as partial:
+        assert not partial.is_for_request
+        partial.begin('"v1"', 8)
+        assert partial.is_for_request
+        partial.write(b"more")
+    with Partial.open(store, "a", request=b"another") as partial:
+        assert (partial.size, partial.is_for_request) == (8, True)
+
+
 @pytest.mark.parametrize(
     "note", [b"", b"{", b"[]", b'{"validator": 7}', b'{"validator": "\\"v1\\"", "synced": true}', b"\xff", None]
 )

@@ -443,7 +443,7 @@ def record(store, ref="hf:org/repo"):
     return Record(
         ref=ref,
         revision="c0ffee",
-        files=(StoredFile(name="a/é.gguf", size=5, sha256=sha(b"model"), validator='"v"'),),
+        files=(StoredFile(name="a/é.gguf", size=5, sha256=sha(b"model")),),
         tree=f"{store.root}/trees/key/version/a/é.gguf",
     )
 
@@ -460,7 +460,7 @@ def test_a_record_comes_back_wherever_the_store_lies(store, tmp_path):
         assert json.load(file) == {
             "ref": "hf:org/repo",
             "revision": "c0ffee",
-            "files": [{"name": "a/é.gguf", "sha256": sha(b"model"), "size": 5, "validator": '"v"'}],
+            "files": [{"name": "a/é.gguf", "sha256": sha(b"model"), "size": 5}],
             "tree": "trees/key/version/a/é.gguf",
             "wrong": False,
         }
@@ -476,19 +476,17 @@ def test_a_record_is_noted_as_wrong_unless_it_says_something_else_by_now(store):
     assert store.recorded("hf:org/another") is None
 
 
-def test_a_record_of_an_earlier_version_names_no_version_of_a_file(store):
+def test_a_record_of_an_earlier_version_is_of_nothing_wrong(store):
     store.record(record(store))
     (name,) = everything(store)
     path = os.path.join(store.root, name)
     with open(path, "rb") as file:
         body = json.load(file)
     body["etag"] = None
-    del body["wrong"], body["files"][0]["validator"]
+    del body["wrong"]
     with open(path, "w") as file:
         json.dump(body, file)
-    assert store.recorded("hf:org/repo") == replace(
-        record(store), files=(replace(record(store).files[0], validator=None),)
-    )
+    assert store.recorded("hf:org/repo") == record(store)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -31,6 +31,8 @@ class Manners:
     reset: bool = False  # it breaks by a reset, not by an orderly end
     ignore_range: bool = False
     ignore_if_range: bool = False
+    ignore_conditions: bool = False  # If-None-Match and If-Modified-Since
+    etag_of_304: str | None = None  # in place of the one that it has
     etag: str | None = "auto"  # "auto" is of the bytes
     etags: deque = field(default_factory=deque)  # one a request, before `etag`
     last_modified: float | None = None
@@ -95,6 +97,14 @@ class FilesServer:
 
 def etag_of(data: bytes) -> str:
     return f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+
+
+def is_as_it_was(headers, etag, last_modified):
+    """Tell whether a server answers 304, by RFC 9110: If-None-Match goes before If-Modified-Since, which asks for newer ones."""
+    if "if-none-match" in headers:
+        return headers["if-none-match"] == etag
+    since = headers.get("if-modified-since")
+    return None not in (since, last_modified) and int(last_modified) <= parsedate_to_datetime(since).timestamp()
 
 
 class _Server(ThreadingHTTPServer):
@@ -169,8 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
         if etag == "auto":
             etag = etag_of(data)
         changed = None if manners.last_modified is None else formatdate(manners.last_modified, usegmt=True)
-        if (etag and headers.get("if-none-match") == etag) or (changed and headers.get("if-modified-since") == changed):
+        if not manners.ignore_conditions and is_as_it_was(headers, etag, manners.last_modified):
             self.send_response(304)
+            if etag:
+                self.send_header("ETag", manners.etag_of_304 or etag)
             self.end_headers()
             return
         first, last = 0, len(data)

@@ -16,7 +16,8 @@ SECRETS = ("s3cret", "tok3n", "Basic ", "czNjcmV0", "signature")
 class Sink:
     """The bytes of one file in memory, by the rules of a partial file."""
 
-    def __init__(self, data=b"", validator=None, total=None):
+    def __init__(self, data=b"", validator=None, total=None, *, is_for_request=False):
+        self.is_for_request = is_for_request
         self.data, self.validator, self.total, self.begun = bytearray(data), validator, total, []
 
     @property
@@ -42,8 +43,8 @@ class Naps(list):
 
 
 def fetch(client, file, sink, **options):
-    """Receive a file; nobody is told of its size and of how far it is."""
-    receive(client, file, sink, expect=lambda size: None, reach=lambda done: None, **options)
+    """Receive a file, as `receive` does; nobody is told of its size and of how far it is."""
+    return receive(client, file, sink, expect=lambda size: None, reach=lambda done: None, **options)
 
 
 def remote(server, path="/x.gguf", **values):

@@ -42,6 +42,14 @@ INSERT OR IGNORE INTO fetched SELECT id, digest, revision, verified_at FROM mode
   WHERE source = id AND id NOT LIKE 'local:%' AND digest IS NOT NULL
 """
 
+_VERSION_4 = """
+CREATE TABLE download (
+  number INTEGER PRIMARY KEY, request BLOB NOT NULL UNIQUE, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
+  validator TEXT, recorded INTEGER
+);
+CREATE INDEX download_recorded ON download (recorded)
+"""
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
@@ -51,7 +59,7 @@ def catalog_file(state: str, database: type[Database]) -> Database:
         title="catalog",
         application_id=0x6D706361,
         schema=_VERSION_1,
-        upgrades=(_VERSION_2, _VERSION_3),
+        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4),
         state=state,
     )
 

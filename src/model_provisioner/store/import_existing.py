@@ -34,10 +34,11 @@ class Found:
     """Whose it is, in words: `the Hugging Face cache`."""
 
 
-def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
+def find(sha256: str, size: int | None, name: str, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
     """Yield the files of other programs that may have this SHA-256, the most likely first; nothing is read or raised.
 
-    Hugging Face and Ollama name files by their SHA-256; LM Studio's are candidates by their `size` in bytes alone.
+    Hugging Face and Ollama name files by their SHA-256. LM Studio keeps the name that a file had where it came from: its
+    files are candidates by their `size` in bytes, whatever they are called, or by the file `name` where no size is known.
     """
     home = environ.get("HOME") or os.path.expanduser("~")
     hub = _hub_cache(environ, home)
@@ -47,11 +48,10 @@ def find(sha256: str, size: int | None, environ: Mapping[str, str] = os.environ)
     for path, source in places:
         if _is_file(path, size):
             yield Found(path, source)
-    if size is not None:
-        for models in ("~/.lmstudio/models", "~/.cache/lm-studio/models"):
-            for path in files_below(_expanded(models, home)):
-                if _is_file(path, size):
-                    yield Found(path, "LM Studio")
+    for models in ("~/.lmstudio/models", "~/.cache/lm-studio/models"):
+        for path in files_below(_expanded(models, home)):
+            if (size is not None or os.path.basename(path) == os.path.basename(name)) and _is_file(path, size):
+                yield Found(path, "LM Studio")
 
 
 def adopt(

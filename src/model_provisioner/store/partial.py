@@ -49,8 +49,6 @@ class Received(Hashes):
     """The object id that git gives them (SHA-1 of `blob <size>`, NUL and the bytes); None where their size is not the one
     that was expected, or none was."""
     size: int
-    validator: str | None = None
-    """What the server called this version of the file, where it said so."""
     file: tuple[int, int] | None = None
     """Device and inode of the file in the store that has them, None before one has; its bytes are those that arrived."""
 
@@ -59,11 +57,17 @@ class Partial:
     """The growing file of one owner; a context manager that keeps it for the next owner unless it was published."""
 
     def __init__(
-        self, folder: Folder, name: str, fd: int, git_size: int | None, fingerprints: FingerprintKey | None
+        self,
+        folder: Folder,
+        name: str,
+        fd: int,
+        git_size: int | None,
+        fingerprints: FingerprintKey | None,
+        request: bytes | None,
     ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
-        self._fingerprints = fingerprints
-        note = _read_note(folder, name)
+        self._fingerprints, self._request = fingerprints, None if request is None else request.hex()
+        note = _Note.read(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -73,6 +77,8 @@ class Partial:
         """What the server called that version of the resource: a strong ETag or a time of last modification."""
         self.total = note.total if self.size else None
         """How many bytes it said that version has."""
+        self._came_for = note.request
+        """The request for which a server sent these bytes, or said that they are those that it would send."""
         self._synced = min(size, note.synced)
         """Up to where it is known to be safely on the disk."""
         self._written_back = self.size
@@ -82,10 +88,16 @@ class Partial:
 
     @classmethod
     def open(
-        cls, store: Layout, key: str, *, git_size: int | None = None, fingerprints: FingerprintKey | None = None
+        cls,
+        store: Layout,
+        key: str,
+        *,
+        git_size: int | None = None,
+        fingerprints: FingerprintKey | None = None,
+        request: bytes | None = None,
     ) -> Partial:
         """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too, and
-        with `fingerprints` a fingerprint by that key.
+        with `fingerprints` a fingerprint by that key. `request` is noted with what comes for it: see `is_for_request`.
 
         Of several files that dead owners left the longest is taken and the others are removed. What is of an owner whom our
         locks don't reach is left alone, dead or not. Raises `StorageError`.
@@ -100,12 +112,17 @@ class Partial:
             name, fd = left[-1] if left else _begin(folder, store.reach, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
-        return cls(folder, name, fd, git_size, fingerprints)
+        return cls(folder, name, fd, git_size, fingerprints, request)
 
     @property
     def size(self) -> int:
         """How many bytes there are, all of one version of the resource."""
         return self._follower.written
+
+    @property
+    def is_for_request(self) -> bool:
+        """Whether what is here came for this owner's request: with the last byte, that has its answer."""
+        return self.size > 0 and self._request is not None and self._came_for == self._request
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +135,7 @@ class Partial:
 
         Bytes of another one are dropped, as they are where none is named.
         """
+        self._came_for = self._request
         if self.size and validator is not None and (validator, total) == (self.validator, self.total):
             return
         try:
@@ -126,7 +144,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _write_note(self._folder, self._name, _Note(validator, boot_id(), 0, total))
+            _Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
         except OSError as error:
             raise self._failed(error) from None
         self.validator, self.total = validator, total
@@ -166,8 +184,7 @@ class Partial:
                 raise OSError("the file became shorter while it was written")  # noqa: TRY301  worded below
         except OSError as error:
             raise self._failed(error) from None
-        git_blob = git_blob if self.size == self._git_size else None
-        return Received(sha256, fingerprint, git_blob, self.size, self.validator)
+        return Received(sha256, fingerprint, git_blob if self.size == self._git_size else None, self.size)
 
     def seal(self) -> None:
         """Make it read-only, and wait until it is safely on the disk. Raises `OSError`."""
@@ -226,7 +243,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _write_note(self._folder, self._name, _Note(self.validator, boot_id(), size, self.total))
+        _Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -342,30 +359,34 @@ class _Note:
     """What is kept beside a file on its way."""
 
     validator: str | None
+    """What the server called this version: a strong ETag or a time of last modification."""
     boot: str | None
     """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
     synced: int
     """How many bytes were safely on the disk."""
     total: int | None = None
     """How many bytes the whole file has, as its server said."""
+    request: str | None = None
+    """For what request it comes, in hexadecimal digits, hashed under a key of the user who made it."""
 
+    @classmethod
+    def read(cls, folder: Folder, name: str) -> Self:
+        """Return the note of the file `name`; one that says nothing where it is missing or unsound."""
+        try:
+            found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
+            validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
+            total, request = found.get("total"), found.get("request")  # versions before did not note them
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls(None, None, 0)
+        known = isinstance(validator, str | None) and isinstance(boot, str | None)
+        if not known or type(synced) is not int or synced < 0:
+            return cls(None, None, 0)
+        total = total if type(total) is int and total >= 0 else None
+        return cls(validator, boot, synced, total, request if isinstance(request, str) else None)
 
-def _read_note(folder: Folder, name: str) -> _Note:
-    try:
-        found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
-        validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
-        total = found.get("total")  # versions before did not note it
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return _Note(None, None, 0)
-    known = isinstance(validator, str | None) and isinstance(boot, str | None)
-    if not known or type(synced) is not int or synced < 0:
-        return _Note(None, None, 0)
-    return _Note(validator, boot, synced, total if type(total) is int and total >= 0 else None)
-
-
-def _write_note(folder: Folder, name: str, note: _Note) -> None:
-    """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
-    draft = f"draft.{secrets.token_hex(8)}"
-    data = json.dumps(asdict(note), sort_keys=True).encode()
-    folder.write(draft, data, sync=False)
-    folder.rename(draft, folder, _note(name))
+    def write(self, folder: Folder, name: str) -> None:
+        """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
+        draft = f"draft.{secrets.token_hex(8)}"
+        data = json.dumps(asdict(self), sort_keys=True).encode()
+        folder.write(draft, data, sync=False)
+        folder.rename(draft, folder, _note(name))

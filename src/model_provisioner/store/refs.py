@@ -31,8 +31,6 @@ class StoredFile:
     """In bytes."""
     sha256: str
     """In hexadecimal digits."""
-    validator: str | None = None
-    """What its server called this version of it, a strong ETag or the time of last modification, where it said so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +89,7 @@ class Refs(Layout):
 
     def _parsed(self, body: dict[str, Any]) -> Record:
         files = tuple(
-            StoredFile(
-                name=_text(each["name"]),
-                size=_count(each["size"]),
-                sha256=_text(each["sha256"]),
-                validator=_text_or_none(each.get("validator")),
-            )
+            StoredFile(name=_text(each["name"]), size=_count(each["size"]), sha256=_text(each["sha256"]))
             for each in body["files"]
         )
         for each in files:

@@ -11,6 +11,7 @@ import pytest
 
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http import connections
+from model_provisioner.fetchers.http.begun import Begun
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.receiving import Naps, Sink, fetch
@@ -34,7 +35,7 @@ http {{
     listen 127.0.0.1:{port} ssl;
     root {root}/files;
     location /slow/ {{ alias {root}/files/; limit_rate 2m; }}
-    location /dated/ {{ alias {root}/files/; etag off; }}
+    location /dated/ {{ alias {root}/files/; etag off; if_modified_since before; }}
     location /whole/ {{ alias {root}/files/; max_ranges 0; }}
     location /moved/ {{ return 302 https://127.0.0.1:{port}/x.gguf?signature=1; }}
     location /zipped/ {{ alias {root}/files/; gzip on; gzip_types *; gzip_min_length 1; }}
@@ -97,8 +98,8 @@ def https(authority, tmp_path, monkeypatch):
     return HttpClient(lambda host: None)
 
 
-@pytest.mark.parametrize("path", ["/x.gguf", "/dated/x.gguf"])
-def test_it_resumes_by_a_validator_of_nginx(nginx, https, path):
+@pytest.mark.parametrize(("path", "of_the_whole"), [("/x.gguf", 304), ("/dated/x.gguf", 206)])
+def test_it_resumes_by_a_validator_of_nginx(nginx, https, path, of_the_whole):
     sink = Sink()
     with https.open(nginx.file(path).url) as answer:
         sink.begin(answer.validator, answer.total)
@@ -110,7 +111,25 @@ def test_it_resumes_by_a_validator_of_nginx(nginx, https, path):
     assert sink.begun == [sink.validator]
     assert f' 206 "bytes={here - 1}-"' in nginx.asked()[-1]
     fetch(https, nginx.file(path), sink)
-    assert f' 206 "bytes={len(DATA) - 1}-"' in nginx.asked()[-1]
+    assert f' {of_the_whole} "bytes={len(DATA) - 1}-"' in nginx.asked()[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"), [("/x.gguf", [304, 200]), ("/dated/x.gguf", [206, 200]), ("/whole/x.gguf", [304, 200])]
+)
+@pytest.mark.parametrize("seconds", [-100, 100])
+def test_nginx_says_whether_it_still_has_what_came_before(nginx, https, path, statuses, seconds):
+    with https.open(nginx.file(path).url) as answer:
+        before = Begun(size=len(DATA), validator=answer.validator, total=len(DATA))
+    sink = Sink()
+    assert not fetch(https, nginx.file(path), sink, before=before)
+    assert (sink.size, sink.begun) == (0, [])
+    other = DATA[:-1] + b"x"
+    (nginx.root / "files" / "x.gguf").write_bytes(other)
+    os.utime(nginx.root / "files" / "x.gguf", (1_700_000_000 + seconds,) * 2)  # older, too: copied there with its times
+    assert fetch(https, nginx.file(path), sink, before=before)
+    assert sink.data == other
+    assert [int(line.split()[2]) for line in nginx.asked()[1:3]] == statuses
 
 
 def test_a_file_that_was_replaced_is_begun_anew(nginx, https):

@@ -18,7 +18,7 @@ from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.http.begun import Begun
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
-from tests.support.files_server import FilesServer
+from tests.support.files_server import FilesServer, etag_of
 from tests.support.receiving import DATA, SECRETS, Naps, Sink, bring, fetch, refused, remote
 
 
@@ -91,8 +91,12 @@ def test_a_file_that_is_here_whole_is_asked_for_its_last_byte_or_not_at_all(http
     assert sink.data == DATA
     assert server.asked[-1].headers["range"] == f"bytes={len(DATA) - 1}-"
     server.asked.clear()
-    sink, _ = bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    bring(https, remote(server, size=len(DATA), sha256="0" * 64), Sink(DATA, validator))
+    bring(https, remote(server, sha256="0" * 64), Sink(DATA, None, len(DATA)))
+    bring(https, remote(server), Sink(DATA, None, len(DATA), is_for_request=True))
     assert server.asked == []
+    bring(https, remote(server), Sink(DATA[:-1], validator, len(DATA), is_for_request=True))
+    assert len(server.asked) == 1
 
 
 def test_a_cut_is_resumed(https, server):
@@ -177,6 +181,63 @@ def test_a_server_that_sends_less_than_the_range_is_asked_again(https, server):
     validator = bring(https, remote(server))[0].validator
     server.manners.part = 1_000_000
     sink, _ = bring(https, remote(server), Sink(DATA[:1000], validator))
+    assert sink.data == DATA
+
+
+# ---- what came before
+
+
+DATED = {"etag": None, "last_modified": 1e9}
+STILL = {
+    "304": {},
+    "304, no ranges": {"ignore_range": True},
+    "304, no length": {"ignore_range": True, "chunked": True},
+    "206": {"ignore_conditions": True},
+    "200": {"ignore_conditions": True, "ignore_range": True},
+    "a date, 206": DATED,
+    "a date, 200": {**DATED, "ignore_range": True},
+}
+
+
+@pytest.mark.parametrize("manners", STILL.values(), ids=STILL)
+@pytest.mark.parametrize("path", ["/x.gguf", "/empty"])
+def test_a_server_is_asked_once_whether_it_still_has_what_came_before(https, server, manners, path):
+    vars(server.manners).update(manners)
+    data = server.files[path] = server.files[path] + bytes(32 << 20 if path == "/x.gguf" else 0)
+    validator = server.etag(path) if server.manners.etag else "Sun, 09 Sep 2001 01:46:40 GMT"
+    before, sink = Begun(size=len(data), validator=validator, total=len(data)), Sink()
+    assert not fetch(https, remote(server, path), sink, before=before)
+    assert (sink.size, sink.begun, len(server.asked)) == (0, [], 1)
+    assert server.sent <= len(data) // 2, "nobody waits for the bytes"
+
+
+OTHER = {
+    "304 to another": {"etag_of_304": '"other"'},
+    "304 to a like one": {"etag_of_304": f"W/{etag_of(DATA)}"},
+    "another ETag": {"etag": '"other"'},
+    "another ETag, whatever the condition": {"etag": '"other"', "ignore_if_range": True},
+    "no ETag": {"etag": None},
+    "no ETag, whatever the condition": {"etag": None, "ignore_if_range": True},
+    "an older date": {**DATED, "last_modified": 9e8},
+    "an older date, whatever the condition": {**DATED, "last_modified": 9e8, "ignore_if_range": True},
+    "no date, no ranges": {"etag": None, "last_modified": None, "ignore_range": True},
+}
+
+
+@pytest.mark.parametrize("manners", OTHER.values(), ids=OTHER)
+def test_what_a_server_does_not_say_to_be_what_came_before_is_fetched(https, server, manners):
+    vars(server.manners).update(manners)
+    validator = "Sun, 09 Sep 2001 01:46:40 GMT" if "last_modified" in manners else etag_of(DATA)
+    before, sink = Begun(size=len(DATA), validator=validator, total=len(DATA)), Sink()
+    assert fetch(https, remote(server), sink, before=before)
+    assert sink.data == DATA
+    assert ["if-range" in each.headers for each in server.asked] in ([True, False], [True])
+
+
+def test_what_has_another_length_is_not_what_came_before(https, server):
+    server.manners.ignore_conditions = server.manners.ignore_if_range = True
+    before, sink = Begun(size=1000, validator=server.etag("/x.gguf"), total=1000), Sink()
+    assert fetch(https, remote(server), sink, before=before)
     assert sink.data == DATA
 
 

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from model_provisioner.config.entries import accepting
-from model_provisioner.errors import DigestMismatchError, FetchError, ProvisionError
-from model_provisioner.references.digest import SetDigest
-from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
+from model_provisioner.engine.fetching.refusals import larger, mismatch, reword
+from model_provisioner.engine.fetching.wanted import Arrived, downloaded
+from model_provisioner.errors import FetchError, ProvisionError
+from model_provisioner.records.downloads import Downloaded
 from model_provisioner.store.partial import Partial
 from model_provisioner.store.single_flight import single_flight
 
@@ -22,11 +21,13 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.events import FetchProgress
+    from model_provisioner.engine.fetching.copies import Copies
+    from model_provisioner.engine.fetching.wanted import Wanted
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.records.downloads import NotedDownload
     from model_provisioner.store.partial import Received
-    from model_provisioner.store.refs import StoredFile
 
 AT_ONCE = 8
 """How many files this process fetches at a time: one connection seldom fills a line, and many take it from others."""
@@ -40,43 +41,9 @@ UNSIZED = 64 << 30
 _POLL_S = 0.1
 """Seconds after which it is checked again whether the bytes are still wanted."""
 
-_ACCESS: dict[type[ModelRef], str] = {
-    HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
-    ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
-}
-"""How to get access where a source says what it has, and does not hand it out."""
-_GONE = {
-    "RepoNotFound": (
-        "the Hub has no such repository any more, or shows it to others only",
-        "if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it",
-    ),
-    "RevisionNotFound": (
-        "the repository does not have the commit any more that was locked or first fetched",
-        "`doit model-lock --upgrade NAME` takes what it has now",
-    ),
-}
-"""What a Hub's code for a reason means where it had the file before, and the fix."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A file that is asked of its source."""
-
-    file: RemoteFile
-    key: str
-    """The key of its download: by its digest, so that two references to the same bytes wait for one another."""
-    sha256: str | None
-    """The SHA-256 that its bytes must have, where it is known."""
-    size: int | None
-    is_pinned: bool
-    """Whether the user or the lock said so, and not the source alone."""
-    before: StoredFile | None = None
-    """What came of it before and is still here, where it is to be asked whether the source has something else by now."""
-
-    @property
-    def host(self) -> str:
-        """Who is asked for it."""
-        return urlsplit(self.file.url).hostname or ""
+class _CopyTaken(BaseException):
+    """Ends a download whose bytes another program has on this disk; says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +56,10 @@ class Download:
     progress: FetchProgress
     make_room: Callable[[dict[str, int]], None]
     """Is given key and bytes of a file whose size its source did not list, before they come, and again for more; may raise."""
+    copies: Copies
 
-    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Received | None:
-        """Fetch a file, or wait for another run that does; return None where that had it, or it is as it was `before`.
+    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Arrived:
+        """Fetch a file, or wait for another run that does and take what that had.
 
         `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
         and `StorageError`.
@@ -102,16 +70,26 @@ class Download:
             check()
             self.progress.reach(wanted.key, arrived, by_another_run=True)
 
-        if self._is_as_before(wanted):
-            return None
+        origin = f"fetched from {wanted.host}"
         with single_flight(store, wanted.key, wait):
-            if wanted.sha256 is not None and store.has(wanted.sha256, wanted.size):
+            before = downloaded(self.work, wanted)
+            if (here := self._here(wanted, before)) is not None:
                 self.progress.reach(wanted.key, wanted.size or 0)
-                return None
+                return Arrived(sha256=here, origin=origin)
             git_size = file.size if file.git_blob else None
-            key = self.work.memo.fingerprints
-            with _turn(check), Partial.open(store, wanted.key, git_size=git_size, fingerprints=key) as partial:
-                self._receive(wanted, partial, check)
+            key, request = self.work.memo.fingerprints, None if wanted.anew else wanted.request
+            with (
+                _turn(check),
+                Partial.open(store, wanted.key, git_size=git_size, fingerprints=key, request=request) as partial,
+            ):
+                try:
+                    is_new = self._receive(wanted, partial, before, check)
+                except _CopyTaken as taken:
+                    partial.discard()
+                    return Arrived(sha256=str(wanted.sha256), origin=str(taken))
+                if not is_new and before is not None and wanted.request is not None:
+                    self.work.downloads.note(wanted.request, before)  # for those who wait for it
+                    return Arrived(sha256=before.sha256, origin=f"unchanged at {wanted.host}")
                 received = partial.finish()
                 try:
                     self._verify(wanted, received)
@@ -119,15 +97,23 @@ class Download:
                     partial.discard()
                     raise
                 self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
-                return store.publish(partial, received.sha256)
+                if wanted.request is not None:  # nor would a run after a kill know by its name what it is
+                    found = Downloaded(received.sha256, received.size, partial.validator)
+                    self.work.downloads.note(wanted.request, found)
+                received = store.publish(partial, received.sha256)
+                return Arrived(sha256=received.sha256, origin=origin, received=received)
 
-    def _is_as_before(self, wanted: Wanted) -> bool:
-        before, file = wanted.before, wanted.file
-        if before is None or before.validator is None:
-            return False
-        return self.client.is_unchanged(file.url, before.validator, file.all_headers)
+    def _here(self, wanted: Wanted, before: NotedDownload | None) -> str | None:
+        """Return the SHA-256 of the file if it is in the store."""
+        if wanted.sha256 is None:
+            return before.sha256 if before is not None and wanted.is_met_by(before) else None
+        return wanted.sha256 if self.work.store.has(wanted.sha256, wanted.size) else None
 
-    def _receive(self, wanted: Wanted, partial: Partial, check: Callable[[], None]) -> None:
+    def _receive(
+        self, wanted: Wanted, partial: Partial, before: NotedDownload | None, check: Callable[[], None]
+    ) -> bool:
+        """Receive the bytes of a file; return False if the server still has the version that came `before`."""
+        from model_provisioner.fetchers.http.begun import Begun
         from model_provisioner.fetchers.http.receive import receive
 
         room = wanted.size  # for how many bytes there is some; None where nobody said so far how many there are
@@ -136,6 +122,7 @@ class Download:
             nonlocal room
             self._check_size(wanted, size)
             if wanted.size is None:  # else what the source listed counts
+                self._look_for_copy(wanted, size)
                 self._check_room(wanted.file, size - partial.size)
                 self.make_room({wanted.key: size})
                 self.progress.expect(wanted.key, size)
@@ -161,23 +148,21 @@ class Download:
             self.progress.wait(seconds, why)
             _pause(seconds, check)
 
+        whole = None
+        if before is not None and before.validator is not None:
+            whole = Begun(size=before.size, validator=before.validator, total=before.size)
         try:
-            receive(self.client, pinned, partial, expect=expect, reach=reach, wait=wait)
+            return receive(self.client, pinned, partial, before=whole, expect=expect, reach=reach, wait=wait)
         except FetchError as error:
-            if isinstance(self.entry.ref, HubRef) and error.code in _GONE:
-                error.what, error.fix = _GONE[error.code]
-            elif (
-                isinstance(self.entry.ref, ObjectRef)
-                and error.status in {400, 401, 403}
-                and error.code not in {"", "AccessDenied"}
-            ):
-                from model_provisioner.fetchers.s3.errors import storage_error
-
-                told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
-                error.what, error.found, error.fix = told.what, told.found, told.fix
-            elif error.status in {401, 403}:
-                error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
+            reword(error, self.entry.ref)
             raise
+
+    def _look_for_copy(self, wanted: Wanted, size: int) -> None:
+        """Raise `_CopyTaken` where another program has a file that could not be looked for without its size."""
+        if wanted.sha256 is not None:
+            taken = self.copies.take(wanted.sha256, size, wanted.file.name, self.progress)
+            if taken is not None:
+                raise _CopyTaken(taken)
 
     def _verify(self, wanted: Wanted, received: Received) -> None:
         """Raise unless the bytes are those that the source lists and the user or the lock asks for."""
@@ -201,13 +186,7 @@ class Download:
     def _check_size(self, wanted: Wanted, size: int) -> None:
         """Raise if a file has so many bytes and has to have fewer: what is larger has another digest, too."""
         if wanted.size is not None and size > wanted.size and wanted.is_pinned and self.entry.strict:
-            raise FetchError(
-                f"{wanted.file.name} is larger than when it was locked or first fetched",
-                where=f"{self.entry.ref.id} at {wanted.host}",
-                expected=f"{wanted.size:,} bytes",
-                found=f"{size:,} bytes, or more",
-                fix=f"if the new bytes are right, {_taking(self.entry)}",
-            )
+            raise larger(self.entry, wanted.file, wanted.host, wanted.size, size)
 
     def _more_room(self, wanted: Wanted, done: int) -> int:
         """Make room for a file of which so many bytes are here, and nobody says how many come; return for how many there is."""
@@ -257,18 +236,3 @@ def _pause(seconds: float, check: Callable[[], None]) -> None:
     while (left := until - time.monotonic()) > 0:
         check()
         time.sleep(min(_POLL_S, left))
-
-
-def _taking(entry: Entry) -> str:
-    """Return what a user does to take what a source has now."""
-    upgrade = f"run `doit model-lock --upgrade {entry.name}`"
-    is_written = entry.expected is not None and not entry.by_lock
-    return f"take expected_digest out of models.yaml, then {upgrade}" if is_written else upgrade
-
-
-def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestMismatchError:
-    """Return the error for a file of an entry that has, or would have, another SHA-256 than is wanted."""
-    path = f"{entry.ref.id} ({file.name})" if is_whole(entry.ref) else entry.ref.id
-    one = file.name if isinstance(entry.expected, SetDigest) else ""
-    remedy = f"ask who runs the source; if what it has now is right, {accepting(entry, f'sha256:{found}', one)}"
-    return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label, fix=remedy)

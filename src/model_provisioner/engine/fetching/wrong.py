@@ -15,11 +15,8 @@ from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.headers.reader import read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from model_provisioner.config.entries import Entry
-    from model_provisioner.fetchers.listing import Listing
-    from model_provisioner.store.refs import Record, StoredFile
+    from model_provisioner.store.refs import Record
     from model_provisioner.store.store import Store
 
 
@@ -39,17 +36,6 @@ def is_right(store: Store, entry: Entry) -> bool:
     except ProvisionError:
         return False
     return True
-
-
-def still_here(store: Store, record: Record) -> dict[str, StoredFile]:
-    """Return the files of a wrong body that are still in the store, by name."""
-    return {file.name: file for file in record.files if store.has(file.sha256, file.size)}
-
-
-def is_same(listing: Listing, record: Record, here: Mapping[str, StoredFile]) -> bool:
-    """Tell whether a source still has that very version of a wrong body, all files of which are `here`."""
-    same = listing.revision is not None and listing.revision == record.revision
-    return same and here.keys() == {file.name for file in listing.files}
 
 
 def put_away_replaced(store: Store, record: Record) -> None:

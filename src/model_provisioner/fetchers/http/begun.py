@@ -1,4 +1,14 @@
-"""What was begun of a file: the rest has to agree with it."""
+"""What was begun of a file: the rest has to agree with it.
+
+Whether a server still has the version that is here is asked in one way, by one request, whose answer brings what is missing,
+too: the last byte that is here is asked for, `If-Range` it is of that version. A server of that version answers 206; one that
+has another one, or that knows no ranges, answers 200, and its headers tell which it is, before a byte of its body is read.
+
+Of a whole file with an ETag, `If-None-Match` is asked as well, which goes before the range (RFC 9110, 13.2.2): 304 brings no
+byte, also from a server that knows no ranges or does not say how long the file is. Of a date there is no `If-Modified-Since`:
+it asks for what is newer, and a server with an older file, as one that was copied with its times, would say that nothing
+changed. `If-Range` asks for that very date.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +28,17 @@ class Begun:
     size: int
     """Bytes that are here, from the beginning of the file."""
     validator: str
+    """What the server called this version: a strong ETag or a time of last modification."""
     total: int | None
     """Bytes of the whole file, None where it was not said."""
 
     @property
-    def range(self) -> dict[str, str]:
-        """The headers that ask for the rest. The last byte that is here is asked for again: a whole file has none after it."""
-        return {"range": f"bytes={self.size - 1}-", "if-range": self.validator}
+    def has_etag(self) -> bool:
+        """Whether the version is known by an ETag, not by a date."""
+        return self.validator.startswith('"')
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The headers that ask for the rest of this version, from the last byte here: a whole file has none after it."""
+        asked = {"range": f"bytes={self.size - 1}-", "if-range": self.validator} if self.size else {}
+        return {**asked, "if-none-match": self.validator} if self.size == self.total and self.has_etag else asked

@@ -58,7 +58,8 @@ class HttpClient:
     ) -> Iterator[FileResponse]:
         """Ask for the bytes of `url`: for the rest where some of them are here, if it is of the file that was begun.
 
-        What does not agree with what was begun is not taken: the whole file is asked for then.
+        What does not agree with what was begun is not taken: the whole file is asked for then. `FileResponse.is_as_begun` says
+        whether the server still has that version.
         `headers` go to the host of `url` only. `size` is how many bytes the file has to have.
         Raises what `check` raises, `IncompleteError` for what may pass, `FetchError` for what will not.
         """
@@ -66,10 +67,10 @@ class HttpClient:
         from model_provisioner.fetchers.http.response import FileResponse
 
         first, headers = Url.parse(url), headers or {}
-        response, last = self._follow(first, headers, {} if begun is None else begun.range)
+        response, last = self._follow(first, headers, {} if begun is None else begun.conditions)
         answer = None
         try:
-            if begun is not None and response.status in {200, 206, 416}:
+            if begun is not None and response.status in {200, 206, 304, 416}:
                 with suppress(FetchError):
                     answer = None if response.status == 416 else FileResponse(response, last, begun=begun, size=size)
                 if answer is None:
@@ -82,23 +83,6 @@ class HttpClient:
             yield answer
         finally:
             release(response)
-
-    def is_unchanged(self, url: str, validator: str, headers: Mapping[str, str] | None = None) -> bool:
-        """Ask whether what `url` names is still the version that its server called `validator`. No bytes of it are taken.
-
-        Trouble is no answer: who then asks for the bytes meets it again. Raises what `check` raises.
-        """
-        from model_provisioner.fetchers.http.connections import release
-
-        condition = "if-none-match" if validator.startswith('"') else "if-modified-since"
-        try:
-            response, _ = self._follow(Url.parse(url), headers or {}, {condition: validator})
-        except NotAllowedError:
-            raise
-        except FetchError:
-            return False
-        release(response)
-        return response.status == HTTPStatus.NOT_MODIFIED
 
     def _follow(self, first: Url, headers: Mapping[str, str], part: Mapping[str, str]) -> tuple[BaseHTTPResponse, Url]:
         """Ask for `first` and go where redirects lead; return the response that is no redirect, and its URL."""

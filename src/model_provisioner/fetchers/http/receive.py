@@ -28,9 +28,11 @@ def receive(
     expect: Callable[[int], object],
     reach: Callable[[int], object],
     wait: Callable[[float, str], object] = pause,
-) -> None:
+    before: Begun | None = None,
+) -> bool:
     """Append the bytes of `file` to `partial`, which it resumes; nothing is said about what they are.
 
+    Return False, with nothing appended, if the server still has the version that came whole `before`.
     `expect` is called with the size of the whole file where a server tells it, before its bytes come, and `reach` with how
     many are here by now; what they raise ends it. Trouble that may pass is met with patience, which starts anew whenever a try
     brought something; `wait` is told for how long, and why. Raises `FetchError` when there is no hope, and what the check of
@@ -39,33 +41,37 @@ def receive(
     best, patience = partial.size, Patience(wait)
     while True:
         try:
-            _try(client, file, partial, expect, reach)
+            return _try(client, file, partial, before, expect, reach)
         except IncompleteError as error:
             if partial.size >= best + PROGRESS:
                 patience.begin_anew()
             best = max(best, partial.size)
             if not patience.allows(error.wait, error.what):
                 raise _given_up(file, error, patience.tried) from None
-        else:
-            return
 
 
 def _try(
     client: HttpClient,
     file: RemoteFile,
     partial: Partial,
+    before: Begun | None,
     expect: Callable[[int], object],
     reach: Callable[[int], object],
-) -> None:
+) -> bool:
     pinned = file.sha256 is not None or file.git_blob is not None
-    if pinned and partial.size == file.size and partial.size:
-        return  # its digest will tell; a run was killed between the last byte and the rename
+    size = partial.total if file.size is None else file.size
+    if partial.size and partial.size == size and (pinned or partial.is_for_request):
+        return True  # a run was killed between the last byte and the rename: there is nothing left to ask for
     if file.size is not None and partial.size > file.size:
         partial.begin(None)
-    begun = None
+    if partial.size:
+        before = None  # what is here is a part of a newer version
+    begun = before
     if partial.size and partial.validator is not None:
         begun = Begun(size=partial.size, validator=partial.validator, total=partial.total)
     with client.open(file.url, begun=begun, headers=file.all_headers, size=file.size) as response:
+        if before is not None and response.is_as_begun:
+            return False
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
@@ -88,6 +94,7 @@ def _try(
         except LieError:
             partial.begin(None)  # else every later run would go on from there, and be told the same
             raise
+    return True
 
 
 def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
@@ -61,13 +62,21 @@ class FileResponse:
                 fix="download the model and point model_ref at the file",
             )
         self._at, self._end, total = 0, length, length
-        if (part := _content_range(response, url)) is not None:
+        if (
+            begun is not None and response.status == HTTPStatus.NOT_MODIFIED
+        ):  # nothing follows, whatever its headers say
+            self._at = self._end = total = begun.size
+        elif (part := _content_range(response, url)) is not None:
             self._at, self._end, total = part
             if length is not None and length != self._end - self._at:
                 raise self._lie(f"Content-Range of {self._end - self._at:,} bytes", f"Content-Length: {length}")
         self.offset = 0 if begun is None or not self._at else begun.size
         """Where the bytes begin that `chunks` yields."""
         self._check_agrees(begun, total)
+        self.is_as_begun = begun is not None and (
+            self.offset == begun.size or (self.validator, total) == (begun.validator, begun.total)
+        )
+        """Whether it is of the version that was begun, and known to be."""
         if size is not None and total is not None and total != size:
             raise FetchError(
                 f"the file at {url.host} has another size than its source says",
@@ -115,10 +124,10 @@ class FileResponse:
             if self._at:
                 raise self._lie("the file from its first byte on", f"bytes from {self._at:,} on")
             return
-        if self._at and self._at != begun.size - 1:
+        if self._at not in {0, begun.size - 1} and self._response.status != HTTPStatus.NOT_MODIFIED:
             raise self._lie(f"bytes from {begun.size - 1:,} on", f"bytes from {self._at:,} on")
-        # An answer to If-Range must repeat the ETag, but need not repeat the date.
-        if self.validator != begun.validator and (self.validator is not None or begun.validator.startswith('"')):
+        # An answer to If-Range or If-None-Match must repeat the ETag, but one to If-Range need not repeat the date.
+        if self.validator != begun.validator and (self.validator is not None or begun.has_etag):
             raise self._lie(f"the version {begun.validator}", f"{self.validator or 'no ETag'}")
         # One that begins anew, without a word about its length, may be a part that is not said to be one.
         if total != begun.total and (not self._at or None not in (total, begun.total)):
