@@ -18,7 +18,7 @@ from model_provisioner.fs.root import Roots
 from model_provisioner.provenance.log import append
 from model_provisioner.store.cleanup import KEPT_S, sweep
 from model_provisioner.store.layout import TAG
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.single_flight import single_flight
 from model_provisioner.store.store import Store

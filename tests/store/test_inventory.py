@@ -6,7 +6,7 @@ import pytest
 
 from model_provisioner.store.inventory import inventory, remove
 from model_provisioner.store.owners import Witness
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.store import Store
 
 

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.hashing import follower as follow
-from model_provisioner.store import partial as module
+from model_provisioner.store.arriving import partial as module
 from model_provisioner.store.single_flight import single_flight
 from model_provisioner.hashing.fingerprint import FingerprintKey
 from model_provisioner.hashing.streaming import fingerprint, open_model
-from model_provisioner.store.partial import Partial, arrived
+from model_provisioner.store.arriving.left import arrived
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.store import Store
 
 from tests.support.examples import examples
@@ -215,7 +216,7 @@ def test_an_owner_who_lives_is_left_alone(store):
 def test_what_a_killed_owner_left_is_gone_on_with(store):
     program = (
         "import sys, time\n"
-        "from model_provisioner.store.partial import Partial\n"
+        "from model_provisioner.store.arriving.partial import Partial\n"
         "from model_provisioner.store.store import Store\n"
         "partial = Partial.open(Store(sys.argv[1]), 'a')\n"
         "partial.begin('\"v1\"')\n"
@@ -270,7 +271,7 @@ def test_one_that_was_sealed_is_gone_on_with(store):
         partial.seal()
     program = (
         "import sys\n"
-        "from model_provisioner.store.partial import Partial\n"
+        "from model_provisioner.store.arriving.partial import Partial\n"
         "from model_provisioner.store.store import Store\n"
         "with Partial.open(Store(sys.argv[1]), 'a') as partial:\n"
         "    print(partial.size)\n"
@@ -365,7 +366,7 @@ def test_no_thread_and_no_descriptor_stays(store):
 def test_a_limit_of_the_file_size_is_told_and_what_came_is_kept(store):
     program = (
         "import resource, sys\n"
-        "from model_provisioner.store.partial import Partial\n"
+        "from model_provisioner.store.arriving.partial import Partial\n"
         "from model_provisioner.store.store import Store\n"
         "store = Store(sys.argv[1])\n"
         "with Partial.open(store, 'a') as partial:\n"

@@ -17,7 +17,7 @@ import pytest
 
 from model_provisioner.fs.fileset import discover
 from model_provisioner.store.single_flight import single_flight
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.cleanup import KEPT_S, sweep
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.store import Store
@@ -222,7 +222,7 @@ def test_of_two_publishers_one_wins(store):
 
 PUBLISH = """
 import sys, os, hashlib
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.store import Store
 store = Store(sys.argv[1])
 with Partial.open(store, "a") as partial:
@@ -638,7 +638,7 @@ def test_a_read_only_store_is_read_and_told(store):
         f"mount --bind '{store.root}' '{store.root}' && mount -o remount,ro,bind '{store.root}'",
         f"""
 from model_provisioner.store.store import Store
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.errors import StorageError
 store = Store({store.root!r})
 assert store.has({sha(b"model")!r}, 5)
@@ -657,7 +657,7 @@ def test_a_full_disk_keeps_what_came(tmp_path):
         f"mount -t tmpfs -o size=1m tmpfs '{tmp_path}'",
         f"""
 from model_provisioner.store.store import Store
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.errors import StorageError
 import os
 store = Store({str(tmp_path / "cache")!r})

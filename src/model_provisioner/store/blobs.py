@@ -20,7 +20,7 @@ from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place, store_error
 
 if TYPE_CHECKING:
-    from model_provisioner.store.partial import Partial, Received
+    from model_provisioner.store.arriving.partial import Partial, Received
 
 
 class Blobs(Layout):

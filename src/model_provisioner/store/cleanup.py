@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.store import lease, single_flight
+from model_provisioner.store.arriving.left import remove_unowned
 from model_provisioner.store.layout import IN_PARTIAL, NAMED, PARTIAL, QUARANTINE, REACH
-from model_provisioner.store.partial import remove_unowned
 
 if TYPE_CHECKING:
     import os

@@ -15,7 +15,7 @@ from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.fs.paths import files_below, names_in
 from model_provisioner.fs.read import open_regular
 from model_provisioner.hashing.streaming import BUFFER
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

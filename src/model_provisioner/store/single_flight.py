@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locking.locks import NoLocksError, open_locked
+from model_provisioner.store.arriving.left import arrived
 from model_provisioner.store.layout import store_error
-from model_provisioner.store.partial import arrived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from model_provisioner.engine.fetching.refusals import larger, mismatch, reword
 from model_provisioner.engine.fetching.wanted import Arrived, downloaded
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.records.downloads import Downloaded
-from model_provisioner.store.partial import Partial
+from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.single_flight import single_flight
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.records.downloads import NotedDownload
-    from model_provisioner.store.partial import Received
+    from model_provisioner.store.arriving.partial import Received
 
 AT_ONCE = 8
 """How many files this process fetches at a time: one connection seldom fills a line, and many take it from others."""

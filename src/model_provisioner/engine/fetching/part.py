@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.fetching.wanted import Requests, Wanted
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
-    from model_provisioner.store.partial import Received
+    from model_provisioner.store.arriving.partial import Received
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import Listing
-    from model_provisioner.store.partial import Received
+    from model_provisioner.store.arriving.partial import Received
 
 
 def note_origin(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
-    from model_provisioner.store.partial import Partial
+    from model_provisioner.store.arriving.partial import Partial
 
 PROGRESS = 128 << 10
 """New bytes that make a try worth its while: more than a server sends that counts as stalled. Fewer do not give the tries

@@ -7,27 +7,21 @@ the file. Where a file system has no locks, everybody begins a file of their own
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import secrets
-import stat
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provisioner.fs.locking.locks import NoLocksError, try_lock
 from model_provisioner.fs.locking.reach import boot_id
 from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import clone
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
-from model_provisioner.json_text import parse_json
-from model_provisioner.store.layout import ARRIVING, PARTIAL, store_error
-from model_provisioner.store.owners import reach_in
+from model_provisioner.store.arriving.left import begin, remove, stem_of, take_over
+from model_provisioner.store.arriving.note import Note, note_name
+from model_provisioner.store.layout import PARTIAL, store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Self
 
     from model_provisioner.errors import StorageError
@@ -67,7 +61,7 @@ class Partial:
     ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
         self._fingerprints, self._request = fingerprints, None if request is None else request.hex()
-        note = _Note.read(folder, name)
+        note = Note.read(folder, name)
         size = os.fstat(fd).st_size
         if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -105,11 +99,11 @@ class Partial:
         folder = store.folder(PARTIAL)
         stem = stem_of(key)
         try:
-            left = sorted(_take_over(folder, store.reach, stem), key=lambda each: os.fstat(each[1]).st_size)
+            left = sorted(take_over(folder, store.reach, stem), key=lambda each: os.fstat(each[1]).st_size)
             for name, fd in left[:-1]:
-                _remove(folder, name)
+                remove(folder, name)
                 os.close(fd)
-            name, fd = left[-1] if left else _begin(folder, store.reach, stem)
+            name, fd = left[-1] if left else begin(folder, store.reach, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
         return cls(folder, name, fd, git_size, fingerprints, request)
@@ -144,7 +138,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            _Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
+            Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
         except OSError as error:
             raise self._failed(error) from None
         self.validator, self.total = validator, total
@@ -184,7 +178,8 @@ class Partial:
                 raise OSError("the file became shorter while it was written")  # noqa: TRY301  worded below
         except OSError as error:
             raise self._failed(error) from None
-        return Received(sha256, fingerprint, git_blob if self.size == self._git_size else None, self.size)
+        git_blob = git_blob if self.size == self._git_size else None
+        return Received(sha256, fingerprint, git_blob, self.size)
 
     def seal(self) -> None:
         """Make it read-only, and wait until it is safely on the disk. Raises `OSError`."""
@@ -201,7 +196,7 @@ class Partial:
             raise OSError("the file was removed while it was written")
         self._folder.rename(self._name, folder, name)
         with contextlib.suppress(OSError):
-            self._folder.unlink(_note(self._name))
+            self._folder.unlink(note_name(self._name))
         found = os.fstat(self._fd)
         is_there = folder.names_file(name, self._fd)
         self._close()
@@ -211,7 +206,7 @@ class Partial:
         """Remove it and close it."""
         if self._open:
             with contextlib.suppress(OSError):
-                _remove(self._folder, self._name)
+                remove(self._folder, self._name)
         self._close()
 
     def close(self) -> None:
@@ -243,7 +238,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        _Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
+        Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
         self._synced = size
 
     def _start_writeback(self) -> None:
@@ -254,139 +249,3 @@ class Partial:
 
     def _failed(self, error: OSError) -> StorageError:
         return store_error("a download could not be written", self.path, error)
-
-
-def arrived(store: Layout, key: str) -> int:
-    """Return how many bytes of `key` the longest file on its way has, whoever owns it."""
-    sizes = [0]
-    with contextlib.suppress(OSError):
-        folder = store.held(PARTIAL)
-        for name in _left(folder, stem_of(key)):
-            with contextlib.suppress(OSError):
-                sizes.append(folder.stat(name).st_size)
-    return max(sizes)
-
-
-def remove_unowned(store: Layout, folder: Folder, name: str) -> bool:
-    """Remove a file that no living run owns, with its note; return False for one that a run owns. Raises `OSError`.
-
-    Of an owner whom our locks don't reach, the caller knows that it is dead.
-    """
-    fd = folder.open(name)
-    try:
-        if reach_in(name) == store.reach and _claim(folder, name, fd) is False:
-            return False
-        _remove(folder, name)
-        return True
-    finally:
-        os.close(fd)
-
-
-def stem_of(key: str) -> str:
-    """Return how the names of all files of a key begin: a key may hold what no file name can, and what nobody may see."""
-    return hashlib.sha256(os.fsencode(key)).hexdigest()
-
-
-def stem_in(name: str) -> str | None:
-    """Return the stem in the name of a file on its way; None where it is none."""
-    return match[1] if (match := ARRIVING.fullmatch(name)) else None
-
-
-def _note(name: str) -> str:
-    return f"{name}.json"
-
-
-def _left(folder: Folder, stem: str) -> list[str]:
-    return [name for name in folder.names() if stem_in(name) == stem]
-
-
-def _take_over(folder: Folder, reach: str, stem: str) -> Iterator[tuple[str, int]]:
-    """Yield name and descriptor of each file of a dead owner whom our locks reach, which is ours now."""
-    for name in _left(folder, stem):
-        if reach_in(name) != reach:
-            continue
-        try:
-            fd = _open_left(folder, name)
-        except OSError:  # another user's, gone, or no file
-            continue
-        if _claim(folder, name, fd):
-            yield name, fd
-        else:
-            os.close(fd)
-
-
-def _open_left(folder: Folder, name: str) -> int:
-    try:
-        return folder.open(name, os.O_RDWR)
-    except PermissionError:
-        # Its owner died between the last change of its mode and the rename, or lives and is about to rename it.
-        fd = folder.open(name)
-        try:
-            if os.fstat(fd).st_nlink > 1 or not _claim(folder, name, fd):  # a hard link is of somebody else's file
-                raise
-            os.fchmod(fd, os.fstat(fd).st_mode | stat.S_IWUSR)
-            return folder.open(name, os.O_RDWR)
-        finally:
-            os.close(fd)
-
-
-def _begin(folder: Folder, reach: str, stem: str) -> tuple[str, int]:
-    while True:
-        # The reach comes first: versions before took over whatever begins with the stem.
-        name = f"{reach}.{stem}.{secrets.token_hex(8)}"
-        fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        if _claim(folder, name, fd) is not False:
-            return name, fd
-        os.close(fd)  # another run took it over before it was locked, as if we were dead
-
-
-def _claim(folder: Folder, name: str, fd: int) -> bool | None:
-    """Own the file of that name; return False where another one does, or it is gone, None where there are no locks."""
-    try:
-        return try_lock(fd) and folder.names_file(name, fd)
-    except NoLocksError:
-        return None
-
-
-def _remove(folder: Folder, name: str) -> None:
-    folder.unlink(name)
-    with contextlib.suppress(FileNotFoundError):
-        folder.unlink(_note(name))
-
-
-@dataclass(frozen=True)
-class _Note:
-    """What is kept beside a file on its way."""
-
-    validator: str | None
-    """What the server called this version: a strong ETag or a time of last modification."""
-    boot: str | None
-    """Of which start of the machine its last writer was: what it wrote may be lost with the next one."""
-    synced: int
-    """How many bytes were safely on the disk."""
-    total: int | None = None
-    """How many bytes the whole file has, as its server said."""
-    request: str | None = None
-    """For what request it comes, in hexadecimal digits, hashed under a key of the user who made it."""
-
-    @classmethod
-    def read(cls, folder: Folder, name: str) -> Self:
-        """Return the note of the file `name`; one that says nothing where it is missing or unsound."""
-        try:
-            found = parse_json(folder.read(_note(name), limit=1 << 16) or b"")
-            validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
-            total, request = found.get("total"), found.get("request")  # versions before did not note them
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return cls(None, None, 0)
-        known = isinstance(validator, str | None) and isinstance(boot, str | None)
-        if not known or type(synced) is not int or synced < 0:
-            return cls(None, None, 0)
-        total = total if type(total) is int and total >= 0 else None
-        return cls(validator, boot, synced, total, request if isinstance(request, str) else None)
-
-    def write(self, folder: Folder, name: str) -> None:
-        """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""
-        draft = f"draft.{secrets.token_hex(8)}"
-        data = json.dumps(asdict(self), sort_keys=True).encode()
-        folder.write(draft, data, sync=False)
-        folder.rename(draft, folder, _note(name))

@@ -1,0 +1,1 @@
+"""The shared store of fetched files under `cache_dir`."""
