@@ -120,7 +120,7 @@ PROVISION = Command(
     "folders above; its folder becomes the working directory.\n\n"
     "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted.",
     example="--offline",
-    interrupted="interrupted: what was finished is kept, what was not has no handoff",
+    interrupted="interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run",
 )
 """doit runs it itself, with tasks and targets as names and options of its own beside these: see `plugin/provision.py`."""
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from model_provisioner.cli.output_file import OutputFile
-    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.cli.progress.lines import Lines
+    from model_provisioner.cli.progress.screen import Screen
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.commands import Settings
     from model_provisioner.plugin.tasks import ModelTasks
@@ -235,7 +236,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return tally.exit_code if code else 0
 
     @cached_property
-    def _progress(self) -> Bars | Lines:
+    def _progress(self) -> Screen | Lines:
         from model_provisioner.cli.progress import progress_for_stderr
 
         return progress_for_stderr()

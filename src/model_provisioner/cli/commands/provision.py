@@ -25,7 +25,8 @@ from model_provisioner.records.makers import made_by_tasks
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.cli.progress.lines import Lines
+    from model_provisioner.cli.progress.screen import Screen
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.errors import ProvisionError
 
@@ -74,7 +75,7 @@ def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool
 class _Report:
     """Says what becomes of the models of a run, as it does."""
 
-    def __init__(self, whole: Run, progress: Bars | Lines, named: list[str], *, quiet: bool) -> None:
+    def __init__(self, whole: Run, progress: Screen | Lines, named: list[str], *, quiet: bool) -> None:
         self.named = named
         self.told: set[str] = set()
         """The models of which it was said that they failed or lost their handoff, and the paths that are said to be gone."""
