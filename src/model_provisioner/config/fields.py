@@ -75,13 +75,14 @@ def _max_size(value: Any) -> int | None:
     )
 
 
+_SUM = "run `sha256sum FILE` and copy the first word behind sha256:"
+
+
 def _file_digest(value: Any) -> Digest:
     digest = Digest.parse(value) if isinstance(value, str) else None
     if digest is not None and digest.algo == "sha256":
         return digest
-    raise InvalidDigestError(
-        "not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', fix="run `sha256sum FILE`"
-    )
+    raise InvalidDigestError("not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', fix=_SUM)
 
 
 def _inner_path(path: str) -> str:
@@ -114,7 +115,7 @@ def _expected(value: Any) -> Expected | None:
     raise InvalidDigestError(
         "not a digest",
         expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
-        fix="run `sha256sum FILE` and copy the first word behind sha256:",
+        fix=_SUM,
     )
 
 

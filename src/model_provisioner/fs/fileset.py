@@ -194,6 +194,7 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
             "the folder holds no file",
             where=path,
             expected="the files of a model",
+            found="none that counts",
             fix="name the folder that holds them; .git, .cache/huggingface and .DS_Store don't count",
         )
     # Every name is UTF-8, whose bytes sort as its characters do.
@@ -281,9 +282,11 @@ def _not_a_file(path: str, mode: int) -> UnreadableModelError:
         stat.S_IFBLK: "a block device",
         stat.S_IFCHR: "a character device",
     }
+    found = kinds.get(stat.S_IFMT(mode), "something else")
     return UnreadableModelError(
-        f"{kinds.get(stat.S_IFMT(mode), 'something else')} where a file belongs",
+        f"{found} where a file belongs",
         where=path,
         expected="a regular file",
+        found=found,
         fix="name the file itself" if stat.S_ISDIR(mode) else "name a file that holds a model",
     )

@@ -323,5 +323,9 @@ def _opened(output: OutputFile) -> TextIO:
     except OSError as error:
         found = error.strerror or str(error)
     raise InputError(
-        "the output file can't be written", where=output.named, found=found, fix="name another file after -o"
+        "the output file can't be written",
+        where=output.named,
+        expected="a file that you can write, in a folder that is there",
+        found=found,
+        fix="name another file after -o",
     ) from None

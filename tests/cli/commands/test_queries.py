@@ -120,7 +120,7 @@ def test_the_schema_is_json(project):
     [
         ("models.yaml", "models: {", "this is not YAML\n"),
         ("models.yaml", "", "the file is empty\n"),
-        ("models.lock", "{", "make it anew: doit model-lock\n"),
+        ("models.lock", "{", "makes it anew of what is there now\n"),
     ],
 )
 def test_what_keeps_the_project_from_being_read_is_said_and_the_catalog_is_shown(two, command, name, text, fault):

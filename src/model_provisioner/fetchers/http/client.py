@@ -108,6 +108,7 @@ class HttpClient:
             f"{first.host} redirects without end",
             where=str(first),
             expected=f"at most {MAX_REDIRECTS} redirects",
+            found="more",
             fix="copy the link of the file from its page",
         )
 

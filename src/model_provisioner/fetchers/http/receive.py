@@ -70,7 +70,9 @@ def _try(
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
+                where=f"{file.name} at {response.host}",
                 expected="a Content-Length, or a digest",
+                found="neither",
                 fix="give its expected_digest, or download the model and point model_ref at the file",
             )
         if response.total is not None:

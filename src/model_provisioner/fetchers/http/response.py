@@ -164,7 +164,9 @@ class FileResponse:
         return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
 
     def _incomplete(self, what: str, found: str) -> IncompleteError:
-        return IncompleteError(what, where=str(self._url), found=found, fix="try again later")
+        return IncompleteError(
+            what, where=str(self._url), expected="the whole file", found=found, fix="try again later"
+        )
 
     def _lie(self, expected: str, found: str) -> LieError:
         return LieError(
