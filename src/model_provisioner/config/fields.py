@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from model_provisioner.config.faults import short
 from model_provisioner.config.network_policy import fault_of
 from model_provisioner.config.paths import unknown_placeholder
-from model_provisioner.errors import InputError, InvalidDigestError
+from model_provisioner.errors import InputError, InvalidDigestError, printable
 from model_provisioner.references.digest import Digest, Expected, SetDigest
 from model_provisioner.references.reference import ModelRef
 from model_provisioner.units import SIZE_PATTERN, SIZES, parse_size
@@ -36,7 +36,8 @@ def refused(error: InputError, value: Any) -> PydanticCustomError:
     """Return what pydantic is to report of an error; without a `found` of its own it tells the value."""
     found = error.found or short(value)
     fields = {"what": error.what, "expected": error.expected, "found": found, "fix": error.fix}
-    return PydanticCustomError("refused", "{what}", fields)
+    # Printable, for pydantic takes no text with a lone surrogate: a name that is not UTF-8, written with its percents.
+    return PydanticCustomError("refused", "{what}", {name: printable(text) for name, text in fields.items()})
 
 
 def of_text(parse: Callable[[str], Any]) -> GetPydanticSchema:
