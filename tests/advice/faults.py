@@ -202,7 +202,19 @@ class _Reading:
                     for place, target in enumerate(names):
                         if isinstance(target, ast.Name) and target.id == name:
                             found += reading.of(value, place)
+                case ast.For(target=ast.Tuple(elts=names), iter=ast.Call(func=ast.Name(id=function))):
+                    for place, target in enumerate(names):
+                        if isinstance(target, ast.Name) and target.id == name:
+                            found += [text for value in _yielded(function, module) for text in reading.of(value, place)]
         return found
+
+
+def _yielded(name: str, module: Module) -> Iterator[ast.expr]:
+    for function in ast.walk(module.tree):
+        if isinstance(function, ast.FunctionDef) and function.name == name:
+            for node in ast.walk(function):
+                if isinstance(node, ast.Yield) and node.value is not None:
+                    yield node.value
 
 
 if __name__ == "__main__":

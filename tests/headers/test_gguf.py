@@ -393,7 +393,12 @@ def named_by_message(*cases):
         ),
         (
             gguf(version=0x03000000),
-            message("a big-endian GGUF file", "little-endian", "big-endian", "convert it: gguf-convert-endian"),
+            message(
+                "a big-endian GGUF file",
+                "little-endian",
+                "big-endian",
+                "convert it: `gguf-convert-endian FILE little`, of the Python package gguf",
+            ),
         ),
         *(
             (

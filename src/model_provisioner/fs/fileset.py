@@ -157,7 +157,7 @@ def _check_shard(shard: Member, names: list[str]) -> None:
             f"a shard of the split is missing: {shard.name}",
             where=os.path.dirname(shard.path),
             expected=f"{len(names)} shards, {names[0]} to {names[-1]}",
-            found=f"a file of a similar name, {similar[0]}" if similar else "",
+            found=f"a file of a similar name, {similar[0]}" if similar else "no such file",
             fix="rename it back if it is that shard, else get the shard again" if similar else "get the shard again",
         ) from None
     if not stat.S_ISREG(mode):

@@ -101,7 +101,7 @@ class _Header:
             )
         version = cursor.number(U32, "the version")
         if version in (0x02000000, 0x03000000):
-            fix = "convert it: gguf-convert-endian"
+            fix = "convert it: `gguf-convert-endian FILE little`, of the Python package gguf"
             cursor.fail("a big-endian GGUF file", expected="little-endian", found="big-endian", fix=fix)
         if version not in (2, 3):
             found, fix = f"version {version}", "convert the model again with a current llama.cpp"
