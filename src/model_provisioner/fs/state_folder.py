@@ -166,11 +166,11 @@ def ensure_state_folder(folder: str) -> None:
 
 def _make(folder: str) -> None:
     """Make a folder, and those above it, for the user alone, as the XDG specification has it. Raises `OSError`."""
+    above = os.path.dirname(folder)
+    if not os.path.isdir(above):
+        _make(above)  # not where it is there: in /proc, nothing can be made all the same, and that is "no such file"
     try:
         os.mkdir(folder, 0o700)
-    except FileNotFoundError:
-        _make(os.path.dirname(folder))
-        _make(folder)
     except OSError:
         if not os.path.isdir(folder):
             raise
