@@ -100,5 +100,5 @@ def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchErro
         where=error.where,
         expected=error.expected,
         found=error.found + too_long(error.wait),
-        fix="try again later: what is here already is kept and resumed",
+        fix=f"{error.fix}; what is here already is kept and resumed",
     )
