@@ -168,8 +168,9 @@ class Hub:
     def _given_up(self, error: GivenUpError) -> FetchError:
         often = f", {error.tried} times in a row" if error.tried > 1 else ""
         if isinstance(cause := error.__cause__, FetchError):  # of our connections
+            fix = f"{cause.fix}; if another Hub is meant, correct HF_ENDPOINT" if "HF_ENDPOINT" in os.environ else cause.fix
             return FetchError(
-                f"{cause.what}{often}", where=cause.where, expected=cause.expected, found=cause.found, fix=cause.fix
+                f"{cause.what}{often}", where=cause.where, expected=cause.expected, found=cause.found, fix=fix
             )
         if error.status is None:
             return self._error(f"the Hub can't be reached{often}", "check HF_ENDPOINT", error.found)

@@ -272,7 +272,7 @@ def _missing(package: str, error: ImportError) -> MissingExtraError:
         f"the signature can't be checked without the package {package}, which is not installed, or not wholly",
         where="the Python that runs this",
         expected="the extra sign",
-        found=str(error),
+        found=str(error) or f"no module {package}",
         fix="pip install 'model-provisioner[sign]', or take signature: out of models.yaml",
     )
 
