@@ -32,8 +32,8 @@ def done(local):
         ("add one of them", "model-prune", "model-prune --older-than 30d"),
         ("doit model-report -o report.html", "model-report", "model-report -o report.html"),
         ("see `doit model-list`, or `doit model-list --all`", "model-show x", "model-show t"),
-        ("write it as in   {} 30d", "model-verify --older-than ages", "model-verify --older-than 30d"),
-        ("write it as in   {} 200GB", "model-verify --max-bytes much", "model-verify --max-bytes 200GB"),
+        ("write it as in   {} {}", "model-verify --older-than ages", "model-verify --older-than 30d"),
+        ("write it as in   {} {}", "model-verify --max-bytes much", "model-verify --max-bytes 200GB"),
         ("leave them out; `doit help {}` shows the options", "model-list t", "model-list"),
         ("did you mean {}?", "model-why tt", "model-why t"),
         ("`doit list --all` shows the tasks that can be named as well", "model-retire zzz", "model-retire t"),
@@ -186,3 +186,13 @@ def test_several_models_are_provisioned_by_the_command_that_is_told(done, monkey
     (fault,) = caught.value.faults
     assert fault.fix == "run `doit provision` for a file of several models"
     done.provision()
+
+
+def test_doits_state_has_room(done, tmp_path):
+    sentence = "free some space if its disk is full, wait if another run holds it; it may be deleted at any time"
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = f"mount -t tmpfs -o size=4k tmpfs {shlex.quote(str(full))}"
+    code, said = done.mounted(mount, "provision", "--db-file", str(full / "doit.db"))
+    assert (code, sentence in said) == (2, True), said
+    done.provision("--db-file", str(full / "doit.db"))

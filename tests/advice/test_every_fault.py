@@ -3,9 +3,7 @@
 import ast
 from pathlib import Path
 
-import pytest
-
-from tests.advice.faults import HOLE, kinds, modules, sentences
+from tests.advice.faults import kinds, modules, sentences
 
 PARTS = {"where", "expected", "found", "fix"}
 OF_A_FIELD = (
@@ -32,7 +30,41 @@ MAY_LACK = {
 MADE_OF_ONE_VALUE = {"ConfigError", "DigestMismatchError", "CorruptModelError", "DamagedError"}
 """Errors that make their parts of what they are about."""
 
-NOT_FOLLOWED: dict[str, str] = {}
+PIECE = "it is a piece of a sentence, which is followed as a whole"
+RACE = "it needs a change at one moment of a run"
+DISK = "it needs a disk that fails"
+NOT_FOLLOWED = {
+    "choose another folder": PIECE,
+    "choose another name": PIECE,
+    "write it into the project": PIECE,
+    "if its source has a sound one by now, `doit model-lock --upgrade {}` takes it": PIECE,
+    "or run again, and its source is asked again{}": PIECE,
+    "nothing was handed off; run again": f"{RACE}: tests/engine/test_publish.py has it",
+    "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",
+    "run again": f"{RACE}: another program moves a folder of ours away",
+    "run again, and it is fetched again": f"{RACE}: another run put the damaged file away first",
+    "remove {}, which could not be moved away ({}), and run again": f"{DISK} when a damaged file is put away",
+    "doit model-retire --undo {}": f"{RACE}; retired before it, a model is skipped, or told as in test_commands.py",
+    "see `doit model-show`": "no command asks for a move that can't be: it guards programs, in tests/records/test_lifecycle.py",
+    "try again later, or download the model and point model_ref at the file": (
+        "a source that drips for ten minutes leaves a thread behind, which the tests of commands do not allow"
+    ),
+    "check that its disk is there and sound": f"{DISK}: tests/fs/test_unreachable.py has it",
+    "check the disk it lies on": DISK,
+    "mend that and run again": f"{DISK} in a way that has no sentence of its own",
+    "free some of your quota on that disk and run again; what was finished is kept": "it needs a disk with quotas",
+    "a file has the name of this folder: rename it": "tests/store/test_store.py has it: a file in the place of the store",
+    "give yourself write permission to that folder, or set {} to one that you can write": (
+        "it is said of the store; of what a run writes, with more words, it is followed in test_state.py"
+    ),
+    "get the model again from its source, and have its disk looked at": (
+        f"{DISK} unseen: tests/cli/commands/test_check.py makes one rot, and the check passes when the bytes are back"
+    ),
+    "check HF_ENDPOINT": "only a program that brings a client of its own for the Hub meets it",
+    "install them anew": "it needs a machine without any certificates",
+    "ask with that digest": "a program is told: tests/test_api.py has it",
+    "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
+}
 """The sentences that no test follows, and why."""
 
 

@@ -3,6 +3,8 @@
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -224,3 +226,17 @@ def test_a_lock_that_can_not_be_written_is_brought_from_another_checkout(local, 
     local.doit("model-lock", cwd=tmp_path / "other")
     shutil.copy(tmp_path / "other/models.lock", local.root)
     assert "pass  t" in local.provision("--locked").out
+
+
+def test_a_file_that_is_being_written_is_read_when_that_has_ended(local):
+    program = (
+        "import itertools, os\n"
+        "for n in itertools.count(): os.utime('models/tiny.gguf', ns=(n, n)); n or print(flush=True)"
+    )
+    local.write("models/tiny.gguf", TINY_BYTES + bytes(32 << 20))
+    with subprocess.Popen([sys.executable, "-c", program], cwd=local.root, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        answer = local.provision(code=1)
+        writer.kill()
+    advised(answer, "wait until what writes it has ended, then run again")
+    local.provision()

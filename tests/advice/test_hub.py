@@ -11,6 +11,7 @@ import pytest
 from model_provisioner.fetchers import hub as fetcher
 from tests.support import hub as faults
 from tests.support.advice import advised, fix, fixes, follow
+from tests.support.project import DODO, Answer
 from tests.support.remote import CONFIG, FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, sha256
 
 LISTING, FILES = "/api/models/*", "*/resolve/*"
@@ -233,16 +234,6 @@ def test_a_larger_file_than_was_locked_is_taken_as_it_is_told(remote, web):
     assert "pass  x" in remote.provision().out
 
 
-def test_a_file_that_was_just_changed_is_asked_for_again(tiny, hub):
-    hub.fault(faults.wrong_length(5), method="GET")
-    for listed in ("/api/*", FILES):
-        hub.fault(faults.Fault(), on=listed)
-    sentence = "it may have just been changed there: try again; else tell who runs the server"
-    advised(tiny.provision(code=1), sentence)
-    hub.heal()
-    tiny.provision()
-
-
 def test_a_source_of_no_sound_model_is_asked_again(remote, web):
     web.files["/x.gguf"] = TINY_BYTES[:-100]
     remote.models({"x": web.url("/x.gguf")})
@@ -341,21 +332,42 @@ def test_what_does_not_fit_into_the_store_has_room_by_max_size(tiny, hub):
     tiny.provision()
 
 
-def test_a_disk_that_is_full_has_room_or_another_is_named(tiny, tmp_path):
-    tiny.project.write("dodo.py", "from model_provisioner.plugin import DOIT_CONFIG, task_models\n")
+@pytest.mark.parametrize(
+    ("sentence", "mount", "code"),
+    [
+        ("free some space there, or point cache_dir to another disk", "mount -t tmpfs -o size=64k tmpfs {}", 1),
+        (
+            "the disk is read-only: set {} to a folder that you can write",
+            "mount --bind {0} {0} && mount -o remount,ro,bind {0}",
+            2,
+        ),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_another(tiny, tmp_path, sentence, mount, code):
+    tiny.project.write("dodo.py", DODO)
     small = tiny.project.root / "small"
     small.mkdir()
     tiny.environ["MODEL_PROVISIONER_CACHE_DIR"] = str(small)
-    mount = f"mount -t tmpfs -o size=64k tmpfs {shlex.quote(str(small))}"
+    command = f"{mount.format(shlex.quote(str(small)))} && exec {sys.executable} -m doit provision"
     run = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", f"{mount} && exec {sys.executable} -m doit provision"],
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", command],
         cwd=tiny.root,
         env=tiny.project.surroundings(),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 1, run
-    assert "free some space there, or point cache_dir to another disk" in run.stdout
+    assert run.returncode == code, run
+    advised(Answer(run.returncode, run.stdout, run.stderr), sentence)
     tiny.environ["MODEL_PROVISIONER_CACHE_DIR"] = str(tmp_path / "another")
+    tiny.provision()
+
+
+def test_a_token_of_another_service_is_taken_out(tiny):
+    tiny.environ.update(HF_OIDC_RESOURCE="hf://org/tiny", HF_TOKEN="hf_good")
+    sentence = (
+        "if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`"
+    )
+    advised(tiny.provision(code=1), sentence)
+    del tiny.environ["HF_OIDC_RESOURCE"]
     tiny.provision()

@@ -99,6 +99,7 @@ def files(name, digest):
         ),
         ('add   {}: "file:models/{}.gguf"', entry("mmproj: {}"), entry('mmproj: {model_ref: "file:models/see.gguf"}')),
         ('add   {}: "file:models/tiny.gguf"', "models: {t: {}}", 'models: {t: {model_ref: "file:models/tiny.gguf"}}'),
+        ("add   {}: …", entry("signature: {public_key: a.pub}"), GOOD),
         ("choose a name of these characters", f"models: {{'a b': {T}}}", f"models: {{a_b: {T}}}"),
         ("move the fields of the one model under models:, by a name of its own", f"model_ref: a\n{GOOD}", GOOD),
         ("remove {}, or name the repository", entry("include: [a]"), GOOD),

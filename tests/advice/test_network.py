@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from model_provisioner.engine.fetching import download as fetching_download
 from tests.support.advice import advised
 from tests.support.files_server import FilesServer
 from tests.support.proxy import Proxy
@@ -336,5 +337,25 @@ def test_a_file_of_which_nobody_says_how_long_it_is_is_fetched_with_its_digest(f
     advised(fetching.provision(code=1), sentence)
     fetching.models({"x": {"model_ref": web.url(FILE), "expected_digest": f"sha256:{TINY_SHA}"}})
     assert "pass  x" in fetching.provision().out
+    download(fetching)
+    fetching.provision()
+
+
+def test_another_version_of_a_file_is_taken_by_another_run(fetching, web):
+    web.manners.statuses.append((412, {}))
+    advised(fetching.provision(code=1), "run again, which takes the new one")
+    fetching.provision()
+
+
+def test_a_long_file_of_untold_length_is_bounded_by_a_setting_or_downloaded(fetching, web, monkeypatch):
+    monkeypatch.setattr(fetching_download, "UNSIZED", 1000)
+    web.manners.no_length = True
+    entry = {"model_ref": web.url(FILE), "expected_digest": f"sha256:{TINY_SHA}"}
+    fetching.models({"x": entry})
+    sentence = "set cache.max_size in models.yaml, which is the bound then; or download the model and name its file"
+    advised(fetching.provision(code=1), sentence)
+    fetching.models({"x": entry}, cache={"max_size": "1MB"})
+    fetching.provision()
+    fetching.empty_cache()
     download(fetching)
     fetching.provision()

@@ -12,7 +12,6 @@ from tests.support.remote import TINY_BYTES
 from tests.support.s3 import KEYS, Front
 
 KEEP = "; the role of this machine is asked for where network.allow has 169.254.169.254"
-CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 @pytest.fixture
@@ -159,6 +158,16 @@ def test_an_archived_object_is_restored_or_moved(stored, client):
     stored.provision()
 
 
+def test_an_object_that_was_just_changed_is_asked_for_again(stored, s3, client):
+    etag = client.head_object(Bucket="models", Key="x.gguf")["ETag"]
+    longer = 200, {"ETag": etag}, TINY_BYTES + b"\0"
+    s3.answer = lambda asked: longer if asked.method == "GET" else None
+    sentence = "it may have just been changed there: try again; else tell who runs the server"
+    advised(stored.provision(code=1), sentence)
+    s3.answer = lambda asked: None
+    stored.provision()
+
+
 @pytest.mark.parametrize("way", ["taken", "put back"])
 def test_an_object_that_was_replaced_is_taken_or_put_back(stored, client, way):
     stored.doit("model-lock")
@@ -209,7 +218,9 @@ def test_who_is_not_known_sets_credentials(stored, s3, moto):
     keys = moto.verify()
     for name in KEYS:
         del stored.environ[name]
-    assert advised(stored.provision(code=1), f"{CREDENTIALS}{{}}") == (KEEP,)
+    assert advised(stored.provision(code=1), "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY{}") == (
+        KEEP,
+    )
     aws_files(stored, "[work]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in keys.items()))
     stored.environ["AWS_PROFILE"] = "work"
     stored.provision()
@@ -222,8 +233,7 @@ def test_credentials_that_are_not_taken_are_corrected(stored, moto):
         "correct them or get new ones: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in again "
         "(`aws sso login`)"
     )
-    for code in (1,):
-        advised(stored.provision(code=code), sentence)
+    advised(stored.provision(code=1), sentence)
     stored.environ.update(keys)
     stored.provision()
 

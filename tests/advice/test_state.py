@@ -145,6 +145,13 @@ def test_a_state_folder_of_root_is_run_as_root_or_named_anew():
         model.parent.chmod(0o755)
         model.chmod(0o644)
         assert named().code == 0
+        # a file that may not be looked at, in the place of a report
+        secret = project.write("report.html", "mine")
+        user.owns(secret)
+        secret.chmod(0o200)
+        report = partial(user.doit, "model-report", "-o", cwd=project.root)
+        advised(report("report.html"), "name another file after {}")
+        assert report("other.html").code == 0
         # folders of what is written
         shutil.rmtree(project.root / ".runtime")
         project.root.chmod(0o555)

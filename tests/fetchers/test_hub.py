@@ -313,7 +313,7 @@ def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
         "  where     the environment, or what `hf auth login` keeps\n"
         "  expected  a token, or none\n"
         "  found     OIDCError\n"
-        "  fix       `hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment"
+        "  fix       if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`"
     )
     assert hub.requests == []
 

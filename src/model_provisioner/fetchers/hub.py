@@ -168,7 +168,11 @@ class Hub:
     def _given_up(self, error: GivenUpError) -> FetchError:
         often = f", {error.tried} times in a row" if error.tried > 1 else ""
         if isinstance(cause := error.__cause__, FetchError):  # of our connections
-            fix = f"{cause.fix}; if another Hub is meant, correct HF_ENDPOINT" if "HF_ENDPOINT" in os.environ else cause.fix
+            fix = (
+                f"{cause.fix}; if another Hub is meant, correct HF_ENDPOINT"
+                if "HF_ENDPOINT" in os.environ
+                else cause.fix
+            )
             return FetchError(
                 f"{cause.what}{often}", where=cause.where, expected=cause.expected, found=cause.found, fix=fix
             )
@@ -216,7 +220,7 @@ def _token() -> str | None:
             where="the environment, or what `hf auth login` keeps",
             expected="a token, or none",
             found=type(error).__name__,
-            fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
+            fix="if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`",
         ) from None
     strange = next((each for each in token or "" if not "!" <= each <= "~"), None)
     if strange is not None:
