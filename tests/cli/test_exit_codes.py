@@ -68,6 +68,7 @@ def test_an_output_file_that_can_not_be_written_is_told(tiny):
     assert tiny.provision("-o", "no/such/folder", code=3).err == (
         "ERROR: the output file can't be written\n"
         f"  where     {tiny.root}/no/such/folder\n"
+        "  expected  a file that you can write, in a folder that is there\n"
         "  found     No such file or directory\n"
         "  fix       name another file after -o\n"
     )

@@ -205,7 +205,9 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert str(raised.value) == (
         "127.0.0.1 sent nothing for too long, 5 times in a row\n"
         f"  where     {hub.url}/api/models/org/tiny/{place}\n"
-        "  fix       try again later"
+        "  expected  an answer\n"
+        "  found     none\n"
+        "  fix       try again later; if another Hub is meant, correct HF_ENDPOINT"
     )
     assert time.monotonic() - began < AT_ONCE
 

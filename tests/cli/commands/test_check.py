@@ -241,7 +241,9 @@ def a_handoff_written_in_another_way(p):
 
 def a_handoff_removed(p):
     path = p.root / ".runtime/engines/held.json"
-    return gone(path), [("held", "handoff", "the handoff is missing", str(path), "", "", f"{BUILD}writes it")]
+    return gone(path), [
+        ("held", "handoff", "the handoff is missing", str(path), "a handoff", "no file", f"{BUILD}writes it")
+    ]
 
 
 def notes_in_the_place_of_a_handoff(p):
@@ -259,7 +261,17 @@ def a_checksum_file_edited(p):
 
 def a_checksum_file_removed(p):
     path = p.root / ".runtime/digests/folder.sha256"
-    return gone(path), [("folder", "checksums", "the checksum file is missing", str(path), "", "", f"{BUILD}writes it")]
+    return gone(path), [
+        (
+            "folder",
+            "checksums",
+            "the checksum file is missing",
+            str(path),
+            "a checksum file",
+            "no file",
+            f"{BUILD}writes it",
+        )
+    ]
 
 
 def a_lock_line_dropped(p):
@@ -300,17 +312,17 @@ def a_lock_line_that_no_entry_claims(p):
     target, handoff = p.root / ".runtime/digests/tiny.sha256", p.root / ".runtime/engines/tiny.json"
     return bytes_of(p.root / "models.yaml", change), [
         ("other", "lock", "other is not in the lock file", str(lock), "file:models/tiny.gguf", "", LOCK),
-        ("other", "handoff", "the handoff is missing", str(handoff.with_name("other.json")), "", "", f"{BUILD}writes it"),
-        ("other", "checksums", "the checksum file is missing", str(target.with_name("other.sha256")), "", "", f"{BUILD}writes it"),
-        ("other", "catalog", "the catalog has no row of other", str(p.state / "catalog.db"), "", "", f"{BUILD}registers it"),
+        ("other", "handoff", "the handoff is missing", str(handoff.with_name("other.json")), "a handoff", "no file", f"{BUILD}writes it"),
+        ("other", "checksums", "the checksum file is missing", str(target.with_name("other.sha256")), "a checksum file", "no file", f"{BUILD}writes it"),
+        ("other", "catalog", "the catalog has no row of other", str(p.state / "catalog.db"), "a row", "none", f"{BUILD}registers it"),
         (
-            "-", "lock", "tiny is in the lock file and not in models.yaml", f"{lock}:{line}", "", "",
+            "-", "lock", "tiny is in the lock file and not in models.yaml", f"{lock}:{line}", "the entries of models.yaml", "one more",
             "run `doit model-lock`, which drops it, or take models.yaml from version control",
         ),
-        ("-", "checksums", "no entry claims this checksum file", str(target), "", "", f"{BUILD}removes it"),
-        ("-", "handoff", "no entry claims this handoff", str(handoff), "", "", f"{BUILD}removes it"),
+        ("-", "checksums", "no entry claims this checksum file", str(target), "those of the entries of models.yaml", "one that an entry had which is gone", f"{BUILD}removes it"),
+        ("-", "handoff", "no entry claims this handoff", str(handoff), "those of the entries of models.yaml", "one that an entry had which is gone", f"{BUILD}removes it"),
         (
-            "-", "catalog", "the catalog has a row of tiny, which is not in models.yaml", str(p.state / "catalog.db"), "", "",
+            "-", "catalog", "the catalog has a row of tiny, which is not in models.yaml", str(p.state / "catalog.db"), "the entries of models.yaml", "one more",
             f"{BUILD}removes it",
         ),
     ]  # fmt: skip
@@ -396,7 +408,7 @@ def a_file_removed_from_a_folder(p):
 
 
 def a_catalog_row_removed(p):
-    words = "the catalog has no row of split", str(p.state / "catalog.db"), "", "", f"{BUILD}registers it"
+    words = "the catalog has no row of split", str(p.state / "catalog.db"), "a row", "none", f"{BUILD}registers it"
     return catalog(p, "split", "DELETE FROM model"), [("split", "catalog", *words)]
 
 
@@ -426,8 +438,8 @@ def a_retired_model_with_a_handoff(p):
     words = (
         "held is retired and has a handoff",
         str(p.root / ".runtime/engines/held.json"),
-        "",
-        "",
+        "none",
+        "one",
         f"{BUILD}removes it",
     )
     return catalog(p, "held", "UPDATE model SET lifecycle = 'Retired'"), [("held", "handoff", *words)]
@@ -508,6 +520,8 @@ def test_the_table(locked):
         "          fix       run `doit provision`, which writes it again",
         "folder  checksums   the checksum file is missing",
         "          where     .runtime/digests/folder.sha256",
+        "          expected  a checksum file",
+        "          found     no file",
         "          fix       run `doit provision`, which writes it",
         "4 models: 2 the same, 2 different; a fresh build would not give exactly what is here",
     ]
@@ -619,7 +633,7 @@ def test_a_tolerated_mismatch_with_a_checksum_file(loose):
     with added(path, b"x"):
         assert told(checked(loose, code=1)) == [
             (
-                "let", "checksums", "there is a checksum file of bytes that are not as expected", str(path), "", "",
+                "let", "checksums", "there is a checksum file of bytes that are not as expected", str(path), "none", "one",
                 f"{BUILD}removes it",
             )
         ]  # fmt: skip
@@ -633,7 +647,7 @@ def test_a_remote_model_that_nothing_pins_and_that_is_not_here(loose):
     assert rows == [
         (
             "none", "lock", "nothing says which bytes none must have: a fresh build takes what its source has then",
-            f"{loose.root}/models.yaml:4", "a models.lock that names it, or an expected_digest", "",
+            f"{loose.root}/models.yaml:4", "a models.lock that names it, or an expected_digest", "neither",
             "run `doit model-lock`, and keep models.lock under version control",
         ),
         (
@@ -913,6 +927,8 @@ def test_junit_takes_the_place_of_nothing_else(locked):
         )
     assert locked.doit("model-check", "--junit", "-", code=3).err == (
         "ERROR: --junit takes the name of a file\n"
+        "  where     doit model-check\n"
+        "  expected  --junit FILE\n"
         "  found     -\n"
         "  fix       --junit model-check.xml; --json is for standard output\n"
     )
@@ -925,6 +941,7 @@ def test_junit_takes_the_place_of_nothing_else(locked):
         2,
         "ERROR: the JUnit report can't be written\n"
         f"  where     {locked.root}/new/report.xml\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Read-only file system\n"
         "  fix       name another file after --junit\n",
     )

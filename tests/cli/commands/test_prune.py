@@ -539,7 +539,7 @@ def test_json(shop):
         ),
         (
             ("--older-than", "30"),
-            "ERROR: --older-than takes an age\n  expected  a whole number and s, m, h, d or w, as 30d\n"
+            "ERROR: --older-than takes an age\n  where     doit model-prune\n  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n  fix       write --older-than 30d\n",
         ),
         (

@@ -69,6 +69,8 @@ def test_show_of_an_unknown_model(two):
     assert answer.err == (
         "ERROR: no model has the name or id 'none'\n"
         f"  where     {two.state}/catalog.db\n"
+        "  expected  a name of this project's, or an id of any\n"
+        "  found     no row of it\n"
         "  fix       see `doit model-list`, or `doit model-list --all`\n"
     )
     assert two.doit("model-show", code=3).err.startswith("ERROR: model-show takes one NAME or ID\n")

@@ -313,6 +313,7 @@ def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_pa
         2,
         "ERROR: the report could not be written\n"
         f"  where     {out}/report.html\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Read-only file system\n"
         "  fix       fix that, or name another file after -o; a report that was there is as it was\n",
     )

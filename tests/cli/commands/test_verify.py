@@ -289,6 +289,8 @@ def test_the_retired_and_the_new_are_left_alone(four):
     assert four.doit("model-verify", "e", code=3).err == (
         "ERROR: e was never provisioned: there is nothing to compare its bytes with\n"
         f"  where     {four.root}/models.yaml\n"
+        "  expected  a model with a recorded verification\n"
+        "  found     none of it\n"
         "  fix       doit provision e\n"
     )
 
