@@ -59,7 +59,10 @@ def test_a_terminal_of_few_characters_shows_what_it_can(tiny):
     [("tinyy", "did you mean tiny?"), ("zzz", "`doit list --all` shows the tasks that can be named as well")],
 )
 def test_an_unknown_name_is_told_with_what_was_perhaps_meant(tiny, name, fix):
-    words = f"ERROR: there is no model '{name}'\n  where     {tiny.root}/models.yaml\n  expected  one of tiny\n  fix       {fix}\n"
+    words = (
+        f"ERROR: there is no model '{name}'\n  where     {tiny.root}/models.yaml\n  expected  one of tiny\n"
+        f"  found     no entry of this name\n  fix       {fix}\n"
+    )
     assert tiny.provision(name, code=3).err == words
     assert tiny.doit("model-why", name, code=3).err == words
 

@@ -162,6 +162,7 @@ def test_http_is_for_this_machine(monkeypatch):
         "192.0.2.1 would have the model sent over http:, where anybody can read and change it\n"
         "  where     http://192.0.2.1\n"
         "  expected  https:\n"
+        "  found     http:\n"
         "  fix       name a source that is reached over https:"
     )
 

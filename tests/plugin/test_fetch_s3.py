@@ -517,7 +517,8 @@ def test_credentials_that_do_not_do(s3_project, client, moto, ref, wrong, what, 
     models(s3_project, ref)
     answer = provision(s3_project, code=1)
     assert (
-        f"FAIL  m  {what}\n        where     {ref} at 127.0.0.1\n        found     403 Forbidden ({code})\n"
+        f"FAIL  m  {what}\n        where     {ref} at 127.0.0.1\n"
+        f"        expected  a bucket and a key that we may read\n        found     403 Forbidden ({code})\n"
         in answer.out
     )
 

@@ -152,7 +152,8 @@ def _translated(command: Callable[[], int]) -> int:
             where="the state folder, or what --db-file names",
             expected="a database that can be read and written",
             found=str(error),
-            fix="free some space if its disk is full, wait if another run holds it; else delete it: that may be done at any time",
+            fix="free some space if its disk is full, wait if another run holds it; else delete it: that may be done at any "
+            "time",
         ) from None
 
 

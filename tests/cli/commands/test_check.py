@@ -276,7 +276,7 @@ def a_checksum_file_removed(p):
 
 def a_lock_line_dropped(p):
     lock = p.root / "models.lock"
-    words = "held is not in the lock file", str(lock), f"file:{LINKED}", "", LOCK
+    words = "held is not in the lock file", str(lock), f"file:{LINKED}", "another, or none", LOCK
     target = p.root / ".runtime/engines/held.json"
     handoff = "the handoff is not what would be written", str(target)
     row = "the catalog's row of held is not what would be registered", str(p.state / "catalog.db")
@@ -311,7 +311,7 @@ def a_lock_line_that_no_entry_claims(p):
     line = line_of(p, "tiny")
     target, handoff = p.root / ".runtime/digests/tiny.sha256", p.root / ".runtime/engines/tiny.json"
     return bytes_of(p.root / "models.yaml", change), [
-        ("other", "lock", "other is not in the lock file", str(lock), "file:models/tiny.gguf", "", LOCK),
+        ("other", "lock", "other is not in the lock file", str(lock), "file:models/tiny.gguf", "another, or none", LOCK),
         ("other", "handoff", "the handoff is missing", str(handoff.with_name("other.json")), "a handoff", "no file", f"{BUILD}writes it"),
         ("other", "checksums", "the checksum file is missing", str(target.with_name("other.sha256")), "a checksum file", "no file", f"{BUILD}writes it"),
         ("other", "catalog", "the catalog has no row of other", str(p.state / "catalog.db"), "a row", "none", f"{BUILD}registers it"),
@@ -338,7 +338,7 @@ def the_reference_changed(p):
     q = json.dumps
     here, there = q(f"local:{path}"), q(f"local:{p.root / LINKED}")
     return bytes_of(p.root / "models.yaml", text(f"{{model_ref: {LINKED}}}", "{model_ref: blobs/one.gguf}")), [
-        ("held", "lock", *words, "file:blobs/one.gguf", "", LOCK),
+        ("held", "lock", *words, "file:blobs/one.gguf", "another, or none", LOCK),
         (
             "held", "handoff", *handoff,
             f'metadata.files[0].path: {q(str(path))}, metadata.verification: "warn", model.id: {here} and 1 more',
@@ -378,7 +378,7 @@ def a_shard_swapped_with_another(p):
 def a_shard_removed(p):
     first, _, last = shards(p)
     words = f"a shard of the split is missing: {last.name}", str(last.parent), f"3 shards, {first.name} to {last.name}"
-    return gone(last), [("split", "model", *words, "", "get the shard again")]
+    return gone(last), [("split", "model", *words, "no such file", "get the shard again")]
 
 
 def a_model_removed(p):
@@ -430,7 +430,8 @@ def a_header_edited_in_the_catalog(p):
 def a_handoff_that_no_entry_claims(p):
     path = p.root / ".runtime/engines/old.json"
     data = (p.root / ".runtime/engines/tiny.json").read_bytes()
-    words = "no entry claims this handoff", str(path), "", "a handoff that this project has no record of"
+    claimed = "those of the entries of models.yaml"
+    words = "no entry claims this handoff", str(path), claimed, "a handoff that this project has no record of"
     return added(path, data), [("-", "handoff", *words, "remove it, for engines start what it names")]
 
 
@@ -564,8 +565,8 @@ def test_a_lock_of_another_version_is_bad_input(locked):
         f"  where     {lock}\n"
         "  expected  version 1, and models\n"
         "  found     version 2\n"
-        "  fix       use the version of model-provisioner that wrote it, or take the file from version control, or make it anew: "
-        "doit model-lock\n"
+        "  fix       use the version of model-provisioner that wrote it, or take the file from version control; or remove it, and "
+        "`doit model-lock` makes it anew of what is there now\n"
     )
 
 

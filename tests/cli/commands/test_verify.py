@@ -301,16 +301,18 @@ def test_the_retired_and_the_new_are_left_alone(four):
         (
             ["--older-than", "30"],
             "ERROR: --older-than can't be read\n"
+            "  where     doit model-verify\n"
             "  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n"
-            "  fix       see `doit help model-verify`\n",
+            "  fix       write it as in   --older-than 30d\n",
         ),
         (
             ["--max-bytes", "a lot"],
             "ERROR: --max-bytes can't be read\n"
+            "  where     doit model-verify\n"
             "  expected  a whole number of bytes, or a text as 200GB or 1.5 GiB\n"
             "  found     a lot\n"
-            "  fix       see `doit help model-verify`\n",
+            "  fix       write it as in   --max-bytes 200GB\n",
         ),
         (["nobody"], "ERROR: there is no model 'nobody'\n"),
     ],
