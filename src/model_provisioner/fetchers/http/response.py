@@ -135,7 +135,8 @@ class FileResponse:
                 data = read(CHUNK)
             except HTTPError as error:
                 failure = network_error(self._url, error)
-                failure.found = failure.found or self._so_far()
+                failure.expected = "the whole file"
+                failure.found = self._so_far() if failure.found == "none" else failure.found
                 yield failure
                 return
             if not data:
