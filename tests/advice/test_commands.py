@@ -34,7 +34,8 @@ def done(local):
         ("see `doit model-list`, or `doit model-list --all`", "model-show x", "model-show t"),
         ("write it as in   {} {}", "model-verify --older-than ages", "model-verify --older-than 30d"),
         ("write it as in   {} {}", "model-verify --max-bytes much", "model-verify --max-bytes 200GB"),
-        ("leave them out; `doit help {}` shows the options", "model-list t", "model-list"),
+        ("see `{}`", "model-list t", "model-list"),
+        ("see `{}`", "model-why --xyz", "model-why t"),
         ("did you mean {}?", "model-why tt", "model-why t"),
         ("`doit list --all` shows the tasks that can be named as well", "model-retire zzz", "model-retire t"),
         ("name a file after {}", "model-report -o models", "model-report -o models.html"),
@@ -195,3 +196,15 @@ def test_a_state_of_doits_own_backends_is_deleted(done):
     advised(done.provision(*own, code=2), sentence)
     state.unlink()
     done.provision(*own)
+
+
+def test_a_model_that_a_task_makes_is_made_by_doit(local):
+    local.models("models: {m: {model_ref: made.gguf}}")
+    making = "{'actions': ['cp models/tiny.gguf made.gguf'], 'targets': ['made.gguf']}"
+    local.write("dodo.py", f"{DODO}def task_make():\n    return {making}\n")
+    local.provision()
+    (local.root / "made.gguf").unlink()
+    sentence = "a task of dodo.py makes it: run `doit provision`; else {}"
+    advised(local.program("provision", code=1), sentence)
+    local.provision()
+    local.program("provision")

@@ -39,6 +39,7 @@ NOT_FOLLOWED = {
     "write it into the project": PIECE,
     "if its source has a sound one by now, `doit model-lock --upgrade {}` takes it": PIECE,
     "or run again, and its source is asked again{}": PIECE,
+    "a task of dodo.py makes it: run `doit provision`": PIECE,
     "nothing was handed off; run again": f"{RACE}: tests/engine/test_publish.py has it",
     "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",
     "run again": f"{RACE}: another program moves a folder of ours away",

@@ -167,7 +167,7 @@ def wrong_count(command: str, expected: str, names: Sequence[str]) -> InputError
     """Return the error for a command that was given too many or too few names."""
     return InputError(
         f"{command} takes {expected}",
-        where=f"doit {command}",
+        where="the command line",
         expected=expected,
         found=f"{len(names)} of them: {' '.join(names)}" if names else "none",
         fix="give it as `doit model-list` shows it",

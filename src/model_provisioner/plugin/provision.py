@@ -122,7 +122,13 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         flag = what.removeprefix("option ").removesuffix(" not recognized")
         if what == f"option {flag} not recognized":
             return unknown_option(self._declared, flag)
-        return InputError(what, where="the command line", fix=f"see `{called(f'help {PROVISION.name}')}`")
+        return InputError(
+            what,
+            where="the command line",
+            expected="the options as its help shows them",
+            found=what,
+            fix=f"see `{called(f'help {PROVISION.name}')}`",
+        )
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""

@@ -928,7 +928,7 @@ def test_junit_takes_the_place_of_nothing_else(locked):
         )
     assert locked.doit("model-check", "--junit", "-", code=3).err == (
         "ERROR: --junit takes the name of a file\n"
-        "  where     doit model-check\n"
+        "  where     the command line\n"
         "  expected  --junit FILE\n"
         "  found     -\n"
         "  fix       --junit model-check.xml; --json is for standard output\n"

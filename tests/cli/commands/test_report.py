@@ -298,7 +298,7 @@ def test_what_is_no_file_is_not_overwritten(models, name, found):
 def test_it_has_to_be_told_where_to_write(models):
     assert models.doit("model-report", code=3).err == (
         "ERROR: model-report has to be told where its page goes\n"
-        "  where     doit model-report\n"
+        "  where     the command line\n"
         "  expected  -o FILE, or -o - for standard output\n"
         "  found     no -o\n"
         "  fix       doit model-report -o report.html\n"

@@ -301,7 +301,7 @@ def test_the_retired_and_the_new_are_left_alone(four):
         (
             ["--older-than", "30"],
             "ERROR: --older-than can't be read\n"
-            "  where     doit model-verify\n"
+            "  where     the command line\n"
             "  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n"
             "  fix       write it as in   --older-than 30d\n",
@@ -309,7 +309,7 @@ def test_the_retired_and_the_new_are_left_alone(four):
         (
             ["--max-bytes", "a lot"],
             "ERROR: --max-bytes can't be read\n"
-            "  where     doit model-verify\n"
+            "  where     the command line\n"
             "  expected  a whole number of bytes, or a text as 200GB or 1.5 GiB\n"
             "  found     a lot\n"
             "  fix       write it as in   --max-bytes 200GB\n",

@@ -45,7 +45,7 @@ def run(
             how = "without" if verify else "with"
             raise InputError(
                 f"{option} goes {how} --verify",
-                where="doit model-attest",
+                where="the command line",
                 expected=f"with --verify: {', '.join(checking)}; without: {', '.join(writing)}",
                 found=f"{option} {'and' if verify else 'without'} --verify",
                 fix=f"leave {option} out, or {'leave --verify out' if verify else 'add --verify FILE'}",

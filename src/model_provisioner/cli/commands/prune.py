@@ -21,7 +21,7 @@ def run(names: Sequence[str], *, json: bool, dry_run: bool, older_than: str | No
     if older_than and age is None:
         raise InputError(
             "--older-than takes an age",
-            where="doit model-prune",
+            where="the command line",
             expected=AGES,
             found=older_than,
             fix="write --older-than 30d",

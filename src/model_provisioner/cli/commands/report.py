@@ -29,7 +29,7 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     if not (output := output or (STDOUT if json else "")):
         raise InputError(
             "model-report has to be told where its page goes",
-            where="doit model-report",
+            where="the command line",
             expected="-o FILE, or -o - for standard output",
             found="no -o",
             fix="doit model-report -o report.html",

@@ -86,7 +86,7 @@ def _amount(
     if (value := parse(text)) is None:
         raise InputError(
             f"{option} can't be read",
-            where="doit model-verify",
+            where="the command line",
             expected=expected,
             found=text,
             fix=f"write it as in   {option} {example}",
