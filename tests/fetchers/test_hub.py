@@ -162,6 +162,7 @@ def test_http_is_for_this_machine(monkeypatch):
         "192.0.2.1 would have the model sent over http:, where anybody can read and change it\n"
         "  where     http://192.0.2.1\n"
         "  expected  https:\n"
+        "  found     http:\n"
         "  fix       name a source that is reached over https:"
     )
 
@@ -205,7 +206,9 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert str(raised.value) == (
         "127.0.0.1 sent nothing for too long, 5 times in a row\n"
         f"  where     {hub.url}/api/models/org/tiny/{place}\n"
-        "  fix       try again later"
+        "  expected  an answer\n"
+        "  found     none\n"
+        "  fix       try again later; if another Hub is meant, correct HF_ENDPOINT"
     )
     assert time.monotonic() - began < AT_ONCE
 
@@ -313,7 +316,7 @@ def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
         "  where     the environment, or what `hf auth login` keeps\n"
         "  expected  a token, or none\n"
         "  found     OIDCError\n"
-        "  fix       `hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment"
+        "  fix       if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`"
     )
     assert hub.requests == []
 

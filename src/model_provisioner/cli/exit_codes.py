@@ -50,7 +50,13 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple
         from model_provisioner.errors import InputError
         from model_provisioner.references.reference import UTF8_FIX
 
-        refused = InputError("the locale has no bytes for the name of a file", found=str(error.object), fix=UTF8_FIX)
+        refused = InputError(
+            "the locale has no bytes for the name of a file",
+            where="the environment: LC_ALL, LC_CTYPE or LANG",
+            expected=f"characters that {sys.getfilesystemencoding()} has",
+            found=str(error.object),
+            fix=UTF8_FIX,
+        )
         _say(f"ERROR: {refused}")
         code = refused.exit_code
     except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole

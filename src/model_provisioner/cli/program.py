@@ -96,6 +96,8 @@ def _command(name: str) -> declarations.Command:
         if not name.startswith("-")
         else f"there is no option {name!r} before a command",
         where="the command line",
+        expected="one of " + ", ".join([*declarations.COMMANDS, "help"]),
+        found=name,
         fix=f"did you mean {near}?" if near else f"see `{called('help')}`",
     )
 

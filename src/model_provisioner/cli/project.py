@@ -95,6 +95,8 @@ def project_config() -> str:
         raise InputError(
             f"no {CONFIG_NAME} here or in a folder above",
             where=os.getcwd(),
+            expected=f"a {CONFIG_NAME}, which makes a folder that of a project",
+            found="none up to /",
             fix="go to a project's folder, or ask for the whole machine: doit model-list --all",
         )
     return path
@@ -156,5 +158,17 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
         f"there is no model {name!r}",
         where=config.path,
         expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
+        found="no entry of this name",
         fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
+    )
+
+
+def wrong_count(command: str, expected: str, names: Sequence[str]) -> InputError:
+    """Return the error for a command that was given too many or too few names."""
+    return InputError(
+        f"{command} takes {expected}",
+        where="the command line",
+        expected=expected,
+        found=f"{len(names)} of them: {' '.join(names)}" if names else "none",
+        fix="give it as `doit model-list` shows it",
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOCK_NAME = "models.lock"
 VERSION = 1
 KINDS = ("file", "split", "folder")
-_AGAIN = "take the file from version control, or make it anew: doit model-lock"
+_AGAIN = "take the file from version control; or remove it, and `doit model-lock` makes it anew of what is there now"
 
 
 def lock_path(config: Config) -> str:
@@ -45,6 +45,7 @@ def read_lock(path: str) -> bytes | None:
         "the lock file can't be read",
         where=path,
         expected=f"a file of at most {JSON_LIMIT:,} bytes that you may read",
+        found="a larger one, or one that you may not",
         fix="make it readable, or remove it: then nothing is locked",
     )
     raise ConfigError(path, [fault])
@@ -130,7 +131,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
         conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         what = "the lock file holds an unresolved merge" if conflict else "the lock file is not JSON"
-        fault = InputError(what, where=f"{path}{line}", found=str(error), fix=_AGAIN)
+        fault = InputError(what, where=f"{path}{line}", expected="JSON", found=str(error), fix=_AGAIN)
         raise ConfigError(path, [fault]) from None
     version = document.get("version") if isinstance(document, dict) else None
     if type(version) is not int or version != VERSION or not isinstance(document.get("models"), dict):

@@ -50,6 +50,7 @@ def users_hosts(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | No
         if fault is not None:
             raise InputError(
                 f"{HOSTS_VARIABLE} can't be understood",
+                where="the environment",
                 expected="off, or hosts with blanks or commas between them, written as in network.allow",
                 found=f"{_shown(host)}: {fault}",
                 fix=f'correct it, as in   export {HOSTS_VARIABLE}="huggingface, models.example.org"',

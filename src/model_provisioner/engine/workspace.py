@@ -126,6 +126,7 @@ class Workspace:
             raise PolicyChangedError(
                 f"the policy of {entry.name} changed while the model was verified",
                 where=self.config.path,
+                expected="the entry at rest",
                 found="the entry as it was at the start of the run is no longer there",
                 fix="nothing was handed off; run again",
             )

@@ -67,6 +67,9 @@ class Hub:
         except ImportError:
             raise FetchError(
                 "hf: references need the package huggingface_hub, which is not installed",
+                where=ref.id,
+                expected="the extra hf",
+                found="no module huggingface_hub",
                 fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
         from model_provisioner.fetchers.hub_requests import Question
@@ -165,7 +168,14 @@ class Hub:
     def _given_up(self, error: GivenUpError) -> FetchError:
         often = f", {error.tried} times in a row" if error.tried > 1 else ""
         if isinstance(cause := error.__cause__, FetchError):  # of our connections
-            return FetchError(f"{cause.what}{often}", where=cause.where, found=cause.found, fix=cause.fix)
+            fix = (
+                f"{cause.fix}; if another Hub is meant, correct HF_ENDPOINT"
+                if "HF_ENDPOINT" in os.environ
+                else cause.fix
+            )
+            return FetchError(
+                f"{cause.what}{often}", where=cause.where, expected=cause.expected, found=cause.found, fix=fix
+            )
         if error.status is None:
             return self._error(f"the Hub can't be reached{often}", "check HF_ENDPOINT", error.found)
         return self._error(f"the Hub can't answer now{often}", "try again later", error.found)
@@ -210,7 +220,7 @@ def _token() -> str | None:
             where="the environment, or what `hf auth login` keeps",
             expected="a token, or none",
             found=type(error).__name__,
-            fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
+            fix="if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`",
         ) from None
     strange = next((each for each in token or "" if not "!" <= each <= "~"), None)
     if strange is not None:

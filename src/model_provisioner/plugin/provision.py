@@ -123,7 +123,13 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         flag = what.removeprefix("option ").removesuffix(" not recognized")
         if what == f"option {flag} not recognized":
             return unknown_option(self._declared, flag)
-        return InputError(what, where="the command line", fix=f"see `{called(f'help {PROVISION.name}')}`")
+        return InputError(
+            what,
+            where="the command line",
+            expected="the options as its help shows them",
+            found=what,
+            fix=f"see `{called(f'help {PROVISION.name}')}`",
+        )
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
@@ -324,5 +330,9 @@ def _opened(output: OutputFile) -> TextIO:
     except OSError as error:
         found = error.strerror or str(error)
     raise InputError(
-        "the output file can't be written", where=output.named, found=found, fix="name another file after -o"
+        "the output file can't be written",
+        where=output.named,
+        expected="a file that you can write, in a folder that is there",
+        found=found,
+        fix="name another file after -o",
     ) from None

@@ -74,6 +74,7 @@ class Verifications:
             raise DamagedDatabaseError(
                 "the record of a verification is damaged",
                 where=self._database.path,
+                expected="a record as this program writes it",
                 found=str(error),
                 fix="it was left as it is: move the catalog away, and the next run makes its rows again",
             ) from None

@@ -252,6 +252,7 @@ class Catalog:
             raise DamagedDatabaseError(
                 "a row of the catalog is damaged",
                 where=self.path,
+                expected="a row as this program writes it",
                 found=str(error),
                 fix="it was left as it is: move the catalog away, and the next run makes its rows again",
             ) from None

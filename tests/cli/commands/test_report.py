@@ -212,6 +212,7 @@ def test_the_same_inputs_give_the_same_bytes_but_for_one_time(models):
     broken = type(models)(models.root, models.state, {"SOURCE_DATE_EPOCH": "soon"})
     assert broken.doit("model-report", "-o", "-", code=3).err == (
         "ERROR: SOURCE_DATE_EPOCH is no time\n"
+        "  where     the environment\n"
         "  expected  the seconds since 1970, as a whole number\n"
         "  found     soon\n"
         "  fix       set it to such a number, or unset it: then the report has the time of now\n"
@@ -297,6 +298,7 @@ def test_what_is_no_file_is_not_overwritten(models, name, found):
 def test_it_has_to_be_told_where_to_write(models):
     assert models.doit("model-report", code=3).err == (
         "ERROR: model-report has to be told where its page goes\n"
+        "  where     the command line\n"
         "  expected  -o FILE, or -o - for standard output\n"
         "  found     no -o\n"
         "  fix       doit model-report -o report.html\n"
@@ -313,6 +315,7 @@ def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_pa
         2,
         "ERROR: the report could not be written\n"
         f"  where     {out}/report.html\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Read-only file system\n"
         "  fix       fix that, or name another file after -o; a report that was there is as it was\n",
     )

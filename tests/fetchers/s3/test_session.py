@@ -93,6 +93,7 @@ def test_a_storage_of_another_machine_over_http(aws):
         "minio.example would be asked over http:, where anybody can read and change what is sent\n"
         "  where     http://minio.example:9000\n"
         "  expected  https:, or a storage on this machine\n"
+        "  found     http:\n"
         "  fix       let AWS_ENDPOINT_URL name the storage with https:"
     )
 
@@ -143,6 +144,7 @@ def test_half_of_the_credentials_in_the_environment(aws, given):
     error = refused(sign, aws(**{given: KEYS[given]}))
     assert str(error) == (
         "only half of the AWS credentials is set\n"
+        "  where     the environment\n"
         "  expected  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY\n"
         f"  found     {given}, and no {missing}\n"
         f"  fix       set {missing} too; or take {given} away, and the files in ~/.aws are read"

@@ -29,6 +29,7 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     if not (output := output or (STDOUT if json else "")):
         raise InputError(
             "model-report has to be told where its page goes",
+            where="the command line",
             expected="-o FILE, or -o - for standard output",
             found="no -o",
             fix="doit model-report -o report.html",
@@ -75,6 +76,7 @@ def _made_at() -> str:
     except (ValueError, OverflowError, OSError):
         raise InputError(
             "SOURCE_DATE_EPOCH is no time",
+            where="the environment",
             expected="the seconds since 1970, as a whole number",
             found=epoch,
             fix="set it to such a number, or unset it: then the report has the time of now",

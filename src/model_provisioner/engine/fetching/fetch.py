@@ -210,6 +210,7 @@ class _Fetch:
                     f"the source does not say in time what {self.part.name} is",
                     where=self.part.ref.id,
                     expected=f"a listing within {seconds / 60:.0f} minutes, those among them that it asked us to wait",
+                    found="no whole listing by then",
                     fix="try again later, or download the model and point model_ref at the file",
                 )
 

@@ -48,6 +48,9 @@ class AwsSession:
         except ImportError:
             raise FetchError(
                 "s3: references need the package botocore, which is not installed",
+                where="the Python that runs this",
+                expected="the extra s3",
+                found="no module botocore",
                 fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
         self.role_hint = ""
@@ -106,6 +109,7 @@ class AwsSession:
             (missing,) = {*_BOTH} - {*given}
             raise FetchError(
                 "only half of the AWS credentials is set",
+                where="the environment",
                 expected=" and ".join(_BOTH),
                 found=f"{given[0]}, and no {missing}",
                 fix=f"set {missing} too; or take {given[0]} away, and the files in ~/.aws are read",
@@ -156,6 +160,7 @@ class AwsSession:
                 f"{url.host} would be asked for credentials over http:, where anybody can read them",
                 where=url.origin,
                 expected="https:",
+                found="http:",
                 fix="correct the AWS_ENDPOINT_URL… variables or endpoint_url in ~/.aws/config",
             )
 
@@ -172,7 +177,9 @@ def _endpoint(text: str) -> Url | None:
     if unsound:
         raise FetchError(
             "the address of the S3 storage can't be used",
+            where="the environment, or ~/.aws/config",
             expected="https://HOST or https://HOST:PORT, without credentials",
+            found="something else, which may hold a secret",
             fix="correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config, whichever is set",
         )
     if url.scheme == "http" and not url.is_loopback:
@@ -180,6 +187,7 @@ def _endpoint(text: str) -> Url | None:
             f"{url.host} would be asked over http:, where anybody can read and change what is sent",
             where=url.origin,
             expected="https:, or a storage on this machine",
+            found="http:",
             fix="let AWS_ENDPOINT_URL name the storage with https:",
         )
     return url
