@@ -318,7 +318,7 @@ def test_sixty_models_are_five_screens(chromium, tmp_path, failed):
 def test_ten_thousand_models_are_a_page_that_opens(chromium, tmp_path):
     path = tmp_path / "many.html"
     size = write(path, *(a_model(f"model-{number:05}", number) for number in range(10_000)))
-    assert size < 12_000_000
+    assert size < 9_000_000
     chromium.look()
     chromium.open(path)
     assert chromium.evaluate("document.querySelectorAll('tbody tr').length") == 10_000

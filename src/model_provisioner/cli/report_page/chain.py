@@ -36,7 +36,7 @@ def chain(model: ModelReport, root: str) -> Markup:
         ("Verification", fill("{said}", said=_outcome(model))),
         (
             "Handoff",
-            fill("<code>{path}</code> {said}", path=relative(model.handoff, root), said=handoff_in_words(model)),
+            fill("<code>{path}</code><br>{said}", path=relative(model.handoff, root), said=handoff_in_words(model)),
         ),
     ]
     return fill(
