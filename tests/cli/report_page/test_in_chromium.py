@@ -60,6 +60,9 @@ def hostile(tmp_path_factory):
         project.write("sub/" + name, b"GGUF")
         for kind, folder in (("held", ""), ("broken", "sub/"), ("gone", "gone/")):
             entries.append(f"  {kind}-{number}: {{model_ref: {json.dumps(f'file:{folder}{name}')}}}\n")
+        entries.append(
+            f"  beside-{number}: {{model_ref: {json.dumps(f'file:{name}')}, lora: [{json.dumps(f'file:sub/{name}')}]}}\n"
+        )
     project.models("defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\nmodels:\n" + "".join(entries))
     settle()
     project.provision(code=1)
