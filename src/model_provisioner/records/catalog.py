@@ -183,7 +183,12 @@ class Catalog:
         rows = self.database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
-        return [_moved(line) for line in str(rows[0][0]).split("\n") if line] if rows else []
+        return _moves(rows[0][0]) if rows else []
+
+    def histories(self, project: str) -> dict[str, list[Transition]]:
+        """Return the `history` of each entry of a project, by name."""
+        rows = self.database.query("SELECT name, history FROM model WHERE project = ?", (to_column(project),))
+        return {from_column(name): _moves(history) for name, history in rows}
 
     def put(self, *models: Model, by: By = "run") -> dict[str, InvalidMoveError]:
         """Write rows, in one transaction; return, by name, the errors of those that may not be written.
@@ -277,6 +282,10 @@ def _noted(history: str, model: Model, time: str) -> str:
         history = history.split("\n", more)[-1]
     reason = "" if model.reason is None else f" {model.reason.partition(chr(10))[0][:REASON_KEPT]}"
     return f"{history}{time} {model.lifecycle}{reason}\n"
+
+
+def _moves(history: object) -> list[Transition]:
+    return [_moved(line) for line in str(history).split("\n") if line]
 
 
 def _moved(line: str) -> Transition:

@@ -54,9 +54,9 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     fix = "fix that, or name another file after -o; a report that was there is as it was"
     path = target.write(text.encode(), what="the report could not be written", fix=fix)
     count = len(found.models)
-    failed = sum(model.error is not None for model in found.models)
-    of_these = f", {failed:,} failed" if failed else ""
-    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{of_these}")
+    of_these = ((found.counts["failed"], "failed"), (found.counts["tolerated"], "failed but handed off"))
+    told = "".join(f", {number:,} {word}" for number, word in of_these if number)
+    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
     return 0
 
 
