@@ -295,11 +295,26 @@ def test_a_model_that_was_never_provisioned_is_verified_after_the_command_that_i
 def test_an_endpoint_without_its_scheme_is_set_by_the_command_that_is_told(tiny):  # noqa: F811
     url = tiny.environ["HF_ENDPOINT"]
     tiny.environ["HF_ENDPOINT"] = url.removeprefix("http://")
-    answer = tiny.provision(code=1)
+    answer = tiny.provision(code=3)
     text = fix(answer)
     assert text == f"export HF_ENDPOINT=https://{url.removeprefix('http://')}"
     tiny.environ["HF_ENDPOINT"] = url  # the Hub of this test is one of http:
     tiny.provision()
+
+
+def test_a_folder_of_a_repository_is_written_as_it_is_told(tiny):  # noqa: F811
+    tiny.models({"tiny": {"model_ref": f"{tiny.environ['HF_ENDPOINT']}/org/tiny/tree/main/sub", "engine": "vllm"}})
+    told = yaml.safe_load(fix(tiny.provision(code=3)).partition(":   ")[2])
+    tiny.models({"tiny": {**told, "include": [*told["include"], "*.gguf"], "engine": "vllm"}})
+    tiny.provision()
+    assert sorted(tiny.bytes_of("tiny")) == ["sub/more.json", "tiny.gguf"]
+
+
+def test_a_switch_is_set_by_the_command_that_is_told(tiny):  # noqa: F811
+    tiny.environ["MODEL_PROVISIONER_OFFLINE"] = "ture"
+    name, _, value = fix(tiny.provision(code=3)).partition(",")[0].removeprefix("export ").partition("=")
+    tiny.environ[name] = value
+    assert f"this run is offline ({name}={value})" in tiny.provision(code=1).out
 
 
 def test_a_revision_with_a_slash_is_written_as_it_is_told(tiny, hub):  # noqa: F811
@@ -321,7 +336,7 @@ def test_a_branch_with_a_slash_is_written_with_its_percents(tiny, hub):  # noqa:
 
 def test_a_token_in_typographic_quotes_is_copied_without_them(tiny):  # noqa: F811
     tiny.environ["HF_TOKEN"] = "“hf_good”"
-    answer = tiny.provision(code=1)
+    answer = tiny.provision(code=3)
     assert "without quotes around it" in fix(answer)
     assert "hf_good" not in answer.all
     assert b"hf_good" not in tiny.everything()
