@@ -268,6 +268,25 @@ def test_an_unsound_file_of_an_earlier_record_is_asked_for_again(remote, hub, ur
     assert remote.blobs() >= {TINY_SHA}
 
 
+def test_an_unsound_file_leaves_no_earlier_record_to_fall_back_to(remote, hub, url, endpoint):
+    remote.models({"tiny": url})
+    remote.provision()
+    endpoint()
+    hub.add("org/tiny", {"tiny.gguf": b"<html>log in</html>"})
+    remote.doit("model-lock", "--upgrade", "tiny", code=1)
+    hub.add("org/tiny", REPO)
+    hub.forget()
+    remote.provision()
+    assert hub.asked(on="/api/models/*") != [], "its source is asked again, as it is said"
+
+
+def test_a_repository_is_one_only_where_its_hub_is_named(remote, hub):
+    remote.models({"tiny": {"model_ref": f"{hub.url}/org/tiny", "engine": "vllm"}})
+    remote.provision()
+    remote.environ["HF_ENDPOINT"] = "https://other.example"
+    assert f"where     {hub.url}/org/tiny\n" in remote.doit("model-check", code=1).out
+
+
 def test_a_configuration_that_was_parsed_holds_only_for_its_hub(remote, hub, url, endpoint):
     remote.models({"tiny": url})
     remote.provision()

@@ -301,6 +301,4 @@ def _model(row: tuple[Any, ...]) -> Model:
     # Headers that an older reader read are read again.
     fields["metadata"] = from_json(metadata) if metadata.pop("reader", None) == READER else None
     fields["id"] = id_now(fields["id"])
-    if fields["source"] is not None:
-        fields["source"] = id_now(fields["source"])
     return Model(**{**fields, "strict": bool(fields["strict"])})
