@@ -89,6 +89,7 @@ def test_a_folder_of_nobody():
 def test_a_setting_of_ours_ends_the_run_before_anything_is_done(tiny, hub, name, value, what):  # noqa: F811
     tiny.environ[name] = value
     answer = tiny.provision(code=3)
+    assert tiny.project.program("provision", code=3) == answer
     assert answer.err.startswith(f"ERROR: {what}\n")
     assert answer.err.count(name) == 2 + (name in answer.err.partition("found")[2].partition("fix")[0])
     assert hub.requests == []
@@ -105,17 +106,20 @@ def test_a_setting_of_ours_ends_the_run_before_anything_is_done(tiny, hub, name,
         ("SSL_CERT_FILE", "/dev/null", "the certificates of SSL_CERT_FILE can't be read"),
     ],
 )
-@pytest.mark.parametrize("command", ["provision", "model-lock"])
-def test_a_setting_of_others_fails_what_needs_it(tiny, hub, name, value, what, command):  # noqa: F811
+@pytest.mark.parametrize("face", ["doit", "program"])
+@pytest.mark.parametrize("command", ["provision", "lock"])
+def test_a_setting_of_others_fails_what_needs_it(tiny, hub, name, value, what, command, face):  # noqa: F811
     tiny.environ[name] = value
     if name == "SSL_CERT_FILE":
         tiny.environ["HF_ENDPOINT"] = "https://127.0.0.1:1"
-    answer = tiny.doit(command, code=3)
+    run = getattr(tiny.project, face)
+    command = f"model-{command}" if (face, command) == ("doit", "lock") else command
+    answer = run(command, code=3)
     assert what in answer.all
     assert tiny.project.handoff("tiny") is None
     tiny.project.add_tiny()
     tiny.models({"here": "models/tiny.gguf"})
-    tiny.doit(command)
+    run(command)
     assert hub.requests == []
 
 
