@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from model_provisioner.fetchers import hub as fetcher
 from tests.support import hub as faults
@@ -134,16 +135,16 @@ def test_another_hub_than_is_meant_is_corrected(tiny, hub, web, hurried, name, m
 def test_an_endpoint_is_written_with_its_scheme(tiny):
     url = tiny.environ["HF_ENDPOINT"]
     tiny.environ["HF_ENDPOINT"] = url.removeprefix("http://")
-    assert advised(tiny.provision(code=1), "export HF_ENDPOINT=https://{}") == (url.removeprefix("http://"),)
+    assert advised(tiny.provision(code=3), "export HF_ENDPOINT=https://{}") == (url.removeprefix("http://"),)
     tiny.environ["HF_ENDPOINT"] = "not a host"
-    advised(tiny.provision(code=1), "set it to https:// and the name of the Hub's host")
+    advised(tiny.provision(code=3), "set it to https:// and the name of the Hub's host")
     tiny.environ["HF_ENDPOINT"] = url  # the Hub of this test is one of http:
     tiny.provision()
 
 
 def test_a_token_in_typographic_quotes_is_copied_without_them(tiny):
     tiny.environ["HF_TOKEN"] = "“hf_good”"
-    answer = tiny.provision(code=1)
+    answer = tiny.provision(code=3)
     advised(answer, "copy the token again, without quotes around it: `hf auth login`, or set HF_TOKEN")
     assert "hf_good" not in answer.all
     assert b"hf_good" not in tiny.everything()
@@ -237,8 +238,7 @@ def test_a_larger_file_than_was_locked_is_taken_as_it_is_told(remote, web):
 def test_a_source_of_no_sound_model_is_asked_again(remote, web):
     web.files["/x.gguf"] = TINY_BYTES[:-100]
     remote.models({"x": web.url("/x.gguf")})
-    (_, kept) = advised(remote.provision(code=1), "{}; or run again, and its source is asked again{}")
-    assert os.path.exists(kept.rpartition(" as ")[2])
+    advised(remote.provision(code=1), "{}; or run again, and its source is asked again")
     web.files["/x.gguf"] = TINY_BYTES
     remote.provision()
 
@@ -251,12 +251,20 @@ def test_of_a_locked_source_of_no_sound_model_the_new_one_is_taken(remote, web):
     bad = TINY_BYTES[:-100]
     remote.lock.write_text(lock.replace(TINY_SHA, sha256(bad)).replace(str(len(TINY_BYTES)), str(len(bad))))
     web.files["/x.gguf"] = bad
-    (_, name) = advised(
-        remote.provision(code=1), "{}; if its source has a sound one by now, `doit model-lock --upgrade {}` takes it"
+    (_, _, name) = advised(
+        remote.provision(code=1), "{}; if its source has {} one by now, `doit model-lock --upgrade {}` takes it"
     )
     web.files["/x.gguf"] = TINY_BYTES
     remote.doit("model-lock", "--upgrade", name)
     assert "pass  x" in remote.provision().out
+
+
+def test_a_folder_of_a_repository_is_written_as_it_is_told(tiny):
+    tiny.models({"tiny": {"model_ref": f"{tiny.environ['HF_ENDPOINT']}/org/tiny/tree/main/sub", "engine": "vllm"}})
+    told = yaml.safe_load(fix(tiny.provision(code=3)).partition(":   ")[2])
+    tiny.models({"tiny": {**told, "include": [*told["include"], "*.gguf"], "engine": "vllm"}})
+    tiny.provision()
+    assert sorted(tiny.bytes_of("tiny")) == ["sub/more.json", "tiny.gguf"]
 
 
 # ---- the store

@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.utils import _http
 
-from model_provisioner.errors import FetchError, InputError, NotAllowedError
+from model_provisioner.errors import FetchError, NotAllowedError, SettingError
 from model_provisioner.fetchers import hub as ours
 from model_provisioner.fetchers.listing import Patterns
 from model_provisioner.fetchers.patience import pause
@@ -323,7 +323,7 @@ def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
 
 def test_a_token_in_typographic_quotes_is_told_and_not_shown(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "“hf_good”")
-    with pytest.raises(FetchError) as raised:
+    with pytest.raises(SettingError) as raised:
         asking(NAMED)
     assert str(raised.value) == (
         "the token for the Hub is none: it has a character that no token has\n"
@@ -337,7 +337,7 @@ def test_a_token_in_typographic_quotes_is_told_and_not_shown(hub, monkeypatch):
 
 def test_an_endpoint_without_its_scheme_is_told_with_it(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "hub.example:8080")
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(SettingError) as raised:
         ours.endpoint()
     assert str(raised.value) == (
         "HF_ENDPOINT is not the address of a Hub\n"
@@ -355,6 +355,6 @@ def test_an_endpoint_without_its_scheme_is_told_with_it(monkeypatch):
 )
 def test_what_else_is_no_endpoint_is_not_shown(monkeypatch, text):
     monkeypatch.setenv("HF_ENDPOINT", text)
-    with pytest.raises(InputError, match="HF_ENDPOINT is not the address of a Hub") as raised:
+    with pytest.raises(SettingError, match="HF_ENDPOINT is not the address of a Hub") as raised:
         ours.endpoint()
     assert "s3cret" not in str(raised.value)

@@ -64,10 +64,10 @@ def _nearest(name: str, start: str) -> str | None:
 def _refuse_unless_trusted(path: str, owner: int, folder: str) -> None:
     import shlex
 
-    from model_provisioner.engine.rules import is_true
     from model_provisioner.fs.ownership import user
+    from model_provisioner.settings import is_on
 
-    if is_true(os.environ.get("MODEL_PROVISIONER_TRUST_OWNER", "")):
+    if is_on("MODEL_PROVISIONER_TRUST_OWNER"):
         return
     raise InputError(
         "the project in a folder above belongs to another user",

@@ -133,8 +133,9 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.engine.rules import Rules, is_true
+        from model_provisioner.engine.rules import Rules
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
+        from model_provisioner.settings import is_on
 
         began = time.monotonic()
         if params["par_type"] == "process":
@@ -146,7 +147,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             full=params["full"],
             require_digest=params["require_digest"],
             offline=params["offline"],
-            locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
+            locked=params["locked"] or is_on("MODEL_PROVISIONER_LOCKED"),
         )
         # Another reporter may want to hear of every task.
         self._whole = params["reporter"] != "models"

@@ -22,6 +22,7 @@ from model_provisioner.fs.sqlite import (
 from model_provisioner.headers.metadata import Metadata, from_json, to_json
 from model_provisioner.records.catalog_file import catalog_file
 from model_provisioner.records.lifecycle import By, Lifecycle, refusal
+from model_provisioner.references.reference import id_now
 
 if TYPE_CHECKING:
     import sqlite3
@@ -165,8 +166,10 @@ class Catalog:
         return self._select("ORDER BY project, name")
 
     def by_id(self, model_id: str) -> list[Model]:
-        """Return the rows of every entry whose model has this id."""
-        return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
+        """Return the rows of every entry whose model has this id, in whichever form the row or the caller has it."""
+        wanted = id_now(model_id)
+        rows = self._select("WHERE id = ? OR id GLOB 'https:*' ORDER BY project, name", (to_column(wanted),))
+        return [row for row in rows if row.id == wanted]
 
     def retired(self, project: str) -> set[str]:
         """Return the retired entries of a project, as the database has them now."""
@@ -307,4 +310,5 @@ def _model(row: tuple[Any, ...]) -> Model:
     metadata = json.loads(fields["metadata"] or "{}")
     # Headers that an older reader read are read again.
     fields["metadata"] = from_json(metadata) if metadata.pop("reader", None) == READER else None
+    fields["id"] = id_now(fields["id"])
     return Model(**{**fields, "strict": bool(fields["strict"])})

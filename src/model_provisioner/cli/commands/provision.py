@@ -14,13 +14,14 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, entries_named
 from model_provisioner.cli.run_line import done_line, failed_line
 from model_provisioner.cli.summary import summary
-from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
 from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
 from model_provisioner.records.makers import made_by_tasks
+from model_provisioner.settings import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool, locked: bool, quiet: bool) -> int:
     """Take every step for each model, and print a line for each that something was done for."""
     path = enter_project()
-    locked = locked or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", ""))
+    locked = locked or is_on("MODEL_PROVISIONER_LOCKED")
     rules = Rules(full=full, require_digest=require_digest, offline=offline, locked=locked)
     # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
     plain = rules in (Rules(), Rules(offline=True)) and not names

@@ -12,7 +12,7 @@ from model_provisioner.cli.output import relative, to_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
 from model_provisioner.cli.summary import models
-from model_provisioner.errors import InputError, printable
+from model_provisioner.errors import InputError, SettingError, printable
 from model_provisioner.operations.report import report
 from model_provisioner.records.catalog import now
 
@@ -74,7 +74,7 @@ def _made_at() -> str:
     try:
         return datetime.fromtimestamp(int(epoch), UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
-        raise InputError(
+        raise SettingError(
             "SOURCE_DATE_EPOCH is no time",
             where="the environment",
             expected="the seconds since 1970, as a whole number",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import closing
@@ -12,12 +11,13 @@ from model_provisioner.cli.output import print_json, warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.cli.summary import models
-from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError, printable
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.operations.audit import audit, plan, still_failed
+from model_provisioner.settings import is_on
 from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
     """Audit what is due; print a line each, as it is done."""
     age = _amount(older_than, parse_age, "--older-than", AGES, "30d")
     size = _amount(max_bytes, _size, "--max-bytes", SIZES, "200GB")
-    rules = Rules(full=full, locked=is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")))
+    rules = Rules(full=full, locked=is_on("MODEL_PROVISIONER_LOCKED"))
     done: list[Audited] = []
     with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
         ensure_state_folder(work.state)

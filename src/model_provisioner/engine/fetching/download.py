@@ -176,7 +176,13 @@ class Download:
                 told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
                 error.what, error.found, error.fix = told.what, told.found, told.fix
             elif error.status in {401, 403}:
+                from model_provisioner.fetchers.hub import is_installed
+
                 error.fix = _ACCESS.get(type(self.entry.ref), error.fix)
+                if isinstance(self.entry.ref, HubRef) and not is_installed():
+                    error.fix = (
+                        f"pip install 'model-provisioner[hf]', which tells the Hub who you are; then {error.fix}"
+                    )
             raise
 
     def _verify(self, wanted: Wanted, received: Received) -> None:

@@ -12,12 +12,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
+from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.download import AT_ONCE, Download, Wanted, mismatch
 from model_provisioner.engine.fetching.wrong import is_right, is_same, put_away_replaced, still_here, wrong_record
-from model_provisioner.engine.resolve import check_opened, not_locked, record_key, resolve_entry, stored_files
+from model_provisioner.engine.resolve import (
+    check_opened,
+    not_locked,
+    record_keys,
+    record_of,
+    resolve_entry,
+    stored_files,
+)
 from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
@@ -88,7 +95,7 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
                 _Fetch(work, record, part, None, {}, check, wrong, still_here(work.store, wrong)).run()
                 put_away_replaced(work.store, wrong)
             else:
-                last = work.store.recorded(_key(part))
+                last = record_of(part, work.store)
                 _Fetch(work, record, part, last, _known_files(part, last), check).run()
         record.changed_outside()
     except ProvisionError as error:
@@ -120,10 +127,6 @@ def _known_files(entry: Entry, record: Record | None) -> dict[str, _Known]:
     if isinstance(entry.expected, Digest) and entry.expected.algo == "sha256" and not is_whole(entry.ref):
         return {name_of(entry.ref): _Known(entry.expected.value, None)}
     return {} if record is None else {file.name: _Known(file.sha256, file.size) for file in record.files}
-
-
-def _key(entry: Entry) -> str:
-    return record_key(entry.ref, entry.include, entry.exclude)
 
 
 @dataclass
@@ -188,7 +191,8 @@ class _Fetch:
             )
             for name, sha256 in sorted(digests.items())
         )
-        store.record(Record(ref=_key(part), revision=revision, files=files, tree=tree))
+        key = record_keys(part.ref, part.include, part.exclude)[0]
+        store.record(Record(ref=key, revision=revision, files=files, tree=tree))
 
     def _ask(self, revision: str | None) -> Listing:
         """Ask the source which files there are, or where those are that are known."""
@@ -243,9 +247,8 @@ class _Fetch:
         return False
 
     def _check_host(self, host: str) -> None:
-        config, rules = self.work.config, self.work.rules
-        offline = "--offline" if rules.offline else offline_reason()
-        NetworkPolicy(config.allow, offline, config.path, self.work.hosts).check(host, self.part.name, self.part.line)
+        config, work = self.work.config, self.work
+        NetworkPolicy(config.allow, work.offline, config.path, work.hosts).check(host, self.part.name, self.part.line)
 
     def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Fetch the files that are not here; return the SHA-256 of each, by name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.errors import FetchError
+from model_provisioner.errors import FetchError, SettingError
 from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.environment import Environment
 
@@ -80,14 +80,17 @@ def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: 
 
 @contextmanager
 def aws_errors() -> Iterator[None]:
-    """Raise `FetchError` for what botocore raises in the block. Its own texts are not used: they may hold secrets."""
+    """Raise `FetchError` for what botocore raises in the block, and `SettingError` where a setting is to be corrected.
+
+    Its own texts are not used: they may hold secrets.
+    """
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
     try:
         yield
     except exceptions.ProfileNotFound as error:
-        raise FetchError(
+        raise SettingError(
             "there is no AWS profile of this name",
             where=_SETTINGS,
             expected="a profile of ~/.aws/config or ~/.aws/credentials",
@@ -123,7 +126,7 @@ def aws_errors() -> Iterator[None]:
             fix="check HTTPS_PROXY, and name the host in NO_PROXY if it is to be reached without it",
         ) from None
     except exceptions.PartialCredentialsError as error:
-        raise FetchError(
+        raise SettingError(
             "only half of the AWS credentials is set",
             where=_SETTINGS,
             expected="aws_access_key_id and aws_secret_access_key, both of them",
@@ -131,7 +134,7 @@ def aws_errors() -> Iterator[None]:
             fix=f"complete the profile in ~/.aws/credentials; {_SAME}",
         ) from None
     except exceptions.ConfigParseError as error:
-        raise FetchError(
+        raise SettingError(
             "a file of AWS settings can't be read",
             where=str(error.kwargs.get("path", "")),
             expected="sections and lines of NAME = VALUE",
