@@ -81,7 +81,7 @@ def test_a_name_that_doit_lists_can_be_named(local):
 
 
 def test_outside_of_a_project_one_is_entered_or_the_machine_is_asked(done, tmp_path):
-    sentence = "go to a project's folder, or ask for the whole machine: doit model-list --all"
+    sentence = "to begin one: `{}`; or go to a project's folder, or ask for the whole machine: {}"
     aside = tmp_path / "aside"
     aside.mkdir()
     (aside / "dodo.py").write_text(DODO)
@@ -89,6 +89,18 @@ def test_outside_of_a_project_one_is_entered_or_the_machine_is_asked(done, tmp_p
     advised(answer, sentence)
     done.doit(*shlex.split(fix(answer).rpartition(": ")[2])[1:], cwd=aside)
     done.doit("model-list")
+
+
+def test_another_shell_is_one_of_those_that_are_known(done):
+    advised(done.program("completion", "tcsh", code=3), "model-provisioner completion bash")
+    assert done.program("completion", "bash").out.startswith("_model_provisioner() {")
+
+
+def test_a_file_that_is_nearly_called_so_is_renamed(done):
+    (done.root / "models.yaml").rename(done.root / "models.yml")
+    (name,) = advised(done.program("list", code=3), "mv {} models.yaml")
+    (done.root / name).rename(done.root / "models.yaml")
+    done.program("list")
 
 
 def test_a_report_takes_a_time_or_that_of_now(done):

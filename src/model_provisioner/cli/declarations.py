@@ -242,8 +242,19 @@ REPORT = Command(
     example="-o report.html",
 )
 
+COMPLETION = Command(
+    name="completion",
+    purpose="print what bash, zsh or fish needs to complete commands, options and names of models",
+    names="bash|zsh|fish",
+    options=(),
+    description='In the file that the shell reads at its start: eval "$(model-provisioner completion bash)", or zsh; for fish, '
+    "model-provisioner completion fish | source. `completion candidates -- WORD...` prints what the last word may be.",
+    example="bash",
+)
+"""Of the program alone: doit has its own, `doit tabcompletion`."""
+
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA)
+    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA, COMPLETION)
 }
 """In the order in which the help shows them."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
 
 CONFIG_NAME = "models.yaml"
+_NEARLY = ("models.yml", "model.yaml", "model.yml", "Models.yaml")
 _BESIDE = ("models.lock", "dodo.py", "doit.cfg", "pyproject.toml")
 """What else says what a project wants, or is run for it."""
 
@@ -90,16 +91,26 @@ def state_folder_here() -> str:
 
 def project_config() -> str:
     """Return the path of the nearest `models.yaml`. Raises `InputError` where there is none."""
-    path = find_config(os.getcwd())
-    if path is None:
-        raise InputError(
-            f"no {CONFIG_NAME} here or in a folder above",
-            where=os.getcwd(),
-            expected=f"a {CONFIG_NAME}, which makes a folder that of a project",
-            found="none up to /",
-            fix="go to a project's folder, or ask for the whole machine: doit model-list --all",
-        )
+    if (path := find_config(os.getcwd())) is None:
+        raise no_config(os.getcwd())
     return path
+
+
+def no_config(start: str) -> InputError:
+    """Return the error for a folder that is in no project; it says how to begin one."""
+    from model_provisioner.invocation import command
+
+    near = next((name for name in _NEARLY if os.path.lexists(os.path.join(start, name))), "")
+    begin, everything = command("add FILE"), command("list --all")
+    return InputError(
+        f"no {CONFIG_NAME} here or in a folder above",
+        where=os.path.abspath(start),
+        expected=f"a {CONFIG_NAME}, which makes a folder that of a project",
+        found=near or "none up to /",
+        fix=f"mv {near} {CONFIG_NAME}"
+        if near
+        else f"to begin one: `{begin}`; or go to a project's folder, or ask for the whole machine: {everything}",
+    )
 
 
 def enter_project() -> str:
