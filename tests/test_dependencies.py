@@ -28,7 +28,7 @@ PRIVATE = [
 ]
 """Each name with an underscore that we use of another package: the package, the module, and the name in it."""
 
-FORMATS = ["botocore", "pydantic", "pyyaml", "securesystemslib", "tqdm", "urllib3", "xxhash"]
+FORMATS = ["botocore", "pydantic", "pyyaml", "securesystemslib", "urllib3", "xxhash"]
 """What is used by public names alone, but where another major version would change what we write, sign or send."""
 
 

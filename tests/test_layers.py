@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "model_provisioner"
 ROOMS = [
     "errors",
+    "settings",
     "units",
     "version",
     "invocation",

@@ -80,7 +80,7 @@ class ConfigError(InputError):
 
 
 class SettingError(InputError):
-    """A setting of the environment that can't be used: a malformed proxy, certificates that can't be read."""
+    """A setting of the environment that can't be used: a malformed proxy, a switch that is neither on nor off."""
 
 
 class UnknownModelError(InputError):

@@ -10,6 +10,7 @@ SIZES = "a whole number of bytes, or a text as 200GB or 1.5 GiB"
 AGES = "a whole number and s, m, h, d or w, as 30d"
 
 _PREFIXES = " KMGT"
+_UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -40,9 +41,16 @@ def human(size: int, other: int = 0) -> str:
     return f"{size:,} bytes" if other and rounded == _rounded(other) else rounded
 
 
+def human_of(part: int, size: int) -> str:
+    """Return how much a part of a size is, in the unit of the size: `3.1 of 9.8 GB`."""
+    power = next((power for power in range(len(_UNITS) - 1) if size < 1000 ** (power + 1)), len(_UNITS) - 1)
+    scale, digits = 1000**power, 1 if power else 0
+    return f"{part / scale:.{digits}f} of {size / scale:.{digits}f} {_UNITS[power]}"
+
+
 def _rounded(size: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
+    for unit in _UNITS[:-1]:
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
-    return f"{size:.1f} TB"
+    return f"{size:.1f} {_UNITS[-1]}"

@@ -59,7 +59,10 @@ def test_a_terminal_of_few_characters_shows_what_it_can(tiny):
     [("tinyy", "did you mean tiny?"), ("zzz", "`doit list --all` shows the tasks that can be named as well")],
 )
 def test_an_unknown_name_is_told_with_what_was_perhaps_meant(tiny, name, fix):
-    words = f"ERROR: there is no model '{name}'\n  where     {tiny.root}/models.yaml\n  expected  one of tiny\n  fix       {fix}\n"
+    words = (
+        f"ERROR: there is no model '{name}'\n  where     {tiny.root}/models.yaml\n  expected  one of tiny\n"
+        f"  found     no entry of this name\n  fix       {fix}\n"
+    )
     assert tiny.provision(name, code=3).err == words
     assert tiny.doit("model-why", name, code=3).err == words
 
@@ -68,6 +71,7 @@ def test_an_output_file_that_can_not_be_written_is_told(tiny):
     assert tiny.provision("-o", "no/such/folder", code=3).err == (
         "ERROR: the output file can't be written\n"
         f"  where     {tiny.root}/no/such/folder\n"
+        "  expected  a file that you can write, in a folder that is there\n"
         "  found     No such file or directory\n"
         "  fix       name another file after -o\n"
     )
@@ -124,7 +128,8 @@ def test_an_answer_that_can_not_be_written_is_told(tiny):
 
 def test_commands_without_names_take_none(tiny):
     assert tiny.doit("model-list", "nonsense", code=3).err == (
-        "ERROR: model-list takes no names\n  where     the command line\n  found     nonsense\n  fix       see `doit help model-list`\n"
+        "ERROR: model-list takes no names\n  where     the command line\n"
+        "  expected  the options and names as its help shows them\n  found     nonsense\n  fix       see `doit help model-list`\n"
     )
 
 

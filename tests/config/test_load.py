@@ -55,7 +55,7 @@ def make_large(path):
             "Too many levels of symbolic links",
             "check its name and its permissions",
         ),
-        (make_large, "16,777,217 bytes", "split it: at most 16,777,216 bytes are read"),
+        (make_large, "16,777,217 bytes", "shorten it: at most 16,777,216 bytes are read, comments too"),
         pytest.param(
             lambda path: os.symlink("/proc/self/mem", path),
             "Input/output error",

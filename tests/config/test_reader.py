@@ -456,7 +456,7 @@ IN_A = "models.yaml:3, models → a"
                 f"{IN_A} → expected_digest → x",
                 '"sha256:<64 hexadecimal digits>"',
                 f"'dirhash:{HEX}'",
-                "run `sha256sum FILE`",
+                "run `sha256sum FILE` and copy the first word behind sha256:",
             ),
         ),
         (
@@ -466,7 +466,7 @@ IN_A = "models.yaml:3, models → a"
                 f"{IN_A} → expected_digest → x",
                 '"sha256:<64 hexadecimal digits>"',
                 "5",
-                "run `sha256sum FILE`",
+                "run `sha256sum FILE` and copy the first word behind sha256:",
             ),
         ),
         (

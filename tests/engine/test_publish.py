@@ -77,6 +77,7 @@ def test_a_policy_that_changed_since_the_start_is_not_acted_on(work, text):
     assert str(caught.value) == (
         "the policy of tiny changed while the model was verified\n"
         f"  where     {work.config.path}\n"
+        "  expected  the entry at rest\n"
         "  found     the entry as it was at the start of the run is no longer there\n"
         "  fix       nothing was handed off; run again"
     )

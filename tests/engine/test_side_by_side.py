@@ -128,7 +128,10 @@ def test_an_interrupt_waits_neither_for_a_silent_server_nor_for_the_hashing_and_
     print(f"an interrupt was answered after {took:.2f} s")
     assert took < AT_ONCE
     assert run.returncode == 130
-    assert err.decode().splitlines()[-1] == "interrupted: what was finished is kept, what was not has no handoff"
+    assert (
+        err.decode().splitlines()[-1]
+        == "interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run"
+    )
     assert b"Traceback" not in err
 
     left = {path.name for path in (both.root / ".runtime").rglob("*") if path.is_file()}

@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.utils import _http
 
-from model_provisioner.errors import FetchError, InputError, NotAllowedError
+from model_provisioner.errors import FetchError, NotAllowedError, SettingError
 from model_provisioner.fetchers import hub as ours
 from model_provisioner.fetchers.listing import Patterns
 from model_provisioner.fetchers.patience import pause
@@ -162,6 +162,7 @@ def test_http_is_for_this_machine(monkeypatch):
         "192.0.2.1 would have the model sent over http:, where anybody can read and change it\n"
         "  where     http://192.0.2.1\n"
         "  expected  https:\n"
+        "  found     http:\n"
         "  fix       name a source that is reached over https:"
     )
 
@@ -205,7 +206,9 @@ def test_a_hub_that_goes_silent_is_given_up(hub, monkeypatch, ref):
     assert str(raised.value) == (
         "127.0.0.1 sent nothing for too long, 5 times in a row\n"
         f"  where     {hub.url}/api/models/org/tiny/{place}\n"
-        "  fix       try again later"
+        "  expected  an answer\n"
+        "  found     none\n"
+        "  fix       try again later; if another Hub is meant, correct HF_ENDPOINT"
     )
     assert time.monotonic() - began < AT_ONCE
 
@@ -313,14 +316,14 @@ def test_a_token_that_can_not_be_had_is_told(hub, monkeypatch):
         "  where     the environment, or what `hf auth login` keeps\n"
         "  expected  a token, or none\n"
         "  found     OIDCError\n"
-        "  fix       `hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment"
+        "  fix       if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`"
     )
     assert hub.requests == []
 
 
 def test_a_token_in_typographic_quotes_is_told_and_not_shown(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "“hf_good”")
-    with pytest.raises(FetchError) as raised:
+    with pytest.raises(SettingError) as raised:
         asking(NAMED)
     assert str(raised.value) == (
         "the token for the Hub is none: it has a character that no token has\n"
@@ -334,7 +337,7 @@ def test_a_token_in_typographic_quotes_is_told_and_not_shown(hub, monkeypatch):
 
 def test_an_endpoint_without_its_scheme_is_told_with_it(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "hub.example:8080")
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(SettingError) as raised:
         ours.endpoint()
     assert str(raised.value) == (
         "HF_ENDPOINT is not the address of a Hub\n"
@@ -352,6 +355,6 @@ def test_an_endpoint_without_its_scheme_is_told_with_it(monkeypatch):
 )
 def test_what_else_is_no_endpoint_is_not_shown(monkeypatch, text):
     monkeypatch.setenv("HF_ENDPOINT", text)
-    with pytest.raises(InputError, match="HF_ENDPOINT is not the address of a Hub") as raised:
+    with pytest.raises(SettingError, match="HF_ENDPOINT is not the address of a Hub") as raised:
         ours.endpoint()
     assert "s3cret" not in str(raised.value)

@@ -125,6 +125,7 @@ def test_a_missing_shard_is_named(tmp_path):
         f"a shard of the split is missing: {SHARDS[1]}\n"
         f"  where     {tmp_path}\n"
         f"  expected  3 shards, {SHARDS[0]} to {SHARDS[2]}\n"
+        "  found     no such file\n"
         "  fix       get the shard again"
     )
 
@@ -275,7 +276,7 @@ def test_links_into_a_store_are_followed(tmp_path):
         ("..", UnsoundModelError, "a link to a folder, which is not followed", "a link to {0}"),
         ("gone", ModelNotFoundError, "a link that leads nowhere", "{0}/model/link links to gone, which is not there"),
         ("link", UnreadableModelError, "a link that leads in a circle", "{0}/model/link"),
-        ("sub/fifo", UnreadableModelError, "a FIFO where a file belongs", ""),
+        ("sub/fifo", UnreadableModelError, "a FIFO where a file belongs", "a FIFO"),
     ],
 )
 def test_other_links_are_refused(tmp_path, target, error, what, found):
@@ -337,6 +338,7 @@ def test_an_empty_folder_is_refused(tmp_path, left):
         "the folder holds no file\n"
         f"  where     {tmp_path}\n"
         "  expected  the files of a model\n"
+        "  found     none that counts\n"
         "  fix       name the folder that holds them; .git, .cache/huggingface and .DS_Store don't count"
     )
 
@@ -363,6 +365,7 @@ def test_neither_alone_nor_in_a_folder_is_it_waited_for(tmp_path, monkeypatch, p
         f"{kind} where a file belongs\n"
         f"  where     {path}\n"
         "  expected  a regular file\n"
+        f"  found     {kind}\n"
         "  fix       name a file that holds a model"
     )
 
@@ -382,6 +385,7 @@ def test_a_folder_with_the_name_of_a_file_is_refused(tmp_path, name, end):
         "a folder where a file belongs\n"
         f"  where     {tmp_path}/{name}{end}\n"
         "  expected  a regular file\n"
+        "  found     a folder\n"
         "  fix       name the file itself"
     )
 

@@ -160,6 +160,7 @@ def test_a_locked_database_is_told_after_the_time_out(tmp_path):
     assert str(caught.value) == (
         "the box can't be used now\n"
         f"  where     {path}\n"
+        "  expected  a database that can be read and written\n"
         "  found     database is locked\n"
         "  fix       check that its disk is not full or read-only and that no other program holds it; then run again"
     )

@@ -67,6 +67,7 @@ def test_one_in_the_project_is_refused(tmp_path, place):
         "the state folder lies in the project, where any commit may fill it\n"
         f"  where     {folder}\n"
         f"  expected  a folder outside {project}\n"
+        "  found     one inside\n"
         "  fix       set MODEL_PROVISIONER_STATE_DIR to the absolute path of a folder of your own, outside the project"
     )
 

@@ -393,7 +393,12 @@ def named_by_message(*cases):
         ),
         (
             gguf(version=0x03000000),
-            message("a big-endian GGUF file", "little-endian", "big-endian", "convert it: gguf-convert-endian"),
+            message(
+                "a big-endian GGUF file",
+                "little-endian",
+                "big-endian",
+                "convert it: `gguf-convert-endian FILE little`, of the Python package gguf",
+            ),
         ),
         *(
             (
@@ -424,8 +429,8 @@ def named_by_message(*cases):
                 CUT_OR_DAMAGED,
             ),
         ),
-        (gguf([("", u32(1)), *LLAMA.items()]), message("key 1 is empty", found="offset 24")),
-        (gguf([*LLAMA.items(), *LLAMA.items()]), message("a key occurs twice", found="general.architecture")),
+        (gguf([("", u32(1)), *LLAMA.items()]), message("key 1 is empty", "a name", "offset 24")),
+        (gguf([*LLAMA.items(), *LLAMA.items()]), message("a key occurs twice", "each once", "general.architecture")),
         (
             gguf({**LLAMA, "k" * 65_536: u32(1)}),
             message("key 2 is too long", "at most 65,535 bytes", "65,536 bytes"),
@@ -468,7 +473,7 @@ def named_by_message(*cases):
                 "1 arrays at depth 3",
             ),
         ),
-        (gguf({}), message("general.architecture is missing", "a string, which every engine looks for first")),
+        (gguf({}), message("general.architecture is missing", "a string, which every engine looks for first", "none")),
         *(
             (
                 gguf({**LLAMA, "general.alignment": value}),
@@ -489,11 +494,11 @@ def test_a_broken_header_is_refused(refusal, data, words):
 @pytest.mark.parametrize(
     ("tensors", "words"),
     named_by_message(
-        ([Tensor(), Tensor(offset=128)], message("a tensor occurs twice", found="a")),
+        ([Tensor(), Tensor(offset=128)], message("a tensor occurs twice", "each once", "a")),
         ([Tensor(shape=(1,) * 5)], message("tensor a has too many dimensions", "at most 4", "5")),
         (
             [Tensor(shape=(1 << 32, 1 << 31), size=0)],
-            message("tensor a is too large", found="shape [4294967296, 2147483648]"),
+            message("tensor a is too large", "fewer than 2^63 elements", "shape [4294967296, 2147483648]"),
         ),
         *(
             (
@@ -548,7 +553,10 @@ def test_a_broken_header_is_refused(refusal, data, words):
             )
             for number in (51, 137, (1 << 32) - 1)
         ),
-        ([Tensor(shape=(0, 1 << 63))], message("tensor a is too large", found=f"shape [0, {1 << 63}]")),
+        (
+            [Tensor(shape=(0, 1 << 63))],
+            message("tensor a is too large", "fewer than 2^63 elements", f"shape [0, {1 << 63}]"),
+        ),
         ([Tensor(size=127)], message("the file ends before its tensors do", "256 bytes", "255 bytes", CUT)),
     ),
 )
@@ -583,7 +591,10 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path):
     with pytest.raises(UnsoundModelError) as caught:
         read(path, size=TINY.stat().st_size)
     assert str(caught.value) == message(
-        "the file became shorter while it was read", fix="wait until what writes it has ended, then run again"
+        "the file became shorter while it was read",
+        "a file at rest",
+        "fewer bytes than it had",
+        fix="wait until what writes it has ended, then run again",
     )
 
 

@@ -140,7 +140,10 @@ def test_sizes_are_checked_in_bits(facts, dtype, shape, size):
                 tensor(offsets=(0, 4, 8)),
             )
         ),
-        (file({"a": tensor(offsets=(4, 0))}), message("tensor a ends before it begins", found="data_offsets [4, 0]")),
+        (
+            file({"a": tensor(offsets=(4, 0))}),
+            message("tensor a ends before it begins", "an end behind its begin", "data_offsets [4, 0]"),
+        ),
         (
             file({"a": tensor(shape=(2, 3))}),
             message("the size of tensor a is not that of its shape", "24 bytes (F32 [2, 3])", "4 bytes"),
@@ -208,14 +211,16 @@ def test_a_broken_file_is_refused(facts, data, words):
 def test_a_shape_that_no_tensor_has_is_refused_before_it_is_multiplied(facts, dtype, shape):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file({"a": tensor(dtype, shape)}))
-    assert str(caught.value) == message("tensor a is too large", found=f"shape {shape}"[:256])
+    assert str(caught.value) == message("tensor a is too large", "fewer than 2^63 elements", f"shape {shape}"[:256])
 
 
 @pytest.mark.parametrize("metadata", [{"format": 1}, [], "pt"], ids=["number", "list", "text"])
 def test_metadata_is_strings_to_strings(facts, metadata):
     with pytest.raises(UnsoundModelError) as caught:
         facts(file({"__metadata__": metadata}))
-    assert str(caught.value) == message("__metadata__ is not what the format allows", "strings to strings")
+    assert str(caught.value) == message(
+        "__metadata__ is not what the format allows", "strings to strings", "something else"
+    )
 
 
 def test_no_metadata_may_be_written_as_null(facts):

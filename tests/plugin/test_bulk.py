@@ -511,7 +511,10 @@ def test_ctrl_c_in_the_middle_keeps_what_was_told(project):
         err = run.stderr.read().decode()
     assert time.monotonic() - began < AT_ONCE
     assert run.returncode == 130
-    assert err.splitlines()[-1] == "interrupted: what was finished is kept, what was not has no handoff"
+    assert (
+        err.splitlines()[-1]
+        == "interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run"
+    )
     assert "models:" not in out
     done = sorted(told(out))
     assert 0 < len(done) < 12

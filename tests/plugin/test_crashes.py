@@ -137,7 +137,7 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
         assert run.returncode == 130
         assert err == (
             b"WARNING: large  its handoff was withdrawn (size 4.3 GB, was 1.0 KB)\n"
-            b"interrupted: what was finished is kept, what was not has no handoff\n"
+            b"interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run\n"
         )
     assert states(project) == {"large": "Pending"}
     assert project.handoff() is None
@@ -165,7 +165,10 @@ def test_what_a_run_had_told_before_it_was_ended_is_not_done_again(project, numb
         assert (run.returncode, err) == (-number, "")
     else:
         assert run.returncode == 130
-        assert err == "interrupted: what was finished is kept, what was not has no handoff\n"
+        assert (
+            err
+            == "interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run\n"
+        )
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)  # it leads a group of its own: nothing is left of that
 

@@ -246,7 +246,7 @@ def test_a_server_that_stays_busy_is_given_up(tiny, hub, hurried):
         in answer.out
     )
     assert "        found     429 Too Many Requests\n" in answer.out
-    assert "        fix       try again later: what is here already is kept and resumed\n" in answer.out
+    assert "        fix       try again later; what is here already is kept and resumed\n" in answer.out
     assert len(resolved(hub)) == 5
 
 

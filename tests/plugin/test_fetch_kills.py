@@ -99,7 +99,9 @@ def test_an_interrupted_fetch_ends_soon_and_is_resumed(tiny, hub, number, worker
         _, err = run.communicate(timeout=60)
     assert time.monotonic() - began < AT_ONCE
     assert run.returncode == 130
-    assert err.decode().endswith("interrupted: what was finished is kept, what was not has no handoff\n")
+    assert err.decode().endswith(
+        "interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run\n"
+    )
     assert tiny.project.handoff("tiny") is None
     kept = arrived(tiny)
     assert 10_000 < kept < len(TINY_BYTES)

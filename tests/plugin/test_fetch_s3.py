@@ -141,6 +141,7 @@ def test_without_credentials_nothing_is_signed(s3_project, s3, client):
     assert (
         "FAIL  m  the storage does not show this to everybody, and no AWS credentials were found\n"
         "        where     s3://models/private.gguf at 127.0.0.1\n"
+        "        expected  a bucket and a key that we may read\n"
         "        found     403 Forbidden\n"
         "        fix       set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the role of this machine is asked for "
         "where network.allow has 169.254.169.254\n"
@@ -426,6 +427,9 @@ def test_without_the_extra(s3_project, s3):
     models(s3_project, "s3://models/tiny.gguf")
     assert s3_project.process("provision", code=1).out.startswith(
         "FAIL  m  s3: references need the package botocore, which is not installed\n"
+        "        where     the Python that runs this\n"
+        "        expected  the extra s3\n"
+        "        found     no module botocore\n"
         "        fix       pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, "
         "which needs nothing\n"
     )
@@ -553,7 +557,8 @@ def test_credentials_that_do_not_do(s3_project, client, moto, ref, wrong, what, 
     models(s3_project, ref)
     answer = provision(s3_project, code=1)
     assert (
-        f"FAIL  m  {what}\n        where     {ref} at 127.0.0.1\n        found     403 Forbidden ({code})\n"
+        f"FAIL  m  {what}\n        where     {ref} at 127.0.0.1\n"
+        f"        expected  a bucket and a key that we may read\n        found     403 Forbidden ({code})\n"
         in answer.out
     )
 

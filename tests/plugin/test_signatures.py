@@ -392,6 +392,8 @@ def test_without_the_libraries_the_extra_is_named(signed):
     answer = bare.process("provision", code=1)  # what was not checked is not tolerated
     assert answer.out.startswith(
         "FAIL  m  the signature can't be checked without the package model-signing, which is not installed, or not wholly\n"
+        "        where     the Python that runs this\n"
+        "        expected  the extra sign\n"
         "        found     no such thing\n"
         "        fix       pip install 'model-provisioner[sign]', or take signature: out of models.yaml\n"
     )

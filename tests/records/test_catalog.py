@@ -142,6 +142,7 @@ def test_what_is_retired_is_left_alone_and_the_other_rows_are_written(catalog, t
     assert str(refused["old"]) == (
         "old is retired\n"
         f"  where     {catalog.path}\n"
+        "  expected  a model in service\n"
         "  found     a model without handoff, until its retirement is undone\n"
         "  fix       doit model-retire --undo old"
     )

@@ -24,22 +24,22 @@ def fetches(tmp_path):
 
 
 def test_a_fetch_is_remembered_by_id_and_digest(fetches):
-    assert fetches.of(ID, digest(1)) is None
+    assert fetches.of((ID,), digest(1)) is None
     fetches.note(ID, digest(1), "c1", "2026-01-01T00:00:00Z")
     fetches.note(ID, digest(2), None, "2026-01-02T00:00:00Z")
     fetches.note(ID, digest(1), "c3", "2026-01-03T00:00:00Z")
-    assert fetches.of(ID, digest(1)) == Fetched("c3")
-    assert fetches.of(ID, digest(2)) == Fetched(None)
-    assert fetches.of("hf:org/other", digest(1)) is None
+    assert fetches.of((ID,), digest(1)) == Fetched("c3")
+    assert fetches.of((ID,), digest(2)) == Fetched(None)
+    assert fetches.of(("hf:org/other",), digest(1)) is None
 
 
 def test_of_one_id_so_many_are_kept_and_no_more(fetches):
     fetches.note("hf:org/other", digest(0), "c", "2025-01-01T00:00:00Z")
     for number in range(fetched.KEPT + 1):
         fetches.note(ID, digest(number), f"c{number}", f"2026-01-01T00:00:{number:02}Z")
-    assert fetches.of(ID, digest(0)) is None
-    assert fetches.of(ID, digest(1)) == Fetched("c1")
-    assert fetches.of("hf:org/other", digest(0)) == Fetched("c")
+    assert fetches.of((ID,), digest(0)) is None
+    assert fetches.of((ID,), digest(1)) == Fetched("c1")
+    assert fetches.of(("hf:org/other",), digest(0)) == Fetched("c")
 
 
 def test_what_a_catalog_of_the_version_before_has_fetched_is_taken_over(tmp_path):
@@ -68,7 +68,7 @@ def test_what_a_catalog_of_the_version_before_has_fetched_is_taken_over(tmp_path
             rows,
         )
     fetches = FetchRecord(Catalog(str(tmp_path)).database)
-    assert fetches.of(ID, digest(1)) == Fetched("c1")
-    assert fetches.of("https://h/x", digest(1)) == Fetched(None)
-    assert fetches.of("local:/x", digest(1)) is None
-    assert fetches.of("hf:org/by-hand", digest(1)) is None
+    assert fetches.of((ID,), digest(1)) == Fetched("c1")
+    assert fetches.of(("https://h/x",), digest(1)) == Fetched(None)
+    assert fetches.of(("local:/x",), digest(1)) is None
+    assert fetches.of(("hf:org/by-hand",), digest(1)) is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.headers.metadata import Metadata
-from model_provisioner.records.handoff import is_handoff, render
+from model_provisioner.records.handoff import handoff_id, is_handoff, render
 from model_provisioner.fs.identity import Identity
 from model_provisioner.hashing.memo import FileDigest
 from model_provisioner.references.digest import Digest
@@ -94,3 +94,16 @@ def test_any_path_survives_writing_and_reading(raw):
 )
 def test_a_handoff_is_recognised_among_other_files(data, expected):
     assert is_handoff(data) is expected
+
+
+@pytest.mark.parametrize(
+    ("written", "now"),
+    [
+        ("hf:org/repo/x.gguf", "hf:org/repo/x.gguf"),
+        ("https://host/x.gguf", "https://host/x.gguf"),
+        ("https://huggingface.co/org/repo/resolve/main/x.gguf#query-4e7f534bcbf5", "hf:org/repo/x.gguf"),
+        ("https://huggingface.co/org/repo/tree/main/x", "https://huggingface.co/org/repo/tree/main/x"),
+    ],
+)
+def test_the_id_in_a_handoff_is_read_as_it_is_now(written, now):
+    assert handoff_id(handoff(id=written)) == now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect"}
+NOT_SHOWN = {"style", "script"}
 
 
 class Page(HTMLParser):
@@ -34,7 +35,7 @@ class Page(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in NOT_SHOWN:
             self.text.append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:

@@ -96,4 +96,5 @@ def _named(command: Command) -> str:
 
 def _refused(command: Command, what: str, *, expected: str = "", found: str = "", near: str = "") -> InputError:
     fix = f"did you mean {near}?" if near else f"see `{called(f'help {command.name}')}`"
+    expected, found = expected or "the options and names as its help shows them", found or "something else"
     return InputError(what, where="the command line", expected=expected, found=found, fix=fix)

@@ -120,7 +120,7 @@ PROVISION = Command(
     "folders above; its folder becomes the working directory.\n\n"
     "Exit codes: 0 done, 1 a model failed, 2 something broke, 3 bad input, 130 interrupted.",
     example="--offline",
-    interrupted="interrupted: what was finished is kept, what was not has no handoff",
+    interrupted="interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run",
 )
 """doit runs it itself, with tasks and targets as names and options of its own beside these: see `plugin/provision.py`."""
 
@@ -242,8 +242,19 @@ REPORT = Command(
     example="-o report.html",
 )
 
+COMPLETION = Command(
+    name="completion",
+    purpose="print what bash, zsh or fish needs to complete commands, options and names of models",
+    names="bash|zsh|fish",
+    options=(),
+    description='In the file that the shell reads at its start: eval "$(model-provisioner completion bash)", or zsh; for fish, '
+    "model-provisioner completion fish | source. `completion candidates -- WORD...` prints what the last word may be.",
+    example="bash",
+)
+"""Of the program alone: doit has its own, `doit tabcompletion`."""
+
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA)
+    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA, COMPLETION)
 }
 """In the order in which the help shows them."""

@@ -50,7 +50,13 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple
         from model_provisioner.errors import InputError
         from model_provisioner.references.reference import UTF8_FIX
 
-        refused = InputError("the locale has no bytes for the name of a file", found=str(error.object), fix=UTF8_FIX)
+        refused = InputError(
+            "the locale has no bytes for the name of a file",
+            where="the environment: LC_ALL, LC_CTYPE or LANG",
+            expected=f"characters that {sys.getfilesystemencoding()} has",
+            found=str(error.object),
+            fix=UTF8_FIX,
+        )
         _say(f"ERROR: {refused}")
         code = refused.exit_code
     except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole
@@ -63,8 +69,14 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    interrupted = False
 
     def interrupt(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if interrupted and number != signal.SIGALRM:
+            os.write(2, b"\n")
+            os._exit(INTERRUPTED)  # who asks twice does not want to wait for what is being cleaned up
+        interrupted = True
         raise KeyboardInterrupt
 
     def again(lost: sys.UnraisableHookArgs) -> None:
@@ -75,7 +87,7 @@ def _signals_interrupt() -> Iterator[None]:
 
     before, unraisable = {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 before[number] = signal.signal(number, interrupt)
         # A signal that comes while Python runs a callback of its collector interrupts nothing: it is sent once more.
@@ -87,7 +99,9 @@ def _signals_interrupt() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
             sys.unraisablehook = unraisable
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # What Python does at the end of an interrupted process is not to be interrupted with a traceback either.
+            if not (interrupted and number == signal.SIGINT):
+                signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.rules import is_true
 from model_provisioner.errors import ConfigError, printable
+from model_provisioner.settings import is_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

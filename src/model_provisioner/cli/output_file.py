@@ -76,7 +76,7 @@ class OutputFile:
         try:
             write_atomically(path, data)
         except StorageError as error:
-            raise StorageError(what, where=path, found=error.found, fix=fix) from None
+            raise StorageError(what, where=path, expected=error.expected, found=error.found, fix=fix) from None
         return path
 
     def open(self) -> TextIO:

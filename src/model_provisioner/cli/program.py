@@ -13,6 +13,7 @@ from model_provisioner.cli.arguments import HELP, asks_for_help, nearest, parse
 from model_provisioner.errors import ProvisionError
 from model_provisioner.invocation import PROGRAM, called_by_doit
 from model_provisioner.invocation import command as called
+from model_provisioner.settings import is_on
 
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def nothing_to_do(options: dict[str, object]) -> bool:
 
     began = monotonic()
     asked = {name for name, value in options.items() if value}
-    if not asked <= {"offline", "quiet"} or os.environ.get("MODEL_PROVISIONER_LOCKED"):
+    if not asked <= {"offline", "quiet"} or is_on("MODEL_PROVISIONER_LOCKED"):
         return False  # the snapshot is of plain runs; where nothing is to be done, nothing is fetched either
     from model_provisioner.cli.project import find_config
     from model_provisioner.cli.summary import summary
@@ -96,6 +97,8 @@ def _command(name: str) -> declarations.Command:
         if not name.startswith("-")
         else f"there is no option {name!r} before a command",
         where="the command line",
+        expected="one of " + ", ".join([*declarations.COMMANDS, "help"]),
+        found=name,
         fix=f"did you mean {near}?" if near else f"see `{called('help')}`",
     )
 

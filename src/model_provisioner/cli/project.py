@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
 
 CONFIG_NAME = "models.yaml"
+_NEARLY = ("models.yml", "model.yaml", "model.yml", "Models.yaml")
 _BESIDE = ("models.lock", "dodo.py", "doit.cfg", "pyproject.toml")
 """What else says what a project wants, or is run for it."""
 
@@ -64,10 +65,10 @@ def _nearest(name: str, start: str) -> str | None:
 def _refuse_unless_trusted(path: str, owner: int, folder: str) -> None:
     import shlex
 
-    from model_provisioner.engine.rules import is_true
     from model_provisioner.fs.ownership import user
+    from model_provisioner.settings import is_on
 
-    if is_true(os.environ.get("MODEL_PROVISIONER_TRUST_OWNER", "")):
+    if is_on("MODEL_PROVISIONER_TRUST_OWNER"):
         return
     raise InputError(
         "the project in a folder above belongs to another user",
@@ -90,14 +91,26 @@ def state_folder_here() -> str:
 
 def project_config() -> str:
     """Return the path of the nearest `models.yaml`. Raises `InputError` where there is none."""
-    path = find_config(os.getcwd())
-    if path is None:
-        raise InputError(
-            f"no {CONFIG_NAME} here or in a folder above",
-            where=os.getcwd(),
-            fix="go to a project's folder, or ask for the whole machine: doit model-list --all",
-        )
+    if (path := find_config(os.getcwd())) is None:
+        raise no_config(os.getcwd())
     return path
+
+
+def no_config(start: str) -> InputError:
+    """Return the error for a folder that is in no project; it says how to begin one."""
+    from model_provisioner.invocation import command
+
+    near = next((name for name in _NEARLY if os.path.lexists(os.path.join(start, name))), "")
+    begin, everything = command("add FILE"), command("list --all")
+    return InputError(
+        f"no {CONFIG_NAME} here or in a folder above",
+        where=os.path.abspath(start),
+        expected=f"a {CONFIG_NAME}, which makes a folder that of a project",
+        found=near or "none up to /",
+        fix=f"mv {near} {CONFIG_NAME}"
+        if near
+        else f"to begin one: `{begin}`; or go to a project's folder, or ask for the whole machine: {everything}",
+    )
 
 
 def enter_project() -> str:
@@ -156,5 +169,17 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
         f"there is no model {name!r}",
         where=config.path,
         expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
+        found="no entry of this name",
         fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
+    )
+
+
+def wrong_count(command: str, expected: str, names: Sequence[str]) -> InputError:
+    """Return the error for a command that was given too many or too few names."""
+    return InputError(
+        f"{command} takes {expected}",
+        where="the command line",
+        expected=expected,
+        found=f"{len(names)} of them: {' '.join(names)}" if names else "none",
+        fix="give it as `doit model-list` shows it",
     )

@@ -25,7 +25,7 @@ from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.references.path_environment import PathEnvironment
-from model_provisioner.references.reference import LocalRef, ModelRef, UrlRef
+from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, UrlRef
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class ConfigCache:
         runtime_dir = asked_runtime_dir()
         encoding = sys.getfilesystemencoding()  # which names there can be
         own = () if runtime_dir is None else (runtime_dir,)
-        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest, encoding, *own))
+        hub = os.environ.get("HF_ENDPOINT", "")  # whose URLs are read as hf:
+        parts = "\0".join((__version__, real, asked_cache_dir(cache_dir) or "", user, digest, encoding, hub, *own))
         key = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
         return ConfigCache(state, project_folder(state, os.path.dirname(real)), key)
 
@@ -164,16 +165,20 @@ def _entry(columns: dict[str, Any], name: str, number: int) -> Entry:
 
 def _is_secret(ref: ModelRef) -> bool:
     """Tell whether a reference has more than its id, which is what may be written down: credentials or a query."""
-    return isinstance(ref, UrlRef) and str(ref) != ref.id
+    url = ref.url if isinstance(ref, HubRef) else ref
+    return isinstance(url, UrlRef) and str(url) != url.id
 
 
 def _written(ref: ModelRef) -> str:
+    if isinstance(ref, HubRef):
+        return "" if ref.url is None else str(ref.url)
     return ref.written if isinstance(ref, LocalRef) else ""
 
 
 def _reference(text: str, written: str) -> ModelRef:
-    # A local one is absolute already, and means the file that it meant then.
-    return LocalRef.at(text.removeprefix(_LOCAL), written) if text.startswith(_LOCAL) else ModelRef.parse(text)
+    if text.startswith(_LOCAL):  # it is absolute already, and means the file that it meant then
+        return LocalRef.at(text.removeprefix(_LOCAL), written)
+    return ModelRef.parse(written or text)
 
 
 def _plain(expected: Expected | None) -> object:

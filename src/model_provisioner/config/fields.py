@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from model_provisioner.config.faults import short
 from model_provisioner.config.network_policy import fault_of
 from model_provisioner.config.paths import unknown_placeholder
-from model_provisioner.errors import InputError, InvalidDigestError
+from model_provisioner.errors import InputError, InvalidDigestError, printable
 from model_provisioner.references.digest import Digest, Expected, SetDigest
 from model_provisioner.references.reference import ModelRef
 from model_provisioner.units import SIZE_PATTERN, SIZES, parse_size
@@ -36,7 +36,8 @@ def refused(error: InputError, value: Any) -> PydanticCustomError:
     """Return what pydantic is to report of an error; without a `found` of its own it tells the value."""
     found = error.found or short(value)
     fields = {"what": error.what, "expected": error.expected, "found": found, "fix": error.fix}
-    return PydanticCustomError("refused", "{what}", fields)
+    # Printable, for pydantic takes no text with a lone surrogate: a name that is not UTF-8, written with its percents.
+    return PydanticCustomError("refused", "{what}", {name: printable(text) for name, text in fields.items()})
 
 
 def of_text(parse: Callable[[str], Any]) -> GetPydanticSchema:
@@ -75,13 +76,14 @@ def _max_size(value: Any) -> int | None:
     )
 
 
+_SUM = "run `sha256sum FILE` and copy the first word behind sha256:"
+
+
 def _file_digest(value: Any) -> Digest:
     digest = Digest.parse(value) if isinstance(value, str) else None
     if digest is not None and digest.algo == "sha256":
         return digest
-    raise InvalidDigestError(
-        "not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', fix="run `sha256sum FILE`"
-    )
+    raise InvalidDigestError("not the digest of a file", expected='"sha256:<64 hexadecimal digits>"', fix=_SUM)
 
 
 def _inner_path(path: str) -> str:
@@ -114,7 +116,7 @@ def _expected(value: Any) -> Expected | None:
     raise InvalidDigestError(
         "not a digest",
         expected='"sha256:<hex>", "dirhash:<hex>", {algo: …, value: …} or a mapping of path to "sha256:<hex>"',
-        fix="run `sha256sum FILE` and copy the first word behind sha256:",
+        fix=_SUM,
     )
 
 

@@ -25,7 +25,9 @@ def read_config(path: str) -> bytes:
     except NotAFileError:
         raise _unreadable(path, "a folder, a FIFO or a device", "name a file") from None
     except TooLargeError as error:
-        raise _unreadable(path, f"{error.size:,} bytes", f"split it: at most {LIMIT:,} bytes are read") from None
+        raise _unreadable(
+            path, f"{error.size:,} bytes", f"shorten it: at most {LIMIT:,} bytes are read, comments too"
+        ) from None
     except OSError as error:
         fix = "check the disk it lies on" if error.errno == errno.EIO else "check its name and its permissions"
         raise _unreadable(path, error.strerror or str(error), fix) from None

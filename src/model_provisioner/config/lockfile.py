@@ -16,7 +16,7 @@ from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.references.reference import LocalRef, UrlRef, is_beyond_locale, is_file_name
+from model_provisioner.references.reference import HubRef, LocalRef, is_beyond_locale, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOCK_NAME = "models.lock"
 VERSION = 1
 KINDS = ("file", "split", "folder")
-_AGAIN = "take the file from version control, or make it anew: doit model-lock"
+_AGAIN = "take the file from version control; or remove it, and `doit model-lock` makes it anew of what is there now"
 
 
 def lock_path(config: Config) -> str:
@@ -45,6 +45,7 @@ def read_lock(path: str) -> bytes | None:
         "the lock file can't be read",
         where=path,
         expected=f"a file of at most {JSON_LIMIT:,} bytes that you may read",
+        found="a larger one, or one that you may not",
         fix="make it readable, or remove it: then nothing is locked",
     )
     raise ConfigError(path, [fault])
@@ -54,15 +55,22 @@ def locked_ref(ref: ModelRef, root: str) -> str:
     """Return a reference as the lock file has it: without credentials, and the same on every machine where it can be."""
     if isinstance(ref, LocalRef):
         return f"file:{ref.written}" if ref.written else _resolved(ref, root)
-    return ref.id if isinstance(ref, UrlRef) else str(ref)
+    if isinstance(ref, HubRef) and ref.url is not None:
+        return ref.url.id  # whatever Hub a machine has, and as earlier versions have it
+    return ref.texts[0]
 
 
 def is_locked_as(text: str, ref: ModelRef, root: str) -> bool:
     """Tell whether `text` is how the lock file has a reference.
 
-    Before paths with `~` were locked as they are written, they were locked as what they led to: that holds on.
+    Before paths with `~` were locked as they are written, they were locked as what they led to: that holds on. A file of a
+    Hub may have been locked by its URL, or as `hf:`.
     """
-    return text == locked_ref(ref, root) or (isinstance(ref, LocalRef) and text == _resolved(ref, root))
+    if text == locked_ref(ref, root):
+        return True
+    if isinstance(ref, LocalRef):
+        return text == _resolved(ref, root)
+    return isinstance(ref, HubRef) and ref.is_meant_by(text)
 
 
 def _resolved(ref: LocalRef, root: str) -> str:
@@ -130,7 +138,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
         conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         what = "the lock file holds an unresolved merge" if conflict else "the lock file is not JSON"
-        fault = InputError(what, where=f"{path}{line}", found=str(error), fix=_AGAIN)
+        fault = InputError(what, where=f"{path}{line}", expected="JSON", found=str(error), fix=_AGAIN)
         raise ConfigError(path, [fault]) from None
     version = document.get("version") if isinstance(document, dict) else None
     if type(version) is not int or version != VERSION or not isinstance(document.get("models"), dict):

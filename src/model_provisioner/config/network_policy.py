@@ -10,7 +10,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import InputError, NotAllowedError, printable
+from model_provisioner.errors import NotAllowedError, SettingError, printable
+from model_provisioner.settings import is_on, is_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
 """Names for a Hub with all hosts that serve its files."""
 
-OFFLINE_VARIABLES = ("MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE")
+OFFLINE_VARIABLE, HUBS_VARIABLE = "MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE"
 HOSTS_VARIABLE = "MODEL_PROVISIONER_NETWORK"
-_TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads them
 
 # An underscore is not for hosts, but names with one are in use in company networks.
 _NAME = re.compile(
@@ -29,17 +29,16 @@ _NAME = re.compile(
 
 
 def offline_reason(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return which variable forbids all network, as `NAME=value`; None where none does."""
-    for name in OFFLINE_VARIABLES:
-        if environ.get(name, "").upper() in _TRUE:
-            return f"{name}={environ[name]}"
-    return None
+    """Return which variable forbids all network, as `NAME=value`; None where none does. Raises `SettingError`."""
+    ours = is_on(OFFLINE_VARIABLE, environ)
+    name = OFFLINE_VARIABLE if ours else HUBS_VARIABLE
+    return f"{name}={environ[name]}" if ours or is_true(environ.get(name, "")) else None
 
 
 def users_hosts(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
     """Return the hosts that the user lets be contacted, whatever a project allows: none for `off`; None: there is no limit.
 
-    They are written as in `network.allow`. Raises `InputError`.
+    They are written as in `network.allow`. Raises `SettingError`.
     """
     text = environ.get(HOSTS_VARIABLE, "").strip()
     hosts = text.replace(",", " ").split()
@@ -48,8 +47,9 @@ def users_hosts(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | No
     faults = ((host, "it stands alone" if host.lower() == "off" else fault_of(host)) for host in hosts)
     for host, fault in faults if hosts else [(text, "it names no host")]:
         if fault is not None:
-            raise InputError(
+            raise SettingError(
                 f"{HOSTS_VARIABLE} can't be understood",
+                where="the environment",
                 expected="off, or hosts with blanks or commas between them, written as in network.allow",
                 found=f"{_shown(host)}: {fault}",
                 fix=f'correct it, as in   export {HOSTS_VARIABLE}="huggingface, models.example.org"',

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.settings import folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,13 +25,16 @@ _UNKNOWN_PLACEHOLDER = re.compile(rf"(?!{_PLACEHOLDER.pattern})\{{[^{{}}]*\}}")
 
 
 def asked_cache_dir(cache_dir: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the cache folder that wins over the one in the file."""
-    return cache_dir or environ.get("MODEL_PROVISIONER_CACHE_DIR")
+    """Return the cache folder that wins over the one in the file. Raises `SettingError`."""
+    return cache_dir or folder("MODEL_PROVISIONER_CACHE_DIR", environ)
 
 
 def asked_runtime_dir(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the user's own folder for what a run writes, which wins over the one in the file and may lie anywhere."""
-    return environ.get("MODEL_PROVISIONER_RUNTIME_DIR")
+    """Return the user's own folder for what a run writes, which wins over the one in the file and may lie anywhere.
+
+    Raises `SettingError`.
+    """
+    return folder("MODEL_PROVISIONER_RUNTIME_DIR", environ)
 
 
 def real_path(path: str) -> str:

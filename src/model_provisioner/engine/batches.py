@@ -30,23 +30,26 @@ BYTES = 32 << 20
 
 def cut(
     work: Workspace, records: Sequence[EntryRun], workers: int
-) -> tuple[list[tuple[EntryRun, ...]], list[tuple[EntryRun, ...]]]:
+) -> tuple[list[tuple[EntryRun, ...]], list[tuple[EntryRun, ...]], int]:
     """Return the batches in which entries are provisioned: those for `workers` threads, and tiny ones for one thread.
 
-    A large model is a batch of its own. A second thread of tiny ones would only make both wait.
+    A large model is a batch of its own. A second thread of tiny ones would only make both wait. The number is how many bytes
+    are to be read, more or less.
     """
+    total = 0
     large: list[tuple[int, EntryRun]] = []
     small: list[tuple[str, int, EntryRun]] = []
     tiny: list[tuple[str, int, EntryRun]] = []
     for record in records:
         path = record.entry.ref.path if isinstance(record.entry.ref, LocalRef) else ""
         size = _size(work, record, path)
+        total += size if any(reason.step == "verify" for reason in record.reasons or ()) else 0
         if size > BUFFER:
             large.append((size, record))
         else:
             (small if size > TINY else tiny).append((path, size, record))
     large.sort(key=lambda each: each[0], reverse=True)
-    return [(record,) for _, record in large] + _together(small, workers), _together(tiny, 1)
+    return [(record,) for _, record in large] + _together(small, workers), _together(tiny, 1), total
 
 
 def _together(models: list[tuple[str, int, EntryRun]], workers: int) -> list[tuple[EntryRun, ...]]:

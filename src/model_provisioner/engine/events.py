@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkBegins:
+    """Models are about to be provisioned."""
+
+    models: int
+    """How many."""
+    size: int
+    """About how many bytes of them, on this disk, will be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnded:
+    """A model is done, or failed."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadingBegins:
     """A model on this disk is about to be read."""
 
@@ -27,6 +44,8 @@ class BytesRead:
 
     count: int
     """Since the last such event."""
+    model: str = ""
+    """Of which model; empty where those of several are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +89,9 @@ class FetchEnded:
     model: str
 
 
-Event: TypeAlias = ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchWaits | FetchEnded
+Event: TypeAlias = (
+    WorkBegins | ModelEnded | ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchWaits | FetchEnded
+)
 
 Progress: TypeAlias = Callable[[Event], object]
 """Called with each event, from any thread, with those of one fetch in their order. What it raises ends the reading or fetch."""
@@ -80,11 +101,11 @@ def silent(event: Event) -> None:
     """Ignore an event."""
 
 
-def counting(progress: Progress) -> Callable[[int], None]:
-    """Return what tells `progress` of each count of bytes that it is given."""
+def counting(progress: Progress, model: str = "") -> Callable[[int], None]:
+    """Return what tells `progress` of each count of bytes of a model that it is given; without a name, of several."""
 
     def count_read(count: int) -> None:
-        progress(BytesRead(count))
+        progress(BytesRead(count, model))
 
     return count_read
 

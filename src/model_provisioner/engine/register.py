@@ -28,7 +28,7 @@ def row_of(work: Workspace, entry: Entry, found: Verification) -> Model:
 
     Where the bytes come from is what this user's fetches noted: a store's own records may be anybody's.
     """
-    fetched = None if found.ref.is_local else work.fetches.of(found.ref.id, found.digest)
+    fetched = None if found.ref.is_local else work.fetches.of(found.ref.ids, found.digest)
     return describe(
         found,
         source=str(found.ref) if found.ref.is_local else found.ref.id if fetched else None,

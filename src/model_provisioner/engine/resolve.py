@@ -9,7 +9,7 @@ from model_provisioner.errors import ModelNotFoundError, NotLockedError, concern
 from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.headers.compatibility import no_folder, opened_in, opens_folders
 from model_provisioner.references.digest import Digest
-from model_provisioner.references.reference import HubRef, LocalRef, UrlRef, is_whole
+from model_provisioner.references.reference import HubRef, LocalRef, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.references.reference import ModelRef
+    from model_provisioner.store.refs import Record
     from model_provisioner.store.store import Store
 
 
@@ -75,12 +76,12 @@ def _found(entry: Entry, store: Store) -> FileSet:
         return _fetched(entry.ref, store, {file.name: file.sha256 for file in entry.locked.files})
     expected = entry.expected
     one = {"": expected.value} if isinstance(expected, Digest) and expected.algo == "sha256" else None
-    return _recorded(entry.ref, store, record_key(entry.ref, entry.include, entry.exclude), one)
+    return _recorded(entry.ref, store, record_of(entry, store), one)
 
 
-def _recorded(ref: ModelRef, store: Store, key: str, expected: Mapping[str, str] | None = None) -> FileSet:
+def _recorded(ref: ModelRef, store: Store, record: Record | None, expected: Mapping[str, str] | None = None) -> FileSet:
     """Return what was fetched for a reference; `expected` has its SHA-256, for the error."""
-    if (record := store.recorded(key)) is None:
+    if record is None:
         raise _not_here(ref, store, expected)
     return _fetched(ref, store, {file.name: file.sha256 for file in record.files})
 
@@ -102,22 +103,30 @@ def stored_files(entry: Entry, store: Store) -> dict[str, str]:
     """Return the names and SHA-256 of the files of a remote entry, as the lock or the store has them, here or not."""
     if entry.locked is not None:
         return {file.name: file.sha256 for file in entry.locked.files}
-    record = store.recorded(record_key(entry.ref, entry.include, entry.exclude))
+    record = record_of(entry, store)
     return {} if record is None else {file.name: file.sha256 for file in record.files}
 
 
-def record_key(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> str:
-    """Return the text under which the store keeps what was fetched for a reference: without credentials."""
-    text = ref.id if isinstance(ref, UrlRef) else str(ref)
+def record_of(entry: Entry, store: Store) -> Record | None:
+    """Return what was last fetched for a reference, by whichever of its texts; None where the store has no record of it."""
+    return _first(store, record_keys(entry.ref, entry.include, entry.exclude))
+
+
+def record_keys(ref: ModelRef, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[str]:
+    """Return the texts under which the store may keep what was fetched for a reference; new records have the first."""
     patterns = [*(f"+{pattern}" for pattern in include), *(f"-{pattern}" for pattern in exclude)]
-    return " ".join([text, *patterns])
+    return [" ".join([text, *patterns]) for text in ref.texts]
+
+
+def _first(store: Store, keys: Sequence[str]) -> Record | None:
+    return next((record for key in keys if (record := store.recorded(key)) is not None), None)
 
 
 def resolve_reference(ref: ModelRef, store: Store) -> FileSet:
     """Return the files of a reference: where it points, or what was fetched for it. Raises as `resolve_entry` does."""
     if isinstance(ref, LocalRef):
         return discover(ref.path, stores=(store.blobs,))
-    return _recorded(ref, store, record_key(ref))
+    return _recorded(ref, store, _first(store, record_keys(ref)))
 
 
 def _not_here(

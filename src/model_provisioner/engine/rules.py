@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-def is_true(value: str) -> bool:
-    """Read a variable of the environment, as huggingface_hub reads its own."""
-    return value.upper() in {"1", "ON", "YES", "TRUE"}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What the command line and the environment ask of a run, beside the configuration."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.engine.batches import cut
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.events import silent
+from model_provisioner.engine.events import ModelEnded, WorkBegins, silent
 from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
@@ -140,10 +140,13 @@ class Run:
         for name in names:
             record = self.record(name)
             (local if self._is_here(record) else remote).append(record)
-        several, tiny = cut(self.work, local, workers)
+        several, tiny, size = cut(self.work, local, workers)
+        self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
         fetching, reading = self._fetch_and_hand_off, self._hand_off
         for batch, _ in in_pools([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
+            for record in batch:
+                self.work.progress(ModelEnded(record.name))
             yield batch
 
     def _is_here(self, record: EntryRun) -> bool:

@@ -189,11 +189,16 @@ class _Reader:
         return {path: each.error for path, some in owners.items() for each in some if each.error is not None}
 
     def _read(self, paths: Sequence[str]) -> list[Answer]:
-        memo, progress = self._work.memo, counting(self._work.progress)
+        memo, progress = self._work.memo, counting(self._work.progress, self._named)
         if self._work.rules.full:
             return memo.digests_in_full(paths, progress)
         answers = memo.digests(paths, progress)
         return [self._as_received(answer) for answer in answers]
+
+    @property
+    def _named(self) -> str:
+        """The model, where it is one."""
+        return self._records[0].name if len(self._records) == 1 else ""
 
     def _as_received(self, answer: Answer) -> Answer:
         """Say of a file that was hashed while it came that it was: the memo knows it from there."""

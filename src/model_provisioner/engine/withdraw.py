@@ -293,5 +293,7 @@ def retired_error(work: Workspace, entry: Entry) -> RetiredModelError:
     return RetiredModelError(
         f"{entry.name} is retired: it has no handoff, and what needs one can't run",
         where=entry.handoff,
+        expected="a model in service",
+        found="one that was retired by hand",
         fix=f"doit model-retire --undo {entry.name}, then doit provision; or leave out what needs it",
     )

@@ -13,7 +13,7 @@ from model_provisioner.config.entries import Config
 from model_provisioner.config.load import parse_config, read_config
 from model_provisioner.config.locked import with_lock
 from model_provisioner.config.lockfile import lock_path, read_lock
-from model_provisioner.config.network_policy import users_hosts
+from model_provisioner.config.network_policy import offline_reason, users_hosts
 from model_provisioner.config.paths import DIGESTS, PROVENANCE, is_below
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
@@ -65,6 +65,8 @@ class Workspace:
     progress: Progress = silent
     hosts: tuple[str, ...] | None = None
     """The hosts that the user lets be contacted, whatever the configuration allows; None: there is no such limit."""
+    offline: str | None = None
+    """What forbids this run all network, in words; None where nothing does."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
 
@@ -132,6 +134,7 @@ class Workspace:
             raise PolicyChangedError(
                 f"the policy of {entry.name} changed while the model was verified",
                 where=self.config.path,
+                expected="the entry at rest",
                 found="the entry as it was at the start of the run is no longer there",
                 fix="nothing was handed off; run again",
             )
@@ -159,7 +162,7 @@ def open_workspace(
     folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
     `ensure_state_folder`.
     """
-    hosts = users_hosts()
+    hosts, offline = users_hosts(), offline_reason()
     state = state_folder(os.path.dirname(config_path)) if state is None else state
     source = Source.of(os.path.abspath(config_path), read_config)
     data = source.data or b""
@@ -183,6 +186,7 @@ def open_workspace(
         rules=rules or Rules(),
         progress=progress,
         hosts=hosts,
+        offline="--offline" if rules is not None and rules.offline else offline,
     )
 
 

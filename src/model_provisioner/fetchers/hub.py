@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.errors import FetchError, InputError
+from model_provisioner.errors import FetchError, SettingError
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
 from model_provisioner.fetchers.patience import pause
@@ -30,13 +30,13 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?", re.ASCII)
 
 
 def endpoint() -> str:
-    """Return the address of the Hub. Raises `InputError` where the environment names none."""
+    """Return the address of the Hub. Raises `SettingError` where the environment names none."""
     text = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     try:
         Url.parse(text)
     except FetchError:
         host = Url.parse(f"https://{text}").host if _HOST.fullmatch(text) else ""
-        raise InputError(
+        raise SettingError(
             "HF_ENDPOINT is not the address of a Hub",
             where="the environment",
             expected="https://HOST",
@@ -46,12 +46,21 @@ def endpoint() -> str:
     return text
 
 
+def is_installed() -> bool:
+    """Tell whether there is the package that asks a Hub."""
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 class Hub:
     """What a reference names on the Hub of `HF_ENDPOINT`, huggingface.co without it.
 
     `check` is given the host of every request before it is made, and raises where the policy has something against it;
     `wait` waits some seconds where the Hub is busy, and tells why.
-    Raises `FetchError` where huggingface_hub is not installed.
+    Raises `FetchError` where huggingface_hub is not installed, and `SettingError` for an address or a token that is none.
     """
 
     def __init__(
@@ -61,14 +70,17 @@ class Hub:
         patterns: Patterns,
         wait: Callable[[float, str], object] = pause,
     ) -> None:
-        try:
-            import huggingface_hub
-            from huggingface_hub import constants
-        except ImportError:
+        if not is_installed():
             raise FetchError(
                 "hf: references need the package huggingface_hub, which is not installed",
+                where=ref.id,
+                expected="the extra hf",
+                found="no module huggingface_hub",
                 fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
-            ) from None
+            )
+        import huggingface_hub
+        from huggingface_hub import constants
+
         from model_provisioner.fetchers.hub_requests import Question
 
         self._ref, self._patterns = ref, patterns
@@ -165,7 +177,14 @@ class Hub:
     def _given_up(self, error: GivenUpError) -> FetchError:
         often = f", {error.tried} times in a row" if error.tried > 1 else ""
         if isinstance(cause := error.__cause__, FetchError):  # of our connections
-            return FetchError(f"{cause.what}{often}", where=cause.where, found=cause.found, fix=cause.fix)
+            fix = (
+                f"{cause.fix}; if another Hub is meant, correct HF_ENDPOINT"
+                if "HF_ENDPOINT" in os.environ
+                else cause.fix
+            )
+            return FetchError(
+                f"{cause.what}{often}", where=cause.where, expected=cause.expected, found=cause.found, fix=fix
+            )
         if error.status is None:
             return self._error(f"the Hub can't be reached{often}", "check HF_ENDPOINT", error.found)
         return self._error(f"the Hub can't answer now{often}", "try again later", error.found)
@@ -210,11 +229,11 @@ def _token() -> str | None:
             where="the environment, or what `hf auth login` keeps",
             expected="a token, or none",
             found=type(error).__name__,
-            fix="`hf auth login`, or set HF_TOKEN to a token, or take HF_OIDC_RESOURCE out of the environment",
+            fix="if HF_OIDC_RESOURCE is set, take it out of the environment; then set HF_TOKEN to a token, or `hf auth login`",
         ) from None
     strange = next((each for each in token or "" if not "!" <= each <= "~"), None)
     if strange is not None:
-        raise FetchError(
+        raise SettingError(
             "the token for the Hub is none: it has a character that no token has",
             where="HF_TOKEN" if os.environ.get("HF_TOKEN") else "the token that `hf auth login` keeps",
             expected="ASCII letters, digits and signs",

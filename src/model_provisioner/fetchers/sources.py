@@ -36,8 +36,10 @@ def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float,
     """
     ref, patterns = entry.ref, Patterns(entry.include, entry.exclude)
     if isinstance(ref, HubRef):
-        from model_provisioner.fetchers.hub import Hub, endpoint
+        from model_provisioner.fetchers.hub import Hub, endpoint, is_installed
 
+        if ref.url is not None and not is_installed():
+            return _Url(ref.url)
         check(urlsplit(endpoint()).hostname or "")  # a host that may not be asked needs no package that asks it
         return Hub(ref, check, patterns, wait)
     if isinstance(ref, ObjectRef):

@@ -157,7 +157,7 @@ def _check_shard(shard: Member, names: list[str]) -> None:
             f"a shard of the split is missing: {shard.name}",
             where=os.path.dirname(shard.path),
             expected=f"{len(names)} shards, {names[0]} to {names[-1]}",
-            found=f"a file of a similar name, {similar[0]}" if similar else "",
+            found=f"a file of a similar name, {similar[0]}" if similar else "no such file",
             fix="rename it back if it is that shard, else get the shard again" if similar else "get the shard again",
         ) from None
     if not stat.S_ISREG(mode):
@@ -194,6 +194,7 @@ def _folder(path: str, stores: tuple[str, ...]) -> FileSet:
             "the folder holds no file",
             where=path,
             expected="the files of a model",
+            found="none that counts",
             fix="name the folder that holds them; .git, .cache/huggingface and .DS_Store don't count",
         )
     # Every name is UTF-8, whose bytes sort as its characters do.
@@ -281,9 +282,11 @@ def _not_a_file(path: str, mode: int) -> UnreadableModelError:
         stat.S_IFBLK: "a block device",
         stat.S_IFCHR: "a character device",
     }
+    found = kinds.get(stat.S_IFMT(mode), "something else")
     return UnreadableModelError(
-        f"{kinds.get(stat.S_IFMT(mode), 'something else')} where a file belongs",
+        f"{found} where a file belongs",
         where=path,
         expected="a regular file",
+        found=found,
         fix="name the file itself" if stat.S_ISDIR(mode) else "name a file that holds a model",
     )

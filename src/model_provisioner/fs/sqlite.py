@@ -218,7 +218,7 @@ class Database:
             raise StorageError(
                 f"the {self.title} can't be opened",
                 where=str(error.filename) if refused else self.path,
-                expected="a file or folder of our own" if refused else "",
+                expected="a file or folder of our own" if refused else "a file that we can read and write",
                 found=error.strerror or str(error),
                 fix="set MODEL_PROVISIONER_STATE_DIR to a folder that you can write, on a local disk",
             ) from None
@@ -228,6 +228,7 @@ class Database:
                 raise StorageError(
                     f"the {self.title} can't be used now",
                     where=self.path,
+                    expected="a database that can be read and written",
                     found=str(error),
                     fix="check that its disk is not full or read-only and that no other program holds it; then run again",
                 ) from None

@@ -62,6 +62,7 @@ def check_state_folder(folder: str, project: str | None = None, *, may_be_in: st
                 "the state folder lies in the project, where any commit may fill it",
                 where=folder,
                 expected=f"a folder outside {root}",
+                found="one inside",
                 fix=f"{_ELSEWHERE}, outside the project",
             )
     try:
@@ -70,10 +71,20 @@ def check_state_folder(folder: str, project: str | None = None, *, may_be_in: st
         return
     except OSError as error:
         raise StorageError(
-            "the state folder can't be looked at", where=folder, found=error.strerror or str(error), fix=_ELSEWHERE
+            "the state folder can't be looked at",
+            where=folder,
+            expected="a folder of our own, or none yet",
+            found=error.strerror or str(error),
+            fix=_ELSEWHERE,
         ) from None
     if not stat.S_ISDIR(found.st_mode):
-        raise StorageError("the state folder is no folder", where=folder, found="a file", fix=_ELSEWHERE)
+        raise StorageError(
+            "the state folder is no folder",
+            where=folder,
+            expected="a folder of our own, or none yet",
+            found="a file",
+            fix=_ELSEWHERE,
+        )
     if found.st_uid != os.geteuid():
         raise StorageError(
             "the state folder belongs to somebody else",
@@ -146,6 +157,7 @@ def ensure_state_folder(folder: str) -> None:
         raise StorageError(
             "the state folder can't be made",
             where=folder,
+            expected="a folder that can be made, with those above it",
             found=error.strerror or str(error),
             fix="set MODEL_PROVISIONER_STATE_DIR to a folder of your own on a local disk",
         ) from None
@@ -154,11 +166,11 @@ def ensure_state_folder(folder: str) -> None:
 
 def _make(folder: str) -> None:
     """Make a folder, and those above it, for the user alone, as the XDG specification has it. Raises `OSError`."""
+    above = os.path.dirname(folder)
+    if not os.path.isdir(above):
+        _make(above)  # not where it is there: in /proc, nothing can be made all the same, and that is "no such file"
     try:
         os.mkdir(folder, 0o700)
-    except FileNotFoundError:
-        _make(os.path.dirname(folder))
-        _make(folder)
     except OSError:
         if not os.path.isdir(folder):
             raise

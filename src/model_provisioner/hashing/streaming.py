@@ -42,7 +42,13 @@ def open_model(path: str) -> int:
     try:
         return open_regular(path)
     except NotAFileError as error:
-        raise UnreadableModelError(str(error.strerror), where=path, fix="name a file that holds a model") from None
+        raise UnreadableModelError(
+            str(error.strerror),
+            where=path,
+            expected="a regular file",
+            found="something else",
+            fix="name a file that holds a model",
+        ) from None
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -52,6 +58,7 @@ def unreadable(path: str, error: OSError) -> UnreadableModelError:
     return UnreadableModelError(
         "the file can't be read",
         where=path,
+        expected="a file that you may read, on a disk that is there",
         found=error.strerror or str(error),
         fix="check that it is still there, that you may read it, and that its disk is sound",
     )

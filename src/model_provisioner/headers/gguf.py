@@ -101,7 +101,7 @@ class _Header:
             )
         version = cursor.number(U32, "the version")
         if version in (0x02000000, 0x03000000):
-            fix = "convert it: gguf-convert-endian"
+            fix = "convert it: `gguf-convert-endian FILE little`, of the Python package gguf"
             cursor.fail("a big-endian GGUF file", expected="little-endian", found="big-endian", fix=fix)
         if version not in (2, 3):
             found, fix = f"version {version}", "convert the model again with a current llama.cpp"
@@ -112,7 +112,7 @@ class _Header:
         raw = self._cursor.string(what, limit)
         shown = raw[: 4 * MAX_SHOWN].decode("utf-8", "replace")[:MAX_SHOWN]
         if hash(raw) in seen:
-            self._cursor.fail(f"a {kind} occurs twice", found=shown)
+            self._cursor.fail(f"a {kind} occurs twice", expected="each once", found=shown)
         seen.add(hash(raw))
         return raw, shown
 
@@ -120,7 +120,7 @@ class _Header:
         cursor = self._cursor
         raw, key = self._read_name(f"key {number + 1}", "key", MAX_KEY, seen)
         if not raw:
-            cursor.fail(f"key {number + 1} is empty", found=f"offset {cursor.offset - 8:,}")
+            cursor.fail(f"key {number + 1} is empty", expected="a name", found=f"offset {cursor.offset - 8:,}")
         kind, value = cursor.number(U32, f"the type of {key}"), None
         if kind == ARRAY:
             count = self._skip_array(key, 1)
@@ -184,7 +184,9 @@ class _Header:
             name, shape = self._read_shape(number, seen)
             total = prod(shape)
             if max(total, *shape, 0) >= 1 << 63:
-                cursor.fail(f"tensor {name} is too large", found=f"shape {list(shape)}")
+                cursor.fail(
+                    f"tensor {name} is too large", expected="fewer than 2^63 elements", found=f"shape {list(shape)}"
+                )
             kind = cursor.number(U32, f"the type of {name}")
             offset = cursor.count(f"the offset of {name}")
             if offset % alignment:
@@ -240,7 +242,7 @@ class _Header:
         # Only the first shard of a split model describes it.
         if not architecture and (split is None or split.number == 0):
             expected = "a string, which every engine looks for first"
-            self._cursor.fail("general.architecture is missing", expected=expected)
+            self._cursor.fail("general.architecture is missing", expected=expected, found="none")
         for key in sorted(_STRINGS & self._values.keys()):
             if (found := self._values[key][0]) != STRING:
                 self._note(f"{key} has the type {TYPE_NAMES[found]}, which llama.cpp refuses: it takes string only")

@@ -120,6 +120,8 @@ class Cursor:
             if len(self._window) < min(wanted, self.size - self.offset):
                 self.fail(
                     "the file became shorter while it was read",
+                    expected="a file at rest",
+                    found="fewer bytes than it had",
                     fix="wait until what writes it has ended, then run again",
                 )
         return at

@@ -59,7 +59,7 @@ def read_tensors(fd: int, path: str, size: int) -> dict[str, tuple[str, int]]:
     if metadata is not None and not (
         isinstance(metadata, dict) and all(type(value) is str for value in metadata.values())
     ):
-        _fail("__metadata__ is not what the format allows", path, expected="strings to strings")
+        _fail("__metadata__ is not what the format allows", path, expected="strings to strings", found="something else")
     tensors: dict[str, tuple[str, int]] = {}
     spans: list[tuple[int, int, str]] = []
     for name, tensor in header.items():
@@ -123,7 +123,12 @@ def read_index(data: bytes, path: str) -> dict[str, str]:
     """Return the `weight_map` of a folder's `model.safetensors.index.json`: tensor to file."""
     weights = _load(data, path, dict).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
-        _fail("the index has no weight_map", path, expected="an object of tensor names and file names")
+        _fail(
+            "the index has no weight_map",
+            path,
+            expected="an object of tensor names and file names",
+            found="something else",
+        )
     return weights
 
 
@@ -165,10 +170,20 @@ def _tensor(name: str, tensor: Any, path: str) -> tuple[int, int, int, str]:
     # The product of a long list of large numbers takes minutes.
     count = prod(shape) if len(shape) <= MAX_DIMENSIONS else 1 << 63
     if count >= 1 << 63:
-        _fail(f"tensor {shown} is too large", path, found=f"shape {shape}"[:MAX_SHOWN])
+        _fail(
+            f"tensor {shown} is too large",
+            path,
+            expected="fewer than 2^63 elements",
+            found=f"shape {shape}"[:MAX_SHOWN],
+        )
     begin, end = offsets
     if begin > end or end >= 1 << 63:
-        _fail(f"tensor {shown} ends before it begins", path, found=f"data_offsets {offsets}")
+        _fail(
+            f"tensor {shown} ends before it begins",
+            path,
+            expected="an end behind its begin",
+            found=f"data_offsets {offsets}",
+        )
     if dtype not in _BITS:
         what, fix = f"tensor {shown} has a type that safetensors does not have", "get the model in another type"
         _fail(what, path, expected="a type such as F16, BF16 or F32", found=printable(dtype)[:MAX_SHOWN], fix=fix)

@@ -43,6 +43,7 @@ def last_record(work: Workspace, entry: Entry) -> ProvenanceRecord:
         raise NotVerifiedError(
             f"there is no verification of {entry.name} to give an account of",
             where=work.catalog.path,
+            expected="a verification of the model as models.yaml names it",
             found=_why_none(row),
             fix=f"run `doit provision {entry.name}`",
         )
@@ -126,7 +127,13 @@ def read_statement(path: str, public_key: str | None) -> StatementFile:
     data = read_if_there(path, JSON_LIMIT)
     if data is None:
         found = "a folder, or no file that you may read" if may_be_there(path) else "no such file"
-        raise InputError("the statement can't be read", where=path, found=found, fix="name another file")
+        raise InputError(
+            "the statement can't be read",
+            where=path,
+            expected=f"a file of at most {JSON_LIMIT:,} bytes that you may read",
+            found=found,
+            fix="name another file",
+        )
     try:
         document = parse_json(data)
     except ValueError:
@@ -146,6 +153,8 @@ def read_statement(path: str, public_key: str | None) -> StatementFile:
         raise InputError(
             "the statement is signed, and no key is named to check that by",
             where=path,
+            expected="--public-key FILE, with the key of who made it",
+            found="no --public-key",
             fix="name it: --public-key FILE",
         )
     payload, key = open_envelope(document, public_key, path)

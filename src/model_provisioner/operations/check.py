@@ -180,6 +180,8 @@ def _unclaimed_lines(work: Workspace, locked: Iterable[str]) -> Iterator[LeftOve
             kind="lock",
             what=disagreement(name, None, ()) or "",
             where=f"{path}:{line}",
+            expected="the entries of models.yaml",
+            found="one more",
             fix="run `doit model-lock`, which drops it, or take models.yaml from version control",
         )
         yield LeftOver(difference=difference, line=line)
@@ -193,7 +195,10 @@ def _unclaimed_artifacts(work: Workspace) -> Iterator[LeftOver]:
             kind="checksums" if target else "handoff",
             what=f"no entry claims this {'checksum file' if target else 'handoff'}",
             where=path,
-            found="" if path in recorded else "a handoff that this project has no record of",
+            expected="those of the entries of models.yaml",
+            found="one that an entry had which is gone"
+            if path in recorded
+            else "a handoff that this project has no record of",
             fix=f"{BUILD}, which removes it" if path in recorded else "remove it, for engines start what it names",
         )
         yield LeftOver(difference=difference)
@@ -219,6 +224,8 @@ def _unclaimed_rows(work: Workspace) -> Iterator[LeftOver]:
             kind="catalog",
             what=f"the catalog has a row of {name}, which is not in models.yaml",
             where=work.catalog.path,
+            expected="the entries of models.yaml",
+            found="one more",
             fix=f"{BUILD}, which removes it",
         )
         yield LeftOver(difference=difference)

@@ -74,6 +74,7 @@ def of_lock(work: Workspace, entry: Entry, locked: Mapping[str, Locked] | None) 
                     what=f"nothing says which bytes {_name(part)} must have: a fresh build takes what its source has then",
                     where=f"{work.config.path}:{entry.line}",
                     expected="a models.lock that names it, or an expected_digest",
+                    found="neither",
                     fix="run `doit model-lock`, and keep models.lock under version control",
                 )
     elif what := disagreement(entry.name, entry, locked):
@@ -89,6 +90,7 @@ def _disagreeing(work: Workspace, what: str, expected: str) -> Difference:
         what=what,
         where=lock_path(work.config),
         expected=expected,
+        found="another, or none",
         fix="run `doit model-lock`, or take models.yaml and models.lock from version control",
     )
 
@@ -154,7 +156,8 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
                 kind="lock",
                 what=f"nothing says which bytes {_name(asked)} must have: a fresh build takes those that it finds",
                 where=f"{work.config.path}:{entry.line}",
-                found=str(part.digest),
+                expected="a models.lock that names it, or an expected_digest",
+                found=f"neither; here it has {part.digest}",
                 fix="run `doit model-lock`, and keep models.lock under version control",
             )
 
@@ -163,7 +166,14 @@ def of_retired(entry: Entry) -> Iterator[Difference]:
     """Report the handoff of a retired entry, which should have none."""
     if may_be_there(entry.handoff):
         what = f"{entry.name} is retired and has a handoff"
-        yield Difference(kind="handoff", what=what, where=entry.handoff, fix=f"{BUILD}, which removes it")
+        yield Difference(
+            kind="handoff",
+            what=what,
+            where=entry.handoff,
+            expected="none",
+            found="one",
+            fix=f"{BUILD}, which removes it",
+        )
 
 
 def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Difference]:
@@ -173,9 +183,10 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
     if data == wanted:
         if path not in work.build_record:
             what = "the handoff is not in the build record, so that nothing would withdraw it"
-            yield differs(what=what, fix=f"{BUILD}, which records it")
+            yield differs(what=what, expected="a record", found="none", fix=f"{BUILD}, which records it")
     elif not may_be_there(path):
-        yield differs(what="the handoff is missing", fix=f"{BUILD}, which writes it")
+        fix = f"{BUILD}, which writes it"
+        yield differs(what="the handoff is missing", expected="a handoff", found="no file", fix=fix)
     elif data is None or not is_handoff(data):
         what, fix = "the place of the handoff is taken", f"move it away and {BUILD}"
         yield differs(what=what, expected="a handoff", found="something else", fix=fix)
@@ -192,8 +203,10 @@ def _of_target(work: Workspace, path: str, wanted: bytes | None) -> Iterator[Dif
     what, expected, found = "the checksum file is not what would be written", "", ""
     if wanted is None:
         what = "there is a checksum file of bytes that are not as expected"
+        expected, found = "none", "one"
     elif not may_be_there(path):
         what = "the checksum file is missing"
+        expected, found = "a checksum file", "no file"
     else:
         expected, found = _in_words(_unequal_lines(wanted, data))
     fix = f"{BUILD}, which {'removes it' if wanted is None else 'writes it'}"
@@ -203,7 +216,8 @@ def _of_target(work: Workspace, path: str, wanted: bytes | None) -> Iterator[Dif
 def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Difference]:
     differs = partial(Difference, kind="catalog", where=work.catalog.path)
     if row is None:
-        yield differs(what=f"the catalog has no row of {wanted.name}", fix=f"{BUILD}, which registers it")
+        what, fix = f"the catalog has no row of {wanted.name}", f"{BUILD}, which registers it"
+        yield differs(what=what, expected="a row", found="none", fix=fix)
     elif names := differing(row, wanted):
         what = f"the catalog's row of {wanted.name} is not what would be registered"
         would_be, is_now = ({name: _plain(getattr(each, name)) for name in names} for each in (wanted, row))

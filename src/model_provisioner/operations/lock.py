@@ -160,7 +160,7 @@ def _locked_now(work: Workspace, entry: Entry, again: bool) -> Locked:
         if record.error is not None:
             raise record.error
     files, digests = _sound(work, entry)
-    if not again and entry.expected is None and work.fetches.of(entry.ref.id, digest_of(files, digests)) is None:
+    if not again and entry.expected is None and work.fetches.of(entry.ref.ids, digest_of(files, digests)) is None:
         fetch_anew(work, entry)
         files, digests = _sound(work, entry)
     return _as_locked(work, entry, files, digests)
@@ -198,7 +198,7 @@ def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
 
 
 def _as_locked(work: Workspace, entry: Entry, files: FileSet, digests: list[FileDigest]) -> Locked:
-    fetched = None if entry.ref.is_local else work.fetches.of(entry.ref.id, digest_of(files, digests))
+    fetched = None if entry.ref.is_local else work.fetches.of(entry.ref.ids, digest_of(files, digests))
     return Locked(
         ref=locked_ref(entry.ref, work.config.root),
         kind=files.kind,

@@ -148,8 +148,12 @@ def _translated(command: Callable[[], int]) -> int:
         raise
     except DatabaseException as error:
         raise StorageError(
-            f"the file in which doit keeps its state can't be used: {error}",
-            fix="free some space if its disk is full, wait if another run holds it; it may be deleted at any time",
+            "the file in which doit keeps its state can't be used",
+            where="the state folder, or what --db-file names",
+            expected="a database that can be read and written",
+            found=str(error),
+            fix="free some space if its disk is full, wait if another run holds it; else delete it: that may be done at any "
+            "time",
         ) from None
 
 

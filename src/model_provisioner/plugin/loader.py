@@ -12,7 +12,7 @@ from doit.loader import generate_tasks
 from doit.task import Task
 
 from model_provisioner.cli.exit_codes import prepare_streams
-from model_provisioner.cli.project import CONFIG_NAME, find_config, find_file
+from model_provisioner.cli.project import find_config, find_file, no_config
 from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
 from model_provisioner.engine.snapshot.compare import doit_state, look
 from model_provisioner.errors import ProvisionError
@@ -46,11 +46,8 @@ def config_here(start: str = ".") -> str:
     """Return the path of the nearest `models.yaml`, in `start` or above."""
     path = find_config(start)
     if path is None:
-        raise InvalidDodoFile(
-            f"no {CONFIG_NAME} here or in a folder above\n"
-            f"  where     {os.path.abspath(start)}\n"
-            f'  fix       make a {CONFIG_NAME} that names a model: models: {{tiny: {{model_ref: "file:models/tiny.gguf"}}}}'
-        )
+        error = no_config(start)
+        raise InvalidDodoFile(str(error)) from error
     return path
 
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from model_provisioner.cli.output_file import OutputFile
-    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.cli.progress.lines import Lines
+    from model_provisioner.cli.progress.screen import Screen
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.commands import Settings
     from model_provisioner.plugin.tasks import ModelTasks
@@ -122,12 +123,19 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         flag = what.removeprefix("option ").removesuffix(" not recognized")
         if what == f"option {flag} not recognized":
             return unknown_option(self._declared, flag)
-        return InputError(what, where="the command line", fix=f"see `{called(f'help {PROVISION.name}')}`")
+        return InputError(
+            what,
+            where="the command line",
+            expected="the options as its help shows them",
+            found=what,
+            fix=f"see `{called(f'help {PROVISION.name}')}`",
+        )
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
-        from model_provisioner.engine.rules import Rules, is_true
+        from model_provisioner.engine.rules import Rules
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
+        from model_provisioner.settings import is_on
 
         began = time.monotonic()
         if params["par_type"] == "process":
@@ -139,7 +147,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             full=params["full"],
             require_digest=params["require_digest"],
             offline=params["offline"],
-            locked=params["locked"] or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")),
+            locked=params["locked"] or is_on("MODEL_PROVISIONER_LOCKED"),
         )
         # Another reporter may want to hear of every task.
         self._whole = params["reporter"] != "models"
@@ -235,7 +243,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return tally.exit_code if code else 0
 
     @cached_property
-    def _progress(self) -> Bars | Lines:
+    def _progress(self) -> Screen | Lines:
         from model_provisioner.cli.progress import progress_for_stderr
 
         return progress_for_stderr()
@@ -323,5 +331,9 @@ def _opened(output: OutputFile) -> TextIO:
     except OSError as error:
         found = error.strerror or str(error)
     raise InputError(
-        "the output file can't be written", where=output.named, found=found, fix="name another file after -o"
+        "the output file can't be written",
+        where=output.named,
+        expected="a file that you can write, in a folder that is there",
+        found=found,
+        fix="name another file after -o",
     ) from None

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
-    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.cli.progress.lines import Lines
+    from model_provisioner.cli.progress.screen import Screen
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.plugin.tasks import ModelTasks
 
@@ -45,7 +46,7 @@ class ModelReporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     told: set[str]
 
     def __init__(
-        self, outstream: Any, models: ModelTasks, progress: Bars | Lines, named: Iterable[str], *, quiet: bool
+        self, outstream: Any, models: ModelTasks, progress: Screen | Lines, named: Iterable[str], *, quiet: bool
     ) -> None:
         super().__init__(outstream, {})
         self._quiet = quiet

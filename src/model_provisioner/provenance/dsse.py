@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEYS = "a PEM file of an Ed25519 or ECDSA P-256 key"
 KEY_LIMIT = 64 << 10
+_ANOTHER = "name a file that `doit model-attest NAME -o FILE` wrote"
 MAX_SIGNATURES = 64
 """Each that is tried takes time."""
 
@@ -77,10 +78,14 @@ def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes
             fix="get the file again from who made it",
         ) from None
     if kind != PAYLOAD_TYPE:
-        raise InputError("the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind)
+        raise InputError(
+            "the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind, fix=_ANOTHER
+        )
     if len(signatures) > MAX_SIGNATURES:
         expected, found = f"at most {MAX_SIGNATURES} signatures", f"{len(document['signatures']):,}"
-        raise InputError("the envelope has too many signatures", where=where, expected=expected, found=found)
+        raise InputError(
+            "the envelope has too many signatures", where=where, expected=expected, found=found, fix=_ANOTHER
+        )
     if not any(_is_valid(public, signature, envelope.pae()) for signature in signatures):
         raise StatementError(
             "the statement is not signed with that key",
@@ -110,6 +115,9 @@ def _library() -> Any:
     except ImportError:
         raise MissingExtraError(
             "signed statements need the package securesystemslib, which is not installed",
+            where="the Python that runs this",
+            expected="the extra sign",
+            found="no module securesystemslib, or no cryptography",
             fix="pip install 'model-provisioner[sign]'; a statement without a signature needs nothing",
         ) from None
     return dsse

@@ -228,6 +228,7 @@ def _refused(claim: Claim, error: Exception) -> SignatureError:
         return SignatureError(
             "the signature can't be checked",
             where=error.filename or claim.bundle,
+            expected="a folder that can be written",
             found=error.strerror or found,
             fix="give sigstore a folder for its roots of trust that can be written: set XDG_CACHE_HOME",
         )
@@ -269,7 +270,9 @@ def _other_bytes(claim: Claim, files: FileSet, error: Exception) -> SignatureErr
 def _missing(package: str, error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f"the signature can't be checked without the package {package}, which is not installed, or not wholly",
-        found=str(error),
+        where="the Python that runs this",
+        expected="the extra sign",
+        found=str(error) or f"no module {package}",
         fix="pip install 'model-provisioner[sign]', or take signature: out of models.yaml",
     )
 
@@ -281,6 +284,7 @@ def check_readable(claim: Claim) -> None:
             raise InputError(
                 f"the signature's {name} can't be read",
                 where=path,
+                expected=f"a file of at most {BUNDLE_LIMIT:,} bytes that you may read",
                 found="no file that you may read" if may_be_there(path) else "no such file",
                 fix="correct its path in models.yaml, or get it from the publisher",
             )

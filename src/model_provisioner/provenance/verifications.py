@@ -6,10 +6,12 @@ The log in the project has the same and more, for others to read: it may come wi
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.sqlite import DamagedDatabaseError, from_column, in_chunks, to_column
 from model_provisioner.provenance.record import ProvenanceRecord
+from model_provisioner.references.reference import id_now
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,11 +71,13 @@ class Verifications:
 
     def _parsed(self, rows: Iterable[Sequence[object]]) -> dict[str, ProvenanceRecord]:
         try:
-            return {from_column(name): ProvenanceRecord.from_dict(json.loads(str(record))) for name, record in rows}
+            found = {from_column(name): ProvenanceRecord.from_dict(json.loads(str(record))) for name, record in rows}
+            return {name: replace(record, id=id_now(record.id)) for name, record in found.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedDatabaseError(
                 "the record of a verification is damaged",
                 where=self._database.path,
+                expected="a record as this program writes it",
                 found=str(error),
                 fix="it was left as it is: move the catalog away, and the next run makes its rows again",
             ) from None

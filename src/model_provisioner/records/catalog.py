@@ -22,6 +22,7 @@ from model_provisioner.fs.sqlite import (
 from model_provisioner.headers.metadata import Metadata, from_json, to_json
 from model_provisioner.records.catalog_file import catalog_file
 from model_provisioner.records.lifecycle import By, Lifecycle, refusal
+from model_provisioner.references.reference import id_now
 
 if TYPE_CHECKING:
     import sqlite3
@@ -165,8 +166,10 @@ class Catalog:
         return self._select("ORDER BY project, name")
 
     def by_id(self, model_id: str) -> list[Model]:
-        """Return the rows of every entry whose model has this id."""
-        return self._select("WHERE id = ? ORDER BY project, name", (to_column(model_id),))
+        """Return the rows of every entry whose model has this id, in whichever form the row or the caller has it."""
+        wanted = id_now(model_id)
+        rows = self._select("WHERE id = ? OR id GLOB 'https:*' ORDER BY project, name", (to_column(wanted),))
+        return [row for row in rows if row.id == wanted]
 
     def retired(self, project: str) -> set[str]:
         """Return the retired entries of a project, as the database has them now."""
@@ -183,7 +186,12 @@ class Catalog:
         rows = self.database.query(
             "SELECT history FROM model WHERE project = ? AND name = ?", (to_column(project), to_column(name))
         )
-        return [_moved(line) for line in str(rows[0][0]).split("\n") if line] if rows else []
+        return _moves(rows[0][0]) if rows else []
+
+    def histories(self, project: str) -> dict[str, list[Transition]]:
+        """Return the `history` of each entry of a project, by name."""
+        rows = self.database.query("SELECT name, history FROM model WHERE project = ?", (to_column(project),))
+        return {from_column(name): _moves(history) for name, history in rows}
 
     def put(self, *models: Model, by: By = "run") -> dict[str, InvalidMoveError]:
         """Write rows, in one transaction; return, by name, the errors of those that may not be written.
@@ -252,6 +260,7 @@ class Catalog:
             raise DamagedDatabaseError(
                 "a row of the catalog is damaged",
                 where=self.path,
+                expected="a row as this program writes it",
                 found=str(error),
                 fix="it was left as it is: move the catalog away, and the next run makes its rows again",
             ) from None
@@ -278,6 +287,10 @@ def _noted(history: str, model: Model, time: str) -> str:
     return f"{history}{time} {model.lifecycle}{reason}\n"
 
 
+def _moves(history: object) -> list[Transition]:
+    return [_moved(line) for line in str(history).split("\n") if line]
+
+
 def _moved(line: str) -> Transition:
     time, _, rest = line.partition(" ")
     lifecycle, _, reason = rest.partition(" ")
@@ -297,4 +310,5 @@ def _model(row: tuple[Any, ...]) -> Model:
     metadata = json.loads(fields["metadata"] or "{}")
     # Headers that an older reader read are read again.
     fields["metadata"] = from_json(metadata) if metadata.pop("reader", None) == READER else None
+    fields["id"] = id_now(fields["id"])
     return Model(**{**fields, "strict": bool(fields["strict"])})

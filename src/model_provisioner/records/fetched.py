@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.fs.sqlite import to_column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from model_provisioner.fs.sqlite import Database
     from model_provisioner.references.digest import Digest
 
@@ -33,12 +35,18 @@ class FetchRecord:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, model_id: str, digest: Digest) -> Fetched | None:
-        """Return how a model of this id came to have bytes of this digest; None where this user never fetched them."""
-        rows = self._database.query(
-            "SELECT revision FROM fetched WHERE id = ? AND digest = ?", (to_column(model_id), str(digest))
-        )
-        return Fetched(None if rows[0][0] is None else str(rows[0][0])) if rows else None
+    def of(self, ids: Sequence[str], digest: Digest) -> Fetched | None:
+        """Return how a model came to have bytes of this digest, given its ids, of which the first that is known counts.
+
+        None where this user never fetched them.
+        """
+        for each in ids:
+            rows = self._database.query(
+                "SELECT revision FROM fetched WHERE id = ? AND digest = ?", (to_column(each), str(digest))
+            )
+            if rows:
+                return Fetched(None if rows[0][0] is None else str(rows[0][0]))
+        return None
 
     def note(self, model_id: str, digest: Digest, revision: str | None, time: str) -> None:
         """Remember that the source of a model gave bytes of this digest, as this commit, at this time (ISO 8601, UTC)."""

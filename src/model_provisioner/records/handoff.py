@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from model_provisioner.json_text import parse_json
+from model_provisioner.references.reference import id_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,8 +87,9 @@ def is_handoff(data: bytes) -> bool:
 
 
 def handoff_id(data: bytes) -> object:
-    """Return the id of the model that a handoff names, None of what is no handoff."""
-    return (_model_in(data) or {}).get("id")
+    """Return the id, as it is now, of the model that a handoff names; None of what is no handoff."""
+    found = (_model_in(data) or {}).get("id")
+    return id_now(found) if isinstance(found, str) else found
 
 
 def loaded_by(data: bytes) -> str | None:

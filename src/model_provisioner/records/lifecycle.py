@@ -35,6 +35,7 @@ def refusal(name: str, move: Move, by: By, where: str) -> InvalidMoveError | Non
         return RetiredModelError(
             f"{name} is retired",
             where=where,
+            expected="a model in service",
             found="a model without handoff, until its retirement is undone",
             fix=f"doit model-retire --undo {name}",
         )

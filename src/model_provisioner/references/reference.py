@@ -10,11 +10,12 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from model_provisioner.errors import InvalidReferenceError
+from model_provisioner.references.hub_url import meaning
 from model_provisioner.references.path_environment import PathEnvironment
 from model_provisioner.references.shards import split_names
 
@@ -22,6 +23,7 @@ _ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE
 UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
 """What gives a process all names of files, where its locale has bytes for some of them only."""
 _HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
+_DEFAULT_BRANCH = "main"
 
 _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
 # What git forbids in the name of a branch or tag, and "%", which is left for "%2F" alone.
@@ -71,17 +73,10 @@ class ModelRef(ABC):
                 return LocalRef(_decode_file_url(rest) if rest.startswith("//") else rest)
             case "hf":
                 return _parse_hub(rest.removeprefix("//"))
-            case "https":
-                return UrlRef(f"https:{rest}")
+            case "https" | "http":
+                return _parse_url(scheme.lower(), rest)
             case "s3":
                 return _parse_object(rest)
-            case "http":
-                raise InvalidReferenceError(
-                    "models are not fetched over http:",
-                    expected="https://HOST/FILE",
-                    found=_shown(text),
-                    fix=f"write {_shown(f'https:{rest}')}",
-                )
         raise InvalidReferenceError(
             f"no reference starts with {_shown(scheme)}:",
             expected=_ACCEPTED,
@@ -97,6 +92,16 @@ class ModelRef(ABC):
     @abstractmethod
     def id(self) -> str:
         """The name of the model in the catalog and in handoffs: no revision, no credential, no query."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id, and those that records of earlier versions may have of the same model."""
+        return (self.id,)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts by which records may have the reference, without credentials; new ones have the first."""
+        return (str(self),)
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -187,6 +192,9 @@ class HubRef(ModelRef):
     repo: str
     revision: str | None = None
     path: str | None = None
+    url: UrlRef | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """Where the file is downloaded without huggingface_hub, if the reference was written as a URL: what it was read as before.
+    May hold credentials, but no query."""
 
     def __post_init__(self) -> None:
         if not _REPO.fullmatch(self.repo):
@@ -218,6 +226,25 @@ class HubRef(ModelRef):
     def id(self) -> str:
         """The reference without its revision."""
         return f"hf:{self.repo}" + (f"/{self.path}" if self.path else "")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id, and the URL that was one."""
+        return (self.id,) if self.url is None else (self.id, self.url.id)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The reference, the same with or without the branch that is meant where none is named, and the URL."""
+        other = {None: _DEFAULT_BRANCH, _DEFAULT_BRANCH: None}
+        same = [replace(self, revision=other[self.revision])] if self.revision in other else []
+        return (str(self), *map(str, same), *self.ids[1:])
+
+    def is_meant_by(self, text: str) -> bool:
+        """Tell whether a text is a reference of the same files."""
+        try:
+            return str(self) in ModelRef.parse(text).texts
+        except InvalidReferenceError:
+            return False
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else "@" + self.revision.replace("/", "%2F")
@@ -254,6 +281,11 @@ class UrlRef(ModelRef):
         if _QUERY_MARK.fullmatch(found["fragment"] or ""):
             return f"{place}#{found['fragment']}"
         return place
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The id."""
+        return self.ids
 
     def __str__(self) -> str:
         return self.url
@@ -359,6 +391,37 @@ def _parse_hub(rest: str) -> HubRef:
         )
     revision = revision.replace("%2F", "/").replace("%2f", "/")
     return HubRef(f"{org}/{name}", revision if at else None, path if slash else None)
+
+
+def _parse_url(scheme: str, rest: str) -> ModelRef:
+    """Read a URL: as the reference of a Hub's model that it means, or else as a file's."""
+    parts = _URL.fullmatch(f"https:{rest}")
+    if parts is not None and (meant := meaning(f"{scheme}:{rest}")) is not None:
+        ref, url = _parse_hub(meant.text), None
+        if meant.download is not None and scheme == "https":
+            asked = UrlRef(f"https:{rest}")
+            credentials = parts[0][: parts.start("host")]
+            _, mark, query = asked.id.partition("#")
+            url = UrlRef(f"{credentials}{parts['host'].lower()}{parts['port']}{meant.download}{mark}{query}")
+        return replace(ref, url=url)
+    if scheme == "http":
+        raise InvalidReferenceError(
+            "models are not fetched over http:",
+            expected="https://HOST/FILE",
+            found=_shown(f"http:{rest}"),
+            fix=f"write {_shown(f'https:{rest}')}",
+        )
+    return UrlRef(f"https:{rest}")
+
+
+def id_now(recorded: str) -> str:
+    """Return the id by which a model goes now, given the one that a record has of it."""
+    if not recorded.startswith("https:"):
+        return recorded
+    try:
+        return ModelRef.parse(recorded).id
+    except InvalidReferenceError:
+        return recorded
 
 
 def _parse_object(rest: str) -> ObjectRef:

@@ -164,8 +164,10 @@ def blob_place(sha256: str) -> str:
     if not SHA256_HEX.fullmatch(sha256):  # it may come from a server, and ends in a path
         raise UnsoundModelError(
             "the source of a model names a digest that is none",
+            where="what the source lists",
             expected="64 hexadecimal digits",
             found=sha256[:200],
+            fix="download the model and point model_ref at the file",
         )
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
 

@@ -176,6 +176,7 @@ def test_before_any_verification_there_is_nothing_to_tell(project):
     assert answer.err == (
         "ERROR: there is no verification of tiny to give an account of\n"
         f"  where     {project.state}/catalog.db\n"
+        "  expected  a verification of the model as models.yaml names it\n"
         "  found     it is not in the catalog\n"
         "  fix       run `doit provision tiny`\n"
     )

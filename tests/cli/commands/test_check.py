@@ -241,7 +241,9 @@ def a_handoff_written_in_another_way(p):
 
 def a_handoff_removed(p):
     path = p.root / ".runtime/engines/held.json"
-    return gone(path), [("held", "handoff", "the handoff is missing", str(path), "", "", f"{BUILD}writes it")]
+    return gone(path), [
+        ("held", "handoff", "the handoff is missing", str(path), "a handoff", "no file", f"{BUILD}writes it")
+    ]
 
 
 def notes_in_the_place_of_a_handoff(p):
@@ -259,12 +261,22 @@ def a_checksum_file_edited(p):
 
 def a_checksum_file_removed(p):
     path = p.root / ".runtime/digests/folder.sha256"
-    return gone(path), [("folder", "checksums", "the checksum file is missing", str(path), "", "", f"{BUILD}writes it")]
+    return gone(path), [
+        (
+            "folder",
+            "checksums",
+            "the checksum file is missing",
+            str(path),
+            "a checksum file",
+            "no file",
+            f"{BUILD}writes it",
+        )
+    ]
 
 
 def a_lock_line_dropped(p):
     lock = p.root / "models.lock"
-    words = "held is not in the lock file", str(lock), f"file:{LINKED}", "", LOCK
+    words = "held is not in the lock file", str(lock), f"file:{LINKED}", "another, or none", LOCK
     target = p.root / ".runtime/engines/held.json"
     handoff = "the handoff is not what would be written", str(target)
     row = "the catalog's row of held is not what would be registered", str(p.state / "catalog.db")
@@ -299,18 +311,18 @@ def a_lock_line_that_no_entry_claims(p):
     line = line_of(p, "tiny")
     target, handoff = p.root / ".runtime/digests/tiny.sha256", p.root / ".runtime/engines/tiny.json"
     return bytes_of(p.root / "models.yaml", change), [
-        ("other", "lock", "other is not in the lock file", str(lock), "file:models/tiny.gguf", "", LOCK),
-        ("other", "handoff", "the handoff is missing", str(handoff.with_name("other.json")), "", "", f"{BUILD}writes it"),
-        ("other", "checksums", "the checksum file is missing", str(target.with_name("other.sha256")), "", "", f"{BUILD}writes it"),
-        ("other", "catalog", "the catalog has no row of other", str(p.state / "catalog.db"), "", "", f"{BUILD}registers it"),
+        ("other", "lock", "other is not in the lock file", str(lock), "file:models/tiny.gguf", "another, or none", LOCK),
+        ("other", "handoff", "the handoff is missing", str(handoff.with_name("other.json")), "a handoff", "no file", f"{BUILD}writes it"),
+        ("other", "checksums", "the checksum file is missing", str(target.with_name("other.sha256")), "a checksum file", "no file", f"{BUILD}writes it"),
+        ("other", "catalog", "the catalog has no row of other", str(p.state / "catalog.db"), "a row", "none", f"{BUILD}registers it"),
         (
-            "-", "lock", "tiny is in the lock file and not in models.yaml", f"{lock}:{line}", "", "",
+            "-", "lock", "tiny is in the lock file and not in models.yaml", f"{lock}:{line}", "the entries of models.yaml", "one more",
             "run `doit model-lock`, which drops it, or take models.yaml from version control",
         ),
-        ("-", "checksums", "no entry claims this checksum file", str(target), "", "", f"{BUILD}removes it"),
-        ("-", "handoff", "no entry claims this handoff", str(handoff), "", "", f"{BUILD}removes it"),
+        ("-", "checksums", "no entry claims this checksum file", str(target), "those of the entries of models.yaml", "one that an entry had which is gone", f"{BUILD}removes it"),
+        ("-", "handoff", "no entry claims this handoff", str(handoff), "those of the entries of models.yaml", "one that an entry had which is gone", f"{BUILD}removes it"),
         (
-            "-", "catalog", "the catalog has a row of tiny, which is not in models.yaml", str(p.state / "catalog.db"), "", "",
+            "-", "catalog", "the catalog has a row of tiny, which is not in models.yaml", str(p.state / "catalog.db"), "the entries of models.yaml", "one more",
             f"{BUILD}removes it",
         ),
     ]  # fmt: skip
@@ -326,7 +338,7 @@ def the_reference_changed(p):
     q = json.dumps
     here, there = q(f"local:{path}"), q(f"local:{p.root / LINKED}")
     return bytes_of(p.root / "models.yaml", text(f"{{model_ref: {LINKED}}}", "{model_ref: blobs/one.gguf}")), [
-        ("held", "lock", *words, "file:blobs/one.gguf", "", LOCK),
+        ("held", "lock", *words, "file:blobs/one.gguf", "another, or none", LOCK),
         (
             "held", "handoff", *handoff,
             f'metadata.files[0].path: {q(str(path))}, metadata.verification: "warn", model.id: {here} and 1 more',
@@ -366,7 +378,7 @@ def a_shard_swapped_with_another(p):
 def a_shard_removed(p):
     first, _, last = shards(p)
     words = f"a shard of the split is missing: {last.name}", str(last.parent), f"3 shards, {first.name} to {last.name}"
-    return gone(last), [("split", "model", *words, "", "get the shard again")]
+    return gone(last), [("split", "model", *words, "no such file", "get the shard again")]
 
 
 def a_model_removed(p):
@@ -396,7 +408,7 @@ def a_file_removed_from_a_folder(p):
 
 
 def a_catalog_row_removed(p):
-    words = "the catalog has no row of split", str(p.state / "catalog.db"), "", "", f"{BUILD}registers it"
+    words = "the catalog has no row of split", str(p.state / "catalog.db"), "a row", "none", f"{BUILD}registers it"
     return catalog(p, "split", "DELETE FROM model"), [("split", "catalog", *words)]
 
 
@@ -418,7 +430,8 @@ def a_header_edited_in_the_catalog(p):
 def a_handoff_that_no_entry_claims(p):
     path = p.root / ".runtime/engines/old.json"
     data = (p.root / ".runtime/engines/tiny.json").read_bytes()
-    words = "no entry claims this handoff", str(path), "", "a handoff that this project has no record of"
+    claimed = "those of the entries of models.yaml"
+    words = "no entry claims this handoff", str(path), claimed, "a handoff that this project has no record of"
     return added(path, data), [("-", "handoff", *words, "remove it, for engines start what it names")]
 
 
@@ -426,8 +439,8 @@ def a_retired_model_with_a_handoff(p):
     words = (
         "held is retired and has a handoff",
         str(p.root / ".runtime/engines/held.json"),
-        "",
-        "",
+        "none",
+        "one",
         f"{BUILD}removes it",
     )
     return catalog(p, "held", "UPDATE model SET lifecycle = 'Retired'"), [("held", "handoff", *words)]
@@ -508,6 +521,8 @@ def test_the_table(locked):
         "          fix       run `doit provision`, which writes it again",
         "folder  checksums   the checksum file is missing",
         "          where     .runtime/digests/folder.sha256",
+        "          expected  a checksum file",
+        "          found     no file",
         "          fix       run `doit provision`, which writes it",
         "4 models: 2 the same, 2 different; a fresh build would not give exactly what is here",
     ]
@@ -550,8 +565,8 @@ def test_a_lock_of_another_version_is_bad_input(locked):
         f"  where     {lock}\n"
         "  expected  version 1, and models\n"
         "  found     version 2\n"
-        "  fix       use the version of model-provisioner that wrote it, or take the file from version control, or make it anew: "
-        "doit model-lock\n"
+        "  fix       use the version of model-provisioner that wrote it, or take the file from version control; or remove it, and "
+        "`doit model-lock` makes it anew of what is there now\n"
     )
 
 
@@ -619,7 +634,7 @@ def test_a_tolerated_mismatch_with_a_checksum_file(loose):
     with added(path, b"x"):
         assert told(checked(loose, code=1)) == [
             (
-                "let", "checksums", "there is a checksum file of bytes that are not as expected", str(path), "", "",
+                "let", "checksums", "there is a checksum file of bytes that are not as expected", str(path), "none", "one",
                 f"{BUILD}removes it",
             )
         ]  # fmt: skip
@@ -633,7 +648,7 @@ def test_a_remote_model_that_nothing_pins_and_that_is_not_here(loose):
     assert rows == [
         (
             "none", "lock", "nothing says which bytes none must have: a fresh build takes what its source has then",
-            f"{loose.root}/models.yaml:4", "a models.lock that names it, or an expected_digest", "",
+            f"{loose.root}/models.yaml:4", "a models.lock that names it, or an expected_digest", "neither",
             "run `doit model-lock`, and keep models.lock under version control",
         ),
         (
@@ -913,6 +928,8 @@ def test_junit_takes_the_place_of_nothing_else(locked):
         )
     assert locked.doit("model-check", "--junit", "-", code=3).err == (
         "ERROR: --junit takes the name of a file\n"
+        "  where     the command line\n"
+        "  expected  --junit FILE\n"
         "  found     -\n"
         "  fix       --junit model-check.xml; --json is for standard output\n"
     )
@@ -925,6 +942,7 @@ def test_junit_takes_the_place_of_nothing_else(locked):
         2,
         "ERROR: the JUnit report can't be written\n"
         f"  where     {locked.root}/new/report.xml\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Read-only file system\n"
         "  fix       name another file after --junit\n",
     )

@@ -539,12 +539,13 @@ def test_json(shop):
         ),
         (
             ("--older-than", "30"),
-            "ERROR: --older-than takes an age\n  expected  a whole number and s, m, h, d or w, as 30d\n"
+            "ERROR: --older-than takes an age\n  where     the command line\n  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n  fix       write --older-than 30d\n",
         ),
         (
             ("a",),
-            "ERROR: model-prune takes no names\n  where     the command line\n  found     a\n"
+            "ERROR: model-prune takes no names\n  where     the command line\n"
+            "  expected  the options and names as its help shows them\n  found     a\n"
             "  fix       see `doit help model-prune`\n",
         ),
     ],

@@ -69,6 +69,8 @@ def test_show_of_an_unknown_model(two):
     assert answer.err == (
         "ERROR: no model has the name or id 'none'\n"
         f"  where     {two.state}/catalog.db\n"
+        "  expected  a name of this project's, or an id of any\n"
+        "  found     no row of it\n"
         "  fix       see `doit model-list`, or `doit model-list --all`\n"
     )
     assert two.doit("model-show", code=3).err.startswith("ERROR: model-show takes one NAME or ID\n")
@@ -120,7 +122,7 @@ def test_the_schema_is_json(project):
     [
         ("models.yaml", "models: {", "this is not YAML\n"),
         ("models.yaml", "", "the file is empty\n"),
-        ("models.lock", "{", "make it anew: doit model-lock\n"),
+        ("models.lock", "{", "makes it anew of what is there now\n"),
     ],
 )
 def test_what_keeps_the_project_from_being_read_is_said_and_the_catalog_is_shown(two, command, name, text, fault):

@@ -1,5 +1,6 @@
 """`model-report`: what it says of models, where it writes, and that it changes nothing else."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,9 +8,11 @@ import shlex
 import sqlite3
 
 import pytest
+from model_signing import signing
 
 from tests.support.gguf_bytes import gguf, text
 from tests.support.html import Page
+from tests.support.keys import make_keys
 from tests.support.project import forget_verifications, read_only, settle
 
 HANDOFFS = "defaults: {handoff: '{runtime_dir}/engines/{name}.json'}\n"
@@ -123,9 +126,12 @@ def test_the_page_holds_what_it_is_for(models):
     found = page(models)
     words = found.words
     digest = models.rows()["good"]["digest"].removeprefix("sha256:")
-    assert "2 of 7 models" not in words  # the touched one is current as long as nobody touches it
-    assert "3 of 7 models verified and handed off; 3 failed, 1 handed off in spite of a mismatch." in words
-    assert "3 have no expected digest yet." in words
+    # The touched one is current as long as nobody touches it.
+    assert (
+        "4 of 7 models need attention: 3 failed, 1 failed but handed off. "
+        "The others are in order: 3 verified but not pinned." in words
+    )
+    assert "3 Failed 1 Failed, handed off 0 To be done 3 Verified, not pinned 0 Verified" in words
     for part in (
         "file:good.gguf",
         "hf:org/repo/x.gguf",
@@ -137,8 +143,10 @@ def test_the_page_holds_what_it_is_for(models):
     ):
         assert part in words, part
     assert ".runtime/engines/good.json" in words
-    assert "good, strict, tolerated, twin" in words  # one file on the disk, so one part of the picture
-    assert [section["id"] for section in found.all("section")] == ["fails", "graph", "disk", "models"]
+    assert (
+        "good, strict, tolerated and 1 more: 105.2 KB, failed" in words
+    )  # one file on the disk, so one box of the picture
+    assert [section["id"] for section in found.all("section")] == ["models", "disk"]
 
 
 def test_the_page_is_sound_and_needs_nothing_else(models):
@@ -148,17 +156,23 @@ def test_the_page_is_sound_and_needs_nothing_else(models):
     links = found.values("href")
     assert {link.removeprefix("#") for link in links if link.startswith("#")} <= set(ids)
     assert all(link.startswith(("#", "data:image/svg+xml,")) for link in links)
-    assert not found.values("src") and not found.all("script") and not found.values("style")
+    assert not found.values("src") and not found.values("style")
+    assert found.all("script") == [{}]
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
     (policy,) = [meta["content"] for meta in found.all("meta") if meta.get("http-equiv")]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+'; img-src data:; base-uri 'none'; "
+        r"form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+        policy,
+    )
     for landmark in ("header", "nav", "main", "footer"):
         assert len(found.all(landmark)) == 1, landmark
-    assert [head["scope"] for head in found.all("th")].count("col") == 6
+    assert [head["scope"] for head in found.all("th")].count("col") == 8
     assert found.all("html") == [{"lang": "en"}]
     assert len(found.all("h1")) == 1
     for picture in found.all("svg"):
-        assert picture.get("aria-hidden") == "true" or {"disk-t", "disk-d"} <= set(picture["aria-labelledby"].split())
+        whole = {"disk-t", "disk-d"} <= set((picture.get("aria-labelledby") or "").split())
+        assert whole or picture.get("aria-hidden") == "true" or "x" in picture  # a box of the whole
 
 
 def test_when_and_how_it_was_verified(project):
@@ -169,18 +183,19 @@ def test_when_and_how_it_was_verified(project):
     os.utime(project.root / "tiny.gguf", (1e9, 1e9))
     settle()
     project.provision()
-    hashed, confirmed = project.provenance()
+    first, confirmed = project.provenance()
+    hashed = first["files"][0]["hashed"]  # the record itself may be of the second after
     (model,) = data(project)[1].values()
     assert model["last_read"] == {"time": confirmed["time"], "how": "xxh3"}
-    assert model["last_hashed"] == hashed["time"]
+    assert model["last_hashed"] == hashed
     assert (
-        f"every byte read (xxh3); SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}"
+        f"every byte read (xxh3), {confirmed['time'].replace('T', ' ')} ; SHA-256 {hashed.replace('T', ' ')}"
         in page(project).words
     )
     forget_verifications(project)
     (model,) = data(project)[1].values()
-    assert (model["last_read"], model["last_hashed"]) == (None, hashed["time"])
-    assert f"known by stat; SHA-256 {hashed['time'].replace('T', ' ').replace('Z', ' UTC')}" in page(project).words
+    assert (model["last_read"], model["last_hashed"]) == (None, hashed)
+    assert f"known by stat; SHA-256 {hashed.replace('T', ' ')}" in page(project).words
     os.utime(project.root / "tiny.gguf", (2e9, 2e9))
     assert "no reading of its bytes is on record" in page(project).words
 
@@ -212,6 +227,7 @@ def test_the_same_inputs_give_the_same_bytes_but_for_one_time(models):
     broken = type(models)(models.root, models.state, {"SOURCE_DATE_EPOCH": "soon"})
     assert broken.doit("model-report", "-o", "-", code=3).err == (
         "ERROR: SOURCE_DATE_EPOCH is no time\n"
+        "  where     the environment\n"
         "  expected  the seconds since 1970, as a whole number\n"
         "  found     soon\n"
         "  fix       set it to such a number, or unset it: then the report has the time of now\n"
@@ -222,7 +238,7 @@ def test_nothing_but_the_file_is_written(models, tmp_path):
     os.utime(models.root / "other.gguf", (1e9, 1e9))
     before = look(models.root), look(models.state)
     answer = models.doit("model-report", "-o", str(tmp_path / "out.html"))
-    assert answer.out == f"{tmp_path}/out.html: 7 models, 4 failed\n"
+    assert answer.out == f"{tmp_path}/out.html: 7 models, 3 failed, 1 failed but handed off\n"
     models.doit("model-report", "--json")
     assert (look(models.root), look(models.state)) == before
 
@@ -237,7 +253,7 @@ def test_before_the_first_run_all_is_new_and_no_state_is_made(project):
     project.add_tiny("tiny.gguf")
     project.models("models:\n  tiny: {model_ref: 'file:tiny.gguf'}\n")
     assert data(project)[1]["tiny"]["stands"] == "new"
-    assert "0 of 1 model verified and handed off; 1 not provisioned yet." in page(project).words
+    assert "1 of 1 model needs attention: 1 to be done." in page(project).words
     assert not project.state.exists()
 
 
@@ -251,7 +267,10 @@ def test_a_project_without_models(project):
 def test_from_a_folder_below_paths_are_taken_from_there(models):
     below = models.root / "a folder"
     below.mkdir()
-    assert models.doit("model-report", "-o", "r.html", cwd=below).out == "r.html: 7 models, 4 failed\n"
+    assert (
+        models.doit("model-report", "-o", "r.html", cwd=below).out
+        == "r.html: 7 models, 3 failed, 1 failed but handed off\n"
+    )
     assert (below / "r.html").exists()
     models.doit("model-report", "--json", "-o", "new/folder/r.json", cwd=below)
     assert len(json.loads((below / "new/folder/r.json").read_bytes())["models"]) == 7
@@ -297,6 +316,7 @@ def test_what_is_no_file_is_not_overwritten(models, name, found):
 def test_it_has_to_be_told_where_to_write(models):
     assert models.doit("model-report", code=3).err == (
         "ERROR: model-report has to be told where its page goes\n"
+        "  where     the command line\n"
         "  expected  -o FILE, or -o - for standard output\n"
         "  found     no -o\n"
         "  fix       doit model-report -o report.html\n"
@@ -313,6 +333,7 @@ def test_a_disk_that_takes_nothing_leaves_the_page_that_was_there(models, tmp_pa
         2,
         "ERROR: the report could not be written\n"
         f"  where     {out}/report.html\n"
+        "  expected  a file or folder that we can write\n"
         "  found     Read-only file system\n"
         "  fix       fix that, or name another file after -o; a report that was there is as it was\n",
     )
@@ -343,3 +364,101 @@ def test_no_credential_is_on_the_page(project):
         out = project.doit("model-report", *options).out
         assert "models.example.org/x.gguf" in out
         assert "s3cret" not in out and "hush" not in out
+
+
+def test_its_history_is_told_in_the_order_in_which_it_happened(models):
+    models.doit("model-retire", "good")
+    models.doit("model-retire", "good", "--undo")
+    models.provision(code=1)
+    (shown,) = json.loads(models.doit("model-show", "good", "--json").out)
+    good = data(models)[1]["good"]
+    assert good["history"] == shown["history"]
+    assert [moved["lifecycle"] for moved in good["history"]] == ["Pending", "Active", "Retired", "Pending", "Active"]
+    retired = good["history"][2]
+    assert f"{retired['time'].replace('T', ' ')} Retired" in page(models).words
+    models.doit("model-retire", "good")
+    words = page(models).words
+    assert "1 move before" in words
+    assert f"{good['history'][0]['time'].replace('T', ' ')} Pending {good['history'][1]['time']}" not in words
+    assert len(data(models)[1]["good"]["history"]) == 6
+
+
+def test_companions_are_told_with_what_they_were_verified_to_be(project):
+    project.add_tiny("tiny.gguf")
+    beside = gguf({"general.architecture": text("clip"), "general.type": text("mmproj")})
+    project.write("see.gguf", beside)
+    digests = {
+        name: f"sha256:{hashlib.sha256((project.root / name).read_bytes()).hexdigest()}"
+        for name in ("tiny.gguf", "see.gguf")
+    }
+    entry = f"models:\n  tiny: {{model_ref: 'file:tiny.gguf', expected_digest: '{digests['tiny.gguf']}', mmproj: "
+    project.models(f"{entry}'see.gguf'}}\n")
+    settle()
+    asked = {"role": "mmproj", "reference": f"local:{project.root}/see.gguf", "expected": None}
+    assert data(project)[1]["tiny"]["companions"] == [{**asked, "path": None, "digest": None, "outcome": None}]
+    assert "mmproj file:see.gguf not verified yet" in page(project).words
+    project.provision()
+    found = {"path": f"{project.root}/see.gguf", "digest": digests["see.gguf"]}
+    assert data(project)[1]["tiny"]["companions"] == [{**asked, **found, "outcome": "warn"}]
+    words = page(project).words
+    assert f"Digest {digests['tiny.gguf']} , as expected" in words
+    assert f"mmproj file:see.gguf {digests['see.gguf']} , none is expected" in words
+    # The model is pinned; what it is loaded with is not.
+    assert "The one model is in order: 1 verified but not pinned." in words
+    project.models(f"{entry}{{model_ref: 'file:see.gguf', expected_digest: '{digests['see.gguf']}'}}}}\n")
+    project.provision()
+    assert data(project)[1]["tiny"]["companions"] == [
+        {**asked, **found, "expected": digests["see.gguf"], "outcome": "pass"}
+    ]
+    words = page(project).words
+    assert f"{digests['see.gguf']} , as expected" in words
+    assert "The one model is verified and handed off." in words
+    # What is handed off in spite of its companion is told in the words of what is not.
+    wrong = entry.replace("{model_ref", "{strict_verification: false, model_ref")
+    project.models(f"{wrong}{{model_ref: 'file:see.gguf', expected_digest: '{ZEROS}'}}}}\n")
+    project.provision()
+    tolerated = data(project)[1]["tiny"]
+    project.models(f"{entry}{{model_ref: 'file:see.gguf', expected_digest: '{ZEROS}'}}}}\n")
+    project.provision(code=1)
+    strict = data(project)[1]["tiny"]
+    assert (tolerated["stands"], strict["stands"]) == ("tolerated", "failed")
+    assert tolerated["error"] == strict["error"]
+    assert tolerated["error"].startswith("the digest of mmproj see.gguf differs from what is expected\n")
+
+
+def test_a_publishers_signature_is_told_with_whether_it_holds(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keys = make_keys(tmp_path, "p256", "publisher")
+    project.add_tiny("tiny.gguf")
+    project.write("publisher.pub", keys.public.read_bytes())
+    signer = signing.Config().use_elliptic_key_signer(private_key=keys.private)
+    signer.sign(project.root / "tiny.gguf", project.root / "model.sig")
+    project.models(
+        "models:\n  tiny: {model_ref: 'file:tiny.gguf', signature: {bundle: model.sig, public_key: publisher.pub}}\n"
+    )
+    settle()
+    claim = {"identity": None, "issuer": None, "public_key": f"{project.root}/publisher.pub"}
+    unknown = {"outcome": None, "bundle_sha256": None, "public_key_sha256": None}
+    assert data(project)[1]["tiny"]["signature"] == {**claim, **unknown}
+    assert "Signature by the key publisher.pub : not confirmed" in page(project).words
+    project.provision()
+    told = project.handoff()["metadata"]["signature"]
+    assert told["outcome"] == "pass"
+    assert data(project)[1]["tiny"]["signature"] == {**claim, **told}
+    assert "Signature by the key publisher.pub : it holds" in page(project).words
+    project.write("publisher.pub", make_keys(tmp_path, "p256", "other").public.read_bytes())
+    settle()
+    assert data(project)[1]["tiny"]["signature"] == {**claim, **unknown}  # what was checked is not of this key
+    project.provision(code=1)
+    tiny = data(project)[1]["tiny"]
+    assert (tiny["stands"], tiny["signature"]) == ("failed", {**claim, **unknown})  # the error tells of it
+    text = (project.root / "models.yaml").read_text()
+    project.models(text.replace("signature:", "strict_verification: false, signature:"))
+    project.provision()
+    tolerated = data(project)[1]["tiny"]
+    assert (tolerated["stands"], tolerated["signature"]["outcome"]) == ("tolerated", "fail")
+    assert tolerated["error"] == tiny["error"]
+    words = page(project).words
+    assert "1 of 1 model needs attention: 1 failed but handed off." in words
+    why = tiny["error"].splitlines()[0]
+    assert f"Signature by the key publisher.pub : it does not hold, {why}" in words

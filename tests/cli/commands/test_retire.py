@@ -172,6 +172,8 @@ def test_a_task_that_needs_the_handoff_is_told_by_provision(retired, imports):
     assert (
         "FAIL  old  old is retired: it has no handoff, and what needs one can't run\n"
         f"        where     {retired.root}/.runtime/engines/old.json\n"
+        "        expected  a model in service\n"
+        "        found     one that was retired by hand\n"
         "        fix       doit model-retire --undo old, then doit provision; or leave out what needs it\n"
     ) in answer.out
     assert not (retired.root / "started").exists()

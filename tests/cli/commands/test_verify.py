@@ -289,6 +289,8 @@ def test_the_retired_and_the_new_are_left_alone(four):
     assert four.doit("model-verify", "e", code=3).err == (
         "ERROR: e was never provisioned: there is nothing to compare its bytes with\n"
         f"  where     {four.root}/models.yaml\n"
+        "  expected  a model with a recorded verification\n"
+        "  found     none of it\n"
         "  fix       doit provision e\n"
     )
 
@@ -299,16 +301,18 @@ def test_the_retired_and_the_new_are_left_alone(four):
         (
             ["--older-than", "30"],
             "ERROR: --older-than can't be read\n"
+            "  where     the command line\n"
             "  expected  a whole number and s, m, h, d or w, as 30d\n"
             "  found     30\n"
-            "  fix       see `doit help model-verify`\n",
+            "  fix       write it as in   --older-than 30d\n",
         ),
         (
             ["--max-bytes", "a lot"],
             "ERROR: --max-bytes can't be read\n"
+            "  where     the command line\n"
             "  expected  a whole number of bytes, or a text as 200GB or 1.5 GiB\n"
             "  found     a lot\n"
-            "  fix       see `doit help model-verify`\n",
+            "  fix       write it as in   --max-bytes 200GB\n",
         ),
         (["nobody"], "ERROR: there is no model 'nobody'\n"),
     ],

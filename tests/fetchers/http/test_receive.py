@@ -327,8 +327,9 @@ def test_a_length_that_is_too_long_is_tried_again_and_told(https, server):
     assert str(error) == (
         "x.gguf could not be fetched: localhost broke the connection off, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  expected  the whole file\n"
         "  found     3,000,000 of 3,000,100 bytes\n"
-        "  fix       try again later: what is here already is kept and resumed"
+        "  fix       try again later; what is here already is kept and resumed"
     )
     assert not isinstance(error, IncompleteError)
 
@@ -413,8 +414,9 @@ def test_a_server_that_never_comes_back_is_given_up(https, serve):
     assert str(caught.value) == (
         "x.gguf could not be fetched: localhost could not be reached, 5 times in a row\n"
         f"  where     https://localhost:{server.port}/x.gguf\n"
+        "  expected  an answer\n"
         "  found     Connection refused\n"
-        "  fix       try again later: what is here already is kept and resumed"
+        "  fix       try again later; what is here already is kept and resumed"
     )
     assert len(naps) == 4
     assert all(2**n / 2 <= nap <= 2**n for n, nap in enumerate(naps))

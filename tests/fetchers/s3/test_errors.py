@@ -48,5 +48,8 @@ BUCKET = "check the spelling; the buckets of a storage of your own are found whe
 )  # fmt: skip
 def test_errors(status, code, options, what, found, fix):
     error = storage_error(status, code, where="s3://b/k at h", **{"anonymous": False, "hint": "", **options})
-    assert str(error) == f"{what}\n  where     s3://b/k at h\n  found     {found}\n  fix       {fix}"
+    assert (
+        str(error)
+        == f"{what}\n  where     s3://b/k at h\n  expected  a bucket and a key that we may read\n  found     {found}\n  fix       {fix}"
+    )
     assert error.status == status

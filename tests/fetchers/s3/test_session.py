@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.errors import FetchError, NotAllowedError, SettingError
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.config.network_policy import NetworkPolicy
 from tests.support.proxy import Proxy
@@ -29,8 +29,8 @@ def only(*allow):
     return lambda host: policy.check(host, "m", 1)
 
 
-def refused(call, *arguments, **options):
-    with pytest.raises(FetchError) as caught:
+def refused(call, *arguments, error=FetchError, **options):
+    with pytest.raises(error) as caught:
         call(*arguments, **options)
     assert not any(secret in f"{caught.value!s}{caught.value!r}" for secret in SECRETS)
     return caught.value
@@ -82,28 +82,29 @@ def test_settings(aws, environ, region, endpoint):
     "url", ["minio:9000", "ftp://a", "https://me:s3cret@a.example", "https://a.example?t0ken", "https://"]
 )
 def test_an_address_that_is_none(aws, url):
-    error = refused(aws, AWS_ENDPOINT_URL=url)
+    error = refused(aws, error=SettingError, AWS_ENDPOINT_URL=url)
     assert error.what == "the address of the S3 storage can't be used"
     assert error.expected == "https://HOST or https://HOST:PORT, without credentials"
 
 
 def test_a_storage_of_another_machine_over_http(aws):
-    error = refused(aws, AWS_ENDPOINT_URL="http://minio.example:9000")
+    error = refused(aws, error=SettingError, AWS_ENDPOINT_URL="http://minio.example:9000")
     assert str(error) == (
         "minio.example would be asked over http:, where anybody can read and change what is sent\n"
         "  where     http://minio.example:9000\n"
         "  expected  https:, or a storage on this machine\n"
+        "  found     http:\n"
         "  fix       let AWS_ENDPOINT_URL name the storage with https:"
     )
 
 
 def test_a_profile_that_is_not_there(aws):
-    error = refused(aws, AWS_PROFILE="nobody")
+    error = refused(aws, error=SettingError, AWS_PROFILE="nobody")
     assert (error.what, error.found) == ("there is no AWS profile of this name", "nobody")
 
 
 def test_a_file_that_can_not_be_read(aws, tmp_path):
-    error = refused(aws, "[default\nregion = s3cret")
+    error = refused(aws, "[default\nregion = s3cret", error=SettingError)
     assert error.what == "a file of AWS settings can't be read"
     assert error.where == str(tmp_path / "home/.aws/config")
 
@@ -140,9 +141,10 @@ def test_nobody_in_particular(aws):
 @pytest.mark.parametrize("given", sorted(KEYS))
 def test_half_of_the_credentials_in_the_environment(aws, given):
     (missing,) = KEYS.keys() - {given}
-    error = refused(sign, aws(**{given: KEYS[given]}))
+    error = refused(sign, aws(**{given: KEYS[given]}), error=SettingError)
     assert str(error) == (
         "only half of the AWS credentials is set\n"
+        "  where     the environment\n"
         "  expected  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY\n"
         f"  found     {given}, and no {missing}\n"
         f"  fix       set {missing} too; or take {given} away, and the files in ~/.aws are read"
@@ -152,7 +154,7 @@ def test_half_of_the_credentials_in_the_environment(aws, given):
 def test_half_of_the_credentials_in_a_file(aws, tmp_path):
     session = aws()
     (tmp_path / "home/.aws/credentials").write_text("[default]\naws_access_key_id = s3cret\n")
-    error = refused(sign, session)
+    error = refused(sign, session, error=SettingError)
     assert error.what == "only half of the AWS credentials is set"
     assert error.found == "no aws_secret_access_key, where shared-credentials-file is read"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.cli.output import print_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.progress import progress_for_stderr
-from model_provisioner.cli.project import entries_named, open_project, view_project
+from model_provisioner.cli.project import entries_named, open_project, view_project, wrong_count
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import InputError, printable
 from model_provisioner.fs.state_folder import ensure_state_folder
@@ -43,9 +43,15 @@ def run(
     for option, value in (writing if verify else checking).items():
         if value:
             how = "without" if verify else "with"
-            raise InputError(f"{option} goes {how} --verify", fix="see `doit help model-attest`")
+            raise InputError(
+                f"{option} goes {how} --verify",
+                where="the command line",
+                expected=f"with --verify: {', '.join(checking)}; without: {', '.join(writing)}",
+                found=f"{option} {'and' if verify else 'without'} --verify",
+                fix=f"leave {option} out, or {'leave --verify out' if verify else 'add --verify FILE'}",
+            )
     if len(names) > 1 or not (names or verify):
-        raise InputError("model-attest takes one NAME", found=f"{len(names)} of them", fix="see `doit model-list`")
+        raise wrong_count("model-attest", "one NAME", names)
     # The files are named from where the user is, the models from the project.
     key, verify, public_key = (path and os.path.abspath(path) for path in (key, verify, public_key))
     if verify:
@@ -83,6 +89,8 @@ def _check(path: str, public_key: str | None, names: Sequence[str], *, full: boo
         raise InputError(
             "the statement does not say which model of this project it is about",
             where=path,
+            expected="the name of one of its models",
+            found="none: it may be by another program",
             fix="name the model: doit model-attest NAME --verify FILE",
         )
     with closing(progress_for_stderr()) as progress, open_project(rules=Rules(full=full), progress=progress) as work:

@@ -35,6 +35,8 @@ def run(names: Sequence[str], *, json: bool, full: bool, junit: str | None, forc
     if junit == STDOUT:
         raise InputError(
             "--junit takes the name of a file",
+            where="the command line",
+            expected="--junit FILE",
             found=junit,
             fix="--junit model-check.xml; --json is for standard output",
         )

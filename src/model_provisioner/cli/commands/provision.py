@@ -14,18 +14,20 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, entries_named
 from model_provisioner.cli.run_line import done_line, failed_line
 from model_provisioner.cli.summary import summary
-from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
 from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
 from model_provisioner.records.makers import made_by_tasks
+from model_provisioner.settings import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from model_provisioner.cli.progress import Bars, Lines
+    from model_provisioner.cli.progress.lines import Lines
+    from model_provisioner.cli.progress.screen import Screen
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.errors import ProvisionError
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool, locked: bool, quiet: bool) -> int:
     """Take every step for each model, and print a line for each that something was done for."""
     path = enter_project()
-    locked = locked or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", ""))
+    locked = locked or is_on("MODEL_PROVISIONER_LOCKED")
     rules = Rules(full=full, require_digest=require_digest, offline=offline, locked=locked)
     # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
     plain = rules in (Rules(), Rules(offline=True)) and not names
@@ -74,7 +76,7 @@ def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool
 class _Report:
     """Says what becomes of the models of a run, as it does."""
 
-    def __init__(self, whole: Run, progress: Bars | Lines, named: list[str], *, quiet: bool) -> None:
+    def __init__(self, whole: Run, progress: Screen | Lines, named: list[str], *, quiet: bool) -> None:
         self.named = named
         self.told: set[str] = set()
         """The models of which it was said that they failed or lost their handoff, and the paths that are said to be gone."""

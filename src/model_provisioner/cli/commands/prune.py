@@ -19,7 +19,13 @@ def run(names: Sequence[str], *, json: bool, dry_run: bool, older_than: str | No
     """Prune, and print what went."""
     age = parse_age(older_than) if older_than else None
     if older_than and age is None:
-        raise InputError("--older-than takes an age", expected=AGES, found=older_than, fix="write --older-than 30d")
+        raise InputError(
+            "--older-than takes an age",
+            where="the command line",
+            expected=AGES,
+            found=older_than,
+            fix="write --older-than 30d",
+        )
     with view_project() as work:
         if age is None and work.config.max_size is None:
             raise InputError(

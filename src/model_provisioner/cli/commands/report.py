@@ -12,7 +12,7 @@ from model_provisioner.cli.output import relative, to_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
 from model_provisioner.cli.summary import models
-from model_provisioner.errors import InputError, printable
+from model_provisioner.errors import InputError, SettingError, printable
 from model_provisioner.operations.report import report
 from model_provisioner.records.catalog import now
 
@@ -29,6 +29,7 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     if not (output := output or (STDOUT if json else "")):
         raise InputError(
             "model-report has to be told where its page goes",
+            where="the command line",
             expected="-o FILE, or -o - for standard output",
             found="no -o",
             fix="doit model-report -o report.html",
@@ -53,9 +54,9 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     fix = "fix that, or name another file after -o; a report that was there is as it was"
     path = target.write(text.encode(), what="the report could not be written", fix=fix)
     count = len(found.models)
-    failed = sum(model.error is not None for model in found.models)
-    of_these = f", {failed:,} failed" if failed else ""
-    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{of_these}")
+    of_these = ((found.counts["failed"], "failed"), (found.counts["tolerated"], "failed but handed off"))
+    told = "".join(f", {number:,} {word}" for number, word in of_these if number)
+    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
     return 0
 
 
@@ -73,8 +74,9 @@ def _made_at() -> str:
     try:
         return datetime.fromtimestamp(int(epoch), UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
-        raise InputError(
+        raise SettingError(
             "SOURCE_DATE_EPOCH is no time",
+            where="the environment",
             expected="the seconds since 1970, as a whole number",
             found=epoch,
             fix="set it to such a number, or unset it: then the report has the time of now",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json
-from model_provisioner.cli.project import entries_named, open_project
-from model_provisioner.errors import InputError
+from model_provisioner.cli.project import entries_named, open_project, wrong_count
 from model_provisioner.operations.retire import retire, unretire
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _SAID = {
 def run(names: Sequence[str], *, json: bool, undo: bool) -> int:
     """Retire each model or put it back, or do nothing where a name is not known."""
     if not names:
-        raise InputError("model-retire takes a NAME, or several", fix="see `doit model-list`")
+        raise wrong_count("model-retire", "a NAME, or several", names)
     with open_project() as work:
         entries = entries_named(work, names)
         changed = (unretire if undo else retire)(work, entries)

@@ -14,8 +14,9 @@ from model_provisioner.cli.project import (
     state_folder_here,
     telling_faults,
     view_project,
+    wrong_count,
 )
-from model_provisioner.errors import InputError, UnknownModelError, printable
+from model_provisioner.errors import UnknownModelError, printable
 from model_provisioner.records.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
     """Print one field a line, or a JSON list of rows: an id may be that of several."""
     if len(names) != 1:
-        raise InputError("model-show takes one NAME or ID", found=f"{len(names)} of them", fix="see `doit model-list`")
+        raise wrong_count("model-show", "one NAME or ID", names)
     if provenance:
         from model_provisioner.cli.commands.attest import statement_for
 
@@ -45,6 +46,8 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
         raise UnknownModelError(
             f"no model has the name or id {names[0]!r}",
             where=catalog.path,
+            expected="a name of this project's, or an id of any",
+            found="no row of it",
             fix="see `doit model-list`, or `doit model-list --all`",
         )
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import closing
@@ -12,12 +11,13 @@ from model_provisioner.cli.output import print_json, warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.cli.summary import models
-from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError, printable
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.operations.audit import audit, plan, still_failed
+from model_provisioner.settings import is_on
 from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None, max_bytes: str | None) -> int:
     """Audit what is due; print a line each, as it is done."""
-    age = _amount(older_than, parse_age, "--older-than", AGES)
-    size = _amount(max_bytes, _size, "--max-bytes", SIZES)
-    rules = Rules(full=full, locked=is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", "")))
+    age = _amount(older_than, parse_age, "--older-than", AGES, "30d")
+    size = _amount(max_bytes, _size, "--max-bytes", SIZES, "200GB")
+    rules = Rules(full=full, locked=is_on("MODEL_PROVISIONER_LOCKED"))
     done: list[Audited] = []
     with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
         ensure_state_folder(work.state)
@@ -41,6 +41,8 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
             raise InputError(
                 f"{planned.new[0]} was never provisioned: there is nothing to compare its bytes with",
                 where=work.config.path,
+                expected="a model with a recorded verification",
+                found="none of it",
                 fix=f"doit provision {planned.new[0]}",
             )
         for due in planned.due:
@@ -75,12 +77,20 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
     return max(codes, default=1 if failed else 0)
 
 
-def _amount(text: str | None, parse: Callable[[str], int | None], option: str, expected: str) -> int | None:
+def _amount(
+    text: str | None, parse: Callable[[str], int | None], option: str, expected: str, example: str
+) -> int | None:
     """Return the value of an option, None where it was not given."""
     if not text:
         return None
     if (value := parse(text)) is None:
-        raise InputError(f"{option} can't be read", expected=expected, found=text, fix="see `doit help model-verify`")
+        raise InputError(
+            f"{option} can't be read",
+            where="the command line",
+            expected=expected,
+            found=text,
+            fix=f"write it as in   {option} {example}",
+        )
     return value
 
 

@@ -1,6 +1,7 @@
-"""The page of `doit model-report`: one HTML file that needs nothing but itself, and runs nothing.
+"""The page of `model-report`: one HTML file that needs nothing but itself, and is whole without its one script.
 
-Everything that is shown goes through `markup.fill`; the page's own policy forbids scripts, requests and any style but its own.
+Everything that is shown goes through `markup.fill`. The page's own policy forbids requests, every style and script but its own,
+and that its script makes markup of text.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.output import relative
 from model_provisioner.cli.report_page.disk import disk
 from model_provisioner.cli.report_page.markup import NOTHING, Markup, fill, joined
-from model_provisioner.cli.report_page.models import failures, graph, table
-from model_provisioner.cli.summary import models
-from model_provisioner.units import human
+from model_provisioner.cli.report_page.states import by_state
+from model_provisioner.cli.report_page.summary import lead, tiles
+from model_provisioner.cli.report_page.table import table
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
     from typing import LiteralString
 
-    from model_provisioner.operations.report import Report, Stands
-
+    from model_provisioner.operations.report import Report
 
 _PAGE: LiteralString = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style_hash}'; img-src data:; \
-base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style_hash}'; script-src '{script_hash}'; \
+img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
@@ -43,23 +43,24 @@ stroke-width='2'/%3E%3C/svg%3E">
 <style>{style}</style>
 </head>
 <body>
-<a class="skip" href="#main">To the models</a>
+<a class="skip" href="#models">To the models</a>
 <header>
 <p class="over">Model report</p>
 <h1>{project}</h1>
 <p class="lead">{lead}</p>
-<dl class="tiles">{tiles}</dl>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
+<nav aria-label="Models by state"><ul class="tiles">{tiles}</ul></nav>
 </header>
-<main id="main">
+<main>
 {sections}
 </main>
 <footer>
+<p>Pinned: <code>models.yaml</code> or <code>models.lock</code> has the digests of the model and of its companions.</p>
 <p>Made at <time id="made-at" datetime="{made_at}">{made_at}</time>, the one thing on this page that depends on the clock.</p>
 <p>Project <code>{root}</code>, configuration <code>{config}</code>. model-provisioner {version}.</p>
 <p>Nothing was read again for this page: it tells what the records say, and whether size and times of the files still agree.
 <code>doit provision --full</code> reads every byte.</p>
 </footer>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -67,30 +68,27 @@ stroke-width='2'/%3E%3C/svg%3E">
 
 def page(report: Report) -> str:
     """Return the HTML of a report. The same report gives the same text."""
-    style = resources.files("model_provisioner.cli.report_page").joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = _own("page.css"), _own("page.js")
+    groups = by_state(report)
+    count = {state: len(models) for state, models in groups.items()}
     sections = [
         (name, title, body)
-        for name, title, body in (
-            ("fails", "What fails, and why", failures(report)),
-            ("graph", "From reference to handoff", graph(report)),
-            ("disk", "Disk use", disk(report)),
-            ("models", "All models", table(report)),
-        )
+        for name, title, body in (("models", "All models", table(report, groups)), ("disk", "Disk use", disk(report)))
         if body is not NOTHING
     ]
     return fill(
         _PAGE,
         style=Markup(style),
-        style_hash=f"sha256-{digest}",
+        style_hash=_hash(style),
+        script=Markup(script),
+        script_hash=_hash(script),
         project=os.path.basename(report.root) or report.root,
         root=report.root,
         config=relative(report.config, report.root),
         version=__version__,
         made_at=report.made_at,
-        lead=_lead(report),
-        tiles=_tiles(report),
-        links=joined(fill('<li><a href="#{name}">{title}</a></li>', name=n, title=t) for n, t, _ in sections),
+        lead=lead(count),
+        tiles=tiles(count, report.size),
         sections=joined(
             (
                 fill(
@@ -106,50 +104,11 @@ def page(report: Report) -> str:
     ).text
 
 
-def _lead(report: Report) -> Markup:
-    counts, total = report.counts, len(report.models)
-    if not total:
-        return fill("models.yaml names no model yet.")
-    good = counts["current"]
-    if good == total:
-        lead = fill(
-            "{all} verified and handed off.", all="The one model is" if total == 1 else f"All {total:,} models are"
-        )
-    else:
-        lead = fill(
-            "{good} of {total} verified and handed off; {rest}.",
-            good=f"{good:,}",
-            total=f"{total:,} {models(total)}",
-            rest=", ".join(f"{counts[each]:,} {word}" for each, word in _REST.items() if counts[each]),
-        )
-    free = sum(model.stands == "current" and model.expected is None for model in report.models)
-    if not free:
-        return lead
-    note = fill(" {count} {verb} no expected digest yet.", count=f"{free:,}", verb="has" if free == 1 else "have")
-    return joined((lead, note))
+def _own(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return resources.files("model_provisioner.cli.report_page").joinpath(name).read_text(encoding="utf-8")
 
 
-_REST: dict[Stands, str] = {
-    "failed": "failed",
-    "tolerated": "handed off in spite of a mismatch",
-    "stale": "to be done again",
-    "pending": "not finished",
-    "new": "not provisioned yet",
-    "retired": "retired",
-}
-
-
-def _tiles(report: Report) -> Markup:
-    counts = report.counts
-    failed = counts["failed"] + counts["tolerated"]
-    waiting = counts["stale"] + counts["pending"] + counts["new"]
-    tiles = [
-        ("good" if counts["current"] else "idle", "Verified", f"{counts['current']:,}"),
-        ("bad" if failed else "idle", "Failed", f"{failed:,}"),
-        ("warn" if waiting else "idle", "To be done", f"{waiting:,}"),
-        ("idle", "On the disk", human(report.size)),
-    ]
-    return joined(
-        fill('<div class="{kind}"><dt>{name}</dt><dd>{value}</dd></div>', kind=kind, name=name, value=value)
-        for kind, name, value in tiles
-    )
+def _hash(text: str) -> str:
+    """Return what the page's policy calls a text of its own."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

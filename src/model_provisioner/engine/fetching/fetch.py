@@ -12,7 +12,7 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.fetching.part import PartFetch, known_files
 from model_provisioner.engine.fetching.wanted import Requests
 from model_provisioner.engine.fetching.wrong import is_right, put_away_replaced, wrong_record
-from model_provisioner.engine.resolve import record_key, resolve_entry, stored_files
+from model_provisioner.engine.resolve import record_of, resolve_entry, stored_files
 from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import ProvisionError
 
@@ -65,7 +65,7 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
         for part in missing:
             requests = Requests.begin(work)  # before the look: what others record after it is not missed
             if (wrong := wrong_record(work.store, part)) is None:
-                last = work.store.recorded(record_key(part.ref, part.include, part.exclude))
+                last = record_of(part, work.store)
                 PartFetch(work, record, part, requests, check, last, known_files(part, last)).run()
             else:
                 PartFetch(work, record, part, replace(requests, anew=True), check).run()

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from model_provisioner.config.network_policy import NetworkPolicy, offline_reason
+from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.engine.events import FetchWaits, fetching
 from model_provisioner.engine.fetching.copies import Copies
 from model_provisioner.engine.fetching.download import AT_ONCE, Download
 from model_provisioner.engine.fetching.provenance import note_digests, note_origin
 from model_provisioner.engine.fetching.refusals import mismatch
 from model_provisioner.engine.fetching.wanted import downloaded
-from model_provisioner.engine.resolve import check_opened, not_locked, record_key
+from model_provisioner.engine.resolve import check_opened, not_locked, record_keys
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
 from model_provisioner.fetchers.patience import LONGEST
@@ -108,9 +108,8 @@ class PartFetch:
             StoredFile(name=name, size=os.path.getsize(store.blob_path(sha256)), sha256=sha256)
             for name, sha256 in sorted(digests.items())
         )
-        store.record(
-            Record(ref=record_key(part.ref, part.include, part.exclude), revision=revision, files=files, tree=tree)
-        )
+        key = record_keys(part.ref, part.include, part.exclude)[0]
+        store.record(Record(ref=key, revision=revision, files=files, tree=tree))
         if requests := [request for _, request in self.given if request is not None]:
             work.downloads.note_recorded(requests)
 
@@ -134,6 +133,7 @@ class PartFetch:
                     f"the source does not say in time what {self.part.name} is",
                     where=self.part.ref.id,
                     expected=f"a listing within {seconds / 60:.0f} minutes, those among them that it asked us to wait",
+                    found="no whole listing by then",
                     fix="try again later, or download the model and point model_ref at the file",
                 )
 
@@ -158,9 +158,8 @@ class PartFetch:
         return Copies(self.work, self.part.name, self._make_room, self._release_room)
 
     def _check_host(self, host: str) -> None:
-        config, rules = self.work.config, self.work.rules
-        offline = "--offline" if rules.offline else offline_reason()
-        NetworkPolicy(config.allow, offline, config.path, self.work.hosts).check(host, self.part.name, self.part.line)
+        config, work = self.work.config, self.work
+        NetworkPolicy(config.allow, work.offline, config.path, work.hosts).check(host, self.part.name, self.part.line)
 
     def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
         """Fetch the files that are not here; return the SHA-256 of each, by name."""

@@ -41,7 +41,11 @@ def reword(error: FetchError, ref: ModelRef) -> None:
         told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
         error.what, error.found, error.fix = told.what, told.found, told.fix
     elif error.status in {401, 403}:
+        from model_provisioner.fetchers.hub import is_installed
+
         error.fix = _ACCESS.get(type(ref), error.fix)
+        if isinstance(ref, HubRef) and not is_installed():
+            error.fix = f"pip install 'model-provisioner[hf]', which tells the Hub who you are; then {error.fix}"
 
 
 def larger(entry: Entry, file: RemoteFile, host: str, known: int, size: int) -> FetchError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.resolve import record_key, resolve_entry
+from model_provisioner.engine.resolve import record_of, resolve_entry
 from model_provisioner.errors import ProvisionError
 from model_provisioner.headers.compatibility import read_checked
 from model_provisioner.headers.reader import read_metadata
@@ -24,7 +24,7 @@ def wrong_record(store: Store, part: Entry) -> Record | None:
     """Return the record of a remote part of an entry if it is of a wrong body and neither lock nor digest names that."""
     if part.expected is not None:
         return None
-    record = store.recorded(record_key(part.ref, part.include, part.exclude))
+    record = record_of(part, store)
     return record if record is not None and record.wrong else None
 
 

@@ -15,6 +15,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.read import JSON_LIMIT, read_file
 from model_provisioner.fs.state_folder import project_folder, state_folder
 from model_provisioner.records.stat_snapshot import columns_of, same_entries
+from model_provisioner.settings import is_on
 from model_provisioner.version import __version__
 
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
@@ -50,7 +51,11 @@ class Shortcut:
 
 
 def look(config_path: str) -> Shortcut | None:
-    """Compare the project of a configuration with its snapshot; None where there is none that says anything."""
+    """Compare the project of a configuration with its snapshot; None where there is none that says anything.
+
+    Raises `SettingError` for a switch that can't be understood, also where it would not count.
+    """
+    is_on("MODEL_PROVISIONER_OFFLINE")
     root = os.path.dirname(config_path)
     try:
         state = state_folder(root)
@@ -92,6 +97,7 @@ def key_of(
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         environ.get("MODEL_PROVISIONER_RUNTIME_DIR", ""),
         environ.get("MODEL_PROVISIONER_NETWORK", ""),  # the long way tells what is wrong with it
+        environ.get("HF_ENDPOINT", ""),  # whose URLs are read as hf:
         hashlib.sha256(source).hexdigest(),
         "" if lock is None else hashlib.sha256(lock).hexdigest(),
         f"{build} {_identity(build)}",

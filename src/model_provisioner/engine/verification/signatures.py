@@ -80,6 +80,7 @@ def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
             "the signature changes while it is checked",
             where=claim.bundle,
             expected="a bundle and a key at rest",
+            found="other bytes after each check",
             fix="wait until what writes them has ended, then run again",
         )
     return replace(found, metadata=replace(found.metadata, signature=result))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.resolve import record_key, resolve_entry
+from model_provisioner.engine.resolve import record_keys, resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.errors import ProvisionError, UnsoundModelError, WrongKindError
 from model_provisioner.headers.reader import read_metadata
@@ -45,7 +45,8 @@ def note_wrong(
             another = "a sound" if isinstance(error, UnsoundModelError) else "another"
             _also(error, f"if its source has {another} one by now, `doit model-lock --upgrade {entry.name}` takes it")
         elif part.expected is None:
-            store.note_wrong(record_key(part.ref, part.include, part.exclude), [each.sha256 for each in found])
+            for key in record_keys(part.ref, part.include, part.exclude):
+                store.note_wrong(key, [each.sha256 for each in found])
             _also(error, "or run again, and its source is asked again")
 
 

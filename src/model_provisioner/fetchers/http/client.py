@@ -109,6 +109,7 @@ class HttpClient:
             f"{first.host} redirects without end",
             where=str(first),
             expected=f"at most {MAX_REDIRECTS} redirects",
+            found="more",
             fix="copy the link of the file from its page",
         )
 

@@ -84,7 +84,7 @@ class Trust:
         except OSError as error:
             raise SettingError(
                 f"the certificates of {self.variable or 'this machine'} can't be read",
-                where=self.place,
+                where=self.place or "the environment",
                 expected="a file of certificates (PEM), or a folder of them as OpenSSL has it",
                 found="no certificate" if isinstance(error, ssl.SSLError) else error.strerror or "",
                 fix=f"correct {self.variable}, or take it out of the environment"
@@ -144,8 +144,11 @@ class Environment:
         """Return the error for a proxy that can't be used; its address is not shown, for it may hold a password."""
         return SettingError(
             f"the proxy that {self.proxy_variable} names can't be used",
+            where="the environment",
             expected="http://HOST:PORT or https://HOST:PORT; a password with special characters as %XX",
-            found=found and f"{found}, a kind of proxy that is not spoken here",
+            found=f"{found}, a kind of proxy that is not spoken here"
+            if found
+            else "something else, which may hold a password",
             fix=f"correct {self.proxy_variable}, set HTTPS_PROXY to a proxy of this kind, or name the host in NO_PROXY",
         )
 

@@ -52,7 +52,13 @@ def network_error(url: Url, error: HTTPError) -> FetchError:
         return _transient(url, f"no secure connection to {host} could be made or kept")
     if isinstance(error, NameResolutionError):
         fix = "check its spelling, and whether this machine is in a network; one with a proxy needs HTTPS_PROXY"
-        return IncompleteError(f"the name {host} was not found", where=str(url), fix=fix)
+        return IncompleteError(
+            f"the name {host} was not found",
+            where=str(url),
+            expected="a name that has an address",
+            found="none",
+            fix=fix,
+        )
     if isinstance(error, NewConnectionError):
         return _transient(url, f"{host} could not be reached", _reason(error))
     if isinstance(error, ConnectTimeoutError):
@@ -66,7 +72,7 @@ def network_error(url: Url, error: HTTPError) -> FetchError:
 
 
 def _transient(url: Url, what: str, found: str = "") -> IncompleteError:
-    return IncompleteError(what, where=str(url), found=found, fix="try again later")
+    return IncompleteError(what, where=str(url), expected="an answer", found=found or "none", fix="try again later")
 
 
 def _reason(error: BaseException) -> str:
@@ -91,9 +97,11 @@ def _proxy_error(url: Url, error: ProxyError, proxy: Proxy, trust: Trust) -> Fet
         )
     refused = _TUNNEL.search(str(cause))  # the words of http.client
     if refused is None:
-        found = _reason(cause)
+        found, reached = _reason(cause), "an answer of the proxy"
         fix = f"check {proxy.variable}, and NO_PROXY if {url.host} is to be reached without it"
-        return IncompleteError(f"the proxy {place} can't be reached", where=where, found=found, fix=fix)
+        return IncompleteError(
+            f"the proxy {place} can't be reached", where=where, expected=reached, found=found or "none", fix=fix
+        )
     status = int(refused[1])
     found = f"{status} {responses.get(status, '')}".strip()
     if status == 407:
@@ -108,15 +116,19 @@ def _proxy_error(url: Url, error: ProxyError, proxy: Proxy, trust: Trust) -> Fet
             if known
             else f"put name and password into {proxy.variable}",
         )
+    tunnel = f"a way through it to {url.host}:{url.port}"
     if status < 500:
         return FetchError(
             f"the proxy {place} does not let {url.host} be reached",
             where=where,
+            expected=tunnel,
             found=found,
             fix=f"have it allow {url.host}, or name that in NO_PROXY if it can be reached without the proxy",
         )
     fix = "try again later; or ask who runs the proxy"
-    return IncompleteError(f"the proxy {place} can't reach {url.host}", where=where, found=found, fix=fix)
+    return IncompleteError(
+        f"the proxy {place} can't reach {url.host}", where=where, expected=tunnel, found=found, fix=fix
+    )
 
 
 def _untrusted(who: str, url: Url, error: BaseException, trust: Trust) -> FetchError | None:

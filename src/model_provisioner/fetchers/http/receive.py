@@ -75,7 +75,9 @@ def _try(
         if not response.has_end and not pinned:
             raise FetchError(
                 f"{response.host} does not say how long {file.name} is, so that half of it would look like all of it",
+                where=f"{file.name} at {response.host}",
                 expected="a Content-Length, or a digest",
+                found="neither",
                 fix="give its expected_digest, or download the model and point model_ref at the file",
             )
         if response.total is not None:
@@ -104,5 +106,5 @@ def _given_up(file: RemoteFile, error: IncompleteError, tried: int) -> FetchErro
         where=error.where,
         expected=error.expected,
         found=error.found + too_long(error.wait),
-        fix="try again later: what is here already is kept and resumed",
+        fix=f"{error.fix}; what is here already is kept and resumed",
     )

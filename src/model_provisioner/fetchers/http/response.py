@@ -144,7 +144,8 @@ class FileResponse:
                 data = read(CHUNK)
             except HTTPError as error:
                 failure = network_error(self._url, error)
-                failure.found = failure.found or self._so_far()
+                failure.expected = "the whole file"
+                failure.found = self._so_far() if failure.found == "none" else failure.found
                 yield failure
                 return
             if not data:
@@ -173,7 +174,9 @@ class FileResponse:
         return f"{self._at:,} bytes" if self.total is None else f"{self._at:,} of {self.total:,} bytes"
 
     def _incomplete(self, what: str, found: str) -> IncompleteError:
-        return IncompleteError(what, where=str(self._url), found=found, fix="try again later")
+        return IncompleteError(
+            what, where=str(self._url), expected="the whole file", found=found, fix="try again later"
+        )
 
     def _lie(self, expected: str, found: str) -> LieError:
         return LieError(

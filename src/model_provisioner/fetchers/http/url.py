@@ -38,7 +38,9 @@ class Url:
         if not _HOST.fullmatch(host) or parts.scheme not in _PORTS or port == 0:
             raise FetchError(
                 "the address of the file is no URL that it can be fetched from",
+                where="what the source lists, or a redirect leads to",
                 expected="https://HOST/FILE",
+                found="something else, which may hold a secret",
                 fix="copy the link of the file from its page",
             )
         return cls(
@@ -94,6 +96,7 @@ def check_scheme(url: Url, *, asked: str, sender: str) -> None:
             f"{sender} would have the model sent over http:, where anybody can read and change it",
             where=url.origin,
             expected="https:",
+            found="http:",
             fix="name a source that is reached over https:",
         )
 

@@ -48,7 +48,8 @@ class Bucket:
     """A bucket of the storage that the AWS settings name, of Amazon's without any.
 
     `check` is given each host before it is contacted, and raises where it may not be: that of the bucket already here,
-    though nobody is contacted yet. Raises `FetchError` where botocore is not installed or the settings can't be used.
+    though nobody is contacted yet. Raises `FetchError` where botocore is not installed, and `SettingError` for settings that
+    can't be used.
     """
 
     def __init__(self, name: str, check: Callable[[str], None], wait: Callable[[float, str], object] = pause) -> None:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.errors import FetchError, NotAllowedError, SettingError
 from model_provisioner.fetchers.http.environment import Environment
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.s3.errors import aws_errors
@@ -31,7 +31,7 @@ class AwsSession:
     """The settings that the variables `AWS_…` and the files in `~/.aws` hold.
 
     `check` is given each host before it is contacted, and raises where it may not be. Nobody is contacted by making one.
-    Raises `FetchError` where botocore is not installed or the settings can't be used.
+    Raises `FetchError` where botocore is not installed, and `SettingError` for settings that can't be used.
     """
 
     endpoint: Url | None
@@ -48,6 +48,9 @@ class AwsSession:
         except ImportError:
             raise FetchError(
                 "s3: references need the package botocore, which is not installed",
+                where="the Python that runs this",
+                expected="the extra s3",
+                found="no module botocore",
                 fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
             ) from None
         self.role_hint = ""
@@ -104,8 +107,9 @@ class AwsSession:
         given = [name for name in _BOTH if os.environ.get(name)]
         if len(given) == 1:
             (missing,) = {*_BOTH} - {*given}
-            raise FetchError(
+            raise SettingError(
                 "only half of the AWS credentials is set",
+                where="the environment",
                 expected=" and ".join(_BOTH),
                 found=f"{given[0]}, and no {missing}",
                 fix=f"set {missing} too; or take {given[0]} away, and the files in ~/.aws are read",
@@ -156,12 +160,13 @@ class AwsSession:
                 f"{url.host} would be asked for credentials over http:, where anybody can read them",
                 where=url.origin,
                 expected="https:",
+                found="http:",
                 fix="correct the AWS_ENDPOINT_URL… variables or endpoint_url in ~/.aws/config",
             )
 
 
 def _endpoint(text: str) -> Url | None:
-    """Return the storage that the settings name. Raises `FetchError` for what can't be one, without showing it."""
+    """Return the storage that the settings name. Raises `SettingError` for what can't be one, without showing it."""
     if not text:
         return None
     try:
@@ -170,16 +175,19 @@ def _endpoint(text: str) -> Url | None:
     except FetchError:
         unsound = True
     if unsound:
-        raise FetchError(
+        raise SettingError(
             "the address of the S3 storage can't be used",
+            where="the environment, or ~/.aws/config",
             expected="https://HOST or https://HOST:PORT, without credentials",
+            found="something else, which may hold a secret",
             fix="correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config, whichever is set",
         )
     if url.scheme == "http" and not url.is_loopback:
-        raise FetchError(
+        raise SettingError(
             f"{url.host} would be asked over http:, where anybody can read and change what is sent",
             where=url.origin,
             expected="https:, or a storage on this machine",
+            found="http:",
             fix="let AWS_ENDPOINT_URL name the storage with https:",
         )
     return url

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.cli.report_page.disk import squarify
+from model_provisioner.cli.report_page.treemap import squarify
 
 
 @given(st.lists(st.integers(1, 10**14), min_size=1, max_size=31).map(lambda sizes: sorted(sizes, reverse=True)))

@@ -1,15 +1,18 @@
-"""What a long reading shows: a bar on a terminal, a line elsewhere, nothing for a short one."""
+"""What a long reading or fetch shows on stderr: lines that move on a terminal, a line now and then elsewhere."""
 
 import fcntl
-import io
 import os
 import re
+import signal
 import struct
+import subprocess
+import sys
 import termios
+import textwrap
 
 import pytest
 
-from model_provisioner.cli.progress import Bars, Lines
+from model_provisioner.cli.progress.lines import Lines
 from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
 from tests.support.hub import Hub, slow
 from tests.support.project import TINY, Project, settle
@@ -57,10 +60,8 @@ def test_a_terminal_shows_bytes_rate_and_time_left_and_is_clean_afterwards(large
     text = shown_by(terminal)
     out = run.communicate(timeout=60)[0].decode()
     assert run.returncode == 0
-    assert re.search(
-        r"verifying: +\d+%\|.*\| \d+(\.\d+)?[MG]/3\.22G \[\d\d:\d\d<\d\d:\d\d, +\d+(\.\d+)?[MG]B/s\]", text
-    ), text
-    assert text.rsplit("\r", 1)[-1].strip() == ""  # the bar is gone
+    assert re.search(r"  verifying large  \d\.\d of 3\.2 GB, \d+\.\d [MG]B/s, \d+ s left\r", text), text
+    assert text.endswith("\r\x1b[J")  # the line is gone
     assert "1 model: 1 done" in out
     assert "verifying" not in out
 
@@ -114,22 +115,23 @@ def fetches(project, *names):
     )
 
 
-BAR = r"fetching {}: +\d+%\|.*\| \d+(\.\d+)?k/106k \[\d\d:\d\d<\d\d:\d\d, +\d+(\.\d+)?kB/s\]"
+LINE = r"  fetching {}  \d+\.\d of 106\.2 KB, \d+\.\d KB/s, \d+ s left\r"
 
 
 @pytest.mark.slow
-def test_a_terminal_shows_a_bar_for_each_of_several_fetches(project, hub):
+def test_a_terminal_shows_a_line_for_each_of_several_fetches_and_one_for_all(project, hub):
     fetches(project, "one", "two")
     run, terminal = on_terminal(project, "provision", "-n", "2")
     text = shown_by(terminal)
     run.communicate(timeout=60)
     assert run.returncode == 0
     for name in ("one", "two"):
-        assert re.search(BAR.format(name), text), text
+        assert re.search(LINE.format(name), text), text
+    assert re.search(r"\n0 of 2 models, \d+\.\d of 212\.5 KB, \d+\.\d KB/s, \d+ s left\r", text), text
     between = text[: text.rindex("fetching one")]
     assert "fetching two" in between  # at the same time
     assert "verifying" not in text
-    assert text.rsplit("\r", 1)[-1].replace("\x1b[A", "").strip() == ""  # the bars are gone
+    assert text.endswith("\x1b[J")  # the lines are gone
 
 
 @pytest.mark.slow
@@ -147,9 +149,9 @@ def test_who_waits_for_another_run_sees_how_far_that_is(project, hub):
     assert first.communicate(timeout=60)[1] == b"fetching one, 106.2 KB from 127.0.0.1\n"
     second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0)
-    found = re.findall(r"another run fetches one: +(\d+)%", text)
+    found = re.findall(r"waiting for another run to fetch one  (\d+\.\d) of 106\.2 KB", text)
     assert found, text
-    assert int(found[-1]) > int(found[0])
+    assert float(found[-1]) > float(found[0])
     assert len(hub.asked(on="*/resolve/*", method="GET")) == 1
 
 
@@ -180,21 +182,49 @@ def test_lines_of_a_fetch_tell_now_and_then_how_far_it_is(capsys, monkeypatch):
     )
 
 
-def test_a_bar_goes_back_where_a_download_begins_anew(monkeypatch):
-    """As it does where the server has another version by now."""
-    monkeypatch.setattr("sys.stderr", stream := io.StringIO())
-    monkeypatch.setattr(stream, "fileno", lambda: 2, raising=False)
-    monkeypatch.setattr("model_provisioner.cli.progress.BAR_AFTER_SECONDS", -1)
-    bars, name = Bars(), "a\x1b"
-    bars(FetchBegins(name, 1000, "host"))
-    bars(FetchReached(name, 900, 1000))
-    assert re.search(r"fetching a\\x1b: +90%\|.*\| 900/1.00k ", stream.getvalue())
-    stream.truncate(0)
-    bars(FetchReached(name, 100, 1000))
-    with bars.aside():
-        pass
-    assert re.search(r"fetching a\\x1b: +10%\|.*\| 100/1.00k ", stream.getvalue())
-    bars(FetchEnded(name))
-    shown = stream.getvalue()
-    bars(FetchReached(name, 200, 1000))  # a late word of a thread that was given up
-    assert stream.getvalue() == shown
+# ---- an end before the end
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_a_clean_screen_and_says_that_downloads_are_resumed(project, hub):
+    fetches(project, "one")
+    run, terminal = on_terminal(project, "provision")
+    shown = b""
+    while b"fetching one" not in shown:
+        shown += os.read(terminal, 4096)
+    run.send_signal(signal.SIGINT)
+    text = shown_by(terminal)
+    run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert text.rpartition("\x1b[J")[2] == (
+        "interrupted: what was finished is kept, what was not has no handoff; downloads are resumed by the next run\r\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_ends_at_once_and_without_a_traceback():
+    """Whatever the first one waits for."""
+    program = """
+        import os, signal, threading, time
+        from model_provisioner.cli.exit_codes import exit_code_of
+        def command():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            finally:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+                time.sleep(60)
+        exit_code_of(command, interrupted="interrupted")
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "\n")
+
+
+@pytest.mark.slow
+def test_a_terminal_that_can_not_go_back_has_lines_as_a_log_has(large):
+    large.environ["TERM"] = "dumb"
+    run, terminal = on_terminal(large, "provision")
+    assert shown_by(terminal) == "reading large, 3.2 GB\r\n"
+    run.communicate(timeout=60)

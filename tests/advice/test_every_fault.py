@@ -1,0 +1,119 @@
+"""No fault without its five parts, and none whose advice nobody followed."""
+
+import ast
+from pathlib import Path
+
+from tests.advice.faults import kinds, modules, sentences
+
+PARTS = {"where", "expected", "found", "fix"}
+OF_A_FIELD = (
+    "it is the value of a field: whoever reads the file says where, and shows the value where nothing else was found"
+)
+MAY_LACK = {
+    "config.fields._handoff": ({"where", "found"}, OF_A_FIELD),
+    "config.fields._host": ({"where"}, OF_A_FIELD),
+    "config.fields._max_size": ({"where", "found"}, OF_A_FIELD),
+    "config.fields._file_digest": ({"where", "found"}, OF_A_FIELD),
+    "config.fields._inner_path": ({"where", "found"}, OF_A_FIELD),
+    "config.fields._expected": ({"where", "found"}, OF_A_FIELD),
+    "config.schema._companion": ({"where", "found"}, OF_A_FIELD),
+    "config.schema._names_one_signer": ({"where"}, OF_A_FIELD),
+    "config.schema._fault": ({"where"}, OF_A_FIELD),
+    "references.digest.__post_init__": ({"where"}, OF_A_FIELD),
+    "references.hub_url.meaning": ({"where"}, OF_A_FIELD),
+    "references.digest.parse": ({"where"}, OF_A_FIELD),
+    **{
+        f"references.reference.{name}": ({"where"}, OF_A_FIELD)
+        for name in (
+            "parse",
+            "__post_init__",
+            "absolute",
+            "_decode_file_url",
+            "_parse_hub",
+            "_parse_url",
+            "_not_an_object",
+        )
+    },
+}
+"""Which parts the errors of a function lack where they are made, and why that may be."""
+MADE_OF_ONE_VALUE = {"ConfigError", "DigestMismatchError", "CorruptModelError", "DamagedError"}
+"""Errors that make their parts of what they are about."""
+
+PIECE = "it is a piece of a sentence, which is followed as a whole"
+RACE = "it needs a change at one moment of a run"
+DISK = "it needs a disk that fails"
+NOT_FOLLOWED = {
+    "choose another folder": PIECE,
+    "choose another name": PIECE,
+    "write it into the project": PIECE,
+    "if its source has a sound one by now, `doit model-lock --upgrade {}` takes it": PIECE,
+    "if its source has another one by now, `doit model-lock --upgrade {}` takes it": PIECE,
+    "or run again, and its source is asked again": PIECE,
+    "pip install 'model-provisioner[hf]', which tells the Hub who you are; then {}": (
+        "it needs an environment without the extra: tests/plugin/test_hub_urls.py hides it"
+    ),
+    "a task of dodo.py makes it: run `doit provision`": PIECE,
+    "nothing was handed off; run again": f"{RACE}: tests/engine/test_publish.py has it",
+    "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",
+    "run again": f"{RACE}: another program moves a folder of ours away",
+    "run again, and it is fetched again": f"{RACE}: another run put the damaged file away first",
+    "remove {}, which could not be moved away ({}), and run again": f"{DISK} when a damaged file is put away",
+    "doit model-retire --undo {}": f"{RACE}; retired before it, a model is skipped, or told as in test_commands.py",
+    "see `doit model-show`": "no command asks for a move that can't be: it guards programs, in tests/records/test_lifecycle.py",
+    "try again later, or download the model and point model_ref at the file": (
+        "a source that drips for ten minutes leaves a thread behind, which the tests of commands do not allow"
+    ),
+    "check that its disk is there and sound": f"{DISK}: tests/fs/test_unreachable.py has it",
+    "check the disk it lies on": DISK,
+    "mend that and run again": f"{DISK} in a way that has no sentence of its own",
+    "free some of your quota on that disk and run again; what was finished is kept": "it needs a disk with quotas",
+    "a file has the name of this folder: rename it": "tests/store/test_store.py has it: a file in the place of the store",
+    "give yourself write permission to that folder, or set {} to one that you can write": (
+        "it is said of the store; of what a run writes, with more words, it is followed in test_state.py"
+    ),
+    "get the model again from its source, and have its disk looked at": (
+        f"{DISK} unseen: tests/cli/commands/test_check.py makes one rot, and the check passes when the bytes are back"
+    ),
+    "check HF_ENDPOINT": "only a program that brings a client of its own for the Hub meets it",
+    "install them anew": "it needs a machine without any certificates",
+    "ask with that digest": "a program is told: tests/test_api.py has it",
+    "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
+}
+"""The sentences that no test follows, and why."""
+
+
+def test_every_fault_has_its_five_parts():
+    lacking = {}
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in kinds() - MADE_OF_ONE_VALUE:
+                continue
+            words = {each.arg for each in node.keywords}
+            if None in words:
+                continue  # what is passed on was checked where it was made
+            place = module.place(node)
+            if missing := PARTS - words - MAY_LACK.get(place, (set(), ""))[0]:
+                lacking[f"{place}:{node.lineno}"] = sorted(missing)
+    assert lacking == {}
+
+
+def followed() -> set[str]:
+    """Return every text of the tests beside this one: a test that follows an advice has its sentence."""
+    found = set()
+    for path in Path(__file__).parent.glob("test_*.py"):
+        if path != Path(__file__):
+            tree = ast.parse(path.read_text())
+            found |= {
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+    return found
+
+
+def test_every_sentence_of_advice_is_followed_or_there_is_a_reason_why_not():
+    missing = sentences().keys() - followed() - NOT_FOLLOWED.keys()
+    assert missing == set(), "\n".join(f"{each}\n    {sorted(sentences()[each])}" for each in sorted(missing))
+
+
+def test_no_reason_is_left_of_a_sentence_that_is_gone_or_followed():
+    assert NOT_FOLLOWED.keys() - sentences().keys() == set()
+    assert NOT_FOLLOWED.keys() & followed() == set()
