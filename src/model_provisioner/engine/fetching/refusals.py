@@ -50,15 +50,12 @@ def reword(error: FetchError, ref: ModelRef) -> None:
 
 def larger(entry: Entry, file: RemoteFile, host: str, known: int, size: int) -> FetchError:
     """Return the error for a file of an entry that has more bytes than the `known` number that it has to have."""
-    upgrade = f"run `doit model-lock --upgrade {entry.name}`"
-    is_written = entry.expected is not None and not entry.by_lock
     return FetchError(
         f"{file.name} is larger than when it was locked or first fetched",
         where=f"{entry.ref.id} at {host}",
         expected=f"{known:,} bytes",
         found=f"{size:,} bytes, or more",
-        fix="if the new bytes are right, "
-        + (f"take expected_digest out of models.yaml, then {upgrade}" if is_written else upgrade),
+        fix=f"if the new bytes are right, {_taking(entry)}",
     )
 
 
@@ -68,3 +65,10 @@ def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestM
     one = file.name if isinstance(entry.expected, SetDigest) else ""
     remedy = f"ask who runs the source; if what it has now is right, {accepting(entry, f'sha256:{found}', one)}"
     return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label, fix=remedy)
+
+
+def _taking(entry: Entry) -> str:
+    """Return what a user does to take what a source has now."""
+    upgrade = f"run `doit model-lock --upgrade {entry.name}`"
+    is_written = entry.expected is not None and not entry.by_lock
+    return f"take expected_digest out of models.yaml, then {upgrade}" if is_written else upgrade
