@@ -31,7 +31,7 @@ from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from model_provisioner.config.entries import Config, Entry
@@ -56,6 +56,8 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[Entr
     by_path: dict[str, EntryRun] = {}
     for record in records:
         record.stands = None
+        if not record.entry.handoff:
+            continue
         try:
             check_place(work, record.entry)
             by_path[record.entry.handoff] = record
@@ -150,12 +152,16 @@ def check_writer(work: Workspace, path: str, model_id: str | None = None) -> Non
     writer = writer_of(work.state, path, database=ReadOnlyDatabase)
     if writer is None and model_id is not None and handoff_id(work.roots.read(path) or b"") == model_id:
         return
+    is_shared = is_below(path, work.config.runtime_dir)
     raise OccupiedError(
-        "a file in the folder for what a run writes is not this project's",
+        f"{'a file in the folder for what a run writes' if is_shared else 'the file in the place of the handoff'} "
+        "is not this project's",
         where=path,
         expected="no file, or one that this project wrote",
         found="a file that no project here wrote" if writer is None else f"a file that {writer} wrote",
-        fix="set MODEL_PROVISIONER_RUNTIME_DIR to a folder of its own for each project",
+        fix="set MODEL_PROVISIONER_RUNTIME_DIR to a folder of its own for each project"
+        if is_shared
+        else "move it away, or name another handoff",
     )
 
 
@@ -209,11 +215,12 @@ def fail(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
     """
     record.verification = record.reasons = None
     trouble: StorageError | None = None
-    for step in (
+    steps: tuple[Callable[[], None], ...] = (
         lambda: _withdraw_handoff(work, record),
-        lambda: withdraw(work, work.sha256_target(record.entry)),
+        lambda: _withdraw_target(work, record.entry),
         lambda: _note_failure(work, record.entry, error),
-    ):
+    )
+    for step in steps:
         try:
             step()
         except (OccupiedError, RetiredModelError):
@@ -233,6 +240,11 @@ def _withdraw_handoff(work: Workspace, record: EntryRun) -> None:
     withdraw_handoffs(work, [record])
     if record.error is not None:
         raise record.error
+
+
+def _withdraw_target(work: Workspace, entry: Entry) -> None:
+    if entry.handoff:
+        withdraw(work, work.sha256_target(entry))
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
@@ -280,9 +292,9 @@ def set_state(
                 reason=reason,
                 digest=digest or row.digest,
                 corrupt=corrupt or row.corrupt,
-                config=work.config.path,
-                handoff=entry.handoff,
-                engine=entry.engine,
+                config=work.config.path or None,
+                handoff=entry.handoff or None,
+                engine=entry.engine or None,
             )
         )
     return {**work.catalog.put(*rows, by=by)} if rows else {}

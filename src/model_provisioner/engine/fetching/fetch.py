@@ -90,16 +90,25 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
         pend(work, [record], FETCHED)
         if record.error is not None:
             raise record.error
-        for part in missing:
-            if (wrong := wrong_record(work.store, part)) is not None:
-                _Fetch(work, record, part, None, {}, check, wrong, still_here(work.store, wrong)).run()
-                put_away_replaced(work.store, wrong)
-            else:
-                last = record_of(part, work.store)
-                _Fetch(work, record, part, last, _known_files(part, last), check).run()
-        record.changed_outside()
+        _fetch_parts(work, record, missing, check)
     except ProvisionError as error:
         fail(work, record, error)
+
+
+def fetch_for_program(work: Workspace, record: EntryRun) -> None:
+    """Fetch the model of an entry of no project, unless it is here. Raises what `fetch` fails with, and notes nothing of it."""
+    _fetch_parts(work, record, _missing(work, record.entry), lambda: None)
+
+
+def _fetch_parts(work: Workspace, record: EntryRun, missing: Sequence[Entry], check: Callable[[], None]) -> None:
+    for part in missing:
+        if (wrong := wrong_record(work.store, part)) is not None:
+            _Fetch(work, record, part, None, {}, check, wrong, still_here(work.store, wrong)).run()
+            put_away_replaced(work.store, wrong)
+        else:
+            last = record_of(part, work.store)
+            _Fetch(work, record, part, last, _known_files(part, last), check).run()
+    record.changed_outside()
 
 
 def fetch_anew(work: Workspace, part: Entry) -> None:
