@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from model_provisioner.hashing import memo
-from tests.support.fixtures import hub  # noqa: F401
+from tests.support.fixtures import hub, trusted  # noqa: F401
 from tests.support.project import TINY
 from tests.support.remote import REPO
 

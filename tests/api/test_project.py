@@ -134,10 +134,7 @@ def test_a_changed_policy_leaves_no_artifact_of_the_old_one(config, model):
     assert sorted(os.listdir(model.parent / ".runtime/digests")) == ["vllm.sha256"]
 
 
-
-
-def test_another_version_of_the_file_is_not_handed_off_in_its_place(config, model):
-    """The handoff that a program names is held as one in the file: a policy that fails withdraws it."""
+def test_the_handoff_that_a_program_names_is_kept_as_one_that_the_file_names(config, model):
     there = model.parent / "out/deep/handoff.json"
     found = provision_from_config_to_handoff(config, there)
     assert (found.local_path, found.outcome) == (model, "pass")
@@ -194,11 +191,20 @@ def test_a_handoff_of_another_project_is_told_with_what_to_do(config, model, tmp
         "the file in the place of the handoff is not this project's\n"
         f"  where     {there}\n"
         "  expected  no file, or one that this project wrote\n"
-        f"  found     a file that {model.parent} wrote\n"
+        f"  found     a file that {config} wrote\n"
         "  fix       move it away, or name another handoff"
     )
     there.unlink()
     assert provision_from_config_to_handoff(other, there).local_path == model
+
+
+def test_a_program_may_move_to_another_working_directory(config, model, tmp_path_factory, monkeypatch):
+    there = tmp_path_factory.mktemp("run") / "handoff.json"
+    config.write_text(f"model_ref: {model}\n")
+    provision_from_config_to_handoff(config, there)
+    monkeypatch.chdir(tmp_path_factory.mktemp("another"))
+    assert provision_from_config_to_handoff(config, there).local_path == model
+    assert there.exists()
 
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
@@ -277,7 +283,6 @@ def test_what_is_current_is_told_as_current(several, project):
     settle()
     provision(several)
     settle()
-    before = project.handoff
     result = provision(several, ["new", "good", "new"])
     assert [(each.name, each.how, each.outcome, each.state) for each in result] == [
         ("new", "stat", "warn", "Active"),

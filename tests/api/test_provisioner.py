@@ -37,6 +37,7 @@ from model_provisioner import (
     provision,
 )
 from model_provisioner.hashing import memo
+from tests.support.files_server import FilesServer
 from tests.support.hub import slow
 from tests.support.project import TINY, settle
 from tests.support.remote import FLIPPED, ONE, README, TINY_BYTES, resolved
@@ -234,8 +235,6 @@ def test_a_revision_is_that_revision(model):
         provisioner.ensure_present("hf:org/repo@v2/x.gguf")
 
 
-
-
 # ---- what is fetched
 
 LOOPBACK = ["127.0.0.1"]
@@ -294,7 +293,9 @@ def test_another_host_is_not_allowed(store, hub):
     assert hub.asked() == []
 
 
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE=1", "MODEL_PROVISIONER_OFFLINE=1", "MODEL_PROVISIONER_NETWORK=off"])
+@pytest.mark.parametrize(
+    "variable", ["HF_HUB_OFFLINE=1", "MODEL_PROVISIONER_OFFLINE=1", "MODEL_PROVISIONER_NETWORK=off"]
+)
 def test_the_user_of_the_program_may_forbid_what_it_allows(store, hub, monkeypatch, variable):
     monkeypatch.setenv(*variable.split("="))
     with pytest.raises(NotAllowedError):
@@ -302,11 +303,38 @@ def test_the_user_of_the_program_may_forbid_what_it_allows(store, hub, monkeypat
     assert hub.asked() == []
 
 
+def test_a_file_by_https_whose_credentials_are_told_nobody(store, trusted, state, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+    told = []
+    with FilesServer({"/m.gguf": TINY_BYTES}, context=trusted.context) as server:
+        url = f"https://user:SECRET@localhost:{server.port}/m.gguf?token=SECRET2"
+        with pytest.raises(ModelNotFoundError) as caught:
+            ensure_present(url)
+        found = ensure_present(url, allow=["localhost"], progress=told.append)
+    assert found.local_path.read_bytes() == TINY_BYTES
+    written = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+    assert "SECRET" not in f"{caught.value}{caught.value!r}{found}{told}{written}"
+
+
 def test_other_bytes_than_asked_for_are_not_fetched(store, hub, state):
     with pytest.raises(DigestMismatchError):
         ensure_present(ONE, digest=WRONG, allow=LOOPBACK)
     assert resolved(hub) == [], "the Hub says beforehand that the bytes are others"
     assert rows(state) == {}
+
+
+def test_a_new_digest_brings_what_the_source_has_now(store, hub):
+    """Where the reference names a branch, and what was fetched is what the branch had before."""
+    old, new = f"sha256:{TINY_SHA}", f"sha256:{hashlib.sha256(FLIPPED).hexdigest()}"
+    ensure_present(ONE, digest=old, allow=LOOPBACK)
+    hub.add("org/tiny", {"tiny.gguf": FLIPPED})
+    for hosts in ([], ["example.org"]):
+        with pytest.raises(DigestMismatchError) as caught:
+            ensure_present(ONE, digest=new, allow=hosts)
+        assert (caught.value.wanted, caught.value.actual) == (new, old)
+    assert ensure_present(ONE, digest=new, allow=LOOPBACK).local_path.read_bytes() == FLIPPED
+    assert ensure_present(ONE, digest=new).outcome == "pass"
+    assert resolved(hub) == ["tiny.gguf", "tiny.gguf"]
 
 
 def test_bytes_that_are_here_already_need_no_host(store, hub, tmp_path, state):
@@ -486,7 +514,10 @@ def test_a_path_is_a_path_whatever_its_name_looks_like(model, monkeypatch):
         (lambda: ensure_present(5), "ref must be a string, a path or a ModelRef, not int"),
         (lambda: ensure_present(b"x"), "ref must be a string, a path or a ModelRef, not bytes"),
         (lambda: ensure_present("x", digest=5), "digest must be a Digest, its string or None, not int"),
-        (lambda: ensure_present("x", allow="huggingface"), "allow must be a list of hosts, not one string: put it into a list"),
+        (
+            lambda: ensure_present("x", allow="huggingface"),
+            "allow must be a list of hosts, not one string: put it into a list",
+        ),
         (lambda: ensure_present("x", allow=True), "allow must be a list of hosts, not bool"),
         (lambda: ensure_present("x", allow=[5]), "each of allow must be a string, not int"),
         (lambda: ensure_present("x", progress=5), "progress must be a function of one event, not int"),

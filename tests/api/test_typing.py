@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = '''
+SCRIPT = """
 import asyncio
 from pathlib import Path
 from typing import assert_type
@@ -98,7 +98,7 @@ def errors() -> None:
 
 
 print(m.__version__.split("."))
-'''
+"""
 
 
 @pytest.fixture
@@ -139,7 +139,10 @@ def test_a_program_that_uses_it_wrongly_does_not(mypy):
     code, said = mypy("import model_provisioner as m\n" + "\n".join(WRONG))
     assert code == 1
     for number, (call, expected) in enumerate(WRONG.items(), start=2):
-        assert any(line.startswith(f"program.py:{number}:") and expected in line for line in said.splitlines()), (call, said)
+        assert any(line.startswith(f"program.py:{number}:") and expected in line for line in said.splitlines()), (
+            call,
+            said,
+        )
 
 
 def test_the_package_says_that_it_has_types():

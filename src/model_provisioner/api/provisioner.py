@@ -25,6 +25,7 @@ from model_provisioner.engine.workspace import without_project
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError, NotAllowedError, ProvisionError
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
+from model_provisioner.references.digest import Digest, dirhash
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, is_whole
 from model_provisioner.store.lease import Lease
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
     from model_provisioner.records.catalog import Model
     from model_provisioner.references.digest import Expected
 
@@ -200,9 +202,9 @@ class ModelProvisioner:
         return None if is_other and work.config.allow else row
 
     def _obtain(self, work: Workspace, record: EntryRun) -> None:
-        """Find the files of a record, and fetch them where they are not here."""
+        """Find the files of a record, and fetch them where they are not here, or not those with the expected digest."""
         if not record.entry.is_local:
-            from model_provisioner.engine.fetching.fetch import fetch_for_program
+            from model_provisioner.engine.fetching.fetch import fetch_anew, fetch_for_program
 
             try:
                 fetch_for_program(work, record)
@@ -216,6 +218,11 @@ class ModelProvisioner:
                     found="no record that it was fetched, and allow names no host",
                     fix=error.fix,
                 ) from None
+            expected = record.entry.expected
+            if work.config.allow and expected is not None and _digest_of(resolve(work, record)) != str(expected):
+                with contextlib.suppress(NotAllowedError):  # then the bytes that are here are told
+                    fetch_anew(work, record.entry)
+                record.changed_outside()
         resolve(work, record)
 
     def _register(self, work: Workspace, ref: ModelRef, found: Verification) -> ResolvedModel:
@@ -241,6 +248,12 @@ def _record(ref: ModelRef, expected: Expected | None, path: str | None) -> Entry
     """Return the record of an entry of no project: it has no handoff, and a file of any kind may be registered."""
     at = ref if path is None else _KnownAs(path, known_as=ref)
     return EntryRun(Entry(name=ref.id, ref=at, expected=expected, strict=True, engine="", handoff="", line=0))
+
+
+def _digest_of(files: FileSet) -> str:
+    """Return the digest of fetched files, by what the store has recorded of them."""
+    fetched = files.fetched or {}
+    return str(Digest("sha256", *fetched.values()) if files.kind == "file" else dirhash(fetched.items()))
 
 
 def _changed(found: Verification, registered: Model) -> DigestMismatchError:

@@ -150,6 +150,8 @@ def check_writer(work: Workspace, path: str, model_id: str | None = None) -> Non
     if is_below(path, work.config.root) or not is_there(path) or path in work.build_record:
         return
     writer = writer_of(work.state, path, database=ReadOnlyDatabase)
+    if writer == work.config.path:  # from another working directory
+        return
     if writer is None and model_id is not None and handoff_id(work.roots.read(path) or b"") == model_id:
         return
     is_shared = is_below(path, work.config.runtime_dir)
