@@ -21,10 +21,10 @@ from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
-from model_provisioner.engine.sweep import sweep
+from model_provisioner.engine.sweep import sweep, withdraw_all
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending, withdraw_all
+from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder
@@ -77,8 +77,7 @@ class Run:
     ) -> Self:
         """Open a project for a run, whose configuration counts as `adapt` returns it. Raises as `open_workspace` does.
 
-        Where the state folder can't be believed, nothing confirms a handoff: all of the project are withdrawn, and the error
-        names them.
+        Where the state folder can't be believed, the handoffs of the project are withdrawn, and the error names them.
         """
         try:
             state = state_folder(os.path.dirname(config_path))
