@@ -25,6 +25,7 @@ from model_provisioner import (
     RetiredModelError,
     StorageError,
     UnknownModelError,
+    UnsoundModelError,
     provision,
     provision_from_config_to_default_handoff,
     provision_from_config_to_handoff,
@@ -299,6 +300,14 @@ def test_what_python_provisioned_is_current_for_doit_and_the_other_way_round(sev
     assert project.why("good") == []
     project.provision("new")
     assert provision(several, ["new"])["new"].how == "stat"
+
+
+def test_of_a_damaged_model_no_digest_is_told(several, project):
+    provision(several, ["good"]).raise_for_failures()
+    (project.root / "models/tiny.gguf").write_bytes(b"GGUF")
+    (good,) = provision(several, ["good"])
+    assert (good.outcome, good.state, good.digest, good.path) == ("error", "Failed", None, None)
+    assert isinstance(good.error, UnsoundModelError)
 
 
 def test_an_empty_list_of_names_is_no_model(several, project):

@@ -29,6 +29,7 @@ from model_provisioner import (
     ModelProvisioner,
     ModelRef,
     NotAllowedError,
+    ProvisionError,
     ReadingBegins,
     ResolvedModel,
     SetDigest,
@@ -108,6 +109,8 @@ def test_what_failed_is_failed_in_the_catalog_and_what_was_never_there_is_not(mo
     with pytest.raises(UnsoundModelError):
         provisioner.ensure_present(str(model))
     assert rows(state) == {f"local:{model}": ("Failed", "error")}
+    (row,) = Catalog.reader(str(state)).all()
+    assert (row.config, row.handoff, row.engine) == (None, None, None)
     model.unlink()
     with pytest.raises(ModelNotFoundError):
         provisioner.ensure_present(str(model))
@@ -384,6 +387,22 @@ def test_calls_with_different_hosts_do_not_lend_them_to_each_other(store, hub):
     assert refused
 
 
+@pytest.mark.parametrize("ref", ["tiny", ONE, "hf:org/tiny/nothing.gguf"])
+def test_nothing_is_left_in_the_working_directory_and_no_lease_in_the_store(
+    store, hub, model, tmp_path, monkeypatch, ref
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for digest in (None, WRONG):
+        try:
+            ensure_present(str(model) if ref == "tiny" else ref, digest=digest, allow=LOOPBACK)
+        except ProvisionError as error:
+            assert digest or "nothing" in error.what
+    assert os.listdir(here) == []
+    assert not (store / "leases").exists() or os.listdir(store / "leases") == []
+
+
 # ---- progress
 
 
@@ -462,6 +481,16 @@ def test_registered_bytes_that_are_others_now_are_not_returned_under_their_id(mo
     assert provisioner.locate("hf:org/repo/x.gguf") is None
     after = provisioner.register_model("hf:org/repo/x.gguf", model, None)
     assert provisioner.ensure_present("hf:org/repo/x.gguf").digest == after.digest != before.digest
+
+
+def test_where_other_bytes_are_registered_those_of_the_digest_are_fetched(store, hub, model):
+    model.write_bytes(FLIPPED)
+    provisioner = ModelProvisioner()
+    provisioner.register_model(ONE, model, None)
+    with pytest.raises(DigestMismatchError):
+        provisioner.ensure_present(ONE, digest=f"sha256:{TINY_SHA}")
+    provisioner.register_model(ONE, model, None)
+    assert provisioner.ensure_present(ONE, digest=f"sha256:{TINY_SHA}", allow=LOOPBACK).local_path.is_relative_to(store)
 
 
 def test_the_part_that_a_project_has_of_a_repository_is_not_the_repository(store, hub, tmp_path):

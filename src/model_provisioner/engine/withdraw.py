@@ -30,7 +30,7 @@ from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from model_provisioner.config.entries import Entry
@@ -55,8 +55,6 @@ def withdraw_handoffs(work: Workspace, records: Iterable[EntryRun]) -> list[Entr
     by_path: dict[str, EntryRun] = {}
     for record in records:
         record.stands = None
-        if not record.entry.handoff:
-            continue
         try:
             check_place(work, record.entry)
             by_path[record.entry.handoff] = record
@@ -198,12 +196,11 @@ def fail(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
     """
     record.verification = record.reasons = None
     trouble: StorageError | None = None
-    steps: tuple[Callable[[], None], ...] = (
+    for step in (
         lambda: _withdraw_handoff(work, record),
-        lambda: _withdraw_target(work, record.entry),
+        lambda: withdraw(work, work.sha256_target(record.entry)),
         lambda: _note_failure(work, record.entry, error),
-    )
-    for step in steps:
+    ):
         try:
             step()
         except (OccupiedError, RetiredModelError):
@@ -223,11 +220,6 @@ def _withdraw_handoff(work: Workspace, record: EntryRun) -> None:
     withdraw_handoffs(work, [record])
     if record.error is not None:
         raise record.error
-
-
-def _withdraw_target(work: Workspace, entry: Entry) -> None:
-    if entry.handoff:
-        withdraw(work, work.sha256_target(entry))
 
 
 def _note_failure(work: Workspace, entry: Entry, error: ProvisionError) -> None:
