@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,16 @@ from model_provisioner.arguments import check_type, path_text, texts
 from model_provisioner.config.entries import only_model
 from model_provisioner.config.paths import real_path
 from model_provisioner.engine.orphans import withdraw_orphans
-from model_provisioner.engine.rules import Rules, is_true
+from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import InputError
 from model_provisioner.hashing.threads import core_count
 from model_provisioner.operations import provision as operation
 from model_provisioner.references.reference import is_file_name
+from model_provisioner.settings import is_on
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     from model_provisioner.engine.events import Progress
@@ -50,7 +51,7 @@ def provision(
     options = {"offline": offline, "locked": locked, "require_digest": require_digest, "full": full}
     for name, value in options.items():
         check_type(name, value, bool, "True or False")
-    options["locked"] = locked or is_true(os.environ.get("MODEL_PROVISIONER_LOCKED", ""))
+    options["locked"] = locked or is_on("MODEL_PROVISIONER_LOCKED")
     with Run.begin(path, cache_dir=store, rules=Rules(**options), progress=listener(progress)) as run:
         return operation.provision(run, chosen, core_count())
 

@@ -13,7 +13,7 @@ from model_provisioner.api.arguments import allowed, expected_digest, listener, 
 from model_provisioner.api.resolved import ResolvedModel
 from model_provisioner.arguments import check_type, path_text
 from model_provisioner.config.entries import Entry
-from model_provisioner.config.network_policy import users_hosts
+from model_provisioner.config.network_policy import offline_reason, users_hosts
 from model_provisioner.config.paths import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import silent
@@ -166,6 +166,7 @@ class ModelProvisioner:
             lease=Lease(self._work.store),
             progress=progress,
             hosts=users_hosts(),
+            offline=offline_reason(),
             received=set(),
         )
         was_here = self._catalog.get(NO_PROJECT, ref.id) is not None

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import NotAllowedError, SettingError, printable
+from model_provisioner.errors import InputError, NotAllowedError, SettingError, printable
 from model_provisioner.settings import is_on, is_true
 
 if TYPE_CHECKING:
