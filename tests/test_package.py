@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from typing import get_args
 
 import pytest
 
@@ -37,6 +38,10 @@ def test_errors_cross_processes():
 def test_every_error_that_can_be_met_is_a_public_name():
     kinds = {name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, ProvisionError)}
     assert kinds - set(model_provisioner.__all__) == set()
+
+
+def test_every_event_that_may_be_told_is_a_public_name():
+    assert {kind.__name__ for kind in get_args(model_provisioner.Event)} <= set(model_provisioner.__all__)
 
 
 def test_the_error_of_several_models_shows_each():

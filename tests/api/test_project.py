@@ -17,6 +17,7 @@ from model_provisioner import (
     FetchBegins,
     InputError,
     InvalidReferenceError,
+    ModelEnded,
     ModelResult,
     NotAllowedError,
     NotLockedError,
@@ -26,6 +27,7 @@ from model_provisioner import (
     StorageError,
     UnknownModelError,
     UnsoundModelError,
+    WorkBegins,
     provision,
     provision_from_config_to_default_handoff,
     provision_from_config_to_handoff,
@@ -357,7 +359,9 @@ def test_models_are_fetched_under_the_policy_of_the_file(store, hub, tmp_path):
     told = []
     (one,) = provision(config, cache_dir=tmp_path / "other", progress=told.append)
     assert one.path.is_relative_to(tmp_path / "other")
+    assert told[0] == WorkBegins(1, 0)
     assert FetchBegins("one", len(TINY_BYTES), "127.0.0.1") in told
+    assert told[-1] == ModelEnded("one")
 
 
 def test_a_name_that_no_entry_has_is_told_before_anything_is_done(several, project):

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import asyncio
 from pathlib import Path
-from typing import assert_type
+from typing import assert_never, assert_type
 
 import model_provisioner as m
 from model_provisioner import Digest, DigestMismatchError, ModelProvisioner, ModelRef, ProvisionError
@@ -19,7 +19,11 @@ def show(event: m.Event) -> None:
     match event:
         case m.ReadingBegins(model, size):
             assert_type(size, int)
-        case m.BytesRead(count):
+        case m.WorkBegins(models, size):
+            assert_type(models, int)
+        case m.ModelEnded(model):
+            assert_type(model, str)
+        case m.BytesRead(count, model):
             assert_type(count, int)
         case m.FetchBegins(model, expected, source):
             assert_type(expected, int | None)
@@ -30,6 +34,8 @@ def show(event: m.Event) -> None:
             assert_type(seconds, float)
         case m.FetchEnded(model):
             assert_type(model, str)
+        case _:
+            assert_never(event)
 
 
 def one() -> m.ResolvedModel:
