@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "model_provisioner"
 ROOMS = [
+    "arguments",
     "errors",
     "settings",
     "units",

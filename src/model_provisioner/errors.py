@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping
     from typing import Any, ClassVar
 
 
@@ -88,6 +88,18 @@ class UnknownModelError(InputError):
 
 
 # ---- a model failed: exit code 1
+
+
+class FailedModelsError(ProvisionError):
+    """What kept models of one call from being provisioned: `failures` by the name of the model, and other `trouble`."""
+
+    def __init__(self, failures: Mapping[str, ProvisionError], trouble: Iterable[ProvisionError], count: int) -> None:
+        self.failures, self.trouble = dict(failures), tuple(trouble)
+        super().__init__(f"{len(self.failures)} of {count} model{'s' if count != 1 else ''} failed")
+
+    def __str__(self) -> str:
+        failures = (f"{printable(name)}: {error}" for name, error in self.failures.items())
+        return "\n\n".join([printable(self.what), *failures, *map(str, self.trouble)])
 
 
 class ModelNotFoundError(ProvisionError):

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import closing, contextmanager
 
-from model_provisioner.errors import InputError, ProvisionError, UnknownModelError
+from model_provisioner.errors import InputError, ProvisionError
 from model_provisioner.fs.ownership import other_owner
 
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.errors import UnknownModelError
 
 CONFIG_NAME = "models.yaml"
 _NEARLY = ("models.yml", "model.yaml", "model.yml", "Models.yaml")
@@ -162,16 +163,9 @@ def entries_named(work: Workspace, names: Collection[str]) -> list[Entry]:
 
 def unknown_name(name: str, config: Config) -> UnknownModelError:
     """Return the error for a name that is no model, task or target."""
-    from difflib import get_close_matches
+    from model_provisioner.config import entries
 
-    near = get_close_matches(name, list(config.entries))
-    return UnknownModelError(
-        f"there is no model {name!r}",
-        where=config.path,
-        expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
-        found="no entry of this name",
-        fix=f"did you mean {near[0]}?" if near else "`doit list --all` shows the tasks that can be named as well",
-    )
+    return entries.unknown_name(name, config, "`doit list --all` shows the tasks that can be named as well")
 
 
 def wrong_count(command: str, expected: str, names: Sequence[str]) -> InputError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.paths import is_below
+from model_provisioner.errors import ConfigError, InputError, UnknownModelError
 from model_provisioner.references.digest import Digest, SetDigest
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class Entry:
     strict: bool
     engine: str
     handoff: str
-    """The path of the handoff, absolute: in the project, or in the user's own folder for what a run writes."""
+    """The path of the handoff, absolute: in the project, or in the user's own folder for what a run writes.
+
+    Empty for what a program asked for, outside of any project: it has no checksum file and no provenance record either."""
     line: int
     """Where the entry stands in the file."""
     include: tuple[str, ...] = ()
@@ -236,3 +239,37 @@ class LazyEntries(Mapping[str, Entry]):
     def keys(self) -> KeysView[str]:
         """Return the names; those of a dictionary are several times faster than those of `Mapping`."""
         return self._names.keys()
+
+
+def unknown_name(name: str, config: Config, fix: str = "write the name of an entry") -> UnknownModelError:
+    """Return the error for a name that no entry has; `fix` is for one that is like none."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(config.entries))
+    return UnknownModelError(
+        f"there is no model {name!r}",
+        where=config.path,
+        expected="one of " + ", ".join(sorted(config.entries)[:20]) if config.entries else "a name of an entry",
+        found="no entry of this name",
+        fix=f"did you mean {near[0]}?" if near else fix,
+    )
+
+
+def only_model(config: Config, handoff: str | None = None) -> Config:
+    """Return the configuration of a file that names one model, which is handed off at `handoff` if that is given.
+
+    Raises `ConfigError` for one of several models, or none.
+    """
+    if len(config.entries) != 1:
+        fault = InputError(
+            "the file must name exactly one model",
+            where=config.path,
+            expected="one entry",
+            found=f"{len(config.entries)} entries",
+            fix="run `doit provision` for a file of several models",
+        )
+        raise ConfigError(config.path, [fault])
+    if handoff is None:
+        return config
+    (entry,) = config.entries.values()
+    return replace(config, entries={entry.name: replace(entry, handoff=handoff)}, handoffs=(handoff,))

@@ -10,11 +10,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import NotAllowedError, SettingError, printable
+from model_provisioner.errors import InputError, NotAllowedError, SettingError, printable
 from model_provisioner.settings import is_on, is_true
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
 """Names for a Hub with all hosts that serve its files."""
@@ -57,6 +57,19 @@ def users_hosts(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | No
     return tuple(hosts)
 
 
+def check_hosts(hosts: Iterable[str]) -> None:
+    """Raise `InputError` for what can't be a host that a program allows."""
+    for host in hosts:
+        if (fault := fault_of(host)) is not None:
+            raise InputError(
+                "a host that is allowed can't be understood",
+                where="allow",
+                expected="names, addresses or *.NAME, written as in network.allow; huggingface for all hosts of the Hub",
+                found=f"{_shown(host)}: {fault}",
+                fix='correct it, as in   allow=["huggingface", "models.example.org"]',
+            )
+
+
 @dataclass(frozen=True)
 class NetworkPolicy:
     """The hosts that may be contacted, whatever the port."""
@@ -66,7 +79,7 @@ class NetworkPolicy:
     offline: str | None
     """Why nothing may be contacted at all, in the words of who said so ("--offline"); else None."""
     config: str
-    """The file that `allow` stands in."""
+    """The file that `allow` stands in; empty where a program allows them by the call."""
     users: tuple[str, ...] | None = None
     """The hosts that the user lets be contacted, written as in `allow`; None: as `allow` has it."""
 
@@ -81,14 +94,16 @@ class NetworkPolicy:
         """Raise `NotAllowedError`, which names `entry` and its `line`, unless `host` may be contacted."""
         if self.allows(host):
             return
-        where, host = f"{self.config}:{line}", _normal(host)
+        host, by_program = _normal(host), not self.config
+        where, setting = (entry, "allow") if by_program else (f"{self.config}:{line}", "network.allow")
+        instead = f"download the model and {'ask for' if by_program else 'point model_ref at'} the file"
         if self.offline is not None:
             raise NotAllowedError(
                 f"{entry} would have to be fetched, and this run is offline ({self.offline})",
                 where=where,
                 expected=f"{host} may be contacted",
                 found=f"{self.offline} forbids all network",
-                fix=f"run once without {self.offline}, or download the model and point model_ref at the file",
+                fix=f"run once without {self.offline}, or {instead}",
             )
         if self.users is not None and not _is_among(host, self.users):
             raise NotAllowedError(
@@ -96,14 +111,14 @@ class NetworkPolicy:
                 where=where,
                 expected=f"{host} among the hosts of {HOSTS_VARIABLE}",
                 found=f"{HOSTS_VARIABLE}={', '.join(self.users) or 'off'}",
-                fix=f"add {host} to it if you trust that host, or download the model and point model_ref at the file",
+                fix=f"add {host} to it if you trust that host, or {instead}",
             )
         raise NotAllowedError(
             f"{entry} would have to be fetched, and the network is not allowed",
             where=where,
-            expected=f"{host} among the hosts of network.allow",
+            expected=f"{host} among the hosts of {setting}",
             found=f"allow: [{', '.join(_shown(pattern) for pattern in self.allow)}]",
-            fix=f'add "{host}" to network.allow{_preset_of(host)}, or download the model and point model_ref at the file',
+            fix=f'add "{host}" to {setting}{_preset_of(host)}, or {instead}',
         )
 
 

@@ -50,8 +50,8 @@ def shown_path(path: str) -> str:
 
 
 def is_below(path: str, top: str) -> bool:
-    """Tell whether a path is a folder or is written below it; no link is looked at."""
-    return f"{path}/".startswith(f"{top.rstrip('/')}/")
+    """Tell whether a path is a folder or is written below it; no link is looked at. Nothing is below an empty one."""
+    return bool(top) and f"{path}/".startswith(f"{top.rstrip('/')}/")
 
 
 def path_in(top: str, path: str, environment: PathEnvironment) -> str | None:

@@ -36,9 +36,9 @@ def row_of(work: Workspace, entry: Entry, found: Verification) -> Model:
         project=work.config.root,
         name=entry.name,
         strict=entry.strict,
-        engine=entry.engine,
-        config=work.config.path,
-        handoff=entry.handoff,
+        engine=entry.engine or None,
+        config=work.config.path or None,
+        handoff=entry.handoff or None,
     )
 
 

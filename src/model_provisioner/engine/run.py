@@ -21,10 +21,10 @@ from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
-from model_provisioner.engine.sweep import sweep
+from model_provisioner.engine.sweep import sweep, withdraw_all
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending, withdraw_all
+from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder
@@ -34,6 +34,7 @@ from model_provisioner.references.reference import LocalRef
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
+    from model_provisioner.config.entries import Config
     from model_provisioner.engine.entry_run import Step
     from model_provisioner.engine.events import Event, Progress
     from model_provisioner.engine.rules import Rules
@@ -72,23 +73,24 @@ class Run:
         cache_dir: str | None = None,
         rules: Rules | None = None,
         progress: Progress = silent,
+        adapt: Callable[[Config], Config] = lambda config: config,
     ) -> Self:
-        """Open a project for a run. Raises as `open_workspace` does.
+        """Open a project for a run, whose configuration counts as `adapt` returns it. Raises as `open_workspace` does.
 
-        Where the state folder can't be believed, nothing confirms a handoff: all of the project are withdrawn, and the error
-        names them.
+        Where the state folder can't be believed, the handoffs of the project are withdrawn, and the error names them.
         """
         try:
             state = state_folder(os.path.dirname(config_path))
         except StorageError as error:
-            config = parse_config(read_config(config_path), config_path, cache_dir=cache_dir)
+            config = adapt(parse_config(read_config(config_path), config_path, cache_dir=cache_dir))
             names, trouble = withdraw_all(config)
             if names:
                 error.what += f"; so nothing confirms the handoffs of {', '.join(names)}: they were withdrawn"
             for each in trouble:
                 error.what += f"; {each.what}: {each.where} ({each.found})"
             raise
-        return cls(open_workspace(config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress))
+        work = open_workspace(config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress)
+        return cls(replace(work, config=adapt(work.config)))
 
     def __enter__(self) -> Self:
         return self

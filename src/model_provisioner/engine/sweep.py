@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from model_provisioner.config.paths import is_below
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.withdraw import WITHDRAWN, set_pending, withdraw_handoffs
+from model_provisioner.engine.withdraw import WITHDRAWN, set_pending, unseen, withdraw_handoffs
+from model_provisioner.engine.workspace import roots_of
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.atomic import remove_all_durably
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.records.handoff import handoff_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from model_provisioner.config.entries import Config
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
 
@@ -91,3 +96,22 @@ def _withdraw_unconfirmed(work: Workspace, records: Collection[EntryRun], doubte
     with contextlib.suppress(StorageError):
         set_pending(work, pending, WITHDRAWN)
     return {record.name for record in retired}
+
+
+def withdraw_all(config: Config) -> tuple[list[str], list[StorageError]]:
+    """Remove the handoffs of a configuration, durably, without any record: what is no handoff stays.
+
+    Return the names of the entries that had one, and what keeps others from being removed or seen.
+    """
+    by_path = {entry.handoff: entry for entry in config.entries.values()}
+    with roots_of(config) as roots:
+        found = {path: handoff_id(roots.read(path) or b"") for path in by_path}
+        ours = [
+            path
+            for path, model_id in found.items()
+            if model_id is not None and (is_below(path, config.root) or model_id == by_path[path].ref.id)
+        ]
+        removed = remove_all_durably(ours, roots)
+        trouble = [error for error in removed.values() if isinstance(error, StorageError)]
+        trouble += unseen(roots, by_path.keys() - removed.keys()).values()
+    return [by_path[path].name for path, was_there in removed.items() if was_there is True], trouble

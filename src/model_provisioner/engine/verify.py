@@ -58,7 +58,7 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     find_out(work, records, reader.digests)
     found = [each for each in records if each.verification is not None]
     with failing(*found):
-        told = [record_of(work, each) for each in found]
+        told = [record_of(work, each) for each in found if each.entry.handoff]
         # The log first: what a kill keeps out of it, no later run would put there, for it reads nothing.
         lines = (each.to_dict() for each in told if each.how != "stat")
         provenance.append(work.provenance_log, lines, work.roots)
@@ -222,7 +222,7 @@ def _write_targets(work: Workspace, records: Sequence[EntryRun]) -> None:
     changed: dict[str, bytes] = {}
     by_path: dict[str, EntryRun] = {}
     for record in records:
-        if record.verification is None:
+        if record.verification is None or not record.entry.handoff:
             continue
         target = work.sha256_target(record.entry)
         by_path[target] = record

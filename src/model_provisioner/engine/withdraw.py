@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.paths import is_below
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.verification.corruption import IN_FULL, is_in_full
-from model_provisioner.engine.workspace import roots_of
 from model_provisioner.errors import (
     CorruptModelError,
     DigestMismatchError,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from model_provisioner.config.entries import Config, Entry
+    from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.root import Roots
@@ -121,25 +120,6 @@ def check_place(work: Workspace, entry: Entry) -> None:
     )
 
 
-def withdraw_all(config: Config) -> tuple[list[str], list[StorageError]]:
-    """Remove the handoffs of a configuration, durably, without any record: what is no handoff stays.
-
-    Return the names of the entries that had one, and what keeps others from being removed or seen.
-    """
-    by_path = {entry.handoff: entry for entry in config.entries.values()}
-    with roots_of(config) as roots:
-        found = {path: handoff_id(roots.read(path) or b"") for path in by_path}
-        ours = [
-            path
-            for path, model_id in found.items()
-            if model_id is not None and (is_below(path, config.root) or model_id == by_path[path].ref.id)
-        ]
-        removed = remove_all_durably(ours, roots)
-        trouble = [error for error in removed.values() if isinstance(error, StorageError)]
-        trouble += unseen(roots, by_path.keys() - removed.keys()).values()
-    return [by_path[path].name for path, was_there in removed.items() if was_there is True], trouble
-
-
 def check_writer(work: Workspace, path: str, model_id: str | None = None) -> None:
     """Raise `OccupiedError` where another project wrote the file at a path, in a folder of the user's that they share.
 
@@ -148,14 +128,21 @@ def check_writer(work: Workspace, path: str, model_id: str | None = None) -> Non
     if is_below(path, work.config.root) or not is_there(path) or path in work.build_record:
         return
     writer = writer_of(work.state, path, database=ReadOnlyDatabase)
+    if writer == work.config.path:  # from another working directory
+        return
     if writer is None and model_id is not None and handoff_id(work.roots.read(path) or b"") == model_id:
         return
+    is_shared = is_below(path, work.config.runtime_dir)
     raise OccupiedError(
-        "a file in the folder for what a run writes is not this project's",
+        "a file in the folder for what a run writes is not this project's"
+        if is_shared
+        else "the file in the place of the handoff is not this project's",
         where=path,
         expected="no file, or one that this project wrote",
         found="a file that no project here wrote" if writer is None else f"a file that {writer} wrote",
-        fix="set MODEL_PROVISIONER_RUNTIME_DIR to a folder of its own for each project",
+        fix="set MODEL_PROVISIONER_RUNTIME_DIR to a folder of its own for each project"
+        if is_shared
+        else "move it away, or name another handoff",
     )
 
 
@@ -280,9 +267,9 @@ def set_state(
                 reason=reason,
                 digest=digest or row.digest,
                 corrupt=corrupt or row.corrupt,
-                config=work.config.path,
-                handoff=entry.handoff,
-                engine=entry.engine,
+                config=work.config.path or None,
+                handoff=entry.handoff or None,
+                engine=entry.engine or None,
             )
         )
     return {**work.catalog.put(*rows, by=by)} if rows else {}

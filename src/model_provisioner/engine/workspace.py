@@ -236,7 +236,7 @@ def without_project(catalog: Catalog, cache_dir: str) -> Workspace:
         build_record=BuildRecord(state, state, ""),
         store=(store := _store_of(config, state)),
         lease=Lease(store),
-        roots=roots_of(config),
+        roots=Roots("/"),
     )
 
 

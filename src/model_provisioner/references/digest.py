@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_provisioner.arguments import check_type
 from model_provisioner.errors import InvalidDigestError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Digest:
     value: str
 
     def __post_init__(self) -> None:
+        check_type("algo", self.algo, str, "a string")
+        check_type("value", self.value, str, "a string")
         if self.algo not in ALGORITHMS:
             raise InvalidDigestError(
                 "unknown digest algorithm",
@@ -53,7 +56,8 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read `sha256:<hex>` or `dirhash:<hex>`, the form that `str` gives back."""
+        """Read `sha256:<hex>` or `dirhash:<hex>`, the form that `str` gives back. Raises `InvalidDigestError`."""
+        check_type("text", text, str, "a string")
         text = text.strip()
         algo, colon, value = text.partition(":")
         if not colon:

@@ -11,9 +11,11 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import ClassVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from model_provisioner.arguments import check_type, path_text
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.hub_url import meaning
 from model_provisioner.references.path_environment import PathEnvironment
@@ -56,6 +58,7 @@ class ModelRef(ABC):
     @staticmethod
     def parse(text: str) -> ModelRef:
         """Read a reference of any form; raise `InvalidReferenceError`, which says what is accepted."""
+        check_type("text", text, str, "a string")
         scheme, colon, rest = text.partition(":")
         if not colon or "/" in scheme:
             if _NO_PATH.match(text):
@@ -87,6 +90,23 @@ class ModelRef(ABC):
             if CREDENTIALS.search(text)
             else f"if that is the name of a local file, write ./{_shown(text)}",
         )
+
+    @staticmethod
+    def local(path: str | os.PathLike[str]) -> ModelRef:
+        """Return the reference of a local file or folder, whatever its name looks like. Raises `InvalidReferenceError`."""
+        return LocalRef(path_text("path", path))
+
+    @staticmethod
+    def hugging_face(org: str, repo: str, path: str | None = None, revision: str | None = None) -> ModelRef:
+        """Return the reference of a repository of the Hugging Face Hub, or of the one file of it at `path`.
+
+        `revision` is a branch, a tag or a commit; None is what its main branch has. Raises `InvalidReferenceError`.
+        """
+        for name, value in (("org", org), ("repo", repo)):
+            check_type(name, value, str, "a string")
+        for name, given in (("path", path), ("revision", revision)):
+            check_type(name, given, (str, NoneType), "a string or None")
+        return HubRef(f"{org}/{repo}", revision, path)
 
     @property
     @abstractmethod

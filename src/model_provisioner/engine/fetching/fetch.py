@@ -17,7 +17,7 @@ from model_provisioner.engine.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import ProvisionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
@@ -62,17 +62,26 @@ def fetch(work: Workspace, record: EntryRun, check: Callable[[], None] = lambda:
         pend(work, [record], FETCHED)
         if record.error is not None:
             raise record.error
-        for part in missing:
-            requests = Requests.begin(work)  # before the look: what others record after it is not missed
-            if (wrong := wrong_record(work.store, part)) is None:
-                last = record_of(part, work.store)
-                PartFetch(work, record, part, requests, check, last, known_files(part, last)).run()
-            else:
-                PartFetch(work, record, part, replace(requests, anew=True), check).run()
-                put_away_replaced(work.store, wrong)
-        record.changed_outside()
+        _fetch_parts(work, record, missing, check)
     except ProvisionError as error:
         fail(work, record, error)
+
+
+def fetch_for_program(work: Workspace, record: EntryRun) -> None:
+    """Fetch the model of an entry of no project, unless it is here. Raises what `fetch` fails with, and notes nothing of it."""
+    _fetch_parts(work, record, _missing(work, record.entry), lambda: None)
+
+
+def _fetch_parts(work: Workspace, record: EntryRun, missing: Sequence[Entry], check: Callable[[], None]) -> None:
+    for part in missing:
+        requests = Requests.begin(work)  # before the look: what others record after it is not missed
+        if (wrong := wrong_record(work.store, part)) is None:
+            last = record_of(part, work.store)
+            PartFetch(work, record, part, requests, check, last, known_files(part, last)).run()
+        else:
+            PartFetch(work, record, part, replace(requests, anew=True), check).run()
+            put_away_replaced(work.store, wrong)
+    record.changed_outside()
 
 
 def fetch_anew(work: Workspace, part: Entry) -> None:
