@@ -374,8 +374,18 @@ WORDS = {"expected", "found", "fix"}
 """What an error says beside what happened and where: this version knows more to say."""
 
 
+SAID_NOW = {
+    "the last verification failed": "the last attempt failed",
+    "the last run did not finish": "not handed off since its verification began",
+}
+
+
 def as_recorded(found):
     """Return an answer without what version 0.1 took from the log in the project, or from files as they are now."""
+    if isinstance(found, list):
+        return [as_recorded(each) for each in found]
+    for reason in found.get("reasons", ()) if isinstance(found, dict) else ():
+        reason["text"] = SAID_NOW.get(reason["text"], reason["text"])
     if isinstance(found, dict) and "predicate" in found:
         del found["predicate"]["policy"]["digest"]
         del found["predicate"]["policy"]["annotations"]["models.lock"]
@@ -456,6 +466,10 @@ def new(tmp_path_factory) -> Path:
     return top
 
 
+SINCE = "not (?:verified|handed off) since "
+"""How a reason begins of which version 0.1 said nothing."""
+
+
 def written(path: Path, top: Path | str) -> list[str]:
     """Return the lines of a text, apart from times, places and machine; those of a log in any order."""
     text = path.read_text().replace(str(top), PLACE)
@@ -463,6 +477,12 @@ def written(path: Path, top: Path | str) -> list[str]:
     text = re.sub(f'"owner": "[^ ]+ {PLACE}/state \\d+( [0-9a-f]+)?"', '"owner": "vm"', text)
     # The words of errors grew, and the note of a download has the length of the whole.
     text = re.sub(r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"total": (\d+|null), ', "", text))
+    # Records of the store say of each file which version of it came; who leaves a model unverified says why, and a failure
+    # which policy it failed under.
+    text = re.sub(r'"etag":null,|,"validator":"(\\.|[^"\\])*"|,"wrong":false', "", text)
+    text = re.sub(rf'"(expected|reason)": ("sha256:0{{64}}"|"{SINCE}[^"]*")', r'"\1": null', text)
+    if path.name == "why.json":  # and reasons say what happened
+        text = json.dumps([{name: each[name] for name in ("name", "current", "retired")} for each in json.loads(text)])
     if path.name == "check.json":
         text = re.sub(r'^ *"(expected|fix|found)": .*\n', "", text, flags=re.MULTILINE)
     lines = re.sub('"boot": ("[^"]+"|null)', '"boot": null', TIMES.sub("TIME", text)).splitlines(keepends=True)
@@ -531,8 +551,12 @@ def test_this_version_records_what_version_0_1_recorded(new, table):
         moving = {"device", "inode", "mtime_ns", "ctime_ns", "hashed_at"}
         told = [{key: value for key, value in row.items() if key not in moving} for row in found]
         for row in told:
-            if row.get("reason"):
-                row["reason"] = row["reason"].partition("\n")[0]  # the words below it grew
+            if row.get("reason"):  # the words below it grew
+                row["reason"] = re.sub(f"^{SINCE}.*", "", row["reason"].partition("\n")[0]) or None
+            if row.get("lifecycle") == "Failed":
+                row["expected"] = None
+            if "history" in row:
+                row["history"] = re.sub("Pending .*", "Pending", row["history"])
         return json.loads(TIMES.sub("TIME", json.dumps(told).replace(str(place), PLACE)))
 
     assert rows(new, new) == rows(DATA, PLACE)

@@ -36,11 +36,12 @@ MAY_LACK = {
     },
 }
 """Which parts the errors of a function lack where they are made, and why that may be."""
-MADE_OF_ONE_VALUE = {"ConfigError", "DigestMismatchError", "CorruptModelError", "DamagedError"}
+MADE_OF_ONE_VALUE = {"ConfigError", "DigestMismatchError", "CorruptModelError", "DamagedError", "FailedModelsError"}
 """Errors that make their parts of what they are about."""
 
 PIECE = "it is a piece of a sentence, which is followed as a whole"
 RACE = "it needs a change at one moment of a run"
+PROGRAM = "a program is told: tests/api"
 DISK = "it needs a disk that fails"
 NOT_FOLLOWED = {
     "choose another folder": PIECE,
@@ -76,7 +77,21 @@ NOT_FOLLOWED = {
     ),
     "check HF_ENDPOINT": "only a program that brings a client of its own for the Hub meets it",
     "install them anew": "it needs a machine without any certificates",
-    "ask with that digest": "a program is told: tests/test_api.py has it",
+    "ask with that digest": f"{PROGRAM}/test_provisioner.py has it",
+    **dict.fromkeys(
+        (
+            'add "{}" to allow{}, or download the model and ask for the file',
+            'add "{}" to network.allow{}, or download the model and ask for the file',
+            'add "{}" to allow{}, or download the model and point model_ref at the file',
+            "add {} to it if you trust that host, or download the model and ask for the file",
+            "run once without {}, or download the model and ask for the file",
+            'correct it, as in   allow=["huggingface", "models.example.org"]',
+        ),
+        f"{PROGRAM}/test_provisioner.py has what is allowed",
+    ),
+    "move it away, or name another handoff": f"{PROGRAM}/test_project.py has it",
+    'name a file, as in   "handoff.json"': f"{PROGRAM}/test_project.py has it",
+    "write the name of an entry": f"{PROGRAM}/test_project.py has it",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

@@ -2,7 +2,15 @@
 
 import pytest
 
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
+from model_provisioner.engine.events import (
+    BytesRead,
+    FetchBegins,
+    FetchEnded,
+    FetchReached,
+    ModelEnded,
+    ReadingBegins,
+    WorkBegins,
+)
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import FetchError
@@ -53,15 +61,16 @@ def hub(tmp_path, monkeypatch):
 def test_a_reading(tmp_path, provision, told):
     (tmp_path / "m.bin").write_bytes(bytes(SIZE))
     provision(tmp_path / "m.bin")
-    begins, *read = told
-    assert begins == ReadingBegins("m", SIZE)
-    assert {type(event) for event in read} == {BytesRead}
+    first, begins, *read, last = told
+    assert (first, begins, last) == (WorkBegins(1, SIZE), ReadingBegins("m", SIZE), ModelEnded("m"))
+    assert {(type(event), event.model) for event in read} == {(BytesRead, "m")}
     assert sum(event.count for event in read) == SIZE
 
 
 def test_a_fetch_adds_up_its_files(hub, provision, told):
     provision("hf:org/m")
-    begins, *reached, ended = [event for event in told if not isinstance(event, ReadingBegins | BytesRead)]
+    first, begins, *reached, ended, last = [event for event in told if not isinstance(event, ReadingBegins | BytesRead)]
+    assert (first, last) == (WorkBegins(1, 0), ModelEnded("m"))
     assert begins == FetchBegins("m", SIZE + 4, "127.0.0.1")
     assert ended == FetchEnded("m")
     assert {type(event) for event in reached} == {FetchReached}
@@ -75,8 +84,8 @@ def test_a_fetch_that_fails_ends_too(hub, provision, told):
     hub.fault(no_entry(), on="*/resolve/*/a.bin")
     with pytest.raises(FetchError):
         provision("hf:org/m/a.bin")
-    assert told[0] == FetchBegins("m", SIZE, "127.0.0.1")
-    assert told[-1] == FetchEnded("m")
+    assert told[1] == FetchBegins("m", SIZE, "127.0.0.1")
+    assert told[-2:] == [FetchEnded("m"), ModelEnded("m")]
 
 
 @pytest.mark.parametrize("kind", [ReadingBegins, BytesRead])
