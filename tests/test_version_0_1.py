@@ -475,11 +475,11 @@ def written(path: Path, top: Path | str) -> list[str]:
     text = path.read_text().replace(str(top), PLACE)
     # This version tells state folders apart by a number of their own, too.
     text = re.sub(f'"owner": "[^ ]+ {PLACE}/state \\d+( [0-9a-f]+)?"', '"owner": "vm"', text)
-    # The words of errors grew, and the note of a download has the length of the whole.
-    text = re.sub(r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"total": (\d+|null), ', "", text))
-    # Records of the store say of each file which version of it came; who leaves a model unverified says why, and a failure
-    # which policy it failed under.
-    text = re.sub(r'"etag":null,|,"validator":"(\\.|[^"\\])*"|,"wrong":false', "", text)
+    # The words of errors grew, and the note of a download has the length of the whole, and what was asked.
+    text = re.sub(r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"(total|request)": (\d+|null), ', "", text))
+    # A record of the store says whether it is of something wrong; who leaves a model unverified says why, and a failure which
+    # policy it failed under.
+    text = re.sub(r'"etag":null,|,"wrong":false', "", text)
     text = re.sub(rf'"(expected|reason)": ("sha256:0{{64}}"|"{SINCE}[^"]*")', r'"\1": null', text)
     if path.name == "why.json":  # and reasons say what happened
         text = json.dumps([{name: each[name] for name in ("name", "current", "retired")} for each in json.loads(text)])
