@@ -265,7 +265,7 @@ def test_rights_to_the_bytes_are_asked_for(stored, s3):
 @pytest.mark.parametrize("missing", sorted(KEYS))
 def test_half_of_the_credentials_is_completed_or_taken_away(stored, missing):
     secret = stored.environ.pop(missing)
-    name, other = advised(stored.provision(code=1), "set {} too; or take {} away, and the files in ~/.aws are read")
+    name, other = advised(stored.provision(code=3), "set {} too; or take {} away, and the files in ~/.aws are read")
     assert (name, {name, other}) == (missing, KEYS.keys())
     stored.environ[name] = secret
     stored.provision()
@@ -275,21 +275,24 @@ def test_half_of_the_credentials_is_completed_or_taken_away(stored, missing):
 
 
 @pytest.mark.parametrize(
-    ("sentence", "credentials", "config"),
+    ("code", "sentence", "credentials", "config"),
     [
         (
+            3,
             "complete the profile in ~/.aws/credentials; `aws s3 ls` reads the same ones",
             "[default]\naws_access_key_id = a\n",
             "",
         ),
-        ("correct it; `aws s3 ls` reads the same ones", "", "nonsense\n"),
+        (3, "correct it; `aws s3 ls` reads the same ones", "", "nonsense\n"),
         (
+            1,
             "log in again (`aws sso login`); `aws s3 ls` reads the same ones",
             "",
             "[default]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = r\n"
             "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://x.example\n",
         ),
         (
+            1,
             "correct the AWS_… variables or the files in ~/.aws, or log in again (`aws sso login`); `aws s3 ls` reads the "
             "same ones",
             "",
@@ -297,9 +300,9 @@ def test_half_of_the_credentials_is_completed_or_taken_away(stored, missing):
         ),
     ],
 )  # fmt: skip
-def test_files_of_settings_are_corrected_or_variables_set(stored, sentence, credentials, config):
+def test_files_of_settings_are_corrected_or_variables_set(stored, code, sentence, credentials, config):
     aws_files(stored, credentials, config)
-    answer = stored.provision(code=1)
+    answer = stored.provision(code=code)
     advised(answer, sentence + KEEP if KEEP in answer.all else sentence)
     aws_files(stored, "[default]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in KEYS.items()))
     stored.provision()
@@ -321,7 +324,7 @@ def test_a_code_is_typed_on_a_terminal_or_not_asked_for(stored):
 def test_a_profile_is_one_that_is_there(stored):
     aws_files(stored, "[work]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in KEYS.items()))
     stored.environ["AWS_PROFILE"] = "wrok"
-    advised(stored.provision(code=1), "correct AWS_PROFILE; `aws configure list-profiles` lists them")
+    advised(stored.provision(code=3), "correct AWS_PROFILE; `aws configure list-profiles` lists them")
     stored.environ["AWS_PROFILE"] = "work"
     stored.provision()
 
@@ -420,7 +423,7 @@ def test_what_the_storage_says_passes(stored, s3, status, code, sentence):
 def test_the_address_of_the_storage_is_corrected(stored, s3, sentence, endpoint, allow):
     stored.environ["AWS_ENDPOINT_URL"] = endpoint
     named(stored, allow=(allow, "127.0.0.1"))
-    advised(stored.provision(code=1), sentence)
+    advised(stored.provision(code=3), sentence)
     stored.environ["AWS_ENDPOINT_URL"] = s3.url
     stored.provision()
 

@@ -80,21 +80,21 @@ def names(batches) -> list[str]:
 )
 def test_large_ones_come_first_and_alone_the_largest_before_all_and_tiny_ones_are_apart(tmp_path, sizes, shared, tiny):
     entries = [entry_of(name, make(tmp_path / name, size)) for name, size in sizes.items()]
-    found = cut(WORK, entries, 1)
+    *found, _ = cut(WORK, entries, 1)
     assert (names(found[0]), names(found[1])) == (shared, tiny)
 
 
 def test_a_batch_reads_no_more_than_so_many_bytes(tmp_path):
     fits = BYTES // BUFFER
     entries = [entry_of(f"m{number:03}", make(tmp_path / f"{number:03}", BUFFER)) for number in range(2 * fits + 1)]
-    shared, tiny = cut(WORK, entries, 1)
+    shared, tiny, _ = cut(WORK, entries, 1)
     assert [len(batch) for batch in shared] == [fits, fits, 1]
     assert tiny == []
 
 
 def test_a_batch_has_no_more_than_so_many_models(tmp_path):
     entries = [entry_of(f"m{number:03}", make(tmp_path / f"{number:03}", 1)) for number in range(2 * MODELS + 1)]
-    shared, tiny = cut(WORK, entries, 1)
+    shared, tiny, _ = cut(WORK, entries, 1)
     assert shared == []
     assert [len(batch) for batch in tiny] == [MODELS, MODELS, 1]
 
@@ -112,7 +112,7 @@ def test_batches_at_the_same_time_open_no_more_files_than_a_process_may(tmp_path
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
     try:
-        found = cut(WORK, entries, workers)
+        *found, _ = cut(WORK, entries, workers)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert (len(found[0][0]), len(found[1][0])) == (small, tiny)
@@ -150,7 +150,7 @@ def test_sets_count_with_all_their_files_and_what_is_not_there_with_none(tmp_pat
         "gone",
     ]
     entries = [entry_of(ref.partition("-")[0], str(tmp_path / ref)) for ref in refs]
-    shared, tiny = cut(WORK, [*entries, entry_of("remote", "hf:org/repo/x.gguf")], 1)
+    shared, tiny, _ = cut(WORK, [*entries, entry_of("remote", "hf:org/repo/x.gguf")], 1)
     assert names(shared) == ["large", "folder", "split", "link", "small folder"]
     assert names(tiny) == ["remote empty fifo gone half loop"]
 
@@ -178,7 +178,7 @@ def test_every_entry_is_in_one_batch_that_keeps_to_the_limits(tmp_path_factory, 
         for _ in range(times):
             entries.append(entry_of(f"m{len(entries)}", path))
             size_of[entries[-1].name] = size
-    shared, tiny = cut(WORK, entries, workers)
+    shared, tiny, _ = cut(WORK, entries, workers)
     assert Counter(entry.name for batch in [*shared, *tiny] for entry in batch) == dict.fromkeys(size_of, 1)
     totals = [[size_of[entry.name] for entry in batch] for batch in shared]
     large = [total for total in totals if max(total) > BUFFER]

@@ -12,7 +12,7 @@ from model_provisioner.cli.declarations import Command
 DECLARED = {
     f"model-{value.name}": value
     for value in vars(declarations).values()
-    if isinstance(value, Command) and value is not declarations.PROVISION
+    if isinstance(value, Command) and value not in {declarations.PROVISION, declarations.COMPLETION}
 }
 DOITS = {"dumpdb", "forget"}
 """doit's own, in the place of which ours stand: see test_doits.py."""

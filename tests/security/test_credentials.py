@@ -291,6 +291,7 @@ def test_what_is_no_limit_is_bad_input(user, value, found):
         assert SECRET not in ran.all
         assert ran.err == (
             "ERROR: MODEL_PROVISIONER_NETWORK can't be understood\n"
+            "  where     the environment\n"
             "  expected  off, or hosts with blanks or commas between them, written as in network.allow\n"
             f"  found     {found}\n"
             '  fix       correct it, as in   export MODEL_PROVISIONER_NETWORK="huggingface, models.example.org"\n'

@@ -313,7 +313,7 @@ def test_a_digest_that_is_none_leads_nowhere(store, digest):
     with pytest.raises(UnsoundModelError) as caught:
         store.has(digest)
     assert str(caught.value).startswith(
-        "the source of a model names a digest that is none\n  expected  64 hexadecimal digits"
+        "the source of a model names a digest that is none\n  where     what the source lists\n  expected  64 hexadecimal digits"
     )
 
 

@@ -16,7 +16,7 @@ from model_provisioner.errors import CorruptModelError
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.run import hand_off
 from model_provisioner.engine.rules import Rules
-from model_provisioner.engine.withdraw import pend
+from model_provisioner.engine.withdraw import READ, pend
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import Project, settle
 
@@ -205,7 +205,7 @@ def test_a_kill_in_the_middle_of_a_folder_loses_no_finding(project):
 
     killed = workspace(full=True)
     entry = killed.config.entries["set"]
-    pend(killed, [EntryRun(entry)])
+    pend(killed, [EntryRun(entry)], READ)
     killed.memo.digests_in_full([str(project.root / "set/a")])
     after = workspace()
     hand_off(after, [record := EntryRun(entry)])
