@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from measure import Comparison, Pairs
 from peers import DVC, NINJA, SHA256SUM, Dvc, Ninja, PlainDoit
 from process import run
-from projects import Project
+from projects import BY_PROGRAM, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +31,30 @@ def startup(folder: Path) -> Iterator[Comparison]:
         notes=lambda pairs: f"{pairs.more * 1e3:+.1f} ms",
     )
     project, plain = Project(folder / "one", 1), PlainDoit(folder / "one-task", 1)
-    yield Comparison(
-        what="no-op, one model",
-        against="doit, one task that is up to date",
-        reach="≤ 1.2",
-        prepare=(project.ready, plain.ready),
-        ours=project.again,
-        theirs=plain.run,
-        notes=_memory,
-    )
+    program = Project(folder / "one-by-program", 1, command=BY_PROGRAM)
+    for name, ours, reach in (("doit provision", project, "≤ 1.2"), ("model-provisioner provision", program, "≤ 0.3")):
+        yield Comparison(
+            what=f"no-op, one model, `{name}`",
+            against="doit, one task that is up to date",
+            reach=reach,
+            prepare=(ours.ready, plain.ready),
+            ours=ours.again,
+            theirs=plain.run,
+            notes=_memory,
+        )
+    for what, reach, ours in (
+        ("no-op", "≤ 35 ms more", program.again),
+        ("first run", "≤ 200 ms more", program.first),
+    ):
+        yield Comparison(
+            what=f"{what}, one model, `model-provisioner provision`",
+            against="`python -c pass`",
+            reach=reach,
+            prepare=(program.ready,),
+            ours=ours,
+            theirs=lambda: run([sys.executable, "-c", "pass"], folder),
+            notes=lambda pairs: f"{pairs.more * 1e3:+.1f} ms",
+        )
 
 
 def many(folder: Path, count: int, largest: int) -> Iterator[Comparison]:
@@ -68,16 +83,21 @@ def many(folder: Path, count: int, largest: int) -> Iterator[Comparison]:
     if count < min(MANY, largest):
         return
     ninja = Ninja(folder / "ninja", project)
-    yield Comparison(
-        what=f"no-op, {models}",
-        against=f"ninja, {STEPS * count:,} edges, no-op",
-        reach="≤ 1.25, ≤ 100 MB" if target else "",
-        prepare=(project.ready, ninja.ready),
-        ours=project.again,
-        theirs=ninja.run,
-        notes=_memory,
-        needs=(NINJA,),
-    )
+    program = Project(folder, count, command=BY_PROGRAM)
+    for name, ours, reach in (
+        ("doit provision", project, "≤ 1.25, ≤ 100 MB"),
+        ("model-provisioner provision", program, "≤ 0.8"),
+    ):
+        yield Comparison(
+            what=f"no-op, {models}, `{name}`",
+            against=f"ninja, {STEPS * count:,} edges, no-op",
+            reach=reach if target else "",
+            prepare=(ours.ready, ninja.ready),
+            ours=ours.again,
+            theirs=ninja.run,
+            notes=_memory,
+            needs=(NINJA,),
+        )
     yield Comparison(
         what=f"one changed of {models}",
         against="its no-op",

@@ -18,14 +18,20 @@ PER_FOLDER = 1000
 AT_REST = 2.1
 """Seconds after which a file that was written is believed by its stat."""
 
+BY_DOIT = (sys.executable, "-m", "doit", "provision")
+BY_PROGRAM = (os.path.join(os.path.dirname(sys.executable), "model-provisioner"), "provision")
+
 
 class Project:
     """`count` models of `size` random bytes, of a format that we don't know, so that only the work around them counts.
 
-    With `files`, each is a folder of so many files of `size` bytes.
+    With `files`, each is a folder of so many files of `size` bytes. `command` provisions it.
     """
 
-    def __init__(self, folder: Path, count: int, size: int = SMALL, *, files: int = 0) -> None:
+    def __init__(
+        self, folder: Path, count: int, size: int = SMALL, *, files: int = 0, command: tuple[str, ...] = BY_DOIT
+    ) -> None:
+        self._command = command
         self.count, self.size, self._files = count, size, files
         self.root, self._state, self._trash = folder / "project", folder / "state", folder / "trash"
         self._models = f"{count} model{'' if count == 1 else 's'}"
@@ -92,10 +98,9 @@ class Project:
 
     def _provision(self, expected: str, *prefix: str) -> Sample:
         """Run `doit provision`, which must say what is `expected` of it."""
-        command = [*prefix, sys.executable, "-m", "doit", "provision"]
-        sample = run(command, self.root, {"MODEL_PROVISIONER_STATE_DIR": str(self._state)}, keep=True)
+        sample = run([*prefix, *self._command], self.root, {"MODEL_PROVISIONER_STATE_DIR": str(self._state)}, keep=True)
         if expected not in sample.said:
-            raise SystemExit(f"doit provision was to say {expected!r}, and said:\n{sample.said}")
+            raise SystemExit(f"{' '.join(self._command)} was to say {expected!r}, and said:\n{sample.said}")
         return sample
 
     def _forget(self) -> None:
