@@ -13,12 +13,16 @@ SIZES = "--models 1 3 --large 2 --each 1 --fetch 1 --repository 3 --folder 3 --t
 HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
 ROWS = [
     ("`import model_provisioner`", "`python -c pass`"),
-    ("no-op, one model", "doit, one task that is up to date"),
+    ("no-op, one model, `doit provision`", "doit, one task that is up to date"),
+    ("no-op, one model, `model-provisioner provision`", "doit, one task that is up to date"),
+    ("no-op, one model, `model-provisioner provision`", "`python -c pass`"),
+    ("first run, one model, `model-provisioner provision`", "`python -c pass`"),
     ("first run, 1 model", "doit, 3 empty tasks"),
     ("no-op, 1 model", "doit, 3 empty tasks, no-op"),
     ("first run, 3 models", "doit, 9 empty tasks"),
     ("no-op, 3 models", "doit, 9 empty tasks, no-op"),
-    ("no-op, 3 models", "ninja, 9 edges, no-op"),
+    ("no-op, 3 models, `doit provision`", "ninja, 9 edges, no-op"),
+    ("no-op, 3 models, `model-provisioner provision`", "ninja, 9 edges, no-op"),
     ("one changed of 3 models", "its no-op"),
     ("no-op, 3 models", "`dvc status` of as many files"),
     ("a folder of 3 files of 4 KB, first run", "`sha256sum` of them"),
