@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, ObjectRef, UrlRef
 
-ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
+ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE or s3://BUCKET/KEY"
 
 
 # ---- what is accepted
@@ -42,6 +42,10 @@ ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE 
         ("hf:org/repo@v1/a/x.gguf", HubRef("org/repo", "v1", "a/x.gguf"), "hf:org/repo/a/x.gguf"),
         ("hf:org/repo@refs%2fpr%2F1/x", HubRef("org/repo", "refs/pr/1", "x"), "hf:org/repo/x"),
         ("hf:org/repo/a@b/c %2F#?.gguf", HubRef("org/repo", None, "a@b/c %2F#?.gguf"), "hf:org/repo/a@b/c %2F#?.gguf"),
+        ("hf:org/repo:Q4_K_M", HubRef("org/repo", quantization="Q4_K_M"), "hf:org/repo:Q4_K_M"),
+        ("hf:org/repo@v1:ud-q4_k_xl", HubRef("org/repo", "v1", quantization="UD-Q4_K_XL"), "hf:org/repo:UD-Q4_K_XL"),
+        ("hf:org/repo:fp16", HubRef("org/repo", quantization="F16"), "hf:org/repo:F16"),
+        ("hf:org/repo/a:q8_0", HubRef("org/repo", None, "a:q8_0"), "hf:org/repo/a:q8_0"),
         ("hf:Qwen_1/Qwen2.5-0.5B_x", HubRef("Qwen_1/Qwen2.5-0.5B_x"), "hf:Qwen_1/Qwen2.5-0.5B_x"),
         ("https://host/x.gguf", UrlRef("https://host/x.gguf"), "https://host/x.gguf"),
         ("HTTPS://Host:8443/X.gguf", UrlRef("https://Host:8443/X.gguf"), "https://host:8443/X.gguf"),
@@ -111,19 +115,25 @@ def test_the_id_of_a_relative_path_is_taken_from_the_working_directory(tmp_path,
         (
             "hf:gpt2",
             "a Hugging Face repository is named by its organisation or user and its name\n"
-            "  expected  hf:ORG/REPO[@REVISION][/FILE]\n  found     hf:gpt2\n"
+            "  expected  hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]\n  found     hf:gpt2\n"
             "  fix       copy ORG/REPO from the top of its page: hf:gpt2 is hf:openai-community/gpt2",
         ),
         (
             "hf:org/repo@a:b/x",
-            "not a revision of a Hugging Face repository\n  where     hf:org/repo\n"
-            "  expected  a branch, tag or commit after @, with %2F for a slash in it\n  found     a:b\n"
-            "  fix       write hf:org/repo@main, or leave @ out",
+            "not a quantization of a Hugging Face repository\n  where     hf:org/repo\n"
+            "  expected  one name after the colon, as Q4_K_M, UD-Q4_K_XL or BF16, and nothing behind it\n  found     b/x\n"
+            "  fix       `model-provisioner list hf:org/repo` shows which there are",
+        ),
+        (
+            "hf:org/repo:latest",
+            "not a quantization of a Hugging Face repository\n  where     hf:org/repo\n"
+            "  expected  one name after the colon, as Q4_K_M, UD-Q4_K_XL or BF16, and nothing behind it\n"
+            "  found     latest\n  fix       `model-provisioner list hf:org/repo` shows which there are",
         ),
         (
             "hf:org/repo/../x",
             "not a file of a Hugging Face repository\n  where     hf:org/repo\n"
-            "  expected  hf:ORG/REPO[@REVISION][/FILE]\n  found     ../x\n"
+            "  expected  hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]\n  found     ../x\n"
             "  fix       write the file's path as the repository lists it, or none for the whole repository",
         ),
         (
@@ -286,6 +296,16 @@ def test_every_hub_reference_is_printed_and_read_back(org, name, revision, path)
         return
     check_inverse(ref)
     assert ref.id == HubRef(ref.repo, None, path).id
+
+
+@given(HUB_NAMES, HUB_NAMES, REVISIONS, st.sampled_from(["Q4_K_M", "iq2_xxs", "UD-Q8_K_XL", "fp16", "bF16"]))
+def test_every_hub_reference_of_a_quantization_is_printed_and_read_back(org, name, revision, quantization):
+    try:
+        ref = HubRef(f"{org}/{name}", revision, quantization=quantization)
+    except InvalidReferenceError:
+        return
+    check_inverse(ref)
+    assert ref.id == HubRef(ref.repo, quantization=quantization.upper()).id
 
 
 @given(st.text("aA0.:@/?#[]%-é \n\\=", max_size=30))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.errors import FetchError, SettingError
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
+from model_provisioner.fetchers.offered import chosen_offer
 from model_provisioner.fetchers.patience import pause
 from model_provisioner.references.shards import split_names
 
@@ -95,7 +96,10 @@ class Hub:
 
     def listing(self) -> Listing:
         """Return what the reference resolves to now: the commit, and its files. Raises `FetchError`."""
-        repo, revision = self._ref.repo, self._ref.revision or "main"
+        return self._listing(self._ref.revision or "main")
+
+    def _listing(self, revision: str) -> Listing:
+        repo = self._ref.repo
         commit = revision
         if not _COMMIT.fullmatch(revision):
             commit = str(self._ask(lambda: self._api.model_info(repo, revision=revision)).sha)
@@ -114,8 +118,10 @@ class Hub:
         return Listing(revision=commit, files=self._chosen(found))
 
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
-        """Return where the files `names` are at a commit that is known. Nothing is asked."""
+        """Return where the files `names` are at a commit that is known. Nothing is asked, unless a quantization names them."""
         commit = revision or "main"
+        if self._ref.quantization is not None:
+            return self._listing(commit)  # only that says in which folder they lie
         return Listing(revision=commit, files=tuple(self._file(commit, self._path(name), name) for name in names))
 
     def _path(self, name: str) -> str:
@@ -131,6 +137,9 @@ class Hub:
 
     def _chosen(self, found: Mapping[str, RemoteFile]) -> tuple[RemoteFile, ...]:
         """Return those of the repository's files that the reference names, by the names that they have in its set."""
+        if self._ref.quantization is not None:
+            offer = chosen_offer(self._ref, {path: file.size for path, file in found.items()})
+            return tuple(replace(found[path], name=os.path.basename(path)) for path in offer.names)
         if self._ref.path is None:
             fix = "compare the patterns with the list of files on the repository's page"
             where = self._ref.id

@@ -80,7 +80,7 @@ class Patterns:
 
 
 def name_of(ref: ModelRef) -> str:
-    """Return the name of the file that a remote reference of one file, or of a split, names."""
+    """Return the name of the file, or of the first shard, that a remote reference names; empty where it names none."""
     if isinstance(ref, HubRef):
         return (ref.path or "").rpartition("/")[2]
     if isinstance(ref, ObjectRef):

@@ -61,6 +61,11 @@ def quantization_of(path: str) -> str | None:
     return None
 
 
+def quantization_named(text: str) -> str | None:
+    """Return the quantization that a text is the name of, in upper case; None where it is none."""
+    return quantization_of(text) if _NAME.fullmatch(text) else None
+
+
 def _kind(path: str) -> Literal["model", "mmproj", "imatrix"]:
     name = path.rpartition("/")[2]
     if _PROJECTOR.search(name):

@@ -17,14 +17,16 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from model_provisioner.arguments import check_type, path_text
 from model_provisioner.errors import InvalidReferenceError
+from model_provisioner.invocation import command
 from model_provisioner.references.hub_url import meaning
 from model_provisioner.references.path_environment import PathEnvironment
+from model_provisioner.references.quantizations import quantization_named
 from model_provisioner.references.shards import split_names
 
-_ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE], https://HOST/FILE or s3://BUCKET/KEY"
+_ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE or s3://BUCKET/KEY"
 UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
 """What gives a process all names of files, where its locale has bytes for some of them only."""
-_HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE]"
+_HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]"
 _DEFAULT_BRANCH = "main"
 
 _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
@@ -207,11 +209,13 @@ class LocalRef(ModelRef):
 
 @dataclass(frozen=True)
 class HubRef(ModelRef):
-    """A repository of the Hugging Face Hub, or one file of it (the first shard of a split)."""
+    """A repository of the Hugging Face Hub, one file of it (the first shard of a split), or its GGUF of a quantization."""
 
     repo: str
     revision: str | None = None
     path: str | None = None
+    quantization: str | None = None
+    """In upper case, however it was written; never beside a `path`."""
     url: UrlRef | None = field(default=None, repr=False, compare=False, kw_only=True)
     """Where the file is downloaded without huggingface_hub, if the reference was written as a URL: what it was read as before.
     May hold credentials, but no query."""
@@ -241,11 +245,17 @@ class HubRef(ModelRef):
                 fix="write the file's path as the repository lists it, or none for the whole repository",
             )
         _check_shard(str(self), self.path or "")
+        if self.quantization is not None:
+            object.__setattr__(self, "quantization", _quantization(self.repo, self.quantization, self.path))
+
+    @property
+    def _end(self) -> str:
+        return f"/{self.path}" if self.path else f":{self.quantization}" if self.quantization else ""
 
     @property
     def id(self) -> str:
         """The reference without its revision."""
-        return f"hf:{self.repo}" + (f"/{self.path}" if self.path else "")
+        return f"hf:{self.repo}{self._end}"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -268,7 +278,7 @@ class HubRef(ModelRef):
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else "@" + self.revision.replace("/", "%2F")
-        return f"hf:{self.repo}{revision}" + (f"/{self.path}" if self.path else "")
+        return f"hf:{self.repo}{revision}{self._end}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -398,6 +408,7 @@ def _parse_hub(rest: str) -> HubRef:
             fix="name a model's repository: ORG/REPO from the top of its page",
         )
     name, slash, path = rest.partition("/")
+    name, colon, quantization = name.partition(":")
     name, at, revision = name.partition("@")
     if revision == "refs" and path:  # where git keeps all names: it is none itself
         *folders, last = path.split("/")
@@ -410,7 +421,21 @@ def _parse_hub(rest: str) -> HubRef:
             + _shown(f"hf:{org}/{name}@{'%2F'.join(['refs', *whole])}" + (f"/{last}" if "." in last else "")),
         )
     revision = revision.replace("%2F", "/").replace("%2f", "/")
-    return HubRef(f"{org}/{name}", revision if at else None, path if slash else None)
+    return HubRef(f"{org}/{name}", revision if at else None, path if slash else None, quantization if colon else None)
+
+
+def _quantization(repo: str, text: str, path: str | None) -> str:
+    """Return a quantization as it is named everywhere. Raises `InvalidReferenceError`."""
+    found = quantization_named(text)
+    if found is not None and path is None:
+        return found
+    raise InvalidReferenceError(
+        "not a quantization of a Hugging Face repository",
+        where=_shown(f"hf:{repo}"),
+        expected="one name after the colon, as Q4_K_M, UD-Q4_K_XL or BF16, and nothing behind it",
+        found=_shown(text if path is None else f"{text}/{path}"),
+        fix=f"`{command(f'list hf:{repo}')}` shows which there are",
+    )
 
 
 def _parse_url(scheme: str, rest: str) -> ModelRef:
@@ -471,4 +496,6 @@ def _shown(text: str) -> str:
 
 def is_whole(ref: ModelRef) -> bool:
     """Tell whether a reference is of a folder: of all files of a repository, or under a prefix."""
-    return (isinstance(ref, HubRef) and ref.path is None) or (isinstance(ref, ObjectRef) and ref.key.endswith("/"))
+    return (isinstance(ref, HubRef) and ref.path is None and ref.quantization is None) or (
+        isinstance(ref, ObjectRef) and ref.key.endswith("/")
+    )

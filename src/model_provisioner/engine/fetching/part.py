@@ -51,8 +51,8 @@ def known_files(entry: Entry, record: Record | None) -> dict[str, Known]:
         return {file.name: Known(file.sha256, file.size) for file in entry.locked.files}
     if isinstance(entry.expected, SetDigest):
         return {name: Known(digest.value, None) for name, digest in entry.expected.files}
-    if isinstance(entry.expected, Digest) and entry.expected.algo == "sha256" and not is_whole(entry.ref):
-        return {name_of(entry.ref): Known(entry.expected.value, None)}
+    if isinstance(entry.expected, Digest) and entry.expected.algo == "sha256" and (name := name_of(entry.ref)):
+        return {name: Known(entry.expected.value, None)}
     return {} if record is None else {file.name: Known(file.sha256, file.size) for file in record.files}
 
 
