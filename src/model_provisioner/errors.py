@@ -202,6 +202,10 @@ class NotVerifiedError(ProvisionError):
     """A model without a recorded verification."""
 
 
+class NotCurrentError(ProvisionError):
+    """A model that is not handed off as it is now: it failed, moved or was never provisioned."""
+
+
 class StatementError(ProvisionError):
     """A statement that does not hold: not signed by the given key, or about other bytes."""
 

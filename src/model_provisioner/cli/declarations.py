@@ -124,10 +124,43 @@ PROVISION = Command(
 )
 """doit runs it itself, with tasks and targets as names and options of its own beside these: see `plugin/provision.py`."""
 
+ADD = Command(
+    name="add",
+    purpose="add models to models.yaml, each with its digest; every other byte of the file stays",
+    names="[NAME] REF...",
+    options=(
+        Option("name", "what the entry is called; by default it is named after the file", "value", "NEW-NAME"),
+        Option("allow", "let the hosts of the models be contacted: adds them to network.allow"),
+        Option("engine", "who is to load them, where it is not llamacpp or what defaults: says", "value", "ENGINE"),
+        Option("dry_run", "write nothing; print the difference"),
+        _JSON,
+    ),
+    description="REF is a file or folder, hf:ORG/REPO/FILE, hf:ORG/REPO:QUANTIZATION, https://HOST/FILE or s3://BUCKET/KEY; of "
+    "hf:ORG/REPO alone one GGUF is chosen. models.yaml is looked for here and in the folders above, and made here where there "
+    "is none. Local files are hashed; what a remote reference is now is written into models.lock.\n\n"
+    "The first argument is a NAME where another follows it and nothing here is called so.\n\n"
+    "Exit codes: 0 all are there now, 1 a model could not be added, 2 something broke, 3 bad input, 130 interrupted.",
+    example="qwen ~/models/qwen.gguf",
+)
+PATH = Command(
+    name="path",
+    purpose="print the path that an engine is to load, if the model is handed off and current",
+    names="NAME",
+    options=(_JSON,),
+    description="Nothing else is printed, so that an engine can be started with it.\n\n"
+    "Exit codes: 0 the path is printed, 1 the model is not handed off or not current, 2 something broke, 3 bad input.",
+    example="tiny-llama",
+)
 LIST = Command(
     name="list",
-    purpose="list the models of this project, or of the machine, with their states",
-    options=(Option("all", "all models of the machine"), _JSON),
+    purpose="list the models of this project or of the machine, or the GGUFs that a repository offers",
+    names="[REF]",
+    options=(
+        Option("all", "all models of the machine"),
+        Option("allow", "with REF: contact its host, whatever network.allow says"),
+        _JSON,
+    ),
+    description="REF is a repository, hf:ORG/REPO.",
     example="--all",
 )
 SHOW = Command(
@@ -255,6 +288,22 @@ COMPLETION = Command(
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (PROVISION, LIST, SHOW, WHY, LOCK, CHECK, VERIFY, PRUNE, RETIRE, ATTEST, REPORT, SCHEMA, COMPLETION)
+    for command in (
+        PROVISION,
+        ADD,
+        LIST,
+        SHOW,
+        WHY,
+        PATH,
+        LOCK,
+        CHECK,
+        VERIFY,
+        PRUNE,
+        RETIRE,
+        ATTEST,
+        REPORT,
+        SCHEMA,
+        COMPLETION,
+    )
 }
 """In the order in which the help shows them."""

@@ -31,8 +31,13 @@ _AGAIN = "take the file from version control; or remove it, and `doit model-lock
 
 
 def lock_path(config: Config) -> str:
-    """Return where the lock file of a configuration lies: beside it."""
-    return os.path.join(os.path.dirname(config.path), LOCK_NAME)
+    """Return where the lock file of a configuration lies."""
+    return lock_path_of(config.path)
+
+
+def lock_path_of(config: str) -> str:
+    """Return where the lock file of the `models.yaml` at a path lies: beside it."""
+    return os.path.join(os.path.dirname(config), LOCK_NAME)
 
 
 def read_lock(path: str) -> bytes | None:

@@ -122,6 +122,13 @@ class NetworkPolicy:
         )
 
 
+def written_for(host: str) -> str:
+    """Return what lets a host be contacted, as an item of `network.allow`: the name that has the hosts of its files too."""
+    return next(
+        (name for name, each in PRESETS.items() if any(_matches(pattern, _normal(host)) for pattern in each)), host
+    )
+
+
 def fault_of(pattern: str) -> str | None:
     """Return what is wrong with an item of `network.allow`, as the end of a sentence; None where it can be a host.
 
@@ -188,10 +195,8 @@ def _host_in(pattern: str) -> str:
 
 
 def _preset_of(host: str) -> str:
-    for name, patterns in PRESETS.items():
-        if any(_matches(pattern, host) for pattern in patterns):
-            return f' (or "{name}", which has the hosts of its files too)'
-    return ""
+    name = written_for(host)
+    return f' (or "{name}", which has the hosts of its files too)' if name != host else ""
 
 
 def _shown(pattern: str) -> str:

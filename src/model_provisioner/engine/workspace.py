@@ -153,10 +153,12 @@ def open_workspace(
     rules: Rules | None = None,
     progress: Progress = silent,
     anew: Collection[str] = (),
+    proposed: bytes | None = None,
 ) -> Workspace:
     """Read the configuration; the records of its project are opened when they are first used.
 
-    The entries `anew` are about to be locked again: the lock file does not hold for them.
+    The entries `anew` are about to be locked again: the lock file does not hold for them. What is `proposed` counts in the
+    place of what the configuration file holds, which need not be there.
 
     Raises `ConfigError` for the faults of the file, `InputError` for those of the environment, and `StorageError` for a state
     folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
@@ -164,11 +166,14 @@ def open_workspace(
     """
     hosts, offline = users_hosts(), offline_reason()
     state = state_folder(os.path.dirname(config_path)) if state is None else state
-    source = Source.of(os.path.abspath(config_path), read_config)
+    path = os.path.abspath(config_path)
+    source = Source.of(path, read_config) if proposed is None else Source(path, proposed, read_config, None)
     data = source.data or b""
     cache = ConfigCache.of(data, config_path, cache_dir, state)
     config = cache.read()
-    if config is None:
+    if config is None and proposed is not None:
+        config = parse_config(data, config_path, cache_dir=cache_dir)
+    elif config is None:
         config = parse_config(data, config_path, cache_dir=cache_dir)
         cache.write(config)
     lock = Source.of(lock_path(config), read_lock)

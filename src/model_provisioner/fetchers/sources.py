@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.fetchers.s3.bucket import Bucket
     from model_provisioner.fetchers.s3.xml import Listed
+    from model_provisioner.references.reference import ModelRef
 
 
 class Source(Protocol):
@@ -48,6 +49,21 @@ def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float,
         return _Objects(Bucket(ref.bucket, check, wait), ref, patterns)
     assert isinstance(ref, UrlRef)  # a local one has no source
     return _Url(ref)
+
+
+def hosts_of(ref: ModelRef) -> list[str]:
+    """Return the hosts that are asked first for a remote reference. Raises as `source_of` does."""
+    if isinstance(ref, HubRef):
+        from model_provisioner.fetchers.hub import endpoint
+
+        return [urlsplit(endpoint()).hostname or ""]
+    if isinstance(ref, ObjectRef):
+        from model_provisioner.fetchers.s3.bucket import Bucket
+
+        hosts: list[str] = []
+        Bucket(ref.bucket, hosts.append)
+        return hosts
+    return [urlsplit(str(ref)).hostname or ""]
 
 
 @dataclass(frozen=True)

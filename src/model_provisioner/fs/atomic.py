@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from typing import TYPE_CHECKING, TextIO
@@ -58,6 +59,11 @@ class Draft:
         if os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, 0)
         write_all(self._fd, data)
+
+    def take_mode(self) -> None:
+        """Give it the rights of the file whose place it is to take, if there is one. Raises `OSError`."""
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(self._fd, stat.S_IMODE(self._folder.stat(self._name).st_mode))
 
     def start_writeback(self) -> None:
         """Let the disk begin: it writes many files in one go then, and a sync after that has half as long to wait."""

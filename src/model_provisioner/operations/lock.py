@@ -10,7 +10,7 @@ from model_provisioner.config.locked import as_written
 from model_provisioner.config.lockfile import is_locked_as, lock_path, locked_ref, parse_lock, render_lock
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
-from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present
+from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present, listing_of
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.engine.verification.outcome import digest_of, matches
@@ -19,6 +19,7 @@ from model_provisioner.errors import DigestMismatchError, ProvisionError, Storag
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
 from model_provisioner.headers.reader import read_metadata
+from model_provisioner.references.reference import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -48,7 +49,7 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> NewLock:
     found = NewLock({}, {})
     for name, entry in work.config.entries.items():
         try:
-            found.models[name] = _lock_entry(work, entry, again=name in upgrade)
+            found.models[name] = lock_entry(work, entry, again=name in upgrade)
         except StorageError:
             raise
         except ProvisionError as error:
@@ -58,7 +59,8 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> NewLock:
     return found
 
 
-def _lock_entry(work: Workspace, entry: Entry, *, again: bool) -> Locked:
+def lock_entry(work: Workspace, entry: Entry, *, again: bool = False) -> Locked:
+    """Return what an entry and its companions are locked as: as they are, and those that are not yet as they are now."""
     model, *companions = (
         part.locked if part.locked is not None and not again else _locked_now(work, written, again)
         for part, written in zip(entry.parts, as_written(work.config, entry.name).parts, strict=True)
@@ -83,6 +85,27 @@ def write_lock(work: Workspace, new: NewLock) -> bool:
             )
         raise
     return True
+
+
+def locked_by_source(work: Workspace, part: Entry) -> Locked | None:
+    """Return what the source of a remote entry without companions says that it is; None where it does not say every digest.
+
+    Nothing is fetched. Raises as `listing_of` does.
+    """
+    listing = listing_of(work, part)
+    files = []
+    for file in listing.files:
+        if file.sha256 is None or file.size is None:
+            return None
+        files.append(LockedFile(name=file.name, size=file.size, sha256=file.sha256))
+    return Locked(
+        ref=locked_ref(part.ref, work.config.root),
+        kind="folder" if is_whole(part.ref) else "file" if len(files) == 1 else "split",
+        revision=listing.revision,
+        files=tuple(files),
+        include=part.include,
+        exclude=part.exclude,
+    )
 
 
 def drift(work: Workspace) -> list[str]:

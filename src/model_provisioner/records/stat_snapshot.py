@@ -44,6 +44,10 @@ class Columns:
         self.key, self.doit, self.catalog, self.catalog_file, *many = texts
         self.links, self.names, self.retired, self.paths = (text.split("\0") if text else [] for text in many)
 
+    def handoff_of(self, name: str) -> str:
+        """Return the path of the handoff of an entry that was handed off: its checksum file alone comes behind it."""
+        return self.paths[self.ends[self.names.index(name)] - 2]
+
 
 def columns_of(data: bytes) -> Columns | None:
     """Return the parts of a snapshot; None for other data, or damaged data."""

@@ -86,7 +86,7 @@ def _next(before: Sequence[str], last: str) -> Iterable[str]:
 
 
 def _takes_models(command: Command) -> bool:
-    return "NAME" in command.names
+    return "NAME" in command.names and "REF" not in command.names  # what is added is a file, and has no entry yet
 
 
 def _models() -> Iterable[str]:

@@ -7,8 +7,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json, print_lines
-from model_provisioner.cli.project import project_config, state_folder_here, telling_faults, view_project
-from model_provisioner.errors import printable
+from model_provisioner.cli.project import (
+    CONFIG_NAME,
+    find_config,
+    project_config,
+    state_folder_here,
+    telling_faults,
+    view_project,
+)
+from model_provisioner.errors import InputError, printable
+from model_provisioner.invocation import command
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.units import human
 
@@ -19,8 +27,10 @@ if TYPE_CHECKING:
     from model_provisioner.records.catalog import Model
 
 
-def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  the option's name
-    """Print a table, or a JSON list of rows."""
+def run(names: Sequence[str], *, json: bool, all: bool, allow: bool) -> int:  # noqa: A002  the option's name
+    """Print a table, or a JSON list of rows; with a reference, what its repository offers."""
+    if names:
+        return _offers(names, json=json, allow=allow)
     with closing(Catalog.reader(state_folder_here())) as catalog:
         rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
     view = None if all else _store_view(rows)
@@ -33,6 +43,40 @@ def run(names: Sequence[str], *, json: bool, all: bool) -> int:  # noqa: A002  t
             print(f"{printable(project) or 'registered by programs'}:")
         print_lines(_table([row for row in rows if row.project == project]))
     print_lines(view.lines() if view is not None else ())
+    return 0
+
+
+def _offers(names: Sequence[str], *, json: bool, allow: bool) -> int:
+    from model_provisioner.operations.adding.offers import in_lines, offered_by
+    from model_provisioner.references.reference import HubRef, ModelRef
+
+    ref = ModelRef.parse(names[0]) if len(names) == 1 else None
+    if not isinstance(ref, HubRef) or ref.path is not None or ref.quantization is not None:
+        raise InputError(
+            "list takes one repository, or no name",
+            where="the command line",
+            expected="hf:ORG/REPO",
+            found=" ".join(names),
+            fix=f"`{command('show NAME')}` shows a model of the project"
+            if ref is None or ref.is_local
+            else f"write {command(f'list hf:{ref.repo}')}"
+            if isinstance(ref, HubRef)
+            else "name a repository of the Hub",
+        )
+    found = offered_by(find_config(os.getcwd()) or os.path.join(os.getcwd(), CONFIG_NAME), ref, allow=allow)
+    if json:
+        return print_json(
+            [
+                {
+                    "model_ref": str(each.ref),
+                    "quantization": each.quantization,
+                    "size_bytes": each.size,
+                    "files": each.files,
+                }
+                for each in found
+            ]
+        )
+    print_lines(in_lines(found))
     return 0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fetchers.listing import Listing
 
 
 def is_present(work: Workspace, record: EntryRun) -> bool:
@@ -90,3 +91,11 @@ def fetch_anew(work: Workspace, part: Entry) -> None:
     What was handed off stays until the entry is verified again: nothing of it is touched. Raises what `fetch` fails with.
     """
     PartFetch(work, EntryRun(part), part, replace(Requests.begin(work), anew=True), lambda: None).run()
+
+
+def listing_of(work: Workspace, part: Entry) -> Listing:
+    """Return what the source of a remote entry says that it has now. Nothing is fetched.
+
+    Raises `NotAllowedError` where the policy says no, `FetchError`, and what keeps the files from being used.
+    """
+    return PartFetch(work, EntryRun(part), part, Requests.begin(work), lambda: None).listing(None)

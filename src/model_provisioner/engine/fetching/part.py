@@ -90,10 +90,7 @@ class PartFetch:
             digests = {name: file.sha256 for name, file in known if self._is_here(name, file.sha256, file.size)}
             listing = None
             if not digests or digests.keys() != self.known.keys():
-                listing = left_behind(partial(self._ask, revision), self._until(SECONDS + LONGEST))
-                names = [file.name for file in listing.files]
-                check_names(names, part.ref.id)  # before the long work
-                check_opened(part, names)
+                listing = self.listing(revision)
                 digests = self._fetch_all(listing.files)
                 revision = listing.revision
             if not self.received and not self.record.origin:
@@ -112,6 +109,14 @@ class PartFetch:
         store.record(Record(ref=key, revision=revision, files=files, tree=tree))
         if requests := [request for _, request in self.given if request is not None]:
             work.downloads.note_recorded(requests)
+
+    def listing(self, revision: str | None) -> Listing:
+        """Return which files there are, of names that can be used and that the engine can open."""
+        found = left_behind(partial(self._ask, revision), self._until(SECONDS + LONGEST))
+        names = [file.name for file in found.files]
+        check_names(names, self.part.ref.id)  # before the long work
+        check_opened(self.part, names)
+        return found
 
     def _ask(self, revision: str | None) -> Listing:
         """Ask the source which files there are, or where those are that are known."""

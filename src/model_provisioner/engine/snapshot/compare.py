@@ -22,6 +22,8 @@ TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from model_provisioner.records.stat_snapshot import Columns
+
 NAME = "snapshot"
 LOCK_NAME = "models.lock"
 SQLITE_PAGE = 4096
@@ -31,7 +33,7 @@ SNAPSHOT_LIMIT = 256 << 20
 class Shortcut:
     """What the snapshot says of a project's entries."""
 
-    __slots__ = ("doit", "key", "left", "lock", "retired", "same", "source", "state")
+    __slots__ = ("doit", "key", "left", "lock", "retired", "same", "snapshot", "source", "state")
 
     def __init__(self, source: bytes, lock: bytes | None, state: str, key: str) -> None:
         self.source, self.lock = source, lock
@@ -48,6 +50,8 @@ class Shortcut:
         """How many others there are."""
         self.doit = ""
         """How doit's own state looked: see `doit_state`."""
+        self.snapshot: Columns | None = None
+        """All that the snapshot says."""
 
 
 def look(config_path: str) -> Shortcut | None:
@@ -76,7 +80,7 @@ def look(config_path: str) -> Shortcut | None:
     found.retired = [name for name in snapshot.retired if name in there]
     found.same = list(there.difference(found.retired)) if found.retired else same
     found.left = snapshot.left + len(snapshot.names) - len(same)
-    found.doit = snapshot.doit
+    found.doit, found.snapshot = snapshot.doit, snapshot
     return found
 
 

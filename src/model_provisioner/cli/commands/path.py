@@ -1,0 +1,55 @@
+"""`path`: the path that an engine is to load. Whoever starts an engine waits for it, so it imports little."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from model_provisioner.cli.project import entries_named, project_config, view_project
+from model_provisioner.engine.shortcut import look
+from model_provisioner.errors import InputError
+from model_provisioner.fs.read import JSON_LIMIT, read_if_there
+from model_provisioner.invocation import command
+
+TYPE_CHECKING = False  # `typing` would take as long as all else
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def run(names: Sequence[str], *, json: bool) -> int:
+    """Print the path and a line break, or a JSON object."""
+    if len(names) != 1:
+        raise InputError(
+            "path takes one NAME",
+            where="the command line",
+            expected="the name of a model",
+            found=f"{len(names)} of them",
+            fix=f"see `{command('list')}`",
+        )
+    path = _by_snapshot(names[0]) or _by_records(names[0])
+    if json:
+        from model_provisioner.cli.output import print_json
+
+        return print_json({"name": names[0], "path": path})
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a path is bytes: an engine has to get these
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _by_snapshot(name: str) -> str | None:
+    """Return the path that the handoff names, where the snapshot says that nothing moved; else None."""
+    found = look(project_config())
+    if found is None or found.snapshot is None or name in found.retired or name not in found.same:
+        return None
+    from model_provisioner.json_text import parse_json
+
+    data = read_if_there(found.snapshot.handoff_of(name), JSON_LIMIT)
+    return None if data is None else str(parse_json(data)["model"]["path"])
+
+
+def _by_records(name: str) -> str:
+    from model_provisioner.operations.path import path_to_load
+
+    with view_project() as work:
+        return path_to_load(work, *entries_named(work, [name]))

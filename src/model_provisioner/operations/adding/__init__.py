@@ -1,0 +1,1 @@
+"""Add models to `models.yaml`."""
