@@ -100,12 +100,14 @@ STATES = [
     of_a_home_that_is_not_known,
 ]
 COMMANDS = {
+    "model-add": ["new.gguf"],
     "model-attest": ["tiny", "-o", "out"],
     "model-check": [],
     "model-list": [],
     "model-list --all": [],
     "model-lock": [],
     "model-lock --check": [],
+    "model-path": ["tiny"],
     "model-prune": ["--older-than", "1d"],
     "model-report": ["-o", "out"],
     "model-retire": ["tiny"],

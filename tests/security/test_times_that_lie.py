@@ -120,6 +120,18 @@ def test_check_and_verify_find_it_too(project, model, store):
     assert "FAIL" in project.doit("model-verify", code=1).out
 
 
+def test_its_path_is_told_when_its_bytes_were_compared_and_not_after_a_store(project, model, store):
+    configure(project, model)
+    settle()
+    project.provision()
+    for _ in range(2):
+        assert project.program("path", "t").out == f"{model}\n"
+    store()
+    answer = project.program("path", "t", code=1)
+    assert answer.out == ""
+    assert "  found     the digest differs from what is expected; " in answer.err
+
+
 def test_why_says_that_its_bytes_are_compared_on_every_run(project, model, store):
     configure(project, model)
     settle()

@@ -32,37 +32,37 @@ def added(text: str, path=("models",), new=NEW) -> str:
 
 
 LAYOUTS = {
-    "": "models:\n  new:\n    model_ref: \"file:new.gguf\"\n",
-    "# a comment\n": "# a comment\nmodels:\n  new:\n    model_ref: \"file:new.gguf\"\n",
-    "---\n": "---\nmodels:\n  new:\n    model_ref: \"file:new.gguf\"\n",
-    "models:\n": "models:\n  new:\n    model_ref: \"file:new.gguf\"\n",
+    "": 'models:\n  new:\n    model_ref: "file:new.gguf"\n',
+    "# a comment\n": '# a comment\nmodels:\n  new:\n    model_ref: "file:new.gguf"\n',
+    "---\n": '---\nmodels:\n  new:\n    model_ref: "file:new.gguf"\n',
+    "models:\n": 'models:\n  new:\n    model_ref: "file:new.gguf"\n',
     "models: # none yet\n\nrecheck: xxh3\n": (
-        "models: # none yet\n  new:\n    model_ref: \"file:new.gguf\"\n\nrecheck: xxh3\n"
+        'models: # none yet\n  new:\n    model_ref: "file:new.gguf"\n\nrecheck: xxh3\n'
     ),
-    "models: {}\n": "models: {new: {model_ref: \"file:new.gguf\"}}\n",
-    "recheck: xxh3": "recheck: xxh3\nmodels:\n  new:\n    model_ref: \"file:new.gguf\"",
+    "models: {}\n": 'models: {new: {model_ref: "file:new.gguf"}}\n',
+    "recheck: xxh3": 'recheck: xxh3\nmodels:\n  new:\n    model_ref: "file:new.gguf"',
     "models:\n    a:\n        model_ref: a  # this\n    # the end\nrecheck: xxh3\n": (
-        "models:\n    a:\n        model_ref: a  # this\n    new:\n        model_ref: \"file:new.gguf\"\n"
+        'models:\n    a:\n        model_ref: a  # this\n    new:\n        model_ref: "file:new.gguf"\n'
         "    # the end\nrecheck: xxh3\n"
     ),
     "models:\r\n  a: {model_ref: a}\r\n": (
-        "models:\r\n  a: {model_ref: a}\r\n  new:\r\n    model_ref: \"file:new.gguf\"\r\n"
+        'models:\r\n  a: {model_ref: a}\r\n  new:\r\n    model_ref: "file:new.gguf"\r\n'
     ),
-    "models:\n  a: {model_ref: a}": "models:\n  a: {model_ref: a}\n  new:\n    model_ref: \"file:new.gguf\"",
-    "models: {a: {model_ref: a}}\n": "models: {a: {model_ref: a}, new: {model_ref: \"file:new.gguf\"}}\n",
-    "models: {a: {model_ref: a}, }\n": "models: {a: {model_ref: a}, new: {model_ref: \"file:new.gguf\"}, }\n",
+    "models:\n  a: {model_ref: a}": 'models:\n  a: {model_ref: a}\n  new:\n    model_ref: "file:new.gguf"',
+    "models: {a: {model_ref: a}}\n": 'models: {a: {model_ref: a}, new: {model_ref: "file:new.gguf"}}\n',
+    "models: {a: {model_ref: a}, }\n": 'models: {a: {model_ref: a}, new: {model_ref: "file:new.gguf"}, }\n',
     "models: {\n  a: {model_ref: a},  # one, two\n  b: {model_ref: b}  # three, four\n}\n": (
-        "models: {\n  a: {model_ref: a},  # one, two\n  b: {model_ref: b},\n  new: {model_ref: \"file:new.gguf\"}"
+        'models: {\n  a: {model_ref: a},  # one, two\n  b: {model_ref: b},\n  new: {model_ref: "file:new.gguf"}'
         "  # three, four\n}\n"
     ),
     "x: &x {model_ref: a}\nmodels: &m\n  a: *x\n": (
-        "x: &x {model_ref: a}\nmodels: &m\n  a: *x\n  new:\n    model_ref: \"file:new.gguf\"\n"
+        'x: &x {model_ref: a}\nmodels: &m\n  a: *x\n  new:\n    model_ref: "file:new.gguf"\n'
     ),
     "models:\n  a:\n    model_ref: |\n      a\n\n...\n": (
-        "models:\n  a:\n    model_ref: |\n      a\n\n  new:\n    model_ref: \"file:new.gguf\"\n...\n"
+        'models:\n  a:\n    model_ref: |\n      a\n\n  new:\n    model_ref: "file:new.gguf"\n...\n'
     ),
-    "cache_dir: |\n  a": "models:\n  new:\n    model_ref: \"file:new.gguf\"\ncache_dir: |\n  a",
-    "{models: {a: {model_ref: a}}}": "{models: {a: {model_ref: a}, new: {model_ref: \"file:new.gguf\"}}}",
+    "cache_dir: |\n  a": 'models:\n  new:\n    model_ref: "file:new.gguf"\ncache_dir: |\n  a',
+    "{models: {a: {model_ref: a}}}": '{models: {a: {model_ref: a}, new: {model_ref: "file:new.gguf"}}}',
     '{\n\t"models": {\n\t\t"\\ud83e\\udd99": {"model_ref": "a"}\n\t}\n}\n': (
         '{\n\t"models": {\n\t\t"\\ud83e\\udd99": {"model_ref": "a"},\n\t\t"new": {"model_ref": "file:new.gguf"}\n\t}\n}\n'
     ),
@@ -104,7 +104,9 @@ def test_a_name_that_yaml_takes_for_something_else_is_quoted(name):
 def test_where_there_is_no_place_the_lines_are_told(text):
     with pytest.raises(InputError) as told:
         added(text)
-    assert str(told.value).startswith("nothing can be added to a file of this layout\n  where     models.yaml: models\n")
+    assert str(told.value).startswith(
+        "nothing can be added to a file of this layout\n  where     models.yaml: models\n"
+    )
     assert "add this to it by hand:" in told.value.fix
     assert yaml.safe_load(told.value.fix.partition("by hand:   ")[2]) == {"models": NEW}
 
@@ -127,7 +129,9 @@ BREAKS = st.sampled_from(["\n", "\r\n", "\r"])
 @st.composite
 def scalars(draw, in_flow=False):
     word = draw(WORDS)
-    style = draw(st.sampled_from(["plain", "single", "double"] if in_flow else ["plain", "single", "double", "|", ">-"]))
+    style = draw(
+        st.sampled_from(["plain", "single", "double"] if in_flow else ["plain", "single", "double", "|", ">-"])
+    )
     if style == "plain" and word.isalnum() and word.isascii():
         return word
     if style == "single" and "\x85" not in word:
@@ -170,7 +174,9 @@ def layouts(draw):
             if draw(st.booleans()):
                 lines.extend(draw(st.sampled_from([[""], ["# between"], [" " * column + "# below", ""]])))
 
-    keys = draw(st.lists(st.sampled_from(["cache_dir", "network", "models", "defaults", "xé🦙"]), max_size=4, unique=True))
+    keys = draw(
+        st.lists(st.sampled_from(["cache_dir", "network", "models", "defaults", "xé🦙"]), max_size=4, unique=True)
+    )
     for key in keys:
         if key != "models":
             mapping([key], 0, draw(st.sampled_from([0, 1])))
@@ -187,7 +193,11 @@ def layouts(draw):
     if draw(st.booleans()) and keys:
         lines.append("...")
     text = draw(BREAKS).join(lines)
-    return text + draw(st.sampled_from(["", draw(BREAKS)])) if "\r" not in text else text + draw(st.sampled_from(["", "\r"]))
+    return (
+        text + draw(st.sampled_from(["", draw(BREAKS)]))
+        if "\r" not in text
+        else text + draw(st.sampled_from(["", "\r"]))
+    )
 
 
 FIELDS = st.dictionaries(st.sampled_from(["model_ref", "expected_digest", "handoff"]), WORDS, min_size=1)
@@ -211,7 +221,12 @@ def test_of_any_layout_every_byte_stays_and_what_is_added_is_read(text, new, has
     assert found == {**(old.data or {}), "models": {**models, **new}}
 
 
-@given(st.recursive(st.text(max_size=5), lambda inner: st.dictionaries(st.text(max_size=4), inner, max_size=3)), st.sampled_from([None, 1, "\t"]), st.booleans(), WORDS)
+@given(
+    st.recursive(st.text(max_size=5), lambda inner: st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    st.sampled_from([None, 1, "\t"]),
+    st.booleans(),
+    WORDS,
+)
 def test_json_stays_json(some, indent, ascii, word):
     text = json.dumps({"models": {"a": some}}, indent=indent, ensure_ascii=ascii)
     try:

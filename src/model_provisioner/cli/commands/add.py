@@ -107,10 +107,11 @@ def _is_name(text: str) -> bool:
 def _read(text: str, root: str) -> tuple[ModelRef, str]:
     """Return a reference as it is meant here, and as models.yaml is to have it."""
     # A file is named by the user, who has it before him: a colon in its name begins no scheme.
-    ref = LocalRef(text) if os.path.lexists(text) else ModelRef.parse(text)
+    is_there = os.path.lexists(text)
+    ref = LocalRef(text) if is_there else ModelRef.parse(text)
     if not isinstance(ref, LocalRef):
         return ref, str(ref)
-    path = os.path.join(os.getcwd(), os.path.expanduser(ref.path))
+    path = os.path.join(os.getcwd(), text if is_there else os.path.expanduser(ref.path))
     if os.path.lexists(first := first_shard(path)):
         path = first
     absolute = LocalRef(path).absolute(os.getcwd())
@@ -162,7 +163,7 @@ def _lines(found: Additions, *, dry_run: bool) -> Iterable[str]:
         yield from (f"      {line}" for line in rest)
     for each in found.added:
         digest = "" if each.locked is None else f"  {human(_size(each.locked))} {each.locked.expected}"
-        yield f"{'would add' if dry_run else 'added'}  {each.name}  {printable(each.written)}{digest}"
+        yield f"{'would add' if dry_run else 'added'}  {each.name}  {printable(each.ref)}{digest}"
         if each.locked is not None and (source := _elsewhere(each.locked)):
             yield f"      note: {source} has it: it need not be fetched"
     for host in found.hosts if found.added else ():
@@ -190,7 +191,13 @@ def _difference(found: Additions) -> Iterable[str]:
     """Yield what would be written, as a unified diff."""
     for path, before, after in found.files:
         shown = relative(path)
-        old, new = (data.decode().splitlines(keepends=True) for data in (before, after))
+        texts = []
+        for data in (before, after):
+            text = data.decode()
+            for secret, shown_as in found.secrets:
+                text = text.replace(secret, shown_as)
+            texts.append(text.splitlines(keepends=True))
+        old, new = texts
         for line in difflib.unified_diff(old, new, shown if before else os.devnull, shown):
             yield line.removesuffix("\n").removesuffix("\r")
             if not line.endswith("\n") and not line.endswith("\r"):
@@ -203,7 +210,7 @@ def _as_json(found: Additions, *, dry_run: bool) -> object:
         "added": [
             {
                 "name": each.name,
-                "model_ref": each.written,
+                "model_ref": each.ref,
                 "digest": None if each.locked is None else str(each.locked.expected),
                 "size_bytes": None if each.locked is None else _size(each.locked),
             }

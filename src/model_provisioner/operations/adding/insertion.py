@@ -147,14 +147,13 @@ class _Edit:
 
     def _lines(self, place: int, lines: Sequence[str]) -> str:
         """Return the text with lines behind the one that holds a place, or before it where it begins one."""
-        text = self._text
-        added = self._break.join(lines)
+        text, end = self._text, self._break
         if place and not _BREAK.fullmatch(text[place - 1]):
             found = _BREAK.search(text, place)
             if found is None:
-                return f"{text}{self._break}{added}"
-            place = found.end()
-        return f"{text[:place]}{added}{self._break}{text[place:]}"
+                return f"{text}{end}{end.join(lines)}"
+            place, end = found.end(), found[0]
+        return f"{text[:place]}{end.join(lines)}{end}{text[place:]}"
 
     def _in_flow(self, node: _Node, items: str) -> str:
         text = self._text
@@ -180,9 +179,9 @@ class _Edit:
         around: list[_Node] = []
         events: Iterator[Any] = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         for event in events:
+            start, end = event.start_mark.index, event.end_mark.index
             if not isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 continue
-            start, end = event.start_mark.index, event.end_mark.index
             if isinstance(event, yaml.CollectionEndEvent):
                 node = around.pop()
                 self._closed(around, end if node.in_flow else node.end)

@@ -69,6 +69,7 @@ def written(path: str, resolved: str, root: str, home: str) -> str:
     """
     if is_below(resolved, root):
         text = os.path.relpath(resolved, root)
+        text = f"./{text}" if text.startswith("~") else text
     elif home and is_below(path, home) and os.path.normpath(path) == path:
         text = f"~/{os.path.relpath(path, home)}"
     else:

@@ -28,7 +28,7 @@ from model_provisioner.operations.adding.naming import names_for
 from model_provisioner.operations.adding.offers import choices, not_allowed
 from model_provisioner.operations.lock import lock_entry, locked_by_source
 from model_provisioner.references.path_environment import PathEnvironment
-from model_provisioner.references.reference import HubRef, LocalRef, is_whole
+from model_provisioner.references.reference import HubRef, LocalRef, UrlRef, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,13 +53,19 @@ class Asked:
     name: str | None = None
     """None: it is made of the reference."""
 
+    @property
+    def shown(self) -> str:
+        """The reference without credentials."""
+        return self.ref.id if isinstance(self.ref, UrlRef) else self.written
+
 
 @dataclass(frozen=True)
 class Added:
     """A model that was added, or would be."""
 
     name: str
-    written: str
+    ref: str
+    """The reference, without credentials."""
     locked: Locked | None
     """None where it would have to be fetched to know what it is, and nothing is to be written."""
 
@@ -79,6 +85,8 @@ class Additions:
     """What was added to `network.allow`."""
     files: tuple[tuple[str, bytes, bytes], ...]
     """The files that changed: path, bytes before, bytes after."""
+    secrets: tuple[tuple[str, str], ...]
+    """References in them that hold credentials, and how they are shown."""
 
 
 @dataclass(kw_only=True)
@@ -155,12 +163,21 @@ class Plan:
         files = self._files({name: (*entry, locked[name]) for name, entry in entries.items()}, hosts)
         return Additions(
             path=self._path,
-            added=tuple(Added(name, each.written, locked[name]) for name, (each, _) in entries.items()),
+            added=tuple(Added(name, each.shown, locked[name]) for name, (each, _) in entries.items()),
             there=tuple(there),
-            failed=tuple((each.written, error) for each in wanted if (error := findings.error(each)) is not None),
+            failed=tuple((each.shown, error) for each in wanted if (error := findings.error(each)) is not None),
             hosts=tuple(hosts),
             files=tuple(files),
+            secrets=tuple(
+                (str(ref), ref.id) for ref in self._refs(wanted) if isinstance(ref, UrlRef) and str(ref) != ref.id
+            ),
         )
+
+    def _refs(self, asked: Sequence[Asked]) -> Iterator[ModelRef]:
+        """Yield all references that the file has, or is to have."""
+        yield from (each.ref for each in asked)
+        for entry in () if self._old is None else self._old.entries.values():
+            yield from (each.ref for each in entry.parts)
 
     # ---- what the entries are to be
 
@@ -174,7 +191,7 @@ class Plan:
         entries: dict[str, tuple[Asked, dict[str, str]]] = {}
         for each in asked:
             if (name := names.get(_key(each.ref))) is not None:
-                there.append((name, each.written))
+                there.append((name, each.shown))
                 continue
             if each.name in taken:
                 raise self._taken_name(each)
