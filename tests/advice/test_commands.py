@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.support.advice import advised, fix
+from tests.support.advice import advised, commands, fix
 from tests.support.project import DODO
 from tests.support.remote import TINY_BYTES
 from tests.support.users import as_root
@@ -34,7 +34,10 @@ def done(local):
         ("see `doit model-list`, or `doit model-list --all`", "model-show x", "model-show t"),
         ("write it as in   {} {}", "model-verify --older-than ages", "model-verify --older-than 30d"),
         ("write it as in   {} {}", "model-verify --max-bytes much", "model-verify --max-bytes 200GB"),
-        ("see `{}`", "model-list t", "model-list"),
+        ("see `{}`", "model-lock t", "model-lock"),
+        ("`{}` shows a model of the project", "model-list t", "model-show t"),
+        ("write {}", "model-list hf:org/repo:Q4_K_M", "model-list"),
+        ("name a repository of the Hub", "model-list https://host/x.gguf", "model-list"),
         ("see `{}`", "model-why --xyz", "model-why t"),
         ("did you mean {}?", "model-why tt", "model-why t"),
         ("`doit list --all` shows the tasks that can be named as well", "model-retire zzz", "model-retire t"),
@@ -89,6 +92,9 @@ def test_outside_of_a_project_one_is_entered_or_the_machine_is_asked(done, tmp_p
     advised(answer, sentence)
     done.doit(*shlex.split(fix(answer).rpartition(": ")[2])[1:], cwd=aside)
     done.doit("model-list")
+    (begin,) = commands(fix(answer))
+    done.doit(*begin[:-1], str(done.root / "models/tiny.gguf"), cwd=aside)
+    done.doit("model-list", cwd=aside)
 
 
 def test_another_shell_is_one_of_those_that_are_known(done):

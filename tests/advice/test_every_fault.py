@@ -92,6 +92,11 @@ NOT_FOLLOWED = {
     "move it away, or name another handoff": f"{PROGRAM}/test_project.py has it",
     'name a file, as in   "handoff.json"': f"{PROGRAM}/test_project.py has it",
     "write the name of an entry": f"{PROGRAM}/test_project.py has it",
+    "end that program, or wait for it, and run this again; nothing was added": (
+        f"{RACE}, ten times: tests/cli/commands/test_add.py has it"
+    ),
+    "run it again, or name one: {}": "it is for who types at a terminal: tests/cli/commands/test_add.py has it",
+    "ask with that digest": "a program is told: tests/test_api.py has it",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

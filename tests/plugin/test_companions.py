@@ -112,9 +112,9 @@ def test_what_has_no_digest_is_told_each_by_itself(tiny, lora):
     lines = tiny.provision().out.splitlines()
     assert lines[0].startswith("warn  tiny  hashed 116.4 KB (")
     assert lines[1:3] == [
-        "      no digest is expected of mmproj see.gguf; to pin these bytes add   mmproj: {model_ref: …, "
+        "      no digest is expected of mmproj see.gguf; `doit model-lock` pins all models; to pin these bytes add   mmproj: {model_ref: …, "
         f'expected_digest: "sha256:{PROJECTOR_SHA}"}}',
-        "      no digest is expected of lora style.gguf; to pin these bytes add   lora: {model_ref: …, "
+        "      no digest is expected of lora style.gguf; `doit model-lock` pins all models; to pin these bytes add   lora: {model_ref: …, "
         f'expected_digest: "sha256:{sha(lora)}"}}',
     ]
     assert tiny.handoff()["metadata"]["verification"] == "warn"
@@ -424,7 +424,7 @@ def test_each_companion_is_held_to_the_lock_for_itself(locked, lora):
     )
     assert locked.handoff() is None
     assert (
-        "no digest is expected of lora new.gguf; to pin these bytes add   lora: {model_ref: …, "
+        "no digest is expected of lora new.gguf; `doit model-lock` pins all models; to pin these bytes add   lora: {model_ref: …, "
         f'expected_digest: "sha256:{sha(lora)}"}}\n' in (locked.provision().out)
     )
     assert locked.doit("model-lock", "--check", code=1).out == "tiny: lora new.gguf is not in the lock file\n"

@@ -11,7 +11,7 @@ def test_one_file_of_a_repository(tiny, hub):
     answer = tiny.provision()
     assert answer.out.startswith(
         "warn  tiny  hashed 105.2 KB (fetched from 127.0.0.1) → .runtime/engines/tiny.json\n"
-        f'      no digest is expected; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"\n'
+        f'      no digest is expected; `doit model-lock` pins all models; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"\n'
     )
     assert resolved(hub) == ["tiny.gguf"]
     assert tiny.bytes_of("tiny") == TINY_BYTES

@@ -88,7 +88,7 @@ def test_a_tolerated_mismatch_is_handed_off_and_told_on_every_run(tiny):
 def test_without_a_digest_there_is_a_warning_that_can_be_pasted(tiny):
     answer = tiny.provision()
     assert answer.out.startswith("warn  tiny  hashed 105.2 KB")
-    assert f'no digest is expected; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"' in answer.out
+    assert f'no digest is expected; `doit model-lock` pins all models; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"' in answer.out
     assert tiny.handoff()["metadata"]["verification"] == "warn"
     assert tiny.rows()["tiny"]["lifecycle"] == "Active"
 

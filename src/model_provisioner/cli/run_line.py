@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.output import relative
 from model_provisioner.config.entries import pinned
 from model_provisioner.errors import printable
+from model_provisioner.invocation import command
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def done_line(record: EntryRun, *, verified: bool) -> str:
     if found is not None and found.outcome == "warn":
         lines += [
             f"      no digest is expected{f' of {part.label}' if part.label else ''}; "
-            f"to pin these bytes add   {pinned(asked, str(part.digest))}"
+            f"`{command('lock')}` pins all models; to pin these bytes add   {pinned(asked, str(part.digest))}"
             for asked, part in zip(record.entry.parts, found.parts, strict=True)
             if part.outcome == "warn"
         ]

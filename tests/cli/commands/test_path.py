@@ -127,7 +127,9 @@ def test_a_model_of_another_digest_than_is_expected_by_now_is_not_told(two):
 
 
 def test_a_model_that_is_handed_off_against_its_digest_is_not_told(two):
-    two.models(MODELS.replace("tiny.gguf}", f'tiny.gguf, strict_verification: false, expected_digest: "sha256:{"0" * 64}"}}'))
+    two.models(
+        MODELS.replace("tiny.gguf}", f'tiny.gguf, strict_verification: false, expected_digest: "sha256:{"0" * 64}"}}')
+    )
     two.program("provision")
     assert two.handoff("tiny")["metadata"]["verification"] == "fail"
     assert "the digest differs from what is expected" in refused(two)

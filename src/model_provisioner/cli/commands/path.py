@@ -6,7 +6,7 @@ import os
 import sys
 
 from model_provisioner.cli.project import entries_named, project_config, view_project
-from model_provisioner.engine.shortcut import look
+from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.errors import InputError
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.invocation import command
