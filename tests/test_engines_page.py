@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.project import TINY
+from tests.support.remote import wait_until
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
 ROOT = Path(__file__).parents[1]
@@ -117,3 +118,41 @@ def test_the_command_for_vllm(project):
     assert shlex.split(printed) == [
         *("vllm", "serve", str(folder), "--served-model-name", str(folder), "--max-model-len", "2048"),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/own-models.md"])
+def test_from_nothing_to_a_served_model_without_a_file_written_by_hand(served, tmp_path, page):
+    """As the page says, but for the installation: in an empty folder, with a model in the home folder."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(pip install model-provisioner\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    _, add, provision, serve = block.splitlines()
+    assert (add.split()[:2], provision) == (["model-provisioner", "add"], "model-provisioner provision")
+    home, folder = tmp_path / "home", tmp_path / "new"
+    (home / "models").mkdir(parents=True)
+    folder.mkdir()
+    (home / "models/mine.gguf").write_bytes(TINY.read_bytes())
+    path = f"{Path(sys.executable).parent}:{served.environ['PATH']}"
+    environ = {**served.surroundings(), "HOME": str(home), "PATH": path}
+    for line in (add, provision):
+        done = subprocess.run(["sh", "-ec", line], cwd=folder, env=environ, capture_output=True, text=True, check=True)
+        assert "warn" not in done.stdout + done.stderr
+    command = f"exec {serve} --port {environ['PORT']}"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(["sh", "-ec", command], cwd=folder, env=environ, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{environ['PORT']}"
+        wait_until(lambda: server.poll() is not None or answers(f"{url}/health"), 60)
+        with urllib.request.urlopen(f"{url}/props", timeout=30) as answer:
+            assert json.load(answer)["model_path"] == str(home / "models/mine.gguf")
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

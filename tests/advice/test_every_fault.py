@@ -96,7 +96,6 @@ NOT_FOLLOWED = {
         f"{RACE}, ten times: tests/cli/commands/test_add.py has it"
     ),
     "run it again, or name one: {}": "it is for who types at a terminal: tests/cli/commands/test_add.py has it",
-    "ask with that digest": "a program is told: tests/test_api.py has it",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

@@ -76,9 +76,10 @@ def test_the_policy_of_the_project_holds(offering, hub):
     assert offering.project.program("list", "hf:org/tiny", "--allow").out
     offering.environ["MODEL_PROVISIONER_NETWORK"] = "off"
     hub.forget()
-    assert "MODEL_PROVISIONER_NETWORK does not allow" in offering.project.program(
-        "list", "hf:org/tiny", "--allow", code=1
-    ).err
+    assert (
+        "MODEL_PROVISIONER_NETWORK does not allow"
+        in offering.project.program("list", "hf:org/tiny", "--allow", code=1).err
+    )
     assert hub.requests == []
 
 
