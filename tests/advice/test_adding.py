@@ -1,4 +1,4 @@
-"""What is advised to who adds models, asks what a repository offers or which path an engine is to load."""
+"""What is advised to who adds models, asks what a repository offers, or has an engine load them."""
 
 import os
 import shlex
@@ -192,3 +192,25 @@ def test_one_name_is_given_to_path(files):
     (line,) = advised(files.program("path", code=3), "see `{}`")
     assert "a " in files.program(*told(line)).out
     files.program("path", "a")
+
+
+# ---- presets
+
+
+def test_a_page_and_presets_are_two_runs(files):
+    files.program("add", "a.gguf")
+    sentence = "run it twice, once with each"
+    advised(files.program("report", "--presets", "p.ini", "-o", "r.html", code=3), sentence)
+    files.program("report", "--presets", "p.ini")
+    files.program("report", "-o", "r.html")
+
+
+def test_a_file_that_no_preset_can_name_is_renamed(files):
+    files.write("a#b.gguf", TINY_BYTES + bytes(64))
+    files.program("add", "odd", "a#b.gguf")
+    files.program("provision")
+    advised(files.program("report", "--presets", "p.ini"), "rename the file or its folder")
+    (files.root / "a#b.gguf").rename(files.root / "ab.gguf")
+    files.models((files.root / "models.yaml").read_text().replace("a#b", "ab"))
+    files.program("provision")
+    assert files.program("report", "--presets", "p.ini").out == "p.ini: 1 model\n"

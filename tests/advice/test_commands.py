@@ -124,6 +124,11 @@ def test_a_report_takes_a_time_or_that_of_now(done):
     [
         ("fix that, or name another file after -o", "model-attest t", "-o"),
         ("fix that, or name another file after -o; a report that was there is as it was", "model-report", "-o"),
+        (
+            "fix that, or name another file after --presets; one that was there is as it was",
+            "model-report",
+            "--presets",
+        ),
         ("name another file after --junit", "model-check", "--junit"),
     ],
 )

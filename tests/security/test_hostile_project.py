@@ -446,8 +446,9 @@ def test_the_users_own_folder_serves_a_read_only_checkout_and_each_project_its_o
 
 @pytest.mark.parametrize("name", ["release/tiny.sha256", "release/new.html"])
 @pytest.mark.parametrize("section", ["GLOBAL", "model-report"])
-def test_settings_of_a_clone_do_not_say_which_file_a_command_writes(victim, section, name):
-    victim.write("doit.cfg", f"[{section}]\noutput={victim.home / name}\nforce=true\n")
+@pytest.mark.parametrize("option", ["output", "presets"])
+def test_settings_of_a_clone_do_not_say_which_file_a_command_writes(victim, option, section, name):
+    victim.write("doit.cfg", f"[{section}]\n{option}={victim.home / name}\nforce=true\n")
     with victim.untouched():
         ran = victim.doit("model-report")
     assert (ran.code, ran.err.splitlines()[0]) == (3, "ERROR: model-report has to be told where its page goes")

@@ -12,6 +12,7 @@ COMMANDS = {
     "model-attest": ["model-attest", "tiny", "-o"],
     "model-report": ["model-report", "-o"],
     "model-report as JSON": ["model-report", "--json", "-o"],
+    "presets of model-report": ["model-report", "--presets"],
     "model-check": ["model-check", "--junit"],
     "provision": ["provision", "tiny", "-o"],
 }
@@ -67,6 +68,7 @@ OLDER = {
     "model-check": [
         "<?xml version='1.0' encoding='utf-8'?>\n<testsuites>\n  <testsuite name=\"model-check\" tests=\"1\">\n"
     ],
+    "presets": ["; made by model-provisioner, in some version\nversion = 1\n"],
     "provision": ["1 model: 1 current (0.01 s)\n", "FAIL  tiny  it was killed then", ".  convert\n", '{"tasks": []}'],
 }
 

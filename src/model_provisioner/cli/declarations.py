@@ -266,6 +266,7 @@ REPORT = Command(
     purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
     options=(
         Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
+        Option("presets", "write the models for `llama-server --models-preset FILE` instead", "value", "FILE"),
         FORCE,
         _JSON,
     ),

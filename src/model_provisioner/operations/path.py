@@ -1,4 +1,4 @@
-"""The path that an engine is to load, of a model that is handed off and current."""
+"""What an engine is to load of a model that is handed off and current."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
 
 
-def path_to_load(work: Workspace, entry: Entry) -> str:
+def files_to_load(work: Workspace, entry: Entry) -> FileSet:
     """Return what the handoff of an entry names. Raises `RetiredModelError`, and `NotCurrentError`, which says why.
 
     Bytes are read only where their times can't vouch for them: on file systems whose times lie, and of files that were
@@ -47,7 +48,7 @@ def path_to_load(work: Workspace, entry: Entry) -> str:
             found="; ".join(why),
             fix=f"run {command('provision')}, which says what is wrong, or hands it off",
         )
-    return resolve(work, record).path
+    return resolve(work, record)
 
 
 def _unsure(work: Workspace, record: EntryRun) -> Iterator[str]:

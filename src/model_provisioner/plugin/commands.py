@@ -36,7 +36,7 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
-_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "force", "key", "verify", "public_key"}
+_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "presets", "force", "key", "verify", "public_key"}
 """Options that name files to write, and keys to sign with or to believe: a clone's settings give none of them."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 

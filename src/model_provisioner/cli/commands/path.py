@@ -49,7 +49,7 @@ def _by_snapshot(name: str) -> str | None:
 
 
 def _by_records(name: str) -> str:
-    from model_provisioner.operations.path import path_to_load
+    from model_provisioner.operations.path import files_to_load
 
     with view_project() as work:
-        return path_to_load(work, *entries_named(work, [name]))
+        return files_to_load(work, *entries_named(work, [name])).path

@@ -1,4 +1,4 @@
-"""`report`: the models of a project as an HTML page, or as JSON."""
+"""`report`: the models of a project as an HTML page, as JSON, or as presets of llama-server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import relative, to_json
+from model_provisioner.cli.output import print_lines, relative, to_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
 from model_provisioner.cli.summary import models
@@ -23,9 +23,19 @@ _HEAD = 4096
 _JSON = re.compile(rb'\{\n  "config": ".*",\n  "counts": \{\n    "current": ')
 
 
-def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) -> int:
-    """Write the page, or print it."""
+def run(names: Sequence[str], *, json: bool, output: str | None, presets: str | None, force: bool) -> int:
+    """Write the page, or print it; or write the presets of llama-server."""
     here = os.getcwd()
+    if presets is not None and (output is not None or json):
+        raise InputError(
+            "--presets is a file of its own, and no page",
+            where="the command line",
+            expected="--presets FILE alone, or -o FILE or --json without it",
+            found="both",
+            fix="run it twice, once with each",
+        )
+    if presets is not None:
+        return _write_presets(presets, here, force=force)
     if not (output := output or (STDOUT if json else "")):
         raise InputError(
             "model-report has to be told where its page goes",
@@ -56,6 +66,28 @@ def run(names: Sequence[str], *, json: bool, output: str | None, force: bool) ->
     count = len(found.models)
     of_these = ((found.counts["failed"], "failed"), (found.counts["tolerated"], "failed but handed off"))
     told = "".join(f", {number:,} {word}" for number, word in of_these if number)
+    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
+    return 0
+
+
+def _write_presets(output: str, here: str, *, force: bool) -> int:
+    from model_provisioner.operations.presets import is_presets, presets
+
+    target = OutputFile(os.path.join(here, output), "--presets", "model-report", is_presets, force)
+    if output != STDOUT:
+        target.check()
+    with view_project() as work:
+        found = presets(work)
+    print_lines((f"left out  {name}  {error}" for name, error in found.left_out.items()), sys.stderr)
+    if output == STDOUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(found.data)
+        sys.stdout.buffer.flush()
+        return 0
+    fix = "fix that, or name another file after --presets; one that was there is as it was"
+    path = target.write(found.data, what="the presets could not be written", fix=fix)
+    count = len(found.names)
+    told = f", {len(found.left_out):,} left out" if found.left_out else ""
     print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
     return 0
 
