@@ -26,7 +26,7 @@ def test_every_declaration_is_a_command_of_doit():
 @pytest.mark.parametrize("name", DECLARED)
 def test_a_declaration_is_a_function_that_takes_its_options(name):
     declared = DECLARED[name]
-    run = importlib.import_module(f"model_provisioner.cli.commands.{declared.name}").run
+    run = importlib.import_module(declared.module).run
     options = [each.name for each in inspect.signature(run).parameters.values() if each.kind == each.KEYWORD_ONLY]
     assert sorted(options) == sorted(option.name for option in declared.options)
     assert POINTS[name].load().declared is declared

@@ -80,12 +80,12 @@ def test_what_stays_a_file_of_a_web_server(url):
     [
         (
             f"{HUB}/datasets/org/repo/blob/main/x.parquet",
-            "a repository of datasets, which holds no models\n  expected  hf:ORG/REPO[@REVISION][/FILE]\n"
+            "a repository of datasets, which holds no models\n  expected  hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]\n"
             "  found     hf:datasets/org/repo\n  fix       name a model's repository: ORG/REPO from the top of its page",
         ),
         (
             f"{HUB}/spaces/org/app",
-            "a repository of spaces, which holds no models\n  expected  hf:ORG/REPO[@REVISION][/FILE]\n"
+            "a repository of spaces, which holds no models\n  expected  hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]\n"
             "  found     hf:spaces/org/app\n  fix       name a model's repository: ORG/REPO from the top of its page",
         ),
         (
@@ -103,7 +103,7 @@ def test_what_stays_a_file_of_a_web_server(url):
         ),
         (
             f"{HUB}/org/repo/resolve/main/../x.gguf",
-            "not a file of a Hugging Face repository\n  where     hf:org/repo\n  expected  hf:ORG/REPO[@REVISION][/FILE]\n"
+            "not a file of a Hugging Face repository\n  where     hf:org/repo\n  expected  hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]\n"
             "  found     ../x.gguf\n  fix       write the file's path as the repository lists it, or none for the whole repository",
         ),
         (

@@ -131,7 +131,7 @@ def test_what_a_project_is_made_of_is_never_replaced(full, command):
         for force in ([], ["--force"]):
             answer = full.doit(*COMMANDS[command], name, *force, code=3)
             said = answer.err.splitlines()
-            program = "doit provision" if command == "provision" else command.partition(" ")[0]
+            program = "doit provision" if command == "provision" else COMMANDS[command][0]
             assert said[0] == f"ERROR: {program} can't write what {option} names", (name, answer)
             assert said[2] == f"  expected  no file, an empty one, or one that {program} wrote"
             assert said[3] == f"  found     {found}", (name, answer)

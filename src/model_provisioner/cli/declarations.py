@@ -57,7 +57,7 @@ class Option:
 class Command:
     """A command, as help shows it and as a line of arguments is read."""
 
-    __slots__ = ("description", "example", "interrupted", "name", "names", "options", "purpose")
+    __slots__ = ("description", "example", "interrupted", "is_query", "name", "names", "options", "purpose")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Command:
         names: str = "",
         description: str = "",
         interrupted: str = "interrupted",
+        is_query: bool = False,
     ) -> None:
         self.name = name
         self.purpose = purpose
@@ -81,6 +82,13 @@ class Command:
         self.description = description
         self.interrupted = interrupted
         """What is said where Ctrl-C, SIGTERM or SIGHUP ended it."""
+        self.is_query = is_query
+        """Whether it tells what is known and changes nothing."""
+
+    @property
+    def module(self) -> str:
+        """The module that has its `run`."""
+        return f"model_provisioner.cli.commands.{'queries.' if self.is_query else ''}{self.name}"
 
     @property
     def usage(self) -> str:
@@ -94,7 +102,7 @@ class Command:
         """
         from importlib import import_module
 
-        code: int = import_module(f"model_provisioner.cli.commands.{self.name}").run(
+        code: int = import_module(self.module).run(
             list(names), **{option.name: options[option.name] for option in self.options}
         )
         return code
@@ -144,6 +152,7 @@ ADD = Command(
 )
 PATH = Command(
     name="path",
+    is_query=True,
     purpose="print the path that an engine is to load, if the model is handed off and current",
     names="NAME",
     options=(_JSON,),
@@ -153,6 +162,7 @@ PATH = Command(
 )
 LIST = Command(
     name="list",
+    is_query=True,
     purpose="list the models of this project or of the machine, or the GGUFs that a repository offers",
     names="[REF]",
     options=(
@@ -165,6 +175,7 @@ LIST = Command(
 )
 SHOW = Command(
     name="show",
+    is_query=True,
     purpose="show all that the catalog knows of a model",
     names="NAME|ID",
     options=(Option("provenance", "print the in-toto statement of the model's last verification"), _JSON),
@@ -172,6 +183,7 @@ SHOW = Command(
 )
 WHY = Command(
     name="why",
+    is_query=True,
     purpose="say why a model would be provisioned again, or that it would not",
     names="[NAME...]",
     options=(_JSON,),
@@ -179,6 +191,7 @@ WHY = Command(
 )
 SCHEMA = Command(
     name="schema",
+    is_query=True,
     purpose="print the JSON Schema of models.yaml, for editors",
     options=(_JSON,),
     example="> models.schema.json",

@@ -97,11 +97,16 @@ def project_config() -> str:
     return path
 
 
+def nearly_config(start: str) -> str:
+    """Return the name of a file in a folder that was meant to be its `models.yaml`, empty where there is none."""
+    return next((name for name in _NEARLY if os.path.lexists(os.path.join(start, name))), "")
+
+
 def no_config(start: str) -> InputError:
     """Return the error for a folder that is in no project; it says how to begin one."""
     from model_provisioner.invocation import command
 
-    near = next((name for name in _NEARLY if os.path.lexists(os.path.join(start, name))), "")
+    near = nearly_config(start)
     begin, everything = command("add FILE"), command("list --all")
     return InputError(
         f"no {CONFIG_NAME} here or in a folder above",

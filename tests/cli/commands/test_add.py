@@ -8,13 +8,12 @@ import re
 import stat
 import subprocess
 import sys
-import threading
 
 import pytest
 import yaml
 
 from model_provisioner.operations.adding import add as adding
-from tests.support.project import TINY, wait_for_handlers
+from tests.support.hub import Hub
 from tests.support.remote import TINY_BYTES, TINY_SHA, resolved
 
 OTHER = TINY_BYTES + bytes(32)
@@ -260,6 +259,37 @@ def test_a_file_that_is_given_twice_is_added_once(project):
     answer = project.program("add", "a.gguf", "./a.gguf", "link.gguf")
     assert answer.out.startswith("there  a  file:link.gguf is in models.yaml already\nadded  a  file:a.gguf")
     assert list(entries(project)) == ["a"]
+
+
+def test_a_reference_of_the_hub_is_the_same_with_its_branch_and_as_a_url(remote, hub):
+    hub.add("org/tiny", {"tiny.gguf": TINY_BYTES})
+    remote.models({"t": "hf:org/tiny/tiny.gguf"})
+    url = f"{remote.environ['HF_ENDPOINT']}/org/tiny/blob/main/tiny.gguf"
+    for text in ("hf:org/tiny@main/tiny.gguf", "hf://org/tiny/tiny.gguf", url):
+        assert remote.project.program("add", text).out.startswith("there  t  ")
+
+
+def test_a_url_of_the_hub_is_added_as_it_was_pasted(remote, tmp_path):
+    """So it needs no huggingface_hub, where it is one of a file."""
+    with Hub({"org/tiny": {"c" * 40: {"tiny.gguf": TINY_BYTES}}}, tls=True) as hub:
+        remote.environ.update(hub.environ(tmp_path / "another"))
+        remote.models({})
+        url = f"{hub.url}/org/tiny/blob/main/tiny.gguf"
+        answer = remote.project.program("add", url.replace("//", "//user:hunter2@"), "--dry-run")
+        assert "would add  tiny  hf:org/tiny@main/tiny.gguf" in answer.out
+        assert "hunter2" not in answer.all
+        remote.project.program("add", url)
+        assert entries(remote.project) == {"tiny": {"model_ref": url}}
+        passes(remote.project, 1)
+        assert remote.project.handoff("tiny")["model"]["id"] == "hf:org/tiny/tiny.gguf"
+
+
+def test_where_the_file_is_nearly_called_so_no_second_one_is_made(project):
+    project.write("models.yml", "models: {}\n")
+    project.add_tiny("a.gguf")
+    assert project.program("add", "a.gguf", code=3).err.endswith("  fix       mv models.yml models.yaml\n")
+    (project.root / "models.yml").rename(project.root / "models.yaml")
+    project.program("add", "a.gguf")
 
 
 # ---- what can't be added

@@ -1,1 +1,1 @@
-"""What each command does: `run` in the module of its name."""
+"""What each command does: `run` in the module of its name, here or in `queries`."""

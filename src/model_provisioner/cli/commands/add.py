@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.cli.output import print_json, print_lines, relative
 from model_provisioner.cli.progress import progress_for_stderr
-from model_provisioner.cli.project import CONFIG_NAME, find_config
+from model_provisioner.cli.project import CONFIG_NAME, find_config, nearly_config, no_config
 from model_provisioner.cli.summary import models
 from model_provisioner.config.paths import real_path
 from model_provisioner.config.schema import ENGINE_PATTERN, NAME_PATTERN
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
     from model_provisioner.operations.adding.offers import Choice
     from model_provisioner.operations.adding.plan import Additions
 
+_USER = re.compile(r"(?<=:)//[^\s/@\"']+@")
+"""Whom a URL names, and perhaps a password."""
+
 
 def run(names: Sequence[str], *, json: bool, name: str | None, allow: bool, engine: str | None, dry_run: bool) -> int:
     """Add the models, and say what became of each."""
     here = os.getcwd()
-    path = real_path(find_config(here) or os.path.join(here, CONFIG_NAME))
+    config = find_config(here)
+    if config is None and nearly_config(here):
+        raise no_config(here)  # else the project would have two of them
+    path = real_path(config or os.path.join(here, CONFIG_NAME))
     asked = list(_asked(names, name, os.path.dirname(path)))
     if engine is not None and not re.match(ENGINE_PATTERN, engine):
         raise InputError(
@@ -110,7 +116,8 @@ def _read(text: str, root: str) -> tuple[ModelRef, str]:
     is_there = os.path.lexists(text)
     ref = LocalRef(text) if is_there else ModelRef.parse(text)
     if not isinstance(ref, LocalRef):
-        return ref, str(ref)
+        is_url = isinstance(ref, HubRef) and ref.url is not None
+        return ref, text if is_url else str(ref)  # a URL needs no huggingface_hub
     path = os.path.join(os.getcwd(), text if is_there else os.path.expanduser(ref.path))
     if os.path.lexists(first := first_shard(path)):
         path = first
@@ -196,7 +203,7 @@ def _difference(found: Additions) -> Iterable[str]:
             text = data.decode()
             for secret, shown_as in found.secrets:
                 text = text.replace(secret, shown_as)
-            texts.append(text.splitlines(keepends=True))
+            texts.append(_USER.sub("//…@", text).splitlines(keepends=True))
         old, new = texts
         for line in difflib.unified_diff(old, new, shown if before else os.devnull, shown):
             yield line.removesuffix("\n").removesuffix("\r")

@@ -56,7 +56,7 @@ class Asked:
     @property
     def shown(self) -> str:
         """The reference without credentials."""
-        return self.ref.id if isinstance(self.ref, UrlRef) else self.written
+        return self.written if self.ref.is_local else self.ref.texts[0]
 
 
 @dataclass(frozen=True)
@@ -300,4 +300,4 @@ def _key(ref: ModelRef) -> object:
     """Return what is the same of two references of the same model: a file is known by what it is, whatever its name."""
     if isinstance(ref, LocalRef) and (found := stat_or_none(ref.path)) is not None:
         return found.st_dev, found.st_ino
-    return ref
+    return ref if ref.is_local else min(ref.texts)
