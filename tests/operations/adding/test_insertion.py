@@ -70,7 +70,10 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("text", LAYOUTS)
-def test_an_entry_is_written_in_the_manner_of_the_file(text):
+@pytest.mark.parametrize("has_libyaml", [True, False])
+def test_an_entry_is_written_in_the_manner_of_the_file(monkeypatch, has_libyaml, text):
+    if not has_libyaml:  # PyYAML's own parser is used where it was built without
+        monkeypatch.delattr(yaml, "CSafeLoader")
     assert added(text) == LAYOUTS[text]
 
 

@@ -18,9 +18,9 @@ from model_provisioner.config.schema import ENGINE_PATTERN, NAME_PATTERN
 from model_provisioner.errors import InputError, printable
 from model_provisioner.invocation import command
 from model_provisioner.operations.adding.add import add
+from model_provisioner.operations.adding.additions import Asked, Options
 from model_provisioner.operations.adding.naming import SUFFIXES, first_shard, names_for, written
 from model_provisioner.operations.adding.offers import in_lines
-from model_provisioner.operations.adding.plan import Asked, Options
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef
 from model_provisioner.store.import_existing import find
 from model_provisioner.units import human
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from model_provisioner.config.entries import Locked
+    from model_provisioner.operations.adding.additions import Additions
     from model_provisioner.operations.adding.offers import Choice
-    from model_provisioner.operations.adding.plan import Additions
 
 _USER = re.compile(r"(?<=:)//[^\s/@\"']+@")
 """Whom a URL names, and perhaps a password."""
@@ -55,8 +55,8 @@ def run(names: Sequence[str], *, json: bool, name: str | None, allow: bool, engi
     with closing(progress_for_stderr()) as progress:
 
         def choose(ref: HubRef, choices: Sequence[Choice]) -> Choice:
-            progress.close()
-            return _chosen(ref, choices)
+            with progress.aside():
+                return _chosen(ref, choices)
 
         options = Options(choose=choose, progress=progress, engine=engine, allow=allow, dry_run=dry_run)
         found = add(path, asked, options)

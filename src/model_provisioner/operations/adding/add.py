@@ -16,12 +16,13 @@ from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
-from model_provisioner.operations.adding.plan import Findings, Plan
+from model_provisioner.operations.adding.additions import Findings
+from model_provisioner.operations.adding.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from model_provisioner.operations.adding.plan import Additions, Asked, Options
+    from model_provisioner.operations.adding.additions import Additions, Asked, Options
 
 TRIES = 10
 """How often what another program wrote meanwhile is begun with anew."""
