@@ -674,6 +674,16 @@ def test_a_repository_without_a_gguf_is_told(remote, hub):
     remote.project.program("add", "hf:org/tiny", "--engine", "vllm", code=None)  # the fix, tried
 
 
+def test_a_repository_for_another_engine_is_added_whole(remote, hub):
+    files = {"config.json": b'{"model_type": "llama"}', "model.safetensors": (2).to_bytes(8, "little") + b"{}"}
+    hub.add("org/whole", files)
+    remote.models({})
+    remote.project.program("add", "hf:org/whole", "--engine", "vllm")
+    assert entries(remote.project) == {"whole": {"model_ref": "hf:org/whole", "engine": "vllm"}}
+    passes(remote.project, 1)
+    assert remote.bytes_of("whole") == files
+
+
 # ---- to look before
 
 
