@@ -541,6 +541,15 @@ def test_of_an_object_of_s3_storage_its_host_is_allowed(project, s3, moto):
     passes(project, 1)
 
 
+def test_a_url_may_be_longer_than_any_name_of_a_file(remote, web):
+    web.files["/tiny.gguf"] = TINY_BYTES
+    remote.models({}, allow=["localhost"])
+    url = web.url("/tiny.gguf?signature=" + "a" * 5000)
+    remote.project.program("add", url)
+    assert entries(remote.project) == {"tiny": {"model_ref": url}}
+    passes(remote.project, 1)
+
+
 def test_no_credential_of_a_url_is_shown(remote, web):
     web.files["/m/tiny.gguf"] = TINY_BYTES
     url = web.url("/m/tiny.gguf").replace("//", "//user:hunter2@") + "?token=hunter3"

@@ -15,8 +15,8 @@ from model_provisioner.cli.project import CONFIG_NAME, find_config, nearly_confi
 from model_provisioner.cli.summary import models
 from model_provisioner.config.paths import real_path
 from model_provisioner.config.schema import ENGINE_PATTERN, NAME_PATTERN
-from model_provisioner.errors import InputError, printable
-from model_provisioner.fs.paths import may_be_there
+from model_provisioner.errors import InputError, StorageError, printable
+from model_provisioner.fs.paths import is_there
 from model_provisioner.invocation import command
 from model_provisioner.operations.adding.add import add
 from model_provisioner.operations.adding.additions import Asked, Options
@@ -108,19 +108,27 @@ def _asked(names: Sequence[str], name: str | None, root: str) -> Iterable[Asked]
 
 def _is_name(text: str) -> bool:
     """Tell whether the first of several arguments is the name of an entry: nothing here is called so."""
-    return bool(re.match(NAME_PATTERN, text)) and not may_be_there(text) and not text.lower().endswith(SUFFIXES)
+    return bool(re.match(NAME_PATTERN, text)) and not _is_here(text) and not text.lower().endswith(SUFFIXES)
+
+
+def _is_here(path: str) -> bool:
+    """Tell whether anything is known to be at a path: a URL may be longer than any name."""
+    try:
+        return is_there(path)
+    except StorageError:
+        return False
 
 
 def _read(text: str, root: str) -> tuple[ModelRef, str]:
     """Return a reference as it is meant here, and as models.yaml is to have it."""
     # A file is named by the user, who has it before him: a colon in its name begins no scheme.
-    is_there = may_be_there(text)
+    is_there = _is_here(text)
     ref = LocalRef(text) if is_there else ModelRef.parse(text)
     if not isinstance(ref, LocalRef):
         is_url = isinstance(ref, HubRef) and ref.url is not None
         return ref, text if is_url else str(ref)  # a URL needs no huggingface_hub
     path = os.path.join(os.getcwd(), text if is_there else os.path.expanduser(ref.path))
-    if may_be_there(first := first_shard(path)):
+    if _is_here(first := first_shard(path)):
         path = first
     absolute = LocalRef(path).absolute(os.getcwd())
     return absolute, written(path, absolute.path, root, os.path.expanduser("~"))
