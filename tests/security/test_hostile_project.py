@@ -471,3 +471,27 @@ def test_doits_state_does_not_lie_outside_of_a_clone(victim, backend, link):
     with victim.untouched():
         ran = victim.doit("provision", "--offline")
     assert (ran.code, ran.err.splitlines()[0]) == (3, "ERROR: doit would keep its state outside of the project")
+
+
+# ---- add, which writes beside what was cloned
+
+
+@pytest.mark.parametrize(
+    ("name", "attack"),
+    [
+        *((".models.yaml.tmp", attack) for attack in FILES),
+        *((name, link_to_a_file) for name in (".models.lock.tmp", "models.lock")),
+    ],
+)
+def test_add_writes_through_nothing_that_was_planted(victim, name, attack):
+    (victim.clone / "new.gguf").write_bytes(TINY.read_bytes() + bytes(32))
+    victim.doit("model-lock")
+    before = (victim.clone / "models.yaml").read_bytes()
+    path = victim.clone / name
+    planted = plant(victim, path, attack)
+    with victim.untouched():
+        ran = victim.doit("model-add", "new.gguf")
+    assert ran.code in {2, 3}, ran
+    assert named(ran, path) or "models.lock" in ran.all
+    assert looks(path) == planted
+    assert (victim.clone / "models.yaml").read_bytes() == before
