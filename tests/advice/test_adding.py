@@ -186,14 +186,6 @@ def test_a_retired_model_is_taken_back(files):
     files.program("path", "a")
 
 
-def test_one_name_is_given_to_path(files):
-    files.program("add", "a.gguf")
-    files.program("provision")
-    (line,) = advised(files.program("path", code=3), "see `{}`")
-    assert "a " in files.program(*told(line)).out
-    files.program("path", "a")
-
-
 # ---- presets
 
 

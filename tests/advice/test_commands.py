@@ -27,6 +27,7 @@ def done(local):
         ("give it as `doit model-list` shows it", "model-attest t u", "model-attest t"),
         ("give it as `doit model-list` shows it", "model-show", "model-show t"),
         ("give it as `doit model-list` shows it", "model-retire", "model-retire t"),
+        ("give it as `doit model-list` shows it", "model-path", "model-path t"),
         ("--junit model-check.xml; --json is for standard output", "model-check --junit -", "model-check --junit c.xml"),
         ("write --older-than 30d", "model-prune --older-than ages", "model-prune --older-than 30d"),
         ("add one of them", "model-prune", "model-prune --older-than 30d"),

@@ -158,7 +158,7 @@ def test_a_name_that_is_no_model_is_told(two):
     assert answer.err.endswith("  fix       did you mean tiny?\n")
     for names in ([], ["tiny", "b"]):
         answer = two.program("path", *names, code=3)
-        assert answer.err.startswith("ERROR: path takes one NAME\n")
+        assert answer.err.startswith("ERROR: model-path takes one NAME\n")
         assert answer.out == ""
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from model_provisioner.cli.project import entries_named, project_config, view_project
+from model_provisioner.cli.project import entries_named, project_config, view_project, wrong_count
 from model_provisioner.engine.snapshot.compare import look
-from model_provisioner.errors import InputError
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
-from model_provisioner.invocation import command
 
 TYPE_CHECKING = False  # `typing` would take as long as all else
 if TYPE_CHECKING:
@@ -19,13 +17,7 @@ if TYPE_CHECKING:
 def run(names: Sequence[str], *, json: bool) -> int:
     """Print the path and a line break, or a JSON object."""
     if len(names) != 1:
-        raise InputError(
-            "path takes one NAME",
-            where="the command line",
-            expected="the name of a model",
-            found=f"{len(names)} of them",
-            fix=f"see `{command('list')}`",
-        )
+        raise wrong_count("model-path", "one NAME", names)
     path = _by_snapshot(names[0]) or _by_records(names[0])
     if json:
         from model_provisioner.cli.output import print_json
