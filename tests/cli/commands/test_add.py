@@ -575,16 +575,22 @@ def test_in_a_project_with_a_lock_local_models_are_locked_too(project):
     assert "1 done" in project.program("provision", "--locked").out
 
 
-def test_what_another_program_has_is_named(remote, hub):
+@pytest.mark.parametrize(
+    ("place", "program"),
+    [
+        (f".ollama/models/blobs/sha256-{TINY_SHA}", "Ollama"),
+        (f".cache/huggingface/hub/models--org--tiny/blobs/{TINY_SHA}", "the Hugging Face cache"),
+        (".lmstudio/models/org/tiny/tiny.gguf", "LM Studio"),
+    ],
+)
+def test_what_another_program_has_is_named(remote, hub, place, program):
     hub.add("org/tiny", {"tiny.gguf": TINY_BYTES})
     remote.models({})
-    blob = remote.home / ".ollama/models/blobs" / f"sha256-{TINY_SHA}"
-    blob.parent.mkdir(parents=True)
-    blob.write_bytes(TINY_BYTES)
-    assert (
-        "      note: Ollama has it: it need not be fetched\n"
-        in remote.project.program("add", "hf:org/tiny/tiny.gguf").out
-    )
+    remote.environ["HF_HOME"] = str(remote.home / ".cache/huggingface")
+    (remote.home / place).parent.mkdir(parents=True)
+    (remote.home / place).write_bytes(TINY_BYTES)
+    out = remote.project.program("add", "hf:org/tiny/tiny.gguf").out
+    assert f"      note: {program} seems to have it: it is copied from there if it is the same\n" in out
     passes(remote.project, 1)
     assert resolved(hub) == []
 

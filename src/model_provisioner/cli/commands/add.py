@@ -181,7 +181,7 @@ def _lines(found: Additions, *, dry_run: bool) -> Iterable[str]:
         digest = "" if each.locked is None else f"  {human(_size(each.locked))} {each.locked.expected}"
         yield f"{'would add' if dry_run else 'added'}  {each.name}  {printable(each.ref)}{digest}"
         if each.locked is not None and (source := _elsewhere(each.locked)):
-            yield f"      note: {source} has it: it need not be fetched"
+            yield f"      note: {source} seems to have it: it is copied from there if it is the same"
     for host in found.hosts if found.added else ():
         yield f"{'would allow' if dry_run else 'allowed'}  {host}"
     count = len(found.added)
@@ -192,10 +192,10 @@ def _lines(found: Additions, *, dry_run: bool) -> Iterable[str]:
 
 
 def _elsewhere(locked: Locked) -> str:
-    """Return which other program has a remote file by its digest already; nothing where none has."""
+    """Return which other program seems to have a remote model already, by its digest; nothing where none does."""
     if locked.ref.startswith("file:"):
         return ""
-    places = [next((each.source for each in find(file.sha256, None)), "") for file in locked.files]
+    places = [next((each.source for each in find(file.sha256, file.size, file.name)), "") for file in locked.files]
     return places[0] if all(places) else ""
 
 
