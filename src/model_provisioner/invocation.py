@@ -15,12 +15,25 @@ def called_by_doit(yes: bool) -> None:
 
 def command(line: str) -> str:
     """Return how the user runs a line that begins with the name of a command: `lock --upgrade NAME`."""
-    if not _by_doit:
-        return f"{PROGRAM} {line}"
+    return command_of_doit(line) if _by_doit else f"{PROGRAM} {line}"
+
+
+def command_of_doit(line: str) -> str:
+    """Return how doit runs such a line, whoever called."""
     name, _, rest = line.partition(" ")
     if name == "help" and rest:
         return f"doit help {_by_doits_name(rest)}"
     return f"doit {_by_doits_name(name)} {rest}".rstrip()
+
+
+def named(name: str) -> str:
+    """Return what a command is called there, without the program: `lock`, or `model-lock`."""
+    return _by_doits_name(name) if _by_doit else name
+
+
+def by_doit() -> bool:
+    """Tell whether doit called."""
+    return _by_doit
 
 
 def _by_doits_name(name: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from model_provisioner.invocation import command_of_doit
+
 SOURCE = Path(__file__).parents[2] / "src" / "model_provisioner"
 HOLE = "{}"
 ADVICE = {"fix", "remedy", "remedies", "accepting", "_also"}
@@ -126,6 +128,10 @@ class _Reading:
                 yield from self.of(node.elts[at])
             case ast.Subscript(value=ast.Name() as table):
                 yield from self._named(table, at)
+            case ast.Call(func=ast.Name(id="called"), args=[line]):  # our commands are told as doit calls them
+                yield from map(command_of_doit, self.of(line))
+            case ast.Call(func=ast.Name(id="build" | "_again" | "another" as function)):
+                yield from self._returned(function)
             case ast.Call(func=ast.Attribute(attr="get", value=table), args=[_, default]):
                 yield from self._named(table, at) if isinstance(table, ast.Name) else self.of(table, at)
                 yield from self.of(default, at)
@@ -153,6 +159,8 @@ class _Reading:
         first, *rest = values
         inner = first.value if isinstance(first, ast.FormattedValue) else first
         match inner:
+            case ast.Call(func=ast.Name(id="called" | "build" | "_again" | "another")):
+                begins = list(dict.fromkeys(self.of(inner)))
             case ast.Name():
                 begins = list(dict.fromkeys(self._named(inner, None)))
             case ast.IfExp() | ast.Constant() | ast.JoinedStr() | ast.BinOp():
@@ -185,6 +193,15 @@ class _Reading:
                     if each.module == f"model_provisioner.{other.name}":
                         found = self._assigned(node.id, other.tree, other, at)
         yield from found or [HOLE]
+
+    def _returned(self, name: str) -> Iterator[str]:
+        """Yield what a function that words advice returns, in whatever module it is."""
+        for module in modules():
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.FunctionDef) and node.name == name:
+                    for each in ast.walk(node):
+                        if isinstance(each, ast.Return) and each.value is not None:
+                            yield from _Reading(module, self._within).of(each.value)
 
     def _assigned(self, name: str, scope: ast.AST, module: Module, at: int | None) -> list[str]:
         reading, found = _Reading(module, self._within | {name}), []

@@ -247,6 +247,6 @@ def test_a_retired_model_is_put_back_by_a_program(same, monkeypatch):
     same.doit("model-retire", "t")
     with pytest.raises(RetiredModelError) as caught:
         provision_from_config_to_default_handoff(str(same.root / "models.yaml"))
-    assert caught.value.fix.startswith("doit model-retire --undo t")
+    assert caught.value.fix.startswith("model-provisioner retire --undo t")
     same.doit("model-retire", "--undo", "t")
     provision_from_config_to_default_handoff(str(same.root / "models.yaml"))

@@ -28,18 +28,18 @@ def done(local):
         ("give it as `doit model-list` shows it", "model-show", "model-show t"),
         ("give it as `doit model-list` shows it", "model-retire", "model-retire t"),
         ("give it as `doit model-list` shows it", "model-path", "model-path t"),
-        ("--junit model-check.xml; --json is for standard output", "model-check --junit -", "model-check --junit c.xml"),
+        ("--junit {}.xml; --json is for standard output", "model-check --junit -", "model-check --junit c.xml"),
         ("write --older-than 30d", "model-prune --older-than ages", "model-prune --older-than 30d"),
         ("add one of them", "model-prune", "model-prune --older-than 30d"),
         ("doit model-report -o report.html", "model-report", "model-report -o report.html"),
         ("see `doit model-list`, or `doit model-list --all`", "model-show x", "model-show t"),
         ("write it as in   {} {}", "model-verify --older-than ages", "model-verify --older-than 30d"),
         ("write it as in   {} {}", "model-verify --max-bytes much", "model-verify --max-bytes 200GB"),
-        ("see `{}`", "model-lock t", "model-lock"),
-        ("`{}` shows a model of the project", "model-list t", "model-show t"),
-        ("write {}", "model-list hf:org/repo:Q4_K_M", "model-list"),
+        ("see `doit help model-{}`", "model-lock t", "model-lock"),
+        ("`doit model-show NAME` shows a model of the project", "model-list t", "model-show t"),
+        ("write doit model-list hf:{}", "model-list hf:org/repo:Q4_K_M", "model-list"),
         ("name a repository of the Hub", "model-list https://host/x.gguf", "model-list"),
-        ("see `{}`", "model-why --xyz", "model-why t"),
+        ("see `doit help model-{}`", "model-why --xyz", "model-why t"),
         ("did you mean {}?", "model-why tt", "model-why t"),
         ("`doit list --all` shows the tasks that can be named as well", "model-retire zzz", "model-retire t"),
         ("name a file after {}", "model-report -o models", "model-report -o models.html"),
@@ -209,7 +209,7 @@ def test_several_models_are_provisioned_by_the_command_that_is_told(done, monkey
     with pytest.raises(InputError) as caught:
         provision_from_config_to_default_handoff(str(done.root / "models.yaml"))
     (fault,) = caught.value.faults
-    assert fault.fix == "run `doit provision` for a file of several models"
+    assert fault.fix == "run `doit provision` for a file of several models".replace("doit", "model-provisioner")
     done.provision()
 
 

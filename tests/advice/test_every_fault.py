@@ -43,6 +43,7 @@ PIECE = "it is a piece of a sentence, which is followed as a whole"
 RACE = "it needs a change at one moment of a run"
 PROGRAM = "a program is told: tests/api"
 DISK = "it needs a disk that fails"
+BY_ITS_NAME = "only the program says it, by its own name: tests/cli/test_program.py"
 NOT_FOLLOWED = {
     "choose another folder": PIECE,
     "choose another name": PIECE,
@@ -53,6 +54,8 @@ NOT_FOLLOWED = {
     "pip install 'model-provisioner[hf]', which tells the Hub who you are; then {}": (
         "it needs an environment without the extra: tests/plugin/test_hub_urls.py hides it"
     ),
+    "see `doit help`": BY_ITS_NAME,
+    "`doit model-list` shows those that there are": BY_ITS_NAME,
     "a task of dodo.py makes it: run `doit provision`": PIECE,
     "nothing was handed off; run again": f"{RACE}: tests/engine/test_publish.py has it",
     "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",

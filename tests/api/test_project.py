@@ -85,7 +85,7 @@ def test_exactly_one_model(config, text, found):
         f"  where     {config}\n"
         "  expected  one entry\n"
         f"  found     {found} entries\n"
-        "  fix       run `doit provision` for a file of several models"
+        "  fix       run `model-provisioner provision` for a file of several models"
     )
 
 

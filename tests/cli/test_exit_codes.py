@@ -37,7 +37,7 @@ def test_the_work_is_done_when_nobody_reads_of_it(tiny, output):
     answer = shell(tiny, f"doit provision {output}")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert tiny.handoff()
-    assert tiny.rows()["tiny"]["lifecycle"] == "Active"
+    assert tiny.rows()["tiny"]["state"] == "Active"
 
 
 @pytest.mark.parametrize("command", ["model-list", "model-show tiny", "model-why", "model-schema"])

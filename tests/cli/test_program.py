@@ -1,6 +1,5 @@
 """The program `model-provisioner`: the same work as doit's, by its own name."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import pytest
 
 from model_provisioner.cli.declarations import COMMANDS
 from model_provisioner.version import __version__
-from tests.support.project import DODO, settle, settle_in_every_process
+from tests.support.project import DODO, document, settle, settle_in_every_process
 
 ONE = "models: {tiny: {model_ref: tiny.gguf, handoff: .runtime/engines/llamacpp.json}}\n"
 
@@ -202,6 +201,7 @@ def test_every_command_has_help_under_both_names(project, name):
         (["check", "tiny"], "check takes no names", "see `model-provisioner help check`"),
         (["attest", "--k"], "--k needs a value", "see `model-provisioner help attest`"),
         (["provision", "tniy"], "there is no model 'tniy'", "did you mean tiny?"),
+        (["why", "zzz"], "there is no model 'zzz'", "`model-provisioner list` shows those that there are"),
     ],
 )
 def test_what_is_typed_wrong_is_told_with_the_nearest_right_one(one, arguments, what, fix):
@@ -221,6 +221,5 @@ def test_doit_tells_the_nearest_option_too(one, arguments, fix):
 
 def test_options_may_be_shortened_and_stand_anywhere(one):
     one.program("provision")
-    assert json.loads(one.program("list", "--js").out)
-    assert json.loads(one.program("why", "tiny", "--json").out)
-    assert json.loads(one.program("why", "--json", "--", "tiny").out)
+    for line in (["list", "--js"], ["why", "tiny", "--json"], ["why", "--json", "--", "tiny"]):
+        assert [model["name"] for model in document(one.program(*line))["models"]] == ["tiny"]

@@ -158,7 +158,7 @@ def test_faults_of_an_entry(data, place, expected, found):
         f"  where     /p/models.lock{place}\n"
         f"  expected  {expected}\n"
         f"  found     {found}\n"
-        "  fix       take the file from version control; or remove it, and `doit model-lock` makes it anew of what is there now"
+        "  fix       take the file from version control; or remove it, and `model-provisioner lock` makes it anew of what is there now"
     )
 
 

@@ -308,7 +308,7 @@ def test_all_kinds_of_models_come_to_the_same_in_bulk_and_task_by_task(project, 
         *(f"engines/{name}.json" for name in names if name not in ("gone", "strict")),
         *(f"digests/{name}.sha256" for name in names if name not in ("gone", "strict", "tolerated")),
     }
-    failed = {name for name, row in ways[0]["catalog"].items() if row["lifecycle"] == "Failed"}
+    failed = {name for name, row in ways[0]["catalog"].items() if row["state"] == "Failed"}
     assert failed == {"gone", "strict", "tolerated"}
     assert len(ways[0]["read"]) == 5
     assert said[0].keys() == set(names)
@@ -406,7 +406,7 @@ def test_one_failure_among_many_is_told_once_and_as_by_its_task(project, fault):
     read = [os.path.basename(line["path"])[0] for line in project.provenance()[before:]]
     assert len(read) == len(set(read)), "its task read it once more to tell what is known"
     assert handed_off(project) == ["a", "c"]
-    assert project.rows()["b"]["lifecycle"] == "Failed"
+    assert project.rows()["b"]["state"] == "Failed"
     message, withdrawn, _ = (
         told(answer.out)["b"].removeprefix("FAIL  b  ").partition("      its handoff was withdrawn\n")
     )
@@ -439,7 +439,7 @@ def test_a_disk_that_takes_one_handoff_not_keeps_no_other_back(project, mount, f
     assert said.count("FAIL") == 1
     assert "4 models: 3 done, 1 failed" in said
     assert handed_off(project) == ["a", "c", "d"]
-    assert project.rows()["b"]["lifecycle"] == "Failed"
+    assert project.rows()["b"]["state"] == "Failed"
     assert re.search(r"^(pass|warn)  b  ", project.provision().out, re.MULTILINE)
     assert (project.root / "out/b.json").exists()
 

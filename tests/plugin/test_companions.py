@@ -156,7 +156,7 @@ def test_a_strict_mismatch_of_a_companion_fails_and_withdraws(tiny, lora, which)
     assert tiny.handoff() is None
     assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"], row["digest"]) == ("Failed", "fail", f"sha256:{TINY_SHA}")
+    assert (row["state"], row["outcome"], row["digest"]) == ("Failed", "fail", f"sha256:{TINY_SHA}")
 
 
 def test_a_tolerated_mismatch_of_a_companion_is_told_on_every_run(tiny, lora):

@@ -26,7 +26,7 @@ def test_bytes_that_the_hub_did_not_list_are_not_kept(tiny, hub):
     )
     assert tiny.blobs() == set()
     assert tiny.on_the_way() == []
-    assert tiny.project.rows()["tiny"]["lifecycle"] == "Failed"
+    assert tiny.project.rows()["tiny"]["state"] == "Failed"
     hub.heal()
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES

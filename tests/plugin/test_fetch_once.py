@@ -91,7 +91,7 @@ def bytes_asked(web, path="/x.gguf"):
 
 
 def source_of(project):
-    return json.loads(project.doit("model-list", "--json").out)[0]["source"]
+    return project.json("model-list")["result"]["catalog"][0]["source"]
 
 
 # ---- several runs at once

@@ -51,7 +51,7 @@ def test_provision_and_run_share_one_state(hosted):
 def test_every_way_to_run(hosted, command, options):
     hosted.doit(command, *options)
     assert hosted.handoff()
-    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert hosted.rows()["tiny"]["state"] == "Active"
     assert len(hosted.provenance()) == 1
 
 
@@ -61,7 +61,7 @@ def test_with_processes(hosted, command):
     settle_in_every_process()
     hosted.process(command, "-n", "2", "-P", "process")
     assert hosted.handoff()
-    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert hosted.rows()["tiny"]["state"] == "Active"
     assert len(hosted.provenance()) == 1
 
 
@@ -71,7 +71,7 @@ def test_one_step_at_a_time(hosted, command):
         assert hosted.handoff() is None
         hosted.doit(command, "--single", f"models:{step}:tiny")
     assert hosted.handoff()
-    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert hosted.rows()["tiny"]["state"] == "Active"
     assert len(hosted.provenance()) == 1
 
 
@@ -79,7 +79,7 @@ def test_an_unsettled_file_in_process_mode(hosted):
     """The register step runs in another process than the verify step, which can't trust the file's stat yet."""
     hosted.add_tiny()
     hosted.process("run", "-n", "2", "-P", "process")
-    assert hosted.rows()["tiny"]["lifecycle"] == "Active"
+    assert hosted.rows()["tiny"]["state"] == "Active"
     assert hosted.handoff()
 
 

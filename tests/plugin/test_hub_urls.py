@@ -198,7 +198,7 @@ def test_what_was_fetched_is_not_fetched_again(remote, hub, url, endpoint, after
     hub.forget()
     endpoint()
     remote.models({"tiny": f"{url}?download=true" if after == "the same" else after})
-    (checked,) = json.loads(remote.doit("model-check", "--json", code=1).out)["models"]
+    (checked,) = remote.json("model-check", code=1)["result"]["checked"]
     differences = checked["differences"]
     assert [each["fix"] for each in differences if each["kind"] != "lock"] == (
         ["run `doit provision`, which fetches what is missing where network.allow has its host"]
@@ -247,14 +247,14 @@ def test_the_history_is_found_by_either_name(remote, url, endpoint):
     remote.models({"tiny": url})
     remote.provision()
     endpoint()
-    found = [json.loads(remote.doit("model-show", name, "--json").out) for name in ("tiny", ONE, url)]
+    found = [remote.json("model-show", name) for name in ("tiny", ONE, url)]
     assert found[0] == found[1] == found[2]
-    assert found[0][0]["id"] == ONE
-    assert [move["lifecycle"] for move in found[0][0]["history"]] == ["Pending", "Active"]
+    assert found[0]["models"][0]["id"] == ONE
+    assert [move["state"] for move in found[0]["result"]["catalog"][0]["history"]] == ["Pending", "Active"]
     assert json.loads(remote.doit("model-attest", "tiny").out)["predicate"]["resourceUri"] == ONE
     assert remote.project.why("tiny") == ["the bytes of the model are here, and not yet under its name"]
     remote.provision()
-    assert len(json.loads(remote.doit("model-show", "tiny", "--json").out)[0]["history"]) == 4
+    assert len(remote.json("model-show", "tiny")["result"]["catalog"][0]["history"]) == 4
 
 
 def test_an_unsound_file_of_an_earlier_record_is_asked_for_again(remote, hub, url, endpoint):

@@ -115,7 +115,7 @@ class Mixed:
     def world(self) -> dict:
         """Return all that a run leaves, less times, and less the place of this project."""
         folder = self.project.root / ".runtime"
-        rows = json.loads(self.project.doit("model-list", "--json").out)
+        rows = self.project.rows().values()
         found = {
             "files": {
                 str(path.relative_to(folder)): path.read_text()
@@ -238,7 +238,7 @@ def readings():
 def test_the_mixed_project_comes_to_what_its_entries_are(plain):
     """What the other tests compare with is what a user expects."""
     rows = plain["world"]["catalog"]
-    assert {name: row["lifecycle"] for name, row in rows.items()} == {
+    assert {name: row["state"] for name, row in rows.items()} == {
         **dict.fromkeys(NAMES, "Active"),
         **dict.fromkeys([*FAILED, "tolerated"], "Failed"),
         RETIRED: "Retired",
@@ -501,7 +501,7 @@ def test_what_is_after_the_first_failure_is_not_handed_off_and_what_it_lost_is_t
         assert re.search(rf"^(gone  |WARNING: ){name}  its handoff was withdrawn \(size ", answer.all, re.MULTILINE)
     assert answer.all.count("its handoff was withdrawn (") == len(left)
     rows = three.rows()
-    assert [rows[name]["lifecycle"] for name in (*done, failing)] == [*("Active" for _ in done), "Failed"]
+    assert [rows[name]["state"] for name in (*done, failing)] == [*("Active" for _ in done), "Failed"]
     configure(three)
     three.provision()
     assert all(three.handoff(name) for name in "abc")

@@ -49,7 +49,7 @@ def test_a_match_is_pass_and_handed_off(tiny):
     assert handoff["metadata"]["verification"] == "pass"
     assert handoff["metadata"]["digest"] == {"algo": "sha256", "value": TINY_SHA}
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"]) == ("Active", "pass")
+    assert (row["state"], row["outcome"]) == ("Active", "pass")
 
 
 def test_a_strict_mismatch_fails_and_withdraws(tiny):
@@ -68,7 +68,7 @@ def test_a_strict_mismatch_fails_and_withdraws(tiny):
     assert tiny.handoff() is None
     assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+    assert (row["state"], row["outcome"]) == ("Failed", "fail")
 
 
 def test_a_tolerated_mismatch_is_handed_off_and_told_on_every_run(tiny):
@@ -82,15 +82,18 @@ def test_a_tolerated_mismatch_is_handed_off_and_told_on_every_run(tiny):
     assert tiny.handoff()["metadata"]["verification"] == "fail"
     assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+    assert (row["state"], row["outcome"]) == ("Failed", "fail")
 
 
 def test_without_a_digest_there_is_a_warning_that_can_be_pasted(tiny):
     answer = tiny.provision()
     assert answer.out.startswith("warn  tiny  hashed 105.2 KB")
-    assert f'no digest is expected; `doit model-lock` pins all models; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"' in answer.out
+    assert (
+        f'no digest is expected; `doit model-lock` pins all models; to pin these bytes add   expected_digest: "sha256:{TINY_SHA}"'
+        in answer.out
+    )
     assert tiny.handoff()["metadata"]["verification"] == "warn"
-    assert tiny.rows()["tiny"]["lifecycle"] == "Active"
+    assert tiny.rows()["tiny"]["state"] == "Active"
 
 
 @pytest.mark.parametrize("strict", ["true", "false"])
@@ -124,7 +127,7 @@ def test_what_is_missing_unreadable_or_unsound_is_an_error(tiny, harm, said, str
     assert str(path) in answer.out
     assert tiny.handoff() is None
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"]) == ("Failed", "error")
+    assert (row["state"], row["outcome"]) == ("Failed", "error")
 
 
 def test_a_digest_can_be_required(tiny):
@@ -358,7 +361,7 @@ def test_a_handoff_goes_when_the_task_that_makes_its_model_fails(tiny):
     answer = tiny.provision(code=1)
     assert "FAIL  tiny  what it needs failed: make\n" in answer.out
     assert tiny.handoff() is None
-    assert tiny.rows()["tiny"]["lifecycle"] == "Pending"
+    assert tiny.rows()["tiny"]["state"] == "Pending"
 
 
 def test_a_model_that_a_task_makes_anew_is_looked_at_after_that(tiny):
@@ -456,7 +459,7 @@ def test_a_row_tells_nothing_of_another_model(tiny):
     tiny.provision(code=1)
     row = tiny.rows()["tiny"]
     assert row["id"] == f"local:{tiny.root}/models/gone.gguf"
-    assert (row["path"], row["digest"], row["size"], row["metadata"]) == (None, None, None, None)
+    assert (row["path"], row["digest"], row["size_bytes"], row["metadata"]) == (None, None, None, None)
 
 
 def test_a_time_in_the_future_settles(tiny):
@@ -587,7 +590,7 @@ def test_a_model_that_a_task_spoils_before_it_fails_is_withdrawn(two):
     )
     assert "FAIL  b  what it needs failed: make\n" in two.provision(code=1).out
     assert two.handoff("b") is None
-    assert two.rows()["b"]["lifecycle"] == "Pending"
+    assert two.rows()["b"]["state"] == "Pending"
 
 
 def test_what_stands_where_our_handoff_was_is_not_ours(two):

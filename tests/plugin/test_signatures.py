@@ -71,7 +71,7 @@ def test_a_signature_that_holds_is_told_in_handoff_catalog_log_and_statement(sig
     assert told.keys() == {"bundle_sha256", "outcome", "public_key_sha256"}
     assert told["outcome"] == "pass"
     row = signed.rows()["m"]
-    assert (row["lifecycle"], row["metadata"]["signature"]["outcome"]) == ("Active", "pass")
+    assert (row["state"], row["metadata"]["signature"]["outcome"]) == ("Active", "pass")
     assert row["metadata"]["signature"]["over"] == row["digest"]
     assert signed.provenance()[0]["signature"] == told
     statement = json.loads(signed.doit("model-attest", "m").out)
@@ -138,7 +138,7 @@ def test_a_signature_over_other_bytes_does_not_hold_however_often_it_is_asked(si
         assert "Hash mismatch for 'sub/weights.bin'" in answer.out
         assert signed.handoff("m") is None
         row = signed.rows()["m"]
-        assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+        assert (row["state"], row["outcome"]) == ("Failed", "fail")
     signed.write("m/sub/weights.bin", "weights")
     signed.provision()
     assert signed.handoff("m")["metadata"]["signature"]["outcome"] == "pass"
@@ -184,7 +184,7 @@ def test_what_does_not_hold_fails_the_model(signed, change, what, found):
     assert answer.out.startswith(f"FAIL  m  {what}"), answer
     assert found in answer.out
     assert signed.handoff("m") is None
-    assert signed.rows()["m"]["lifecycle"] == "Failed"
+    assert signed.rows()["m"]["state"] == "Failed"
 
 
 def test_a_changed_payload_is_not_signed(signed):
@@ -210,7 +210,7 @@ def test_where_it_is_tolerated_the_handoff_says_so(signed, tmp_path):
         metadata = signed.handoff("m")["metadata"]
         assert (metadata["verification"], metadata["signature"]["outcome"]) == ("fail", "fail")
         row = signed.rows()["m"]
-        assert (row["lifecycle"], row["outcome"]) == ("Failed", "fail")
+        assert (row["state"], row["outcome"]) == ("Failed", "fail")
         assert row["reason"].startswith("the model is not signed with that key\n")
     configure(signed, m=entry("m", claim))
     signed.provision(code=1)

@@ -144,7 +144,7 @@ def test_what_is_retired_is_left_alone_and_the_other_rows_are_written(catalog, t
         f"  where     {catalog.path}\n"
         "  expected  a model in service\n"
         "  found     a model without handoff, until its retirement is undone\n"
-        "  fix       doit model-retire --undo old"
+        "  fix       model-provisioner retire --undo old"
     )
     assert {each.name: (each.lifecycle, each.size) for each in run.of_project("/p")} == {
         "old": ("Retired", 1),

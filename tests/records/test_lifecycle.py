@@ -45,6 +45,6 @@ def test_a_move_that_is_refused_says_which_there_are():
         "  where     /s/catalog.db\n"
         "  expected  Retired\n"
         "  found     tiny is Active\n"
-        "  fix       see `doit model-show`"
+        "  fix       see `model-provisioner show`"
     )
     assert "found     tiny is not in the catalog" in str(refusal("tiny", (None, "Pending"), "hand", "/s/catalog.db"))

@@ -239,8 +239,9 @@ def test_a_store_of_the_project_says_nothing_of_where_its_files_come_from(victim
     ran = victim.doit("provision", "--offline")
     assert ran.code == 0, ran
     assert believed(told(victim)) == []
-    (row,) = json.loads(ask(victim, "model-show", "tiny", "--json")[1])
-    assert (row["outcome"], row["source"], row["revision"]) == ("warn", None, None)
+    shown = json.loads(ask(victim, "model-show", "tiny", "--json")[1])
+    (model,), (row,) = shown["models"], shown["result"]["catalog"]
+    assert (model["outcome"], row["source"], row["revision"]) == ("warn", None, None)
     ours = json.loads(ask(victim, "model-attest", "tiny")[1])["predicate"][OURS]
     assert (ours["origin"], ours["outcome"]) == (None, "warn")
 

@@ -112,7 +112,7 @@ def test_what_a_run_said_holds_after_a_cut(machine):
     machine.project.process("provision")
     machine.restart()
     assert machine.handoffs().keys() == set(NAMES)
-    assert {row["lifecycle"] for row in machine.project.rows().values()} == {"Active"}
+    assert {row["state"] for row in machine.project.rows().values()} == {"Active"}
     answer = machine.project.process("provision")
     assert "6 models: 6 current" in answer.out, answer
 

@@ -138,12 +138,14 @@ def test_why_says_that_its_bytes_are_compared_on_every_run(project, model, store
     project.provision()
     text = "on tmpfs bytes may change and leave the times as they were, content same (xxh3)"
     assert project.doit("model-why", "t").out == f"t is current: nothing would be done\n  verify    {text}\n"
-    (found,) = json.loads(project.doit("model-why", "t", "--json").out)
-    assert (found["current"], [reason["text"] for reason in found["reasons"]]) == (True, [text])
+    found = project.json("model-why", "t")
+    (model,) = found["models"]
+    assert (found["result"], [reason["text"] for reason in model["reasons"]]) == ({"current": ["t"]}, [text])
     store()
-    (found,) = json.loads(project.doit("model-why", "t", "--json").out)
-    assert not found["current"]
-    assert found["reasons"][0]["text"].startswith(
+    found = project.json("model-why", "t")
+    (model,) = found["models"]
+    assert found["result"] == {"current": []}
+    assert model["reasons"][0]["text"].startswith(
         "on tmpfs bytes may change and leave the times as they were, content differs"
     )
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.project import Answer
+from tests.support.project import Answer, document
 
 CAN = os.geteuid() == 0 and os.path.exists("/dev/fuse") and all(map(shutil.which, ("bindfs", "unshare", "mount")))
 WHY_NOT = "two mounts of one store need root, /dev/fuse and bindfs (apt-get install bindfs)"
@@ -83,7 +83,7 @@ class Host:
 
     def held(self) -> dict[str, str | None]:
         """Return what is in the store, and what holds each, as `model-prune` sees it from this host; nothing goes."""
-        found = json.loads(self.doit("model-prune", "--json", "--dry-run", "--older-than", "1000d").out)
+        found = document(self.doit("model-prune", "--json", "--dry-run", "--older-than", "1000d"))["result"]
         return {each["name"]: each["held_by"] for each in found["left"]}
 
     def handed_off(self, name: str) -> bytes:

@@ -16,10 +16,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jsonschema import Draft202012Validator
+
 from model_provisioner.fs import clock
 from tests.support.in_process import doit_here, program_here, run_here
 
-TINY = Path(__file__).parents[2] / "models" / "tiny-llama.gguf"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = Draft202012Validator(
+    json.loads(
+        re.search(r"^```json title=\"schema\"\n(.*?)^```$", (ROOT / "docs/reference/json.md").read_text(), re.M | re.S)[
+            1
+        ]
+    )
+)
+"""The JSON Schema of what every command prints with `--json`, as the reference has it."""
+TINY = ROOT / "models" / "tiny-llama.gguf"
 DODO = "from model_provisioner.plugin import DOIT_CONFIG, task_models\n"
 
 
@@ -110,17 +121,36 @@ class Project:
         path = self.root / ".runtime" / "engines" / f"{name}.json"
         return json.loads(path.read_bytes()) if path.exists() else None
 
+    def json(self, *args: str, code: int | None = 0, cwd: str | Path | None = None) -> dict:
+        """Run doit with `--json`; return the document, which is all that is printed."""
+        return document(self.doit(*args, "--json", code=code, cwd=cwd))
+
     def why(self, name: str) -> list[str]:
-        (found,) = json.loads(self.doit("model-why", name, "--json").out)
-        assert found["current"] == (not found["reasons"])
-        return [reason["text"] for reason in found["reasons"]]
+        found = self.json("model-why", name)
+        (model,) = found["models"]
+        assert found["result"]["current"] == ([] if model["reasons"] else [name])
+        return [reason["text"] for reason in model["reasons"]]
 
     def rows(self) -> dict[str, dict]:
-        return {row["name"]: row for row in json.loads(self.doit("model-list", "--json").out)}
+        """Return what `model-list` tells of each model, in one, with digests as texts."""
+        found = self.json("model-list")
+        pairs = zip(found["models"], found["result"]["catalog"], strict=True)
+        return {
+            model["name"]: {**row, **model, "digest": model["digest"] and ":".join(model["digest"].values())}
+            for model, row in pairs
+        }
 
     def provenance(self) -> list[dict]:
         path = self.root / ".runtime" / "provenance" / "models.jsonl"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def document(answer: Answer) -> dict:
+    """Return the JSON document that a command printed, and nothing else; it is as the page of the reference says."""
+    found = json.loads(answer.out)
+    DOCUMENT.validate(found)
+    assert found["exit_code"] == answer.code
+    return found
 
 
 def forget_verifications(project: Project) -> None:

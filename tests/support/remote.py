@@ -67,6 +67,9 @@ class Remote:
     def provision(self, *args: str, code: int | None = 0) -> Answer:
         return self.project.provision(*args, code=code)
 
+    def json(self, *args: str, code: int | None = 0) -> dict:
+        return self.project.json(*args, code=code)
+
     def doit(self, *args: str, code: int | None = 0) -> Answer:
         return self.project.doit(*args, code=code)
 

@@ -5,6 +5,7 @@ Every no-op imports this module, so it imports next to nothing.
 
 from __future__ import annotations
 
+from model_provisioner.cli.declarations import JSON
 from model_provisioner.errors import InputError
 from model_provisioner.invocation import command as called
 
@@ -19,7 +20,28 @@ HELP = ("-h", "--help")
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
     """Tell whether a line asks what a command takes."""
-    return any(argument in HELP for argument in arguments[: arguments.index("--") if "--" in arguments else None])
+    return any(argument in HELP for argument in _options(arguments))
+
+
+def asks_for_json(command: Command | None, arguments: Sequence[str]) -> bool:
+    """Tell whether a line asks for JSON, also one that can't be read; `command` is None where it names none that there is."""
+    flags = (argument.partition("=")[0] for argument in _options(arguments))
+    return not asks_for_help(arguments) and any(
+        flag == f"--{JSON.long}" or (command is not None and flag[:2] == "--" and _meant(command, flag) == [JSON])
+        for flag in flags
+    )
+
+
+def _options(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the arguments among which options may be."""
+    return arguments[: arguments.index("--") if "--" in arguments else None]
+
+
+def _meant(command: Command, flag: str) -> list[Option]:
+    """Return the options that a long one may mean: it may be shortened."""
+    return [option for option in command.options if flag == f"--{option.long}"] or [
+        option for option in command.options if f"--{option.long}".startswith(flag)
+    ]
 
 
 def parse(
@@ -60,9 +82,7 @@ def _option(command: Command, argument: str) -> tuple[Option, str | None]:
     """Return the option that an argument begins, and the value that is part of it."""
     flag, equals, value = argument.partition("=")
     if flag.startswith("--"):
-        found = [option for option in command.options if flag == f"--{option.long}"] or [
-            option for option in command.options if f"--{option.long}".startswith(flag)
-        ]
+        found = _meant(command, flag)
         if len(found) == 1:
             return found[0], value if equals else None
         if found:

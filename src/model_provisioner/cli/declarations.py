@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
+    from model_provisioner.cli.reply.reply import Reply
+
     Kind = Literal["flag", "value", "values"]
 
 _DEFAULTS: dict[Kind, object] = {"flag": False, "value": None, "values": []}
@@ -74,7 +76,8 @@ class Command:
         self.name = name
         self.purpose = purpose
         """One line."""
-        self.options = options
+        self.options = options if JSON in options else (*options, JSON)
+        """Every command takes `--json`."""
         self.example = example
         """What follows the name of the command in an example."""
         self.names = names
@@ -95,21 +98,22 @@ class Command:
         """The arguments, in one line."""
         return " ".join(filter(None, (self.names, *(option.usage for option in self.options))))
 
-    def run(self, names: Sequence[str], options: Mapping[str, object]) -> int:
-        """Do what it is for, print the answer and return the exit code.
+    def run(self, names: Sequence[str], options: Mapping[str, object], reply: Reply) -> int:
+        """Do what it is for, fill in the reply and return the exit code.
 
         `options` has a value for each option by its name; others are ignored. Raises `ProvisionError`.
         """
         from importlib import import_module
 
-        code: int = import_module(self.module).run(
-            list(names), **{option.name: options[option.name] for option in self.options}
-        )
+        # Whether JSON is asked for, the reply knows: it is also asked where a line can't be read.
+        values = {option.name: options[option.name] for option in self.options if option is not JSON}
+        code: int = import_module(self.module).run(reply, list(names), **values)
         return code
 
 
-_JSON = Option("json", "print JSON")
+JSON = Option("json", "print one JSON document, on errors too")
 _FULL = Option("full", "ignore cached digests and hash every byte with SHA-256")
+JUNIT = Option("junit", "write a JUnit XML report to FILE", "value", "FILE")
 FORCE = Option("force", "replace the file even if another program wrote it; never a model, a lock or a configuration")
 QUIET = Option("quiet", "print nothing but warnings and failures")
 
@@ -122,6 +126,8 @@ PROVISION = Command(
         Option("require_digest", "fail a model without an expected digest"),
         Option("offline", "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same"),
         Option("locked", "fail a model that models.lock does not name; MODEL_PROVISIONER_LOCKED=1 does the same"),
+        JUNIT,
+        FORCE,
         QUIET,
     ),
     description="NAME is a model; without one, all models. models.yaml is looked for here and in the "
@@ -141,7 +147,6 @@ ADD = Command(
         Option("allow", "let the hosts of the models be contacted: adds them to network.allow"),
         Option("engine", "who is to load them, where it is not llamacpp or what defaults: says", "value", "ENGINE"),
         Option("dry_run", "write nothing; print the difference"),
-        _JSON,
     ),
     description="REF is a file or folder, hf:ORG/REPO/FILE, hf:ORG/REPO:QUANTIZATION, https://HOST/FILE or s3://BUCKET/KEY; of "
     "hf:ORG/REPO alone one GGUF is chosen. models.yaml is looked for here and in the folders above, and made here where there "
@@ -155,7 +160,7 @@ PATH = Command(
     is_query=True,
     purpose="print the path that an engine is to load, if the model is handed off and current",
     names="NAME",
-    options=(_JSON,),
+    options=(),
     description="Nothing else is printed, so that an engine can be started with it.\n\n"
     "Exit codes: 0 the path is printed, 1 the model is not handed off or not current, 2 something broke, 3 bad input.",
     example="tiny-llama",
@@ -168,7 +173,6 @@ LIST = Command(
     options=(
         Option("all", "all models of the machine"),
         Option("allow", "with REF: contact its host, whatever network.allow says"),
-        _JSON,
     ),
     description="REF is a repository, hf:ORG/REPO.",
     example="--all",
@@ -178,7 +182,7 @@ SHOW = Command(
     is_query=True,
     purpose="show all that the catalog knows of a model",
     names="NAME|ID",
-    options=(Option("provenance", "print the in-toto statement of the model's last verification"), _JSON),
+    options=(Option("provenance", "print the in-toto statement of the model's last verification"),),
     example="tiny-llama",
 )
 WHY = Command(
@@ -186,14 +190,14 @@ WHY = Command(
     is_query=True,
     purpose="say why a model would be provisioned again, or that it would not",
     names="[NAME...]",
-    options=(_JSON,),
+    options=(),
     example="tiny-llama",
 )
 SCHEMA = Command(
     name="schema",
     is_query=True,
     purpose="print the JSON Schema of models.yaml, for editors",
-    options=(_JSON,),
+    options=(),
     example="> models.schema.json",
 )
 LOCK = Command(
@@ -202,14 +206,13 @@ LOCK = Command(
     options=(
         Option("check", "write nothing; exit with 1 where models.lock, models.yaml and the files here disagree"),
         Option("upgrade", "lock NAME again, to what its source has now", "values", "NAME"),
-        _JSON,
     ),
     example="--upgrade tiny-llama",
 )
 CHECK = Command(
     name="check",
     purpose="tell whether a fresh build would give exactly the artifacts that are here",
-    options=(_FULL, Option("junit", "write a JUnit XML report to FILE", "value", "FILE"), FORCE, _JSON),
+    options=(_FULL, JUNIT, FORCE),
     description="Contacts nobody and changes nothing. Compares the lock file with models.yaml, the files with their digests, "
     "and the handoffs, checksum files and catalog rows with what would be written.\n\n"
     "Exit codes: 0 all is the same, 1 something differs, 2 something broke, 3 bad input, 130 interrupted.",
@@ -223,7 +226,6 @@ VERIFY = Command(
         _FULL,
         Option("older_than", "skip what was audited less than AGE ago: 30d, 12h or 45m", "value", "AGE"),
         Option("max_bytes", "stop before SIZE is exceeded: 50GB; audits one model in any case", "value", "SIZE"),
-        _JSON,
     ),
     description="A model loses its handoff while it is read, and gets it back if it passes. What was audited is kept, however "
     "the command ends: the next one continues after it.\n\n"
@@ -239,7 +241,6 @@ PRUNE = Command(
     options=(
         Option("dry_run", "print what would be evicted, and evict nothing"),
         Option("older_than", "evict all that was not used for AGE: 30d (s, m, h, d, w)", "value", "AGE"),
-        _JSON,
     ),
     description="Never evicts what a handoff names, what a project of yours keeps (`keep: true`) or has locked, or what a run "
     "uses or fetches. Local files are never touched.\n\n"
@@ -250,10 +251,7 @@ RETIRE = Command(
     name="retire",
     purpose="take models out of service: withdraw their handoffs, and have provision skip them",
     names="NAME...",
-    options=(
-        Option("undo", "put them back into service: the next run of provision verifies them and hands them off"),
-        _JSON,
-    ),
+    options=(Option("undo", "put them back into service: the next run of provision verifies them and hands them off"),),
     example="tiny-llama",
 )
 ATTEST = Command(
@@ -267,7 +265,6 @@ ATTEST = Command(
         Option("verify", "check the statement in this file against the bytes that are here", "value", "FILE"),
         Option("public_key", "with --verify: the key that must have signed the statement, PEM", "value", "FILE"),
         Option("full", f"with --verify: {_FULL.help}"),
-        _JSON,
     ),
     description="The statement is an in-toto Statement with a SLSA Verification Summary, in a DSSE envelope if signed.\n\n"
     "--verify: exit code 0 where the statement is signed with that key and says that the bytes which are here passed; "
@@ -281,7 +278,6 @@ REPORT = Command(
         Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
         Option("presets", "write the models for `llama-server --models-preset FILE` instead", "value", "FILE"),
         FORCE,
-        _JSON,
     ),
     description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "
     "but FILE is written and no model is read.\n\n"

@@ -10,59 +10,109 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from model_provisioner.cli.reply.reply import Reply
+    from model_provisioner.errors import ProvisionError
+
 BROKEN = 2
+MISTAKEN = 3
 INTERRUPTED = 130
 
 
-def exit_code_of(command: Callable[[], int], *, interrupted: str, passing: tuple[type[Exception], ...] = ()) -> int:
-    """Run a command; return its exit code, however it ends.
+def exit_code_of(
+    command: Callable[[], int],
+    *,
+    interrupted: str,
+    reply: Reply | None = None,
+    passing: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a command and print the document of its `reply`, if it has one; return its exit code, however it ends.
 
     `interrupted` is said where Ctrl-C, SIGTERM or SIGHUP ended it. Errors of the types `passing` are raised: the caller
-    words them.
+    words them, as bad input.
     """
-    from model_provisioner.errors import ProvisionError
-
     prepare_streams()
+    code = BROKEN
+    passed: BaseException | None = None
     try:
         with _signals_interrupt():
-            code = command()
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say(interrupted)
-        code = INTERRUPTED
-    except ProvisionError as error:
-        _say(f"ERROR: {error}")
-        code = error.exit_code
-    except passing:
-        raise
+            try:
+                with nullcontext() if reply is None else reply.alone():
+                    code = command()
+                    sys.stdout.flush()
+            except BaseException as error:  # noqa: BLE001  whatever ends it, its document says so
+                if isinstance(error, (*passing, SystemExit)):
+                    passed, code = error, _code_of_passed(error, reply)
+                else:
+                    code = _tell(error, interrupted, reply)
+            if reply is not None:
+                reply.close(code)
+                sys.stdout.flush()
     except BrokenPipeError:
-        code = 0  # who reads our output has seen enough
-    except OSError as error:
-        _say(f"ERROR: the output could not be written\n  found     {error.strerror or error}")
-        code = BROKEN
-    except UnicodeEncodeError as error:  # of a path: whatever is printed can be encoded
-        from model_provisioner.errors import InputError
-        from model_provisioner.references.reference import UTF8_FIX
+        pass  # who reads our output has seen enough
+    except (OSError, KeyboardInterrupt) as error:  # while the document was printed
+        code = _tell(error, interrupted, None)
+    _give_up_output()
+    if passed is not None:
+        raise passed
+    return code
 
-        refused = InputError(
+
+def _tell(error: BaseException, interrupted: str, reply: Reply | None) -> int:
+    """Say on stderr what ended a command, and put it into its document; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return 0  # who reads our output has seen enough
+    if (worded := _worded(error)) is not None:
+        _say(f"ERROR: {worded}")
+        if reply is not None:
+            reply.add_error(worded)
+        return worded.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        _say(interrupted)
+        code, name, told, found = INTERRUPTED, "Interrupted", interrupted, ""
+    elif isinstance(error, OSError):
+        told, found = "the output could not be written", error.strerror or str(error)
+        _say(f"ERROR: {told}\n  found     {found}")
+        code, name = BROKEN, type(error).__name__
+    else:  # an error of ours, which a report should hold whole
+        traceback.print_exception(error)
+        code, name, told, found = BROKEN, "InternalError", "an error that nobody foresaw", repr(error)
+    if reply is not None:
+        reply.add_end(name, told, found=found)
+    return code
+
+
+def _worded(error: BaseException) -> ProvisionError | None:
+    """Return an error as the user is told it; None for one that nobody foresaw."""
+    from model_provisioner.errors import InputError, ProvisionError
+    from model_provisioner.references.reference import UTF8_FIX
+
+    if isinstance(error, ProvisionError):
+        return error
+    if isinstance(error, UnicodeEncodeError):  # of a path: whatever is printed can be encoded
+        return InputError(
             "the locale has no bytes for the name of a file",
             where="the environment: LC_ALL, LC_CTYPE or LANG",
             expected=f"characters that {sys.getfilesystemencoding()} has",
             found=str(error.object),
             fix=UTF8_FIX,
         )
-        _say(f"ERROR: {refused}")
-        code = refused.exit_code
-    except Exception:  # noqa: BLE001  an error of ours, which a report should hold whole
-        traceback.print_exc()
-        code = BROKEN
-    _give_up_output()
+    return None
+
+
+def _code_of_passed(error: BaseException, reply: Reply | None) -> int:
+    """Return the exit code of what the caller words, or of code of the project that ended the program."""
+    code, told, found = MISTAKEN, str(error), ""
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        told, found = "code of the project ended the program", f"SystemExit: {error}"
+    if reply is not None:
+        reply.add_end(type(error).__name__, told, found=found)
     return code
 
 

@@ -12,16 +12,19 @@ from model_provisioner.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import TextIO
+    from typing import Protocol
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
 
+    class Stream(Protocol):
+        """What lines are printed on."""
 
-def print_json(value: object) -> int:
-    """Print a JSON document; return the exit code of success."""
-    print(to_json(value))
-    return 0
+        def write(self, text: str, /) -> object:
+            """Write it."""
+
+        def flush(self) -> None:
+            """Let it be seen."""
 
 
 def to_json(value: object) -> str:
@@ -29,7 +32,7 @@ def to_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True)
 
 
-def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
+def print_lines(lines: Iterable[str], stream: Stream | None = None) -> None:
     """Print lines at once, on stdout or another stream."""
     stream = stream or sys.stdout
     stream.write("".join(f"{line}\n" for line in lines))

@@ -46,6 +46,7 @@ class OutputFile:
     """Its path, absolute: commands go to the project's folder."""
     option: str
     command: str
+    """As the user calls it."""
     is_own: Callable[[bytes], bool]
     """Tells of the first `LIMIT` bytes of a file whether the command wrote it, in any version."""
     force: bool

@@ -9,7 +9,7 @@ import os
 import sys
 
 from model_provisioner.cli import declarations
-from model_provisioner.cli.arguments import HELP, asks_for_help, nearest, parse
+from model_provisioner.cli.arguments import HELP, asks_for_help, asks_for_json, nearest, parse
 from model_provisioner.errors import ProvisionError
 from model_provisioner.invocation import PROGRAM, called_by_doit
 from model_provisioner.invocation import command as called
@@ -18,6 +18,8 @@ from model_provisioner.settings import is_on
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from model_provisioner.cli.reply.reply import Reply
 
 
 def main() -> int:
@@ -36,10 +38,12 @@ def run(arguments: Sequence[str]) -> int:
         except ProvisionError:
             pass  # the long way tells
     from model_provisioner.cli.exit_codes import exit_code_of
+    from model_provisioner.cli.reply.reply import Reply
 
     command = declarations.COMMANDS.get(arguments[0]) if arguments else None
-    interrupted = "interrupted" if command is None else command.interrupted
-    return exit_code_of(lambda: _run(arguments), interrupted=interrupted)
+    name, interrupted = (None, "interrupted") if command is None else (command.name, command.interrupted)
+    reply = Reply(name, is_json=asks_for_json(command, arguments))
+    return exit_code_of(lambda: _run(arguments, reply), interrupted=interrupted, reply=reply)
 
 
 def nothing_to_do(options: dict[str, object]) -> bool:
@@ -71,19 +75,20 @@ def nothing_to_do(options: dict[str, object]) -> bool:
     return True
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], reply: Reply) -> int:
     if not arguments or arguments[0] in {*HELP, "help"}:
-        return _help(arguments[1:])
+        return _help(arguments[1:], reply)
     if arguments[0] == "--version":
         from model_provisioner.version import __version__
 
-        print(f"{PROGRAM} {__version__}")
+        reply.say(f"{PROGRAM} {__version__}")
+        reply.result = {"version": __version__}
         return 0
     command = _command(arguments[0])
     if asks_for_help(arguments[1:]):
-        return _help([command.name])
+        return _help([command.name], reply)
     names, options = parse(command, arguments[1:])
-    return command.run(names, options)
+    return command.run(names, options, reply)
 
 
 def _command(name: str) -> declarations.Command:
@@ -103,11 +108,9 @@ def _command(name: str) -> declarations.Command:
     )
 
 
-def _help(names: Sequence[str]) -> int:
+def _help(names: Sequence[str], reply: Reply) -> int:
     from model_provisioner.cli.help import help_of, help_of_program
 
-    if names:
-        print(help_of(_command(names[0])), end="")
-    else:
-        print(help_of_program(declarations.COMMANDS.values()), end="")
+    text = help_of(_command(names[0])) if names else help_of_program(declarations.COMMANDS.values())
+    reply.say(*text.splitlines())
     return 0

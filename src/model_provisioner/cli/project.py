@@ -11,11 +11,14 @@ from contextlib import closing, contextmanager
 
 from model_provisioner.errors import InputError, ProvisionError
 from model_provisioner.fs.ownership import other_owner
+from model_provisioner.invocation import by_doit, named
+from model_provisioner.invocation import command as called
 
 TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
@@ -136,11 +139,12 @@ def view_project() -> Iterator[Workspace]:
 
 
 @contextmanager
-def telling_faults() -> Iterator[None]:
-    """Say on stderr what keeps the project from being read in the block, and go on: the catalog is shown in spite of it."""
+def telling_faults(reply: Reply) -> Iterator[None]:
+    """Tell what keeps the project from being read in the block, and go on: the catalog is shown in spite of it."""
     try:
         yield
     except ProvisionError as error:
+        reply.add_error(error)
         sys.stderr.write(f"WARNING: the project can't be read, and only the catalog is shown\n{error}\n")
 
 
@@ -170,15 +174,16 @@ def unknown_name(name: str, config: Config) -> UnknownModelError:
     """Return the error for a name that is no model, task or target."""
     from model_provisioner.config import entries
 
-    return entries.unknown_name(name, config, "`doit list --all` shows the tasks that can be named as well")
+    tasks = "`doit list --all` shows the tasks that can be named as well"
+    return entries.unknown_name(name, config, tasks if by_doit() else f"`{called('list')}` shows those that there are")
 
 
 def wrong_count(command: str, expected: str, names: Sequence[str]) -> InputError:
     """Return the error for a command that was given too many or too few names."""
     return InputError(
-        f"{command} takes {expected}",
+        f"{named(command)} takes {expected}",
         where="the command line",
         expected=expected,
         found=f"{len(names)} of them: {' '.join(names)}" if names else "none",
-        fix="give it as `doit model-list` shows it",
+        fix=f"give it as `{called('list')}` shows it",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.engine.retention.eviction import day, survey
 from model_provisioner.engine.retention.roots import tree_of
 from model_provisioner.errors import printable
+from model_provisioner.invocation import command as called
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class StoreView:
         here = {each.item.place: each for each in store.kept}
         return StoreView(store, [(row, here.get(tree_of(work.store, row.path or ""))) for row in rows])
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return the rows as `model-list --json` shows them."""
-        return [row.as_json() | {"store": found and as_json(found)} for row, found in self.models]
+    def by_name(self) -> dict[str, dict[str, Any] | None]:
+        """Return what the store has of each model, by its name."""
+        return {row.name: None if found is None else item_fields(found) for row, found in self.models}
 
     def lines(self) -> Iterable[str]:
         """Yield what `model-list` says after its table."""
@@ -50,16 +51,16 @@ class StoreView:
         others = [each for each in self.store.kept if each.item.place not in places]
         if others:
             free = sum(each.frees for each in others)
-            yield f"  and what this project does not name: {human(free)} of it may go (doit model-prune --dry-run)"
+            yield f"  and what this project does not name: {human(free)} of it may go ({called('prune --dry-run')})"
 
 
-def as_json(found: Candidate) -> dict[str, Any]:
-    """Return an item of the store as JSON shows it."""
+def item_fields(found: Candidate) -> dict[str, Any]:
+    """Return an item of the store as documents have it."""
     used = datetime.fromtimestamp(found.used, UTC).isoformat(timespec="seconds")
     return {
         "name": found.name,
         "kind": found.item.kind,
-        "bytes": found.item.size,
+        "size_bytes": found.item.size,
         "last_used": used.replace("+00:00", "Z"),
         "may_go": not found.held,
         "held_by": found.held or None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.paths import is_below
 from model_provisioner.errors import ConfigError, InputError, UnknownModelError
+from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import Digest, SetDigest
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def accepting(part: Entry, digest: str, file: str = "") -> str:
     line = f'"{file}": "{digest}"   under expected_digest in' if file else f"{pinned(part, digest)}   into"
     steps = [] if part.by_lock else [f"put   {line} models.yaml"]
     if part.locked is not None:
-        steps.append(f"run `doit model-lock --upgrade {part.name}`")
+        steps.append(f"run `{called(f'lock --upgrade {part.name}')}`")
     return ", then ".join(steps)
 
 
@@ -266,7 +267,7 @@ def only_model(config: Config, handoff: str | None = None) -> Config:
             where=config.path,
             expected="one entry",
             found=f"{len(config.entries)} entries",
-            fix="run `doit provision` for a file of several models",
+            fix=f"run `{called('provision')}` for a file of several models",
         )
         raise ConfigError(config.path, [fault])
     if handoff is None:

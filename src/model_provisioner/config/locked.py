@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from model_provisioner.config.entries import Companion, Entry, LazyEntries, Locked
 from model_provisioner.config.lockfile import is_locked_as, lock_path, locked_ref, parse_lock
 from model_provisioner.errors import ConfigError, InputError
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -80,6 +81,6 @@ def _contradictions(config: Config, name: str, locked: Locked) -> Iterator[Input
             where=f"{config.path}:{part.line}",
             expected=str(found.expected),
             found=str(part.expected),
-            fix=f"if models.yaml is right, run `doit model-lock --upgrade {name}`; if the lock file is, take expected_digest "
+            fix=f"if models.yaml is right, run `{called(f'lock --upgrade {name}')}`; if the lock file is, take expected_digest "
             "out of models.yaml",
         )

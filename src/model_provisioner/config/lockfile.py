@@ -14,6 +14,7 @@ from model_provisioner.config.entries import ROLES, Locked, LockedFile
 from model_provisioner.errors import ConfigError, InputError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
+from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.references.reference import HubRef, LocalRef, is_beyond_locale, is_file_name
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 LOCK_NAME = "models.lock"
 VERSION = 1
 KINDS = ("file", "split", "folder")
-_AGAIN = "take the file from version control; or remove it, and `doit model-lock` makes it anew of what is there now"
+
+
+def _again() -> str:
+    return (
+        f"take the file from version control; or remove it, and `{called('lock')}` makes it anew of what is there now"
+    )
 
 
 def lock_path(config: Config) -> str:
@@ -143,7 +149,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
         conflict = any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in data.splitlines())
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         what = "the lock file holds an unresolved merge" if conflict else "the lock file is not JSON"
-        fault = InputError(what, where=f"{path}{line}", expected="JSON", found=str(error), fix=_AGAIN)
+        fault = InputError(what, where=f"{path}{line}", expected="JSON", found=str(error), fix=_again())
         raise ConfigError(path, [fault]) from None
     version = document.get("version") if isinstance(document, dict) else None
     if type(version) is not int or version != VERSION or not isinstance(document.get("models"), dict):
@@ -152,7 +158,7 @@ def _document(data: bytes, path: str) -> dict[str, Any]:
             where=path,
             expected=f"version {VERSION}, and models",
             found="no version" if version is None else f"version {version!r:.40}",
-            fix=f"use the version of model-provisioner that wrote it, or {_AGAIN}",
+            fix=f"use the version of model-provisioner that wrote it, or {_again()}",
         )
         raise ConfigError(path, [fault])
     models: dict[str, Any] = document
@@ -177,7 +183,7 @@ def _worded(data: bytes, path: str, models: Any) -> list[InputError]:
             where=path if document is None else document.where(("models", *place)),
             expected=expected,
             found="nothing" if found is _NOTHING else short(found),
-            fix=_AGAIN,
+            fix=_again(),
         )
         for place, expected, found in islice(_entry_faults(models if isinstance(models, dict) else {}), MAX_FAULTS)
     ]

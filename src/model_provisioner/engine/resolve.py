@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import ModelNotFoundError, NotLockedError, concerning
 from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.headers.compatibility import no_folder, opened_in, opens_folders
+from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import Digest
 from model_provisioner.references.reference import HubRef, LocalRef, is_whole
 
@@ -148,7 +149,7 @@ def _not_here(
         where=ref.id,
         expected="a model that was fetched",
         found=found,
-        fix="run `doit provision`, which fetches what is missing where network.allow has its host",
+        fix=f"run `{called('provision')}`, which fetches what is missing where network.allow has its host",
     )
 
 
@@ -161,5 +162,5 @@ def not_locked(work: Workspace, entry: Entry) -> NotLockedError:
         where=f"{work.config.path}:{entry.line}",
         expected="an entry in models.lock of the same reference",
         found="none, or one of another reference",
-        fix="run `doit model-lock` where you may, and commit models.lock",
+        fix=f"run `{called('lock')}` where you may, and commit models.lock",
     )

@@ -25,6 +25,7 @@ from model_provisioner.fs.paths import is_there, may_be_there
 from model_provisioner.fs.read import NotOursError
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.unreachable import storage_error
+from model_provisioner.invocation import command as called
 from model_provisioner.records.artifacts import writer_of
 from model_provisioner.records.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
@@ -282,5 +283,5 @@ def retired_error(work: Workspace, entry: Entry) -> RetiredModelError:
         where=entry.handoff,
         expected="a model in service",
         found="one that was retired by hand",
-        fix=f"doit model-retire --undo {entry.name}, then doit provision; or leave out what needs it",
+        fix=f"{called(f'retire --undo {entry.name}')}, then {called('provision')}; or leave out what needs it",
     )

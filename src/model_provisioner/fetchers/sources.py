@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.listing import Listing, Patterns, RemoteFile, name_of
+from model_provisioner.invocation import command as called
 from model_provisioner.references.reference import HubRef, ObjectRef, UrlRef, is_whole
 from model_provisioner.references.shards import split_names
 
@@ -118,7 +119,8 @@ class _Objects:
                 where=self.ref.id,
                 expected=f"{gone[0]}{more}",
                 found="no such key",
-                fix="put it back; or, if it is not wanted any more, `doit model-lock --upgrade NAME` takes what is there now",
+                fix="put it back; or, if it is not wanted any more, "
+                f"`{called('lock --upgrade NAME')}` takes what is there now",
             )
         files = (self.bucket.file(found[name], name, ask=False) for name in names)  # their digests are known
         return Listing(revision=None, files=tuple(files))

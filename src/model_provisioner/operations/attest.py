@@ -16,6 +16,7 @@ from model_provisioner.errors import InputError, NotVerifiedError, ProvisionErro
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.headers.metadata import Metadata
+from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.provenance.dsse import is_envelope, open_envelope, payload_of
 from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_records
@@ -45,7 +46,7 @@ def last_record(work: Workspace, entry: Entry) -> ProvenanceRecord:
             where=work.catalog.path,
             expected="a verification of the model as models.yaml names it",
             found=_why_none(row),
-            fix=f"run `doit provision {entry.name}`",
+            fix=f"run `{called(f'provision {entry.name}')}`",
         )
     record = work.verifications.of(work.config.root, entry.name)
     return record if record is not None and _is_of(record, row) else _from_records(work, entry, row)
@@ -77,7 +78,7 @@ def _from_records(work: Workspace, entry: Entry, row: Model) -> ProvenanceRecord
             where=row.path or entry.ref.id,
             expected=row.digest or "",
             found="; ".join(reason.text for reason in standing.unread) or "other bytes",
-            fix=f"run `doit provision {entry.name}`",
+            fix=f"run `{called(f'provision {entry.name}')}`",
         )
     metadata = row.metadata or Metadata()
     if metadata.signature is not None and metadata.signature.over != row.digest:

@@ -20,8 +20,8 @@ from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.hashing.memo import Memo
+from model_provisioner.invocation import command as called
 from model_provisioner.operations.differences import (
-    BUILD,
     Difference,
     of_artifacts,
     of_bytes,
@@ -55,7 +55,7 @@ class Checked:
     retired: bool = False
 
     @property
-    def state(self) -> Literal["same", "differs", "retired"]:
+    def verdict(self) -> Literal["same", "differs", "retired"]:
         """`same` is: a fresh build would give what is here."""
         return "differs" if self.differences else "retired" if self.retired else "same"
 
@@ -80,7 +80,7 @@ class Report:
     @property
     def same(self) -> bool:
         """Whether a fresh build would give exactly what is here."""
-        return not self.left_over and all(model.state != "differs" for model in self.models)
+        return not self.left_over and all(model.verdict != "differs" for model in self.models)
 
 
 def open_to_check(config_path: str, progress: Progress) -> Workspace:
@@ -182,7 +182,7 @@ def _unclaimed_lines(work: Workspace, locked: Iterable[str]) -> Iterator[LeftOve
             where=f"{path}:{line}",
             expected="the entries of models.yaml",
             found="one more",
-            fix="run `doit model-lock`, which drops it, or take models.yaml from version control",
+            fix=f"run `{called('lock')}`, which drops it, or take models.yaml from version control",
         )
         yield LeftOver(difference=difference, line=line)
 
@@ -199,7 +199,9 @@ def _unclaimed_artifacts(work: Workspace) -> Iterator[LeftOver]:
             found="one that an entry had which is gone"
             if path in recorded
             else "a handoff that this project has no record of",
-            fix=f"{BUILD}, which removes it" if path in recorded else "remove it, for engines start what it names",
+            fix=f"run `{called('provision')}`, which removes it"
+            if path in recorded
+            else "remove it, for engines start what it names",
         )
         yield LeftOver(difference=difference)
 
@@ -226,6 +228,6 @@ def _unclaimed_rows(work: Workspace) -> Iterator[LeftOver]:
             where=work.catalog.path,
             expected="the entries of models.yaml",
             found="one more",
-            fix=f"{BUILD}, which removes it",
+            fix=f"run `{called('provision')}`, which removes it",
         )
         yield LeftOver(difference=difference)

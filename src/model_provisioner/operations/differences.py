@@ -19,6 +19,7 @@ from model_provisioner.engine.verify import target_of
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.headers.metadata import Metadata, to_json
+from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.operations.lock import compare_files, disagreement, disagreements_beside, locked_files
 from model_provisioner.records.handoff import is_handoff
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["lock", "model", "handoff", "checksums", "catalog"]
 
-BUILD = "run `doit provision`"
-BUILD_IN_FULL = "run `doit provision --full`"
 _TRUSTED = frozenset(("metadata", "reason"))
 """The fields of a row that a run believes unless it verifies the model again."""
 SHOWN = 3
@@ -75,7 +74,7 @@ def of_lock(work: Workspace, entry: Entry, locked: Mapping[str, Locked] | None) 
                     where=f"{work.config.path}:{entry.line}",
                     expected="a models.lock that names it, or an expected_digest",
                     found="neither",
-                    fix="run `doit model-lock`, and keep models.lock under version control",
+                    fix=f"run `{called('lock')}`, and keep models.lock under version control",
                 )
     elif what := disagreement(entry.name, entry, locked):
         yield _disagreeing(work, what, locked_ref(entry.ref, work.config.root))
@@ -91,7 +90,7 @@ def _disagreeing(work: Workspace, what: str, expected: str) -> Difference:
         where=lock_path(work.config),
         expected=expected,
         found="another, or none",
-        fix="run `doit model-lock`, or take models.yaml and models.lock from version control",
+        fix=f"run `{called('lock')}`, or take models.yaml and models.lock from version control",
     )
 
 
@@ -158,7 +157,7 @@ def warnings(work: Workspace, entry: Entry, found: Verification) -> Iterator[Dif
                 where=f"{work.config.path}:{entry.line}",
                 expected="a models.lock that names it, or an expected_digest",
                 found=f"neither; here it has {part.digest}",
-                fix="run `doit model-lock`, and keep models.lock under version control",
+                fix=f"run `{called('lock')}`, and keep models.lock under version control",
             )
 
 
@@ -172,7 +171,7 @@ def of_retired(entry: Entry) -> Iterator[Difference]:
             where=entry.handoff,
             expected="none",
             found="one",
-            fix=f"{BUILD}, which removes it",
+            fix=f"run `{called('provision')}`, which removes it",
         )
 
 
@@ -183,15 +182,17 @@ def _of_handoff(work: Workspace, entry: Entry, wanted: bytes) -> Iterator[Differ
     if data == wanted:
         if path not in work.build_record:
             what = "the handoff is not in the build record, so that nothing would withdraw it"
-            yield differs(what=what, expected="a record", found="none", fix=f"{BUILD}, which records it")
+            yield differs(
+                what=what, expected="a record", found="none", fix=f"run `{called('provision')}`, which records it"
+            )
     elif not may_be_there(path):
-        fix = f"{BUILD}, which writes it"
+        fix = f"run `{called('provision')}`, which writes it"
         yield differs(what="the handoff is missing", expected="a handoff", found="no file", fix=fix)
     elif data is None or not is_handoff(data):
-        what, fix = "the place of the handoff is taken", f"move it away and {BUILD}"
+        what, fix = "the place of the handoff is taken", f"move it away and run `{called('provision')}`"
         yield differs(what=what, expected="a handoff", found="something else", fix=fix)
     else:
-        what, fix = "the handoff is not what would be written", f"{BUILD}, which writes it again"
+        what, fix = "the handoff is not what would be written", f"run `{called('provision')}`, which writes it again"
         expected, found = _in_words(_unequal(json.loads(wanted), parse_json(data)))
         yield differs(what=what, expected=expected, found=found, fix=fix)
 
@@ -209,21 +210,22 @@ def _of_target(work: Workspace, path: str, wanted: bytes | None) -> Iterator[Dif
         expected, found = "a checksum file", "no file"
     else:
         expected, found = _in_words(_unequal_lines(wanted, data))
-    fix = f"{BUILD}, which {'removes it' if wanted is None else 'writes it'}"
+    fix = f"run `{called('provision')}`, which {'removes it' if wanted is None else 'writes it'}"
     yield Difference(kind="checksums", what=what, where=path, expected=expected, found=found, fix=fix)
 
 
 def _of_row(work: Workspace, wanted: Model, row: Model | None) -> Iterator[Difference]:
     differs = partial(Difference, kind="catalog", where=work.catalog.path)
     if row is None:
-        what, fix = f"the catalog has no row of {wanted.name}", f"{BUILD}, which registers it"
+        what, fix = f"the catalog has no row of {wanted.name}", f"run `{called('provision')}`, which registers it"
         yield differs(what=what, expected="a row", found="none", fix=fix)
     elif names := differing(row, wanted):
         what = f"the catalog's row of {wanted.name} is not what would be registered"
         would_be, is_now = ({name: _plain(getattr(each, name)) for name in names} for each in (wanted, row))
         expected, found = _in_words(_unequal(would_be, is_now))
-        build = BUILD_IN_FULL if _TRUSTED.issuperset(names) else BUILD
-        yield differs(what=what, expected=expected, found=found, fix=f"{build}, which registers it again")
+        again = called("provision --full") if _TRUSTED.issuperset(names) else called("provision")
+        fix = f"run `{again}`, which registers it again"
+        yield differs(what=what, expected=expected, found=found, fix=fix)
 
 
 # ---- in words

@@ -19,6 +19,7 @@ from model_provisioner.errors import DigestMismatchError, ProvisionError, Storag
 from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
 from model_provisioner.headers.reader import read_metadata
+from model_provisioner.invocation import command as called
 from model_provisioner.references.reference import is_whole
 
 if TYPE_CHECKING:
@@ -39,14 +40,13 @@ class NewLock:
     """Why, by entry: in `models` they are as the lock file has them, if it does."""
 
 
-def lock(work: Workspace, upgrade: Collection[str] = ()) -> NewLock:
-    """Return what to write to the lock file: what it has where that still applies, the rest as it is now.
+def lock(work: Workspace, found: NewLock, upgrade: Collection[str] = ()) -> None:
+    """Fill in what to write to the lock file: what it has where that still applies, the rest as it is now.
 
     The entries `upgrade` are locked again, remote ones to what their source has now. An entry that can't be fetched or read
     stops no other. Raises `StorageError`.
     """
     before = {} if work.lock.data is None else parse_lock(work.lock.data, lock_path(work.config))
-    found = NewLock({}, {})
     for name, entry in work.config.entries.items():
         try:
             found.models[name] = lock_entry(work, entry, again=name in upgrade)
@@ -56,7 +56,6 @@ def lock(work: Workspace, upgrade: Collection[str] = ()) -> NewLock:
             found.failed[name] = error
             if name in before:
                 found.models[name] = before[name]
-    return found
 
 
 def lock_entry(work: Workspace, entry: Entry, *, again: bool = False) -> Locked:
@@ -81,7 +80,8 @@ def write_lock(work: Workspace, new: NewLock) -> bool:
     except StorageError as error:
         if RUNTIME_SETTING in error.fix:  # which moves no lock file
             error.fix = (
-                "make this a place that you can write, or run `doit model-lock` in another checkout and bring its lock"
+                f"make this a place that you can write, or run `{called('lock')}` in another checkout "
+                "and bring its lock"
             )
         raise
     return True
@@ -112,7 +112,7 @@ def drift(work: Workspace) -> list[str]:
     """Return, in words, where the lock file, the configuration and the files that are here do not agree."""
     path = lock_path(work.config)
     if work.lock.data is None:
-        return ["there is no lock file: `doit model-lock` writes it"]
+        return [f"there is no lock file: `{called('lock')}` writes it"]
     found = []
     locked = parse_lock(work.lock.data, path)
     names = locked.keys()

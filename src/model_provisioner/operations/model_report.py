@@ -149,7 +149,7 @@ class ModelReport:
             "companions": [asdict(each) for each in self.companions],
             "current": not self.reasons,
             "file_count": len(self.files),
-            "history": [asdict(moved) for moved in self.history],
+            "history": [moved.as_json() for moved in self.history],
             "last_hashed": self.hashed,
             "last_read": None if self.last is None else vars(self.last),
             "reasons": [{"step": reason.step, "text": reason.text} for reason in self.reasons if not reason.follows],

@@ -19,16 +19,16 @@ from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from model_provisioner.cli import declarations
-from model_provisioner.cli.arguments import asks_for_help, parse
+from model_provisioner.cli.arguments import asks_for_help, asks_for_json, parse
 from model_provisioner.cli.exit_codes import exit_code_of
-from model_provisioner.invocation import called_by_doit
-from model_provisioner.invocation import command as called
+from model_provisioner.invocation import called_by_doit, command_of_doit
 from model_provisioner.plugin.names import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from model_provisioner.cli.declarations import Command, Option
+    from model_provisioner.cli.reply.reply import Reply
 
     Settings: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -36,8 +36,8 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
-_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "presets", "force", "key", "verify", "public_key"}
-"""Options that name files to write, and keys to sign with or to believe: a clone's settings give none of them."""
+_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json"}
+"""Options that name files to write, keys to sign with or to believe, and what is printed: a clone's settings give none."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 
 
@@ -52,17 +52,24 @@ class ModelCommand(DoitCommand):  # type: ignore[misc]  # doit has no types
     def parse_execute(self, in_args: list[str]) -> int:
         """Answer; the options may come after the names."""
         called_by_doit(True)
-        return ended(lambda: self._run(in_args), interrupted=self.declared.interrupted)
+        reply = reply_to(self.declared, in_args)
+        return ended(lambda: self._run(in_args, reply), interrupted=self.declared.interrupted, reply=reply)
 
-    def _run(self, arguments: list[str]) -> int:
+    def _run(self, arguments: list[str], reply: Reply) -> int:
         if asks_for_help(arguments):
             from model_provisioner.cli.help import help_of
-            from model_provisioner.cli.output import print_lines
 
-            print_lines(help_of(self.declared).splitlines())
+            reply.say(*help_of(self.declared).splitlines())
             return 0
         settings, _ = self.cmdparser.parse([])  # those of the project, where it has some
-        return self.declared.run(*parse(self.declared, arguments, settings))
+        return self.declared.run(*parse(self.declared, arguments, settings), reply)
+
+
+def reply_to(declared: Command, arguments: list[str]) -> Reply:
+    """Return an empty reply to a line of arguments."""
+    from model_provisioner.cli.reply.reply import Reply
+
+    return Reply(declared.name, is_json=asks_for_json(declared, arguments))
 
 
 def of_a_project(settings: Settings | None) -> Settings:
@@ -91,8 +98,7 @@ def check_state_file(name: str | None) -> None:
 
 def documented(declared: Command) -> tuple[str, str, str]:
     """Return what doit's help shows of a command: purpose, usage, description."""
-    called_by_doit(True)
-    example = called(f"{declared.name} {declared.example}")
+    example = command_of_doit(f"{declared.name} {declared.example}")
     return declared.purpose, declared.usage, f"{declared.description}\n\nExample:\n{example}".lstrip()
 
 
@@ -131,9 +137,9 @@ def __getattr__(name: str) -> type[ModelCommand]:
     return _command(declared)
 
 
-def ended(command: Callable[[], int], *, interrupted: str) -> int:
+def ended(command: Callable[[], int], *, interrupted: str, reply: Reply | None = None) -> int:
     """Run a command; return its exit code, however it ends. What doit itself words is raised for it to word."""
-    return exit_code_of(lambda: _translated(command), interrupted=interrupted, passing=_DOITS)
+    return exit_code_of(lambda: _translated(command), interrupted=interrupted, reply=reply, passing=_DOITS)
 
 
 def _translated(command: Callable[[], int]) -> int:

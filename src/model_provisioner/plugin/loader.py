@@ -20,6 +20,7 @@ from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, project_folder, state_folder
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
+from model_provisioner.invocation import called_by_doit
 from model_provisioner.plugin.checker import MD5Checker
 from model_provisioner.plugin.names import ASKED, BASENAME, WITHDRAW, is_ours, model_of
 from model_provisioner.plugin.tally import PlainReporter
@@ -35,6 +36,7 @@ def tasks_here() -> Iterator[dict[str, Any]]:
     """Yield the tasks of the `models.yaml` in the working directory or above; its faults are doit's bad input."""
     from model_provisioner.plugin.session import tasks_for
 
+    called_by_doit(True)
     prepare_streams()  # doit's own commands print the names of our files, too
     try:
         yield from tasks_for(config_here())

@@ -19,7 +19,7 @@ from doit.doit_cmd import DoitConfig
 from doit.exceptions import InvalidCommand
 
 from model_provisioner.cli.arguments import asks_for_help, unknown_option
-from model_provisioner.cli.declarations import FORCE, PROVISION, Command, Option
+from model_provisioner.cli.declarations import PROVISION, Command, Option
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.invocation import called_by_doit
 from model_provisioner.invocation import command as called
@@ -30,6 +30,7 @@ from model_provisioner.plugin.commands import (
     ended,
     of_a_project,
     options_first,
+    reply_to,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 
     from doit.task import Task
 
+    from model_provisioner.cli.ci.report import CiReport
     from model_provisioner.cli.output_file import OutputFile
     from model_provisioner.cli.progress.lines import Lines
     from model_provisioner.cli.progress.screen import Screen
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.engine.run import Run as ProjectRun
     from model_provisioner.plugin.commands import Settings
     from model_provisioner.plugin.tasks import ModelTasks
@@ -55,10 +58,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     doc_purpose, doc_usage, doc_description = documented(PROVISION)
     cmd_options: ClassVar[tuple[Any, ...]] = (
         *({**option, "default": _DEFAULTS.get(option["name"], option["default"])} for option in Run.cmd_options),
-        *map(doit_option, (*PROVISION.options, Option("force", f"with -o: {FORCE.help}"))),
+        *map(doit_option, PROVISION.options),
     )
 
     loader: Any
+    _reply: Reply
 
     def __init__(self, cmds: Any = None, *, config: Settings | None = None, **kwargs: Any) -> None:
         self._cmds = cmds
@@ -77,9 +81,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             if asks_for_help(in_args):
                 from model_provisioner.cli.help import help_of
 
-                sys.stdout.write(help_of(self._declared))
+                reply.say(*help_of(self._declared).splitlines())
                 return 0
             command = self._in_project(in_args)
+            command._reply = reply  # noqa: SLF001  of our own class
             if not any(argument.startswith("--db-file") for argument in in_args):
                 check_state_file(command.config_vals.get("dep_file"))
             try:
@@ -88,7 +93,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 raise self._refused(error) from None
 
         called_by_doit(True)
-        return ended(run, interrupted=PROVISION.interrupted)
+        reply = reply_to(PROVISION, in_args)
+        return ended(run, interrupted=PROVISION.interrupted, reply=reply)
 
     @property
     def _declared(self) -> Command:
@@ -133,6 +139,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Make our tasks part of the project's graph, then do as `run` does."""
+        from model_provisioner.cli.ci.report import CiReport
         from model_provisioner.engine.rules import Rules
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
         from model_provisioner.settings import is_on
@@ -155,20 +162,23 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         self._workers = max(1, params["num_process"])
         # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
         plain = rules in (Rules(), Rules(offline=True))
-        short = plain and not self._whole and not self._always
+        ci = CiReport(PROVISION.name, params["junit"], force=params["force"])
+        short = plain and not (self._whole or self._always or self._reply.is_json or params["junit"])
 
         def begin(config_path: str) -> ModelTasks:
             from model_provisioner.engine.run import Run as ProjectRun
             from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
 
+            ci.config = config_path
             run = ProjectRun.begin(config_path, rules=rules, progress=self._progress)
             return ProvisionTasks(run) if self._whole else ReportedTasks(run)
 
         self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
         with (
+            ci.written(),
             closing(self.loader),
             self._output(params["outfile"], force=params["force"]) as self._stream,
-            self._telling_of_losses(),
+            self._telling(ci),
         ):
             try:
                 code = int(super().execute(params, args))
@@ -195,6 +205,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 from model_provisioner.engine.snapshot.remember import remember
 
                 remember(self.loader.models.run, self.loader.dep_file, self.loader.found)
+        ci.annotate()
         return code
 
     def _finish(self, run: ProjectRun, code: int) -> int:
@@ -217,8 +228,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         return code
 
     @contextmanager
-    def _telling_of_losses(self) -> Iterator[None]:
-        """Say what was withdrawn, by name, where the run ends before its report: by a signal, by an error of doit's."""
+    def _telling(self, ci: CiReport) -> Iterator[None]:
+        """Say what was withdrawn, by name, where the run ends before its report: by a signal, by an error of doit's.
+
+        However it ends, what became of the models is in the document and in the report for CI.
+        """
         try:
             yield
         except BaseException:
@@ -228,6 +242,11 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
                 self._progress.close()
                 warn_of_withdrawn(models.run, self._tally.told)
             raise
+        finally:
+            if (models := getattr(self.loader, "models", None)) is not None:
+                from model_provisioner.plugin.document import fill_in
+
+                fill_in(self._reply, ci, models.run, self._named, self._tally)
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature
     def _execute(self, *, outfile: Any, reporter: Any, **params: Any) -> int:
@@ -289,13 +308,17 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     @contextmanager
     def _output(self, outfile: Any, *, force: bool) -> Iterator[Any]:
         if not isinstance(outfile, str) or outfile == "-":
-            yield Patient(sys.stdout)  # and not what it was when doit was imported
+            if self._reply.is_json and not self._whole:  # the document says what our reporter would
+                with open(os.devnull, "w", encoding="utf-8") as nowhere:
+                    yield nowhere
+            else:
+                yield Patient(sys.stdout)  # and not what it was when doit was imported
             return
         from model_provisioner.cli.output_file import OutputFile
         from model_provisioner.plugin.reporter import is_report
 
         named = os.path.join(os.getcwd(), outfile)
-        stream = _opened(OutputFile(named, "-o", "doit provision", is_report, force))
+        stream = _opened(OutputFile(named, "-o", called(PROVISION.name), is_report, force))
         try:
             yield Patient(stream)
         finally:

@@ -26,9 +26,13 @@ class Tally:
         super().__init__(*values, **named)
         self.told: set[str] = set()
         """The models of which it was said that they failed, or lost their handoff, and the paths that are said to be gone."""
+        self.failed_tasks: list[tuple[str, Any]] = []
+        """The tasks that failed, by name, each with what doit says of it."""
+        self.broken_by: list[str] = []
 
     def add_failure(self, task: Task, fail: Any) -> None:
         """Tell a model that failed (and what was skipped for it) from something that broke."""
+        self.failed_tasks.append((task.name, fail))
         if not isinstance(fail, UnmetDependency) and (model := model_of(task.name)) is not None:
             self.told.add(model[1])
         if isinstance(fail, TaskFailed | UnmetDependency):
@@ -41,6 +45,7 @@ class Tally:
     def runtime_error(self, message: str) -> None:
         """Note that the run ended before its end."""
         self.broken = True
+        self.broken_by.append(message)
         super().runtime_error(message)  # type: ignore[misc]  # the reporter's
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model_provisioner.errors import InputError, MissingExtraError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import read_if_there
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEYS = "a PEM file of an Ed25519 or ECDSA P-256 key"
 KEY_LIMIT = 64 << 10
-_ANOTHER = "name a file that `doit model-attest NAME -o FILE` wrote"
 MAX_SIGNATURES = 64
 """Each that is tried takes time."""
+
+
+def another() -> str:
+    """Return the fix where a file is no statement of ours."""
+    return f"name a file that `{called('attest NAME -o FILE')}` wrote"
 
 
 def sign(payload: bytes, key: str) -> tuple[bytes, str]:
@@ -79,12 +84,12 @@ def open_envelope(document: dict[str, Any], key: str, where: str) -> tuple[bytes
         ) from None
     if kind != PAYLOAD_TYPE:
         raise InputError(
-            "the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind, fix=_ANOTHER
+            "the envelope holds no statement", where=where, expected=PAYLOAD_TYPE, found=kind, fix=another()
         )
     if len(signatures) > MAX_SIGNATURES:
         expected, found = f"at most {MAX_SIGNATURES} signatures", f"{len(document['signatures']):,}"
         raise InputError(
-            "the envelope has too many signatures", where=where, expected=expected, found=found, fix=_ANOTHER
+            "the envelope has too many signatures", where=where, expected=expected, found=found, fix=another()
         )
     if not any(_is_valid(public, signature, envelope.pae()) for signature in signatures):
         raise StatementError(

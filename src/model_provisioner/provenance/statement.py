@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from model_provisioner.errors import InputError
+from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
 
@@ -113,7 +114,7 @@ def parse(payload: bytes, where: str) -> Statement:
             where=where,
             expected=f'"predicateType": "{SUMMARY}"',
             found=repr(document.get("predicateType")),
-            fix="name a file that `doit model-attest NAME -o FILE` wrote",
+            fix=f"name a file that `{called('attest NAME -o FILE')}` wrote",
         )
     subjects = document.get("subject")
     predicate = document.get("predicate")
@@ -157,5 +158,5 @@ def _no_statement(where: str, expected: str, found: str) -> InputError:
         where=where,
         expected=expected,
         found=found,
-        fix="name a file that `doit model-attest NAME -o FILE` wrote",
+        fix=f"name a file that `{called('attest NAME -o FILE')}` wrote",
     )

@@ -76,9 +76,11 @@ class Model:
     """The digest of the bytes that are there now, if not those of `digest`, though nobody is known to have changed them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as `model-list --json` prints it."""
+        """Return the row as documents have it."""
+        words = {"lifecycle": "state", "size": "size_bytes"}
         metadata = None if self.metadata is None else to_json(self.metadata)
-        return {**vars(self), "metadata": metadata, "project": self.project or None}
+        fields = {words.get(name, name): value for name, value in vars(self).items()}
+        return {**fields, "metadata": metadata, "project": self.project or None}
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class Transition:
     time: str
     lifecycle: Lifecycle
     reason: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the move as documents have it."""
+        return {"time": self.time, "state": self.lifecycle, "reason": self.reason}
 
 
 _NAMES = tuple(Model.__dataclass_fields__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.errors import InvalidMoveError, RetiredModelError
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def refusal(name: str, move: Move, by: By, where: str) -> InvalidMoveError | Non
             where=where,
             expected="a model in service",
             found="a model without handoff, until its retirement is undone",
-            fix=f"doit model-retire --undo {name}",
+            fix=called(f"retire --undo {name}"),
         )
     allowed = [state for (begin, state), who in MOVES.items() if begin == old and who == by]
     return InvalidMoveError(
@@ -45,5 +46,5 @@ def refusal(name: str, move: Move, by: By, where: str) -> InvalidMoveError | Non
         where=where,
         expected=" or ".join(allowed) or "no move at all",
         found=f"{name} is {old}" if old else f"{name} is not in the catalog",
-        fix="see `doit model-show`",
+        fix=f"see `{called('show')}`",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import UnsoundModelError
 from model_provisioner.fs.fileset import counts
 from model_provisioner.fs.paths import NAME_BYTES
+from model_provisioner.invocation import command as called
 from model_provisioner.references.shards import split_names
 from model_provisioner.store.layout import PARTIAL, TREES, Layout, blob_place, store_error
 
@@ -170,7 +171,7 @@ def changed_tree(path: str, fetched: Mapping[str, object], there: Mapping[str, o
         where=path,
         expected="links to the files that came, and nothing else",
         found=", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
-        fix="run `doit provision`, which makes the folder again",
+        fix=f"run `{called('provision')}`, which makes the folder again",
     )
 
 

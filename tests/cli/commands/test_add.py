@@ -14,6 +14,7 @@ import yaml
 
 from model_provisioner.operations.adding import add as adding
 from tests.support.hub import Hub
+from tests.support.project import document
 from tests.support.remote import TINY_BYTES, TINY_SHA, resolved
 
 OTHER = TINY_BYTES + bytes(32)
@@ -729,7 +730,9 @@ def test_a_dry_run_of_a_remote_model_shows_its_lock_and_fetches_nothing(remote, 
 
 def test_the_answer_as_json(project):
     project.add_tiny("a.gguf")
-    answer = json.loads(project.program("add", "a.gguf", "missing.gguf", "--json", code=1).out)
+    found = document(project.program("add", "a.gguf", "missing.gguf", "--json", code=1))
+    answer = found["result"]
+    assert [error["code"] for error in found["errors"]] == ["ModelNotFoundError"]
     assert answer["added"] == [
         {"name": "a", "model_ref": "file:a.gguf", "digest": f"sha256:{TINY_SHA}", "size_bytes": len(TINY_BYTES)}
     ]

@@ -17,7 +17,7 @@ from model_provisioner.fs.sqlite import Database
 from model_provisioner.operations.check import check, open_to_check
 from model_provisioner.engine.events import silent
 from tests.support.hub import Hub
-from tests.support.project import TINY, Project, read_only, settle
+from tests.support.project import TINY, Project, document, read_only, settle
 
 NAMES = ("tiny", "held", "split", "folder")
 BUILD = "run `doit provision`, which "
@@ -71,7 +71,7 @@ def locked(tmp_path_factory, tiny_models) -> Project:
 
 def checked(project: Project, *args: str, code: int | None = None) -> dict:
     answer = project.doit("model-check", "--json", *args, code=code)
-    found = json.loads(answer.out)
+    found = document(answer)["result"]
     assert answer.code == (0 if found["same"] else 1)
     assert answer.err == ""
     return found
@@ -80,9 +80,9 @@ def checked(project: Project, *args: str, code: int | None = None) -> dict:
 def told(found: dict) -> list[tuple[str, ...]]:
     """Return what differs: entry, kind, and the four or five texts."""
     fields = ("kind", "what", "where", "expected", "found", "fix")
-    rows = [(model["name"], each) for model in found["models"] for each in model["differences"]]
+    rows = [(model["name"], each) for model in found["checked"] for each in model["differences"]]
     rows += [("-", each) for each in found["left_over"]]
-    return [(name, *(each[field] for field in fields)) for name, each in rows]
+    return [(name, *(each[field] or "" for field in fields)) for name, each in rows]
 
 
 # ---- edits: each of them is undone when it is left, whatever happens meanwhile
@@ -491,8 +491,7 @@ def stale(project: Project) -> set[str]:
 
 def reasons(project: Project) -> dict[str, list[str]]:
     return {
-        model["name"]: [reason["text"] for reason in model["reasons"]]
-        for model in json.loads(project.doit("model-why", "--json").out)
+        model["name"]: [reason["text"] for reason in model["reasons"]] for model in project.json("model-why")["models"]
     }
 
 
@@ -618,7 +617,7 @@ def test_rot_in_a_model_that_nothing_pins(loose):
 
 
 def test_what_a_fresh_build_warns_of_is_a_warning(loose):
-    models = {model["name"]: model for model in checked(loose, code=0)["models"]}
+    models = {model["name"]: model for model in checked(loose, code=0)["checked"]}
     (unpinned,), (tolerated,) = models["none"]["warnings"], models["let"]["warnings"]
     assert unpinned["what"] == "nothing says which bytes none must have: a fresh build takes those that it finds"
     assert tolerated["what"] == "the digest differs from what is expected, which strict_verification: false lets pass"
@@ -845,7 +844,7 @@ def test_json_is_as_documented(locked):
     assert found == {
         "same": True,
         "full": True,
-        "models": [{"name": name, "state": "same", "differences": [], "warnings": []} for name in NAMES],
+        "checked": [{"name": name, "verdict": "same", "differences": [], "warnings": []} for name in NAMES],
         "left_over": [],
     }
 
@@ -968,7 +967,7 @@ def test_annotations(actions):
         "  fix       run `doit provision`, which writes it again"
     )
     assert out.splitlines()[-1] == line
-    assert (json.loads(as_json.out)["same"], as_json.err) == (False, f"{line}\n")
+    assert (document(as_json)["result"]["same"], as_json.err) == (False, f"{line}\n")
     number = line_of(actions, "held")
     with bytes_of(actions.root / "models.lock", renamed):
         out = actions.doit("model-check", code=1).out

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.support.project import document
 from tests.support.remote import TINY_BYTES, resolved
 
 SMALL, LARGE = TINY_BYTES, TINY_BYTES + bytes(1_000_000)
@@ -53,7 +54,7 @@ def test_each_can_be_added(offering):
 
 
 def test_as_json(offering):
-    first, *_, last = json.loads(offering.project.program("list", "hf:org/tiny@main", "--json").out)
+    first, *_, last = document(offering.project.program("list", "hf:org/tiny@main", "--json"))["result"]["offers"]
     assert first == {
         "model_ref": "hf:org/tiny@main:Q4_K_M",
         "quantization": "Q4_K_M",

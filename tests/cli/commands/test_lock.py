@@ -48,7 +48,7 @@ def test_the_lock_file_is_one_line_a_file(tiny, hub):
     assert hub.requests == [], "what was fetched is locked as it is"
     assert tiny.doit("model-lock").out == "models.lock is as it was: 1 model\n"
     assert tiny.doit("model-lock", "--check").out == "models.lock agrees: 1 model\n"
-    assert json.loads(tiny.doit("model-lock", "--json").out) == {"drift": [], "written": False, "failed": {}}
+    assert tiny.json("model-lock")["result"] == {"drift": [], "written": False}
 
 
 def test_what_is_not_here_is_fetched_for_it(tiny, hub):
@@ -222,9 +222,9 @@ def test_one_that_can_not_be_locked_stops_no_other(remote, hub):
     assert "\nFAIL  z  the repository has no file none.gguf\n        where     hf:org/tiny\n" in answer.out
     assert answer.out.endswith("models.lock written: 1 model, 2 failed\n")
     assert list(json.loads(remote.lock.read_text())["models"]) == ["tiny"]
-    failed = json.loads(remote.doit("model-lock", "--json", code=1).out)["failed"]
-    assert failed["z"].startswith("the repository has no file none.gguf\n")
-    assert list(failed) == ["a", "z"]
+    first, second = remote.json("model-lock", code=1)["errors"]
+    assert (first["model"], first["code"]) == ("a", "ModelNotFoundError")
+    assert (second["model"], second["what"]) == ("z", "the repository has no file none.gguf")
 
 
 def test_one_that_can_not_be_locked_anew_keeps_its_lock(remote, hub):
@@ -356,8 +356,8 @@ def test_drift_is_told_line_by_line(locked, hub):
     locked.models({"other": ONE})
     answer = locked.doit("model-lock", "--check", code=1)
     assert answer.out == "other is not in the lock file\ntiny is in the lock file and not in models.yaml\n"
-    found = json.loads(locked.doit("model-lock", "--check", "--json", code=1).out)
-    assert found == {"drift": answer.out.splitlines(), "written": False, "failed": {}}
+    found = locked.json("model-lock", "--check", code=1)
+    assert found["result"] == {"drift": answer.out.splitlines(), "written": False}
     locked.doit("model-lock")
     assert list(json.loads(locked.lock.read_text())["models"]) == ["other"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import settle, settle_in_every_process
+from tests.support.project import document, settle, settle_in_every_process
 from tests.support.remote import TINY_BYTES
 
 MODELS = 'defaults: {handoff: "{runtime_dir}/engines/{name}.json"}\nmodels: {tiny: {model_ref: tiny.gguf}, b: {model_ref: b.gguf}}\n'
@@ -49,7 +49,7 @@ def test_the_path_is_printed_and_nothing_else(two):
     path = two.handoff("tiny")["model"]["path"]
     for face in (two.program("path", "tiny"), two.doit("model-path", "tiny")):
         assert (face.out, face.err) == (f"{path}\n", "")
-    assert json.loads(two.program("path", "tiny", "--json").out) == {"name": "tiny", "path": path}
+    assert document(two.program("path", "tiny", "--json"))["result"] == {"path": path}
 
 
 def test_another_model_of_the_project_does_not_matter(two):
@@ -158,7 +158,7 @@ def test_a_name_that_is_no_model_is_told(two):
     assert answer.err.endswith("  fix       did you mean tiny?\n")
     for names in ([], ["tiny", "b"]):
         answer = two.program("path", *names, code=3)
-        assert answer.err.startswith("ERROR: model-path takes one NAME\n")
+        assert answer.err.startswith("ERROR: path takes one NAME\n")
         assert answer.out == ""
 
 

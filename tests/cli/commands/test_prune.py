@@ -17,7 +17,7 @@ from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub, slow
-from tests.support.project import TINY, Project
+from tests.support.project import TINY, Project, document
 
 SIZE = TINY.stat().st_size + 1000
 """Bytes of each model here: 106,248."""
@@ -67,7 +67,7 @@ class Shop:
 
     def held(self) -> dict[str, str | None]:
         """Return what holds each model of the store, as `model-prune --json` says it."""
-        found = json.loads(self.prune("--json", "--dry-run", "--older-than", "1000d", code=None).out)
+        found = document(self.prune("--json", "--dry-run", "--older-than", "1000d", code=None))["result"]
         return {name_of(each): each["held_by"] for each in found["left"]}
 
     def here(self) -> str:
@@ -512,7 +512,7 @@ in the store, which holds 212.5 KB of 265.0 KB:
 """
     )
     row = shop.project.rows()["b"]["store"]
-    assert (row["bytes"], row["may_go"]) == (SIZE, False)
+    assert (row["size_bytes"], row["may_go"]) == (SIZE, False)
     (shop.project.root / ".runtime/engines/b.json").unlink()
     row = shop.project.rows()["b"]["store"]
     assert (row["may_go"], row["held_by"]) == (True, None)
@@ -522,9 +522,9 @@ def test_json(shop):
     shop.fill("a")
     shop.models("b", TWO_AND_A_HALF)
     shop.provision()
-    found = json.loads(shop.prune("--json", "--older-than", "0s").out)
-    assert (found["dry_run"], found["size"], found["max_size"]) == (False, SIZE, 265_000)
-    assert [(name_of(each), each["freed"], each["kind"]) for each in found["gone"]] == [("a", SIZE, "model")]
+    found = document(shop.prune("--json", "--older-than", "0s"))["result"]
+    assert (found["dry_run"], found["size_bytes"], found["max_size_bytes"]) == (False, SIZE, 265_000)
+    assert [(name_of(each), each["freed_bytes"], each["kind"]) for each in found["gone"]] == [("a", SIZE, "model")]
     assert [(name_of(each), each["may_go"]) for each in found["left"]] == [("b", False)]
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.project import read_only, settle
+from tests.support.project import document, read_only, settle
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_before_the_first_run_the_list_says_what_to_do(project):
     project.models("models: {}\n")
     assert project.doit("model-list").out == "no models are registered yet: run `doit provision`\n"
     assert not project.state.exists()
-    assert json.loads(project.doit("model-list", "--json").out) == []
+    assert project.json("model-list")["models"] == []
 
 
 def test_show_by_name_and_id(two):
@@ -58,9 +58,9 @@ def test_show_by_name_and_id(two):
     assert "chat_template_sha256\n    5875dc31" in by_name
     assert not [line for line in by_name.splitlines() if len(line) > 80 and str(two.root) not in line]
     assert "metadata.context_length      256\n" in by_name
-    (row,) = json.loads(two.doit("model-show", "--json", "good").out)
-    assert row["metadata"]["vocabulary_size"] == 259
-    assert row["lifecycle"] == "Active"
+    found = two.json("model-show", "good")
+    assert found["result"]["catalog"][0]["metadata"]["vocabulary_size"] == 259
+    assert found["models"][0]["state"] == "Active"
     assert "reason" in two.doit("model-show", "bad").out
 
 
@@ -132,7 +132,13 @@ def test_what_keeps_the_project_from_being_read_is_said_and_the_catalog_is_shown
     answer = two.doit(*command)
     assert answer.err.startswith("WARNING: the project can't be read, and only the catalog is shown\n")
     assert fault in answer.err
-    assert answer.out == shown.out
+    if "--json" not in command:
+        assert answer.out == shown.out
+        return
+    found = document(answer)
+    (error,) = found["errors"]
+    assert any(f"{error[part]}\n".endswith(fault) for part in ("what", "fix"))
+    assert found | {"errors": []} == document(shown)
 
 
 def test_of_the_whole_machine_no_project_is_read(two):

@@ -41,7 +41,7 @@ def models(project):
 
 
 def data(project, *args):
-    found = json.loads(project.doit("model-report", "--json", *args).out)
+    found = project.json("model-report", *args)["result"]
     return found, {model["name"]: model for model in found["models"]}
 
 
@@ -370,10 +370,10 @@ def test_its_history_is_told_in_the_order_in_which_it_happened(models):
     models.doit("model-retire", "good")
     models.doit("model-retire", "good", "--undo")
     models.provision(code=1)
-    (shown,) = json.loads(models.doit("model-show", "good", "--json").out)
+    (shown,) = models.json("model-show", "good")["result"]["catalog"]
     good = data(models)[1]["good"]
     assert good["history"] == shown["history"]
-    assert [moved["lifecycle"] for moved in good["history"]] == ["Pending", "Active", "Retired", "Pending", "Active"]
+    assert [moved["state"] for moved in good["history"]] == ["Pending", "Active", "Retired", "Pending", "Active"]
     retired = good["history"][2]
     assert f"{retired['time'].replace('T', ' ')} Retired" in page(models).words
     models.doit("model-retire", "good")

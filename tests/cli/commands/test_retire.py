@@ -41,7 +41,7 @@ def artifacts(project):
 
 def test_handoff_and_target_go_and_the_others_stay(retired):
     assert artifacts(retired) == ["new.json", "new.sha256"]
-    assert {name: row["lifecycle"] for name, row in retired.rows().items()} == {"new": "Active", "old": "Retired"}
+    assert {name: row["state"] for name, row in retired.rows().items()} == {"new": "Active", "old": "Retired"}
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,9 @@ def test_undone_it_is_verified_and_handed_off_by_the_next_run(retired):
 def test_twice_is_as_once(retired):
     assert retired.doit("model-retire", "old").out == "old  was retired already\n"
     assert retired.doit("model-retire", "new", "--undo").out == "new  was not retired\n"
-    assert json.loads(retired.doit("model-retire", "old", "new", "--json").out) == [
-        {"name": "old", "retired": True, "changed": False},
-        {"name": "new", "retired": True, "changed": True},
-    ]
+    found = retired.json("model-retire", "old", "new")
+    assert found["result"] == {"changed": ["new"]}
+    assert [(model["name"], model["state"]) for model in found["models"]] == [("old", "Retired"), ("new", "Retired")]
 
 
 def test_a_kill_before_the_withdrawal_leaves_that_to_the_next_run(retired):
@@ -150,15 +149,16 @@ def test_what_is_no_handoff_of_ours_stays(retired):
 )
 def test_one_wrong_name_and_nothing_is_done(current, names, said):
     assert current.doit("model-retire", *names, code=3).err.startswith(said)
-    assert current.rows()["old"]["lifecycle"] == "Active"
+    assert current.rows()["old"]["state"] == "Active"
 
 
 def test_why_and_show_tell_it(retired):
     assert retired.doit("model-why", "old").out == "old is retired: nothing would be done\n"
-    (why,) = json.loads(retired.doit("model-why", "old", "--json").out)
-    assert why == {"name": "old", "current": True, "reasons": [], "retired": True}
-    (row,) = json.loads(retired.doit("model-show", "old", "--json").out)
-    assert [moved["lifecycle"] for moved in row["history"]] == ["Pending", "Active", "Retired"]
+    found = retired.json("model-why", "old")
+    (why,) = found["models"]
+    assert (why["state"], why["reasons"], found["result"]) == ("Retired", [], {"current": []})
+    (row,) = retired.json("model-show", "old")["result"]["catalog"]
+    assert [moved["state"] for moved in row["history"]] == ["Pending", "Active", "Retired"]
     assert retired.doit("model-show", "old").out.splitlines()[-1].split() == [row["history"][-1]["time"], "Retired"]
 
 
@@ -227,5 +227,5 @@ def test_a_model_that_is_retired_while_it_is_read_is_not_handed_off(project, way
     if "-r" not in way:
         assert b"FAIL  large  large is retired" in out
     assert artifacts(project) == []
-    assert project.rows()["large"]["lifecycle"] == "Retired"
+    assert project.rows()["large"]["state"] == "Retired"
     assert "1 model: 1 retired" in project.provision().out

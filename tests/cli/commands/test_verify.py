@@ -18,7 +18,7 @@ from model_provisioner.engine.run import hand_off
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.withdraw import READ, pend
 from model_provisioner.engine.workspace import open_workspace
-from tests.support.project import Project, settle
+from tests.support.project import Project, document, settle
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
 OLD = 1_600_000_000
@@ -59,7 +59,7 @@ def rot(project, name="tiny.gguf"):
 
 
 def verify(project, *args, code=0):
-    return json.loads(project.doit("model-verify", "--json", *args, code=code).out)
+    return project.json("model-verify", *args, code=code)["result"]
 
 
 def names(found):
@@ -99,7 +99,7 @@ def test_what_no_stat_call_tells_is_found_in_full(tiny):
         "1 model: 1 failed; 105.2 KB ("
     )
     row = tiny.rows()["tiny"]
-    assert (row["lifecycle"], row["outcome"], row["digest"]) == ("Failed", "fail", f"sha256:{TINY_SHA}")
+    assert (row["state"], row["outcome"], row["digest"]) == ("Failed", "fail", f"sha256:{TINY_SHA}")
     assert row["corrupt"] == f"sha256:{bad}"
     assert handed_off(tiny) == []
     assert not (tiny.root / ".runtime/digests/tiny.sha256").exists()
@@ -158,7 +158,7 @@ def test_its_bytes_are_good_when_their_digest_is_expected(tiny):
     tiny.doit("model-verify", "--full", code=1)
     digest = tiny.rows()["tiny"]["corrupt"]
     provisioned(tiny, tiny={"model_ref": "tiny.gguf", "expected_digest": digest})
-    assert tiny.rows()["tiny"]["lifecycle"] == "Active"
+    assert tiny.rows()["tiny"]["state"] == "Active"
     tiny.doit("model-verify", "--full")
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_somebody_changed_is_no_corruption(tiny):
     data[-1] ^= 1
     tiny.write("tiny.gguf", bytes(data))
     assert tiny.doit("model-verify", "--full").out.startswith("warn  tiny  hashed 105.2 KB (last audited 2")
-    assert tiny.rows()["tiny"]["lifecycle"] == "Active"
+    assert tiny.rows()["tiny"]["state"] == "Active"
 
 
 def test_other_projects_of_that_model_are_told_by_their_next_run(tiny, tmp_path):
@@ -249,8 +249,8 @@ def four(project):
 def test_the_longest_unread_come_first_and_the_next_audit_goes_on(four):
     set_times(four, a=ago(days=1), b=ago(days=40), c=None, d=ago(days=-1))
     answer = four.doit("model-verify", "--full", "--json", "--max-bytes", "2 KB")
-    found = json.loads(answer.out)
-    assert (names(found), found["left"], found["bytes"]) == (["c", "d"], ["b", "a"], 2000)
+    found = document(answer)["result"]
+    assert (names(found), found["left"], found["read_bytes"]) == (["c", "d"], ["b", "a"], 2000)
     assert answer.err.startswith("note: d was last verified at 2")
     assert answer.err.endswith("which lies ahead of the clock: a clock went back, and it counts as long ago\n")
     assert names(verify(four, "--full", "--max-bytes", "1000")) == ["b"]
@@ -270,9 +270,11 @@ def test_what_was_audited_lately_is_left_out_but_a_time_in_the_future_is_old(fou
 
 def test_one_that_fails_does_not_keep_the_others_from_their_turn(four):
     (four.root / "a.bin").unlink()
-    found = verify(four, "--full", "--max-bytes", "1", code=1)
-    assert [(model["name"], model["outcome"]) for model in found["audited"]] == [("a", "error"), ("b", "warn")]
-    assert found["audited"][0]["error"].startswith("there is no such file or folder\n")
+    found = four.json("model-verify", "--full", "--max-bytes", "1", code=1)
+    assert names(found["result"]) == ["a", "b"]
+    assert [(model["outcome"], model["how"]) for model in found["models"][:2]] == [("error", None), ("warn", "hashed")]
+    (error,) = found["errors"]
+    assert (error["model"], error["what"]) == ("a", "there is no such file or folder")
     set_times(four, b=ago(days=1), c=ago(days=1), d=ago(days=1))
     found = verify(four, "--full", "--max-bytes", "1", code=1)  # red as long as that is so
     assert (names(found), found["still_failed"]) == (["b"], ["a"])

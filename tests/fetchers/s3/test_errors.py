@@ -25,7 +25,7 @@ BUCKET = "check the spelling; the buckets of a storage of your own are found whe
         (404, "NoSuchKey", {}, "the bucket has no such object", "404 Not Found (NoSuchKey)", KEY),
         (404, "", {}, "the bucket has no such object", "404 Not Found", KEY),
         (404, "NoSuchVersion", {}, "the version of the object that was locked or first fetched is gone",
-         "404 Not Found (NoSuchVersion)", "`doit model-lock --upgrade NAME` takes what is there now"),
+         "404 Not Found (NoSuchVersion)", "`model-provisioner lock --upgrade NAME` takes what is there now"),
         (403, "AccessDenied", {}, "our credentials may not read this", "403 Forbidden (AccessDenied)", GRANTS),
         (403, "AccessDenied", {"anonymous": True},
          "the storage does not show this to everybody, and no AWS credentials were found", "403 Forbidden (AccessDenied)", CREDENTIALS),

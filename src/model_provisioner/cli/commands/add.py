@@ -7,9 +7,9 @@ import os
 import re
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli.output import print_json, print_lines, relative
+from model_provisioner.cli.output import print_lines, relative
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import CONFIG_NAME, find_config, nearly_config, no_config
 from model_provisioner.cli.summary import models
@@ -29,6 +29,7 @@ from model_provisioner.units import human
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.config.entries import Locked
     from model_provisioner.operations.adding.additions import Additions
     from model_provisioner.operations.adding.offers import Choice
@@ -37,7 +38,7 @@ _USER = re.compile(r"(?<=:)//[^\s/@\"']+@")
 """Whom a URL names, and perhaps a password."""
 
 
-def run(names: Sequence[str], *, json: bool, name: str | None, allow: bool, engine: str | None, dry_run: bool) -> int:
+def run(reply: Reply, names: Sequence[str], *, name: str | None, allow: bool, engine: str | None, dry_run: bool) -> int:
     """Add the models, and say what became of each."""
     here = os.getcwd()
     config = find_config(here)
@@ -61,11 +62,11 @@ def run(names: Sequence[str], *, json: bool, name: str | None, allow: bool, engi
 
         options = Options(choose=choose, progress=progress, engine=engine, allow=allow, dry_run=dry_run)
         found = add(path, asked, options)
-    if json:
-        print_json(_as_json(found, dry_run=dry_run))
-    else:
-        print_lines(_difference(found) if dry_run else ())
-        print_lines(_lines(found, dry_run=dry_run))
+    for _, error in found.failed:
+        reply.add_error(error)
+    reply.result = _in_document(found, dry_run=dry_run)
+    reply.say(*(_difference(found) if dry_run else ()))
+    reply.say(*_lines(found, dry_run=dry_run))
     return max((error.exit_code for _, error in found.failed), default=0)
 
 
@@ -220,7 +221,7 @@ def _difference(found: Additions) -> Iterable[str]:
                 yield "\\ No newline at end of file"
 
 
-def _as_json(found: Additions, *, dry_run: bool) -> object:
+def _in_document(found: Additions, *, dry_run: bool) -> dict[str, Any]:
     return {
         "config": found.path,
         "added": [
@@ -233,7 +234,7 @@ def _as_json(found: Additions, *, dry_run: bool) -> object:
             for each in found.added
         ],
         "there": [{"name": name, "model_ref": text} for name, text in found.there],
-        "failed": {text: str(error) for text, error in found.failed},
+        "failed": [text for text, _ in found.failed],
         "allowed": list(found.hosts),
         "dry_run": dry_run,
         "difference": "".join(f"{line}\n" for line in _difference(found)),

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli import github_annotations
-from model_provisioner.cli.junit import is_report, render, render_error
-from model_provisioner.cli.output import print_json, print_lines, relative
-from model_provisioner.cli.output_file import STDOUT, OutputFile
+from model_provisioner.cli.ci.cases import of_check
+from model_provisioner.cli.ci.report import CiReport
+from model_provisioner.cli.output import relative
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
+from model_provisioner.cli.reply.fields import models_of
 from model_provisioner.cli.summary import models
 from model_provisioner.config.load import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
-from model_provisioner.errors import InputError, ProvisionError, printable
+from model_provisioner.errors import printable
 from model_provisioner.operations.check import check, open_to_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.operations.check import Report
     from model_provisioner.operations.differences import Difference
 
@@ -29,77 +29,45 @@ WARNINGS = 10
 """How many warnings are shown: a project without a lock file has one for each model."""
 
 
-def run(names: Sequence[str], *, json: bool, full: bool, junit: str | None, force: bool) -> int:
+def run(reply: Reply, names: Sequence[str], *, full: bool, junit: str | None, force: bool) -> int:
     """Print what differs; write the JUnit report, and annotations where GitHub Actions reads them."""
-    target = None
-    if junit == STDOUT:
-        raise InputError(
-            "--junit takes the name of a file",
-            where="the command line",
-            expected="--junit FILE",
-            found=junit,
-            fix="--junit model-check.xml; --json is for standard output",
-        )
-    if junit is not None:
-        target = OutputFile(os.path.join(os.getcwd(), junit), "--junit", "model-check", is_report, force)
-    config = enter_project()
-    # GitHub Actions reads annotations from both streams: with JSON on stdout, they go to stderr.
-    aside = sys.stderr if json else sys.stdout
-    try:
-        report = _checked(config, target, full=full)
-    except ProvisionError as error:
-        if github_annotations.are_wanted():
-            print_lines(github_annotations.of_error(error, config), aside)
-        raise
-    if json:
-        print_json(_as_json(report, full=full))
-    else:
-        print_lines([*_table(report), _summary(report, full=full)])
-    if github_annotations.are_wanted():
-        lock = os.path.join(os.path.dirname(config), LOCK_NAME)
-        print_lines(github_annotations.of_report(report, config, lock), aside)
-    return 0 if report.same else 1
-
-
-def _checked(config: str, junit: OutputFile | None, *, full: bool) -> Report:
-    """Check the project of `config`; write the report to `junit`, also where the check has no answer."""
-    if junit is None:
-        return _check(config, full=full)
-    junit.check()
-    failed = {"what": "the JUnit report can't be written", "fix": "name another file after --junit"}
-    try:
-        report = _check(config, full=full)
-    except ProvisionError as error:
-        junit.write(render_error(error), **failed)
-        raise
-    junit.write(render(report), **failed)
-    return report
-
-
-def _check(config: str, *, full: bool) -> Report:
+    ci = CiReport("model-check", junit, force=force)
+    ci.config = config = enter_project()
     with (
+        ci.written(),
         closing(progress_for_stderr()) as progress,
         gc_paused(),
         closing(open_to_check(config, progress)) as work,
     ):
-        return check(work, full=full)
+        report = check(work, full=full)
+        reply.models = models_of(work, work.config.entries)
+        reply.result = _in_document(report, full=full)
+        if ci.is_wanted:
+            ci.cases += of_check(report, config, os.path.join(os.path.dirname(config), LOCK_NAME))
+    reply.say(*_table(report), _summary(report, full=full))
+    ci.annotate()
+    return 0 if report.same else 1
 
 
-def _as_json(report: Report, *, full: bool) -> dict[str, Any]:
+def _in_document(report: Report, *, full: bool) -> dict[str, Any]:
     return {
         "same": report.same,
         "full": full,
-        "models": [
+        "checked": [
             {
                 "name": model.name,
-                "state": model.state,
-                "differences": [vars(each) for each in model.differences],
-                "warnings": [vars(each) for each in model.warnings],
+                "verdict": model.verdict,
+                "differences": list(map(_difference, model.differences)),
+                "warnings": list(map(_difference, model.warnings)),
             }
             for model in report.models
         ],
-        "left_over": [vars(each.difference) for each in report.left_over],
+        "left_over": [_difference(each.difference) for each in report.left_over],
     }
+
+
+def _difference(each: Difference) -> dict[str, str | None]:
+    return {name: value or None for name, value in vars(each).items()}
 
 
 def _table(report: Report) -> Iterator[str]:
@@ -127,11 +95,11 @@ def _fields(each: Difference) -> Iterator[tuple[str, str]]:
 
 def _summary(report: Report, *, full: bool) -> str:
     count = len(report.models)
-    states = [model.state for model in report.models]
+    verdicts = [model.verdict for model in report.models]
     counts = (
-        (states.count("same"), "the same"),
-        (states.count("retired"), "retired"),
-        (states.count("differs"), "different"),
+        (verdicts.count("same"), "the same"),
+        (verdicts.count("retired"), "retired"),
+        (verdicts.count("differs"), "different"),
         (len(report.left_over), "left over"),
     )
     parts = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing to check"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.arguments import HELP
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from model_provisioner.cli.declarations import Command
+    from model_provisioner.cli.reply.reply import Reply
 
 _FUNCTION = "_" + PROGRAM.replace("-", "_")
 _ASK = f"{PROGRAM} completion candidates --"
@@ -44,11 +44,12 @@ complete -c {PROGRAM} -a '({_ASK} (commandline -opc)[2..] (commandline -ct) 2>/d
 """What each shell reads, as `eval "$(…)"` or from a file of completions."""
 
 
-def run(names: Sequence[str]) -> int:
+def run(reply: Reply, names: Sequence[str]) -> int:
     """Print the script of a shell, or the words that may come next: one a line."""
     first, *words = names or [""]
     if first == "candidates":
-        sys.stdout.write("".join(f"{word}\n" for word in candidates(words)))
+        reply.result = {"candidates": (found := candidates(words))}
+        reply.say(*found)
         return 0
     if first not in SCRIPTS or words:
         raise InputError(
@@ -58,7 +59,8 @@ def run(names: Sequence[str]) -> int:
             found=" ".join(names) or "none",
             fix="model-provisioner completion bash",
         )
-    sys.stdout.write(SCRIPTS[first])
+    reply.result = {"script": SCRIPTS[first]}
+    reply.say(*SCRIPTS[first].splitlines())
     return 0
 
 

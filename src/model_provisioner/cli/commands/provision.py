@@ -8,10 +8,13 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.ci.cases import of_run
+from model_provisioner.cli.ci.report import CiReport
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.cli.output import removed, warn_of_withdrawn, withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, entries_named
+from model_provisioner.cli.reply.run import tell_run
 from model_provisioner.cli.run_line import done_line, failed_line
 from model_provisioner.cli.summary import summary
 from model_provisioner.engine.rules import Rules
@@ -28,26 +31,41 @@ if TYPE_CHECKING:
 
     from model_provisioner.cli.progress.lines import Lines
     from model_provisioner.cli.progress.screen import Screen
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.errors import ProvisionError
 
 
-def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool, locked: bool, quiet: bool) -> int:
+def run(
+    reply: Reply,
+    names: Sequence[str],
+    *,
+    full: bool,
+    require_digest: bool,
+    offline: bool,
+    locked: bool,
+    junit: str | None,
+    force: bool,
+    quiet: bool,
+) -> int:
     """Take every step for each model, and print a line for each that something was done for."""
-    path = enter_project()
+    ci = CiReport("provision", junit, force=force)
+    ci.config = path = enter_project()
     locked = locked or is_on("MODEL_PROVISIONER_LOCKED")
     rules = Rules(full=full, require_digest=require_digest, offline=offline, locked=locked)
     # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
     plain = rules in (Rules(), Rules(offline=True)) and not names
     found = look(path) if plain else None
     with (
+        ci.written(),
         collecting_seldom(),
         closing(progress_for_stderr()) as progress,
         Run.begin(path, rules=rules, progress=progress) as whole,
     ):
-        report = _Report(whole, progress, [entry.name for entry in entries_named(whole.work, names)], quiet=quiet)
+        named = [entry.name for entry in entries_named(whole.work, names)]
+        asked = named or list(whole.work.config.entries)
+        report = _Report(whole, progress, reply, quiet=quiet)
         try:
-            asked = report.named or list(whole.work.config.entries)
             found = sweep_what_moved(whole, found, asked, orphans=not names)
             report.withdrawn_before()
             left = [
@@ -62,25 +80,31 @@ def run(names: Sequence[str], *, full: bool, require_digest: bool, offline: bool
             with closing(whole.provision(ready, os.cpu_count() or 1)) as batches:
                 for batch in batches:
                     report.done(batch)
+            whole.finish()
+            code = report.finish(asked)
         except BaseException:
             progress.close()
             warn_of_withdrawn(whole, report.told)
             raise
-        whole.finish()
-        code = report.finish(asked)
+        finally:
+            if reply.is_json:
+                tell_run(reply, whole, asked)
+            if ci.is_wanted:
+                ci.cases += of_run(whole, asked, {})
         if code in (0, 1) and plain:
             remember(whole, None, found)
+    ci.annotate()
     return code
 
 
 class _Report:
     """Says what becomes of the models of a run, as it does."""
 
-    def __init__(self, whole: Run, progress: Screen | Lines, named: list[str], *, quiet: bool) -> None:
-        self.named = named
+    def __init__(self, whole: Run, progress: Screen | Lines, reply: Reply, *, quiet: bool) -> None:
         self.told: set[str] = set()
         """The models of which it was said that they failed or lost their handoff, and the paths that are said to be gone."""
-        self._run, self._progress, self._quiet = whole, progress, quiet
+        self._run, self._progress = whole, progress
+        self._quiet, self._silent = quiet, reply.is_json
         self._out, self._began = Patient(sys.stdout), time.monotonic()
         self._errors: list[ProvisionError] = []
         self._done = self._failed = 0
@@ -147,6 +171,6 @@ class _Report:
         return os.path.exists(os.path.join(self._run.work.config.root, "dodo.py"))
 
     def _print(self, texts: Iterable[str], *, aloud: bool = False) -> None:
-        if aloud or not self._quiet:
+        if not self._silent and (aloud or not self._quiet):
             with self._progress.aside():
                 self._out.write("".join(texts))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import print_json
 from model_provisioner.cli.project import view_project
-from model_provisioner.cli.store_view import as_json, fill_level
+from model_provisioner.cli.store_view import fill_level, item_fields
 from model_provisioner.engine.retention.eviction import day, describe_held, plan_prune, prune
 from model_provisioner.errors import InputError, printable
 from model_provisioner.units import AGES, human, parse_age
@@ -14,8 +13,10 @@ from model_provisioner.units import AGES, human, parse_age
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
 
-def run(names: Sequence[str], *, json: bool, dry_run: bool, older_than: str | None) -> int:
+
+def run(reply: Reply, names: Sequence[str], *, dry_run: bool, older_than: str | None) -> int:
     """Prune, and print what went."""
     age = parse_age(older_than) if older_than else None
     if older_than and age is None:
@@ -36,24 +37,19 @@ def run(names: Sequence[str], *, json: bool, dry_run: bool, older_than: str | No
                 fix="add one of them",
             )
         found = (plan_prune if dry_run else prune)(work, age)
-    if json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "gone": [as_json(each) | {"freed": each.frees} for each in found.gone],
-                "left": [as_json(each) for each in found.kept],
-                "size": found.size,
-                "max_size": found.limit,
-            }
-        )
-        return int(found.is_over)
+    reply.result = {
+        "dry_run": dry_run,
+        "gone": [item_fields(each) | {"freed_bytes": each.frees} for each in found.gone],
+        "left": [item_fields(each) for each in found.kept],
+        "size_bytes": found.size,
+        "max_size_bytes": found.limit,
+    }
     gone, freed = ("would go", "would be freed") if dry_run else ("gone", "freed")
     for each in found.gone:
-        print(f"{gone}  {printable(each.name)}  {human(each.frees)}  last used {day(each.used)}")
+        reply.say(f"{gone}  {printable(each.name)}  {human(each.frees)}  last used {day(each.used)}")
     size = sum(each.frees for each in found.gone)
-    print(f"{human(size)} {freed} in the store, {fill_level(found.size, found.limit)}")
+    reply.say(f"{human(size)} {freed} in the store, {fill_level(found.size, found.limit)}")
     if found.is_over:
-        print("what is left can't go:")
-        for line in describe_held(found.kept):
-            print(f"  {printable(line)}")
+        reply.say("what is left can't go:")
+        reply.say(*(f"  {printable(line)}" for line in describe_held(found.kept)))
     return int(found.is_over)

@@ -11,22 +11,27 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.output import print_lines, relative, to_json
 from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import view_project
+from model_provisioner.cli.reply.fields import models_of
 from model_provisioner.cli.summary import models
 from model_provisioner.errors import InputError, SettingError, printable
+from model_provisioner.invocation import command as called
+from model_provisioner.invocation import named
 from model_provisioner.operations.report import report
 from model_provisioner.records.catalog import now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
+
 _HEAD = 4096
 _JSON = re.compile(rb'\{\n  "config": ".*",\n  "counts": \{\n    "current": ')
 
 
-def run(names: Sequence[str], *, json: bool, output: str | None, presets: str | None, force: bool) -> int:
-    """Write the page, or print it; or write the presets of llama-server."""
+def run(reply: Reply, names: Sequence[str], *, output: str | None, presets: str | None, force: bool) -> int:
+    """Write the page, or where a document is asked for the same as data; or write the presets of llama-server."""
     here = os.getcwd()
-    if presets is not None and (output is not None or json):
+    if presets is not None and (output is not None or reply.is_json):
         raise InputError(
             "--presets is a file of its own, and no page",
             where="the command line",
@@ -35,60 +40,61 @@ def run(names: Sequence[str], *, json: bool, output: str | None, presets: str | 
             fix="run it twice, once with each",
         )
     if presets is not None:
-        return _write_presets(presets, here, force=force)
-    if not (output := output or (STDOUT if json else "")):
+        return _write_presets(reply, presets, here, force=force)
+    if not (output := output or (STDOUT if reply.is_json else "")):
         raise InputError(
-            "model-report has to be told where its page goes",
+            f"{named('report')} has to be told where its page goes",
             where="the command line",
             expected="-o FILE, or -o - for standard output",
             found="no -o",
-            fix="doit model-report -o report.html",
+            fix=called("report -o report.html"),
         )
     target = None
     if output != STDOUT:
-        target = OutputFile(os.path.join(here, output), "-o", "model-report", is_report, force)
+        target = OutputFile(os.path.join(here, output), "-o", named("report"), is_report, force)
         target.check()
     with view_project() as work:
         found = report(work, _made_at())
-    if json:
-        text = f"{to_json(found.as_json())}\n"
+        reasons = {each.name: [reason for reason in each.reasons if not reason.follows] for each in found.models}
+        reply.models = models_of(work, reasons, reasons=reasons)
+    if reply.is_json:
+        data = found.as_json()
+        text = f"{to_json(data)}\n"
+        reply.result = data if target is None else {"counts": data["counts"], "output": None}
     else:
         from model_provisioner.cli.report_page.document import page
 
         text = page(found)
     if target is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())  # UTF-8, as the page says of itself, whatever the terminal's encoding
-        sys.stdout.buffer.flush()
+        reply.say_bytes(text.encode())  # UTF-8, as the page says of itself
         return 0
     fix = "fix that, or name another file after -o; a report that was there is as it was"
     path = target.write(text.encode(), what="the report could not be written", fix=fix)
+    reply.result["output"] = path
     count = len(found.models)
     of_these = ((found.counts["failed"], "failed"), (found.counts["tolerated"], "failed but handed off"))
     told = "".join(f", {number:,} {word}" for number, word in of_these if number)
-    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
+    reply.say(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
     return 0
 
 
-def _write_presets(output: str, here: str, *, force: bool) -> int:
+def _write_presets(reply: Reply, output: str, here: str, *, force: bool) -> int:
     from model_provisioner.operations.presets import is_presets, presets
 
-    target = OutputFile(os.path.join(here, output), "--presets", "model-report", is_presets, force)
+    target = OutputFile(os.path.join(here, output), "--presets", named("report"), is_presets, force)
     if output != STDOUT:
         target.check()
     with view_project() as work:
         found = presets(work)
     print_lines((f"left out  {name}  {error}" for name, error in found.left_out.items()), sys.stderr)
     if output == STDOUT:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(found.data)
-        sys.stdout.buffer.flush()
+        reply.say_bytes(found.data)
         return 0
     fix = "fix that, or name another file after --presets; one that was there is as it was"
     path = target.write(found.data, what="the presets could not be written", fix=fix)
     count = len(found.names)
     told = f", {len(found.left_out):,} left out" if found.left_out else ""
-    print(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
+    reply.say(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
     return 0
 
 

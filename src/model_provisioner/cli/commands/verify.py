@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import print_json, warn_of_withdrawn
+from model_provisioner.cli.output import warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
+from model_provisioner.cli.reply.fields import models_of
 from model_provisioner.cli.summary import models
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
-from model_provisioner.errors import DigestMismatchError, InputError, ProvisionError, printable
+from model_provisioner.errors import InputError, ProvisionError, printable
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.invocation import command as called
 from model_provisioner.operations.audit import audit, plan, still_failed
 from model_provisioner.settings import is_on
 from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
@@ -23,10 +25,11 @@ from model_provisioner.units import AGES, SIZES, human, parse_age, parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.operations.audit import Audited, Plan
 
 
-def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None, max_bytes: str | None) -> int:
+def run(reply: Reply, names: Sequence[str], *, full: bool, older_than: str | None, max_bytes: str | None) -> int:
     """Audit what is due; print a line each, as it is done."""
     age = _amount(older_than, parse_age, "--older-than", AGES, "30d")
     size = _amount(max_bytes, _size, "--max-bytes", SIZES, "200GB")
@@ -43,7 +46,7 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
                 where=work.config.path,
                 expected="a model with a recorded verification",
                 found="none of it",
-                fix=f"doit provision {planned.new[0]}",
+                fix=called(f"provision {planned.new[0]}"),
             )
         for due in planned.due:
             if due.ahead:
@@ -58,21 +61,21 @@ def run(names: Sequence[str], *, json: bool, full: bool, older_than: str | None,
             for each in audit(audited, planned.due, size):
                 done.append(each)
                 told.add(each.due.entry.name)
-                if not json:
-                    with progress.aside():
-                        print(_line(each, "audited" if full else "verified"), flush=True)
+                with progress.aside():
+                    reply.say(_line(each, "audited" if full else "verified"))
         except BaseException:
             progress.close()
             warn_of_withdrawn(audited, told)
             raise
+        finally:
+            _tell(reply, audited, planned, done)
         unread = [due.entry.name for due in planned.due[len(done) :]]
         failed = still_failed(work, sorted([*unread, *planned.recent]))
-    if json:
-        print_json({**_as_json(planned, done), "still_failed": list(failed)})
-    else:
-        for name, reason in failed.items():
-            print(f"FAIL  {name}  failed before and was not read again" + (f": {printable(reason)}" if reason else ""))
-        print(_summary(planned, done, failed, time.monotonic() - began))
+    reply.result["still_failed"] = list(failed)
+    for name, reason in failed.items():
+        why = f": {printable(reason)}" if reason else ""
+        reply.say(f"FAIL  {name}  failed before and was not read again{why}")
+    reply.say(_summary(planned, done, failed, time.monotonic() - began))
     codes = (each.found.exit_code for each in done if isinstance(each.found, ProvisionError))
     return max(codes, default=1 if failed else 0)
 
@@ -129,22 +132,27 @@ def _summary(planned: Plan, done: Sequence[Audited], before: Collection[str], se
     return f"{total} {models(total)}: {parts}; {human(sum(each.size for each in done))} ({seconds:.2f} s)"
 
 
-def _as_json(planned: Plan, done: Sequence[Audited]) -> dict[str, Any]:
-    return {
+def _tell(reply: Reply, run: Run, planned: Plan, done: Sequence[Audited]) -> None:
+    """Put into the document what was audited until now."""
+    names = sorted([due.entry.name for due in planned.due] + planned.recent + planned.retired + planned.new)
+    how: dict[str, str | None] = {}
+    for each in done:
+        name, found = each.due.entry.name, each.found
+        if isinstance(found, ProvisionError):
+            reply.add_error(found, name)
+        else:
+            how[name] = found.how
+            if found.fault is not None:
+                reply.add_error(found.fault, name)
+    reply.models = models_of(run.work, names, how=how)
+    reply.result = {
         "audited": [
-            {"name": each.due.entry.name, "last": each.due.last, "clock_went_back": each.due.ahead, **_found(each)}
-            for each in done
+            {"name": each.due.entry.name, "last": each.due.last, "clock_went_back": each.due.ahead} for each in done
         ],
         "left": [due.entry.name for due in planned.due[len(done) :]],
         "recent": planned.recent,
         "retired": planned.retired,
         "never_provisioned": planned.new,
-        "bytes": sum(each.size for each in done),
+        "read_bytes": sum(each.size for each in done),
+        "still_failed": [],
     }
-
-
-def _found(each: Audited) -> dict[str, object]:
-    if isinstance(each.found, ProvisionError):
-        outcome = "fail" if isinstance(each.found, DigestMismatchError) else "error"
-        return {"outcome": outcome, "error": str(each.found)}
-    return {**each.found.to_dict(), "error": None}

@@ -18,6 +18,7 @@ from model_provisioner.cli.report_page.markup import NOTHING, Markup, fill, join
 from model_provisioner.cli.report_page.states import by_state
 from model_provisioner.cli.report_page.summary import lead, tiles
 from model_provisioner.cli.report_page.table import table
+from model_provisioner.invocation import command as called
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ stroke-width='2'/%3E%3C/svg%3E">
 <p>Made at <time id="made-at" datetime="{made_at}">{made_at}</time>, the one thing on this page that depends on the clock.</p>
 <p>Project <code>{root}</code>, configuration <code>{config}</code>. model-provisioner {version}.</p>
 <p>Nothing was read again for this page: it tells what the records say, and whether size and times of the files still agree.
-<code>doit provision --full</code> reads every byte.</p>
+<code>{in_full}</code> reads every byte.</p>
 </footer>
 <script>{script}</script>
 </body>
@@ -87,6 +88,7 @@ def page(report: Report) -> str:
         config=relative(report.config, report.root),
         version=__version__,
         made_at=report.made_at,
+        in_full=called("provision --full"),
         lead=lead(count),
         tiles=tiles(count, report.size),
         sections=joined(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import accepting
 from model_provisioner.errors import DigestMismatchError, FetchError
+from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import SetDigest
 from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
 
@@ -18,23 +19,19 @@ _ACCESS: dict[type[ModelRef], str] = {
     ObjectRef: "ask for s3:GetObject on it, and for kms:Decrypt where it is encrypted with a key of your own",
 }
 """How to get access where a source says what it has, and does not hand it out."""
-_GONE = {
-    "RepoNotFound": (
-        "the Hub has no such repository any more, or shows it to others only",
-        "if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a token that may read it",
-    ),
-    "RevisionNotFound": (
-        "the repository does not have the commit any more that was locked or first fetched",
-        "`doit model-lock --upgrade NAME` takes what it has now",
-    ),
-}
-"""What a Hub's code for a reason means where it had the file before, and the fix."""
 
 
 def reword(error: FetchError, ref: ModelRef) -> None:
     """Let what a server refused say what that means of a source of this kind, and what to do."""
-    if isinstance(ref, HubRef) and error.code in _GONE:
-        error.what, error.fix = _GONE[error.code]
+    if isinstance(ref, HubRef) and error.code == "RepoNotFound":
+        error.what = "the Hub has no such repository any more, or shows it to others only"
+        error.fix = (
+            "if it was renamed, correct model_ref; for a private one, `hf auth login` or set HF_TOKEN to a token that may "
+            "read it"
+        )
+    elif isinstance(ref, HubRef) and error.code == "RevisionNotFound":
+        error.what = "the repository does not have the commit any more that was locked or first fetched"
+        error.fix = f"`{called('lock --upgrade NAME')}` takes what it has now"
     elif isinstance(ref, ObjectRef) and error.status in {400, 401, 403} and error.code not in {"", "AccessDenied"}:
         from model_provisioner.fetchers.s3.errors import storage_error
 
@@ -69,6 +66,6 @@ def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestM
 
 def _taking(entry: Entry) -> str:
     """Return what a user does to take what a source has now."""
-    upgrade = f"run `doit model-lock --upgrade {entry.name}`"
+    upgrade = f"run `{called(f'lock --upgrade {entry.name}')}`"
     is_written = entry.expected is not None and not entry.by_lock
     return f"take expected_digest out of models.yaml, then {upgrade}" if is_written else upgrade

@@ -12,6 +12,7 @@ from model_provisioner.engine.resolve import record_keys, resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
 from model_provisioner.errors import ProvisionError, UnsoundModelError, WrongKindError
 from model_provisioner.headers.reader import read_metadata
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def note_wrong(
         put_away_damaged(store, found)
         if part.locked is not None:
             another = "a sound" if isinstance(error, UnsoundModelError) else "another"
-            _also(error, f"if its source has {another} one by now, `doit model-lock --upgrade {entry.name}` takes it")
+            _also(error, f"if its source has {another} one by now, `{called(f'lock --upgrade {entry.name}')}` takes it")
         elif part.expected is None:
             for key in record_keys(part.ref, part.include, part.exclude):
                 store.note_wrong(key, [each.sha256 for each in found])

@@ -21,6 +21,7 @@ from model_provisioner.fetchers.patience import TRANSIENT, Patience, pause, too_
 from model_provisioner.fetchers.s3.errors import storage_error
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +129,7 @@ class Bucket:
                 where=self._where(key),
                 expected=revision,
                 found=now or "no ETag",
-                fix="if the new one is right, `doit model-lock --upgrade NAME` takes it; else put the old one back",
+                fix=f"if the new one is right, `{called('lock --upgrade NAME')}` takes it; else put the old one back",
             )
         if (kept := response.headers.get(_VERSION, "null")) != "null":
             now = f"version:{kept}"

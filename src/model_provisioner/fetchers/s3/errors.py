@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import FetchError, SettingError
 from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.environment import Environment
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def storage_error(status: int, code: str, *, where: str, anonymous: bool, hint: 
         fix = f"log in again (`aws sso login`), or get new ones: {CREDENTIALS}, with AWS_SESSION_TOKEN"
     elif code == "NoSuchVersion":
         what = "the version of the object that was locked or first fetched is gone"
-        fix = "`doit model-lock --upgrade NAME` takes what is there now"
+        fix = f"`{called('lock --upgrade NAME')}` takes what is there now"
     elif status == 404:
         what = "the bucket has no such object"
         fix = (

@@ -6,7 +6,6 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import print_json, print_lines
 from model_provisioner.cli.project import (
     CONFIG_NAME,
     find_config,
@@ -15,38 +14,41 @@ from model_provisioner.cli.project import (
     telling_faults,
     view_project,
 )
+from model_provisioner.cli.reply.fields import model_fields, row_fields
 from model_provisioner.errors import InputError, printable
-from model_provisioner.invocation import command
+from model_provisioner.invocation import command as called
 from model_provisioner.records.catalog import Catalog
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.cli.store_view import StoreView
     from model_provisioner.records.catalog import Model
 
 
-def run(names: Sequence[str], *, json: bool, all: bool, allow: bool) -> int:  # noqa: A002  the option's name
-    """Print a table, or a JSON list of rows; with a reference, what its repository offers."""
+def run(reply: Reply, names: Sequence[str], *, all: bool, allow: bool) -> int:  # noqa: A002  the option's name
+    """Print a table; with a reference, what its repository offers."""
     if names:
-        return _offers(names, json=json, allow=allow)
+        return _offers(reply, names, allow=allow)
     with closing(Catalog.reader(state_folder_here())) as catalog:
         rows = catalog.all() if all else catalog.of_project(os.path.dirname(project_config()))
-    view = None if all else _store_view(rows)
-    if json:
-        return print_json([row.as_json() for row in rows] if view is None else view.as_json())
+    view = None if all else _store_view(reply, rows)
+    reply.models = [model_fields(row.name, row.id, row) for row in rows]
+    store = {} if view is None else view.by_name()
+    reply.result = {"catalog": [row_fields(row) | {"store": store.get(row.name)} for row in rows]}
     if not rows:
-        print("no models are registered yet: run `doit provision`")
+        reply.say(f"no models are registered yet: run `{called('provision')}`")
     for project in dict.fromkeys(row.project for row in rows):
         if all:
-            print(f"{printable(project) or 'registered by programs'}:")
-        print_lines(_table([row for row in rows if row.project == project]))
-    print_lines(view.lines() if view is not None else ())
+            reply.say(f"{printable(project) or 'registered by programs'}:")
+        reply.say(*_table([row for row in rows if row.project == project]))
+    reply.say(*(() if view is None else view.lines()))
     return 0
 
 
-def _offers(names: Sequence[str], *, json: bool, allow: bool) -> int:
+def _offers(reply: Reply, names: Sequence[str], *, allow: bool) -> int:
     from model_provisioner.operations.adding.offers import in_lines, offered_by
     from model_provisioner.references.reference import HubRef, ModelRef
 
@@ -57,35 +59,34 @@ def _offers(names: Sequence[str], *, json: bool, allow: bool) -> int:
             where="the command line",
             expected="hf:ORG/REPO",
             found=" ".join(names),
-            fix=f"`{command('show NAME')}` shows a model of the project"
+            fix=f"`{called('show NAME')}` shows a model of the project"
             if ref is None or ref.is_local
-            else f"write {command(f'list hf:{ref.repo}')}"
+            else f"write {called(f'list hf:{ref.repo}')}"
             if isinstance(ref, HubRef)
             else "name a repository of the Hub",
         )
     found = offered_by(find_config(os.getcwd()) or os.path.join(os.getcwd(), CONFIG_NAME), ref, allow=allow)
-    if json:
-        return print_json(
-            [
-                {
-                    "model_ref": str(each.ref),
-                    "quantization": each.quantization,
-                    "size_bytes": each.size,
-                    "files": each.files,
-                }
-                for each in found
-            ]
-        )
-    print_lines(in_lines(found))
+    reply.result = {
+        "offers": [
+            {
+                "model_ref": str(each.ref),
+                "quantization": each.quantization,
+                "size_bytes": each.size,
+                "files": each.files,
+            }
+            for each in found
+        ]
+    }
+    reply.say(*in_lines(found))
     return 0
 
 
-def _store_view(rows: Sequence[Model]) -> StoreView | None:
+def _store_view(reply: Reply, rows: Sequence[Model]) -> StoreView | None:
     """Return what the store has of the project here; None where its models are all local, or the store can't be looked at."""
     from model_provisioner.cli.store_view import StoreView
 
     view = None
-    with telling_faults(), view_project() as work:
+    with telling_faults(reply), view_project() as work:
         if not all(row.id.startswith("local:") for row in rows):
             view = StoreView.of(work, rows)
     return view

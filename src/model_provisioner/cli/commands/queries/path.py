@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from model_provisioner.cli.project import entries_named, project_config, view_project, wrong_count
 from model_provisioner.engine.snapshot.compare import look
@@ -13,19 +12,21 @@ TYPE_CHECKING = False  # `typing` would take as long as all else
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
 
-def run(names: Sequence[str], *, json: bool) -> int:
-    """Print the path and a line break, or a JSON object."""
+
+def run(reply: Reply, names: Sequence[str]) -> int:
+    """Print the path and a line break."""
     if len(names) != 1:
-        raise wrong_count("model-path", "one NAME", names)
+        raise wrong_count("path", "one NAME", names)
     path = _by_snapshot(names[0]) or _by_records(names[0])
-    if json:
-        from model_provisioner.cli.output import print_json
+    if reply.is_json:
+        from model_provisioner.cli.reply.fields import models_of
 
-        return print_json({"name": names[0], "path": path})
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a path is bytes: an engine has to get these
-    sys.stdout.buffer.flush()
+        with view_project() as work:
+            reply.models = models_of(work, names)
+        reply.result = {"path": path}
+    reply.say_bytes(os.fsencode(path) + b"\n")  # a path is bytes: an engine has to get these
     return 0
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import print_json
+from model_provisioner.cli.output import to_json
 from model_provisioner.config.schema import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
 
-def run(names: Sequence[str], *, json: bool) -> int:
-    """Print the schema; it is JSON with and without `--json`."""
-    return print_json(json_schema())
+
+def run(reply: Reply, names: Sequence[str]) -> int:
+    """Print the schema, which is JSON by itself; `--json` puts it into the document."""
+    reply.result = json_schema()
+    reply.say(to_json(reply.result))
+    return 0

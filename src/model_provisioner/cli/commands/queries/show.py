@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli.output import print_json
+from model_provisioner.cli.output import to_json
 from model_provisioner.cli.project import (
     entries_named,
     find_config,
@@ -16,27 +15,34 @@ from model_provisioner.cli.project import (
     view_project,
     wrong_count,
 )
+from model_provisioner.cli.reply.fields import model_fields, models_of, row_fields
 from model_provisioner.errors import UnknownModelError, printable
+from model_provisioner.invocation import command as called
 from model_provisioner.records.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.records.catalog import Transition
 
 
-def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
-    """Print one field a line, or a JSON list of rows: an id may be that of several."""
+def run(reply: Reply, names: Sequence[str], *, provenance: bool) -> int:
+    """Print one field a line, row by row: an id may be that of several."""
     if len(names) != 1:
-        raise wrong_count("model-show", "one NAME or ID", names)
+        raise wrong_count("show", "one NAME or ID", names)
     if provenance:
         from model_provisioner.cli.commands.attest import statement_for
 
         with view_project() as work:
-            return print_json(statement_for(work, *entries_named(work, names)))
+            (entry,) = entries_named(work, names)
+            reply.models = models_of(work, [entry.name])
+            reply.result = {"statement": statement_for(work, entry)}
+        reply.say(to_json(reply.result["statement"]))
+        return 0
     config, state = find_config(os.getcwd()), state_folder_here()
     if config is not None:
-        with telling_faults(), view_project():
+        with telling_faults(reply), view_project():
             pass
     with closing(Catalog.reader(state)) as catalog:
         row = None if config is None else catalog.get(os.path.dirname(config), names[0])
@@ -48,11 +54,13 @@ def run(names: Sequence[str], *, json: bool, provenance: bool) -> int:
             where=catalog.path,
             expected="a name of this project's, or an id of any",
             found="no row of it",
-            fix="see `doit model-list`, or `doit model-list --all`",
+            fix=f"see `{called('list')}`, or `{called('list --all')}`",
         )
-    if json:
-        return print_json([row.as_json() | {"history": [asdict(moved) for moved in moves]} for row, moves in found])
-    print("\n".join(_in_lines(row.as_json(), moves) for row, moves in found), end="")
+    reply.models = [model_fields(row.name, row.id, row) for row, _ in found]
+    reply.result = {
+        "catalog": [row_fields(row) | {"history": [moved.as_json() for moved in moves]} for row, moves in found]
+    }
+    reply.say(*"\n".join(_in_lines(row.as_json(), moves) for row, moves in found).splitlines())
     return 0
 
 

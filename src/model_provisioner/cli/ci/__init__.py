@@ -1,0 +1,1 @@
+"""What a command tells CI: a JUnit report, annotations of GitHub Actions."""

@@ -1,0 +1,1 @@
+"""What a command answers: text, or one JSON document."""
