@@ -287,9 +287,18 @@ OF_TODAY = [page for page in PAGES if page.parent.name != "adr"]
 
 @pytest.mark.parametrize("page", OF_TODAY, ids=name_of)
 def test_modules_that_a_page_names_exist(page):
-    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts", ROOT / "tests/security"]
+    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts", ROOT / "tests/security", ROOT / "examples"]
     named = re.findall(r"`([\w./]+\.py|[a-z_]+/)`", page.read_text(encoding="utf-8"))
-    made = {"dodo.py", "partial/", "quarantine/", "refs/", "locks/", "leases/", "x/"}  # of a project, of a store
+    made = {
+        "dodo.py",
+        "partial/",
+        "quarantine/",
+        "refs/",
+        "locks/",
+        "leases/",
+        "x/",
+        "dist/",
+    }  # of a project, of a store, of a build
     assert [each for each in named if each not in made and not any((place / each).exists() for place in places)] == []
 
 
