@@ -377,5 +377,7 @@ def test_a_release_is_named_alike_wherever_it_is_named():
     ]
     assert (first, second) == ("Unreleased", __version__)
     users = [path for path in (ROOT / "examples").rglob("*") if path.is_file()] + [GUIDES / "ci.md"]
-    named = {name for path in users for name in re.findall(r"(?:@|rev: )v([\d.]+\d)", path.read_text(encoding="utf-8"))}
+    named = {
+        name for path in users for name in re.findall(r"(?:@v|rev: v|==)([\d.]+\d)", path.read_text(encoding="utf-8"))
+    }
     assert named - {"4"} == {__version__}, "of actions of GitHub's own it is the major version"

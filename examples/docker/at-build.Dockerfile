@@ -3,7 +3,7 @@
 # The build needs models.yaml, models.lock and serve. What it fetches is verified before anything is copied.
 
 FROM python:3.13-slim AS models
-RUN pip install --no-cache-dir "model-provisioner[hf]"
+RUN pip install --no-cache-dir "model-provisioner[hf]==0.2.0"
 RUN useradd --system --uid 10001 --create-home models && install -d -o models /srv/models /srv/store
 USER models
 WORKDIR /srv/models

@@ -6,7 +6,7 @@
 
 # Your engine's image, with Python 3.11 or newer, in place of this one.
 FROM python:3.13-slim
-RUN pip install --no-cache-dir "model-provisioner[hf]"
+RUN pip install --no-cache-dir "model-provisioner[hf]==0.2.0"
 # Others may neither read nor write the state folder.
 RUN useradd --system --uid 10001 --no-create-home models \
     && install -d -o models -m 0700 /var/lib/model-provisioner \

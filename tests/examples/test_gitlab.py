@@ -59,7 +59,7 @@ class Gitlab:
         return code
 
     def _bash(self, lines: list[str], build: Path, environ: dict[str, str]) -> int:
-        script = "\n".join(lines)
+        script = "\n".join(["umask 0000", *lines])  # which GitLab sets in containers
         command = ["bash", "-eo", "pipefail", "-c", script]
         done = subprocess.run(
             command, cwd=build, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
