@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -102,3 +103,10 @@ def test_uvx_installs_for_one_run_so_the_run_is_another_one(environment, origin,
 
 def test_without_a_word_of_an_installer_it_is_pip(environment):
     assert environment(installer=None) == "'…/an environment/bin/pip' install 'model-provisioner[hf]'"
+
+
+def test_no_other_part_of_the_program_says_how_to_install():
+    said = {
+        path.name for path in SOURCE.rglob("*.py") if re.search(r"\b(pip|pipx|uv) (tool )?install", path.read_text())
+    }
+    assert said <= {"installation.py"}
