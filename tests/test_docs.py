@@ -20,11 +20,15 @@ from doit.doit_cmd import DoitMain
 import model_provisioner
 from model_provisioner.config.load import parse_config
 from model_provisioner.engine import events
+from model_provisioner.version import __version__
+from tests.support.github_runner import Runner, clean
 from tests.support.hub import Hub
 from tests.support.project import DODO
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
+)
 FLAGS = re.MULTILINE | re.DOTALL
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', FLAGS)
 GUIDES = ROOT / "docs" / "guides"
@@ -159,8 +163,8 @@ def test_yaml_is_a_configuration_without_faults(text, tmp_path):
     if document is None:
         assert text.startswith("#")
         return
-    if "jobs" in document:
-        return  # a workflow: see below
+    if "jobs" in document or "repos" in document:
+        return  # a workflow, see below; hooks of pre-commit, see tests/examples
     assert parse_config(text.encode(), str(tmp_path / "models.yaml")).entries
 
 
@@ -283,9 +287,18 @@ OF_TODAY = [page for page in PAGES if page.parent.name != "adr"]
 
 @pytest.mark.parametrize("page", OF_TODAY, ids=name_of)
 def test_modules_that_a_page_names_exist(page):
-    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts", ROOT / "tests/security"]
+    places = [ROOT, ROOT / "src/model_provisioner", ROOT / "scripts", ROOT / "tests/security", ROOT / "examples"]
     named = re.findall(r"`([\w./]+\.py|[a-z_]+/)`", page.read_text(encoding="utf-8"))
-    made = {"dodo.py", "partial/", "quarantine/", "refs/", "locks/", "leases/", "x/"}  # of a project, of a store
+    made = {
+        "dodo.py",
+        "partial/",
+        "quarantine/",
+        "refs/",
+        "locks/",
+        "leases/",
+        "x/",
+        "dist/",
+    }  # of a project, of a store, of a build
     assert [each for each in named if each not in made and not any((place / each).exists() for place in places)] == []
 
 
@@ -297,43 +310,74 @@ def test_every_page_is_in_the_site():
 
 
 def recipe() -> list[dict]:
-    """Return the steps of the guide's workflow."""
-    (text,) = [text for text in blocks(GUIDES / "ci.md", "yaml") if "jobs:" in text]
-    assert len(text.splitlines()) == 10
+    """Return the steps of the guide's workflow that needs no action of ours."""
+    (text,) = [text for text in blocks(GUIDES / "ci.md", "yaml") if "actions/cache" in text]
+    assert len(text.splitlines()) <= 11
     (job,) = yaml.safe_load(text)["jobs"].values()
     return job["steps"]
 
 
+@pytest.fixture
+def runner(copy, tmp_path):
+    """A runner on which this is installed, with a checkout of the shipped project and its lock."""
+    run("doit model-lock", copy, tmp_path / "another state")
+    environ = {**clean(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return Runner(copy, tmp_path / "runner", environ)
+
+
 @pytest.mark.slow
-def test_the_recipe_for_ci_works_as_written(copy, tmp_path_factory):
-    """Two jobs in clean clones at one path; the second has what the first one's cache step kept, and nothing else."""
-    home, kept = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("kept")
-    clone = tmp_path_factory.mktemp("job")
-    run("doit model-lock", copy, clone.parent / "another state")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MODEL_PROVISIONER", "XDG"))}
-    environ |= {"HOME": str(home), "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(clone)}
-    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
-    (folders,) = [
-        step["with"]["path"].split() for step in recipe() if step.get("uses", "").startswith("actions/cache@")
+def test_the_recipe_for_ci_works_as_written(runner, copy):
+    """Two jobs; the second has what the first one's cache step kept, and nothing else."""
+    first = runner.run(recipe())
+    assert "hashed 105.2 KB (not verified before)" in first.log
+    shutil.rmtree(copy / ".runtime")
+    (copy / "models/tiny-llama.gguf").touch()  # the files of a new checkout have new times
+    second = runner.run(recipe())
+    assert "confirmed by xxh3 105.2 KB" in second.log
+    for job in (first, second):
+        assert not job.failed, job.log
+        assert "1 model: 1 the same; a fresh build would give exactly what is here\n" in job.log
+    for report in ("provision.xml", "model-check.xml"):
+        assert 'name="tiny-llama"' in (copy / report).read_text()
+
+
+@pytest.mark.slow
+def test_the_recipe_for_ci_reports_also_when_a_model_can_not_be_provisioned(runner, copy):
+    path = copy / "models/tiny-llama.gguf"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    job = runner.run(recipe())
+    assert job.failed
+    assert len(re.findall(r"^::error file=models\.yaml,line=\d+,title=", job.log, re.MULTILINE)) >= 2, job.log
+    for report in ("provision.xml", "model-check.xml"):
+        assert "<failure" in (copy / report).read_text()
+
+
+def test_the_guide_uses_the_action_and_the_hook_as_they_are():
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    texts = [yaml.safe_load(text) for text in blocks(GUIDES / "ci.md", "yaml")]
+    (use,) = [
+        step
+        for text in texts
+        for job in text.get("jobs", {}).values()
+        for step in job["steps"]
+        if "/model-provisioner@" in step.get("uses", "")
     ]
-    said = []
-    for job in ("first", "second"):
-        shutil.rmtree(clone)
-        shutil.copytree(copy, clone)
-        for step in recipe():
-            if "run" in step:
-                command = ["bash", "-e", "-c", step["run"]]
-                done = subprocess.run(command, cwd=clone, env=environ, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, (step, done)
-                said.append(done.stdout)
-        assert '<testcase classname="model-check" name="tiny-llama"' in (clone / "model-check.xml").read_text()
-        for folder in folders:  # as the cache action does: kept with their modes, under the home of the next job
-            name = folder.removeprefix("~/")
-            if job == "first" and (home / name).exists():
-                shutil.copytree(home / name, kept / name, symlinks=True)
-        shutil.rmtree(home)
-        shutil.copytree(kept, home)
-    first, second = said[0], said[2]
-    assert "hashed 105.2 KB (not verified before)" in first
-    assert "confirmed by xxh3 105.2 KB" in second
-    assert said[1] == said[3] == "1 model: 1 the same; a fresh build would give exactly what is here\n"
+    assert set(use["with"]) <= set(action["inputs"])
+    page = (GUIDES / "ci.md").read_text(encoding="utf-8")
+    assert [name for name in (*action["inputs"], *action["outputs"]) if f"`{name}`" not in page] == []
+    (named,) = [hook["id"] for text in texts for each in text.get("repos", ()) for hook in each["hooks"]]
+    assert named in {
+        hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    }
+
+
+def test_a_release_is_named_alike_wherever_it_is_named():
+    (first, second) = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[
+        :2
+    ]
+    assert (first, second) == ("Unreleased", __version__)
+    users = [path for path in (ROOT / "examples").rglob("*") if path.is_file()] + [GUIDES / "ci.md"]
+    named = {
+        name for path in users for name in re.findall(r"(?:@v|rev: v|==)([\d.]+\d)", path.read_text(encoding="utf-8"))
+    }
+    assert named - {"4"} == {__version__}, "of actions of GitHub's own it is the major version"

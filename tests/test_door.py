@@ -22,6 +22,7 @@ EXCEPTIONS = {
     ("cli/exit_codes.py", "open"): "a closed stdout or stderr becomes /dev/null",
     ("cli/exit_codes.py", "os.open"): "a stdout that nobody reads any more becomes /dev/null",
     ("cli/project.py", "os.path.lexists"): "a folder above that can't be searched has no models.yaml for us",
+    ("installation.py", "read_text"): "what the installer wrote of this package, through importlib.metadata",
     ("records/stat_snapshot.py", "open"): "the two ends of a pipe to a forked process, by their descriptors",
 }
 

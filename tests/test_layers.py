@@ -17,6 +17,7 @@ ROOMS = [
     "invocation",
     "references",
     "fs",
+    "installation",
     "json_text",
     "config",
     "hashing",

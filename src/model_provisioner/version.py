@@ -1,3 +1,3 @@
 """The version of this program, for the package and for what must not outlive an upgrade."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -51,7 +51,7 @@ NOT_FOLLOWED = {
     "if its source has a sound one by now, `doit model-lock --upgrade {}` takes it": PIECE,
     "if its source has another one by now, `doit model-lock --upgrade {}` takes it": PIECE,
     "or run again, and its source is asked again": PIECE,
-    "pip install 'model-provisioner[hf]', which tells the Hub who you are; then {}": (
+    "{}, which tells the Hub who you are; then {}": (
         "it needs an environment without the extra: tests/plugin/test_hub_urls.py hides it"
     ),
     "see `doit help`": BY_ITS_NAME,

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from model_provisioner.installation import with_extra
 from model_provisioner.fetchers import hub as fetcher
 from tests.support import hub as faults
 from tests.support.advice import advised, fix, fixes, follow
@@ -185,10 +186,8 @@ def test_a_commit_that_is_gone_is_given_up_for_what_is_there(tiny, hub):
 def test_the_extra_is_installed_or_the_file_downloaded(tiny):
     folder = tiny.project.write("without/huggingface_hub/__init__.py", "raise ImportError").parent.parent
     tiny.environ["PYTHONPATH"] = str(folder)
-    sentence = (
-        "pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing"
-    )
-    advised(tiny.project.process("provision", code=1), sentence)
+    sentence = "{}; or download the model and name it as file:PATH, which needs nothing"
+    assert advised(tiny.project.process("provision", code=1), sentence) == (with_extra("hf"),)
     tiny.project.write("models/x.gguf", TINY_BYTES)
     tiny.models({"tiny": "file:models/x.gguf"})
     tiny.project.process("provision")

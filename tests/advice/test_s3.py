@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from model_provisioner.installation import with_extra
 from model_provisioner.fetchers.s3 import bucket
 from tests.support.advice import advised
 from tests.support.proxy import Proxy
@@ -441,10 +442,8 @@ def test_what_answers_as_no_storage_is_another(stored, s3, client):
 def test_the_extra_is_installed_or_the_file_downloaded(stored):
     folder = stored.write("without/botocore/__init__.py", "raise ImportError").parent.parent
     stored.environ["PYTHONPATH"] = str(folder)
-    sentence = (
-        "pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing"
-    )
-    advised(stored.process("provision", code=1), sentence)
+    sentence = "{}; or download the model and name it as file:PATH, which needs nothing"
+    assert advised(stored.process("provision", code=1), sentence) == (with_extra("s3"),)
     named(stored, "file:models/x.gguf")
     stored.process("provision")
     named(stored)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from model_signing import hashing, signing
 
+from model_provisioner.installation import with_extra
 from tests.support.advice import advised, fix
 from tests.support.keys import make_keys
 from tests.support.project import settle
@@ -155,8 +156,8 @@ def without(project, package):
 
 def test_the_extra_is_installed_or_the_signature_taken_out(signed):
     without(signed, "model_signing")
-    sentence = "pip install 'model-provisioner[sign]', or take signature: out of models.yaml"
-    advised(signed.process("provision", code=1), sentence)
+    sentence = "{}, or take signature: out of models.yaml"
+    assert advised(signed.process("provision", code=1), sentence) == (with_extra("sign"),)
     signed.models(json.dumps({"models": {"m": {"model_ref": "file:m", "engine": "vllm"}}}))
     signed.process("provision")
     configure(signed, "m", KEYED)
@@ -186,8 +187,9 @@ def stated(project, *args):
 
 def test_an_extra_is_installed_or_the_statement_not_signed(pinned, pair):
     without(pinned, "securesystemslib")
-    sentence = "pip install 'model-provisioner[sign]'; a statement without a signature needs nothing"
-    advised(pinned.process("model-attest", "t", "--key", str(pair.private), code=1), sentence)
+    sentence = "{}; a statement without a signature needs nothing"
+    answer = pinned.process("model-attest", "t", "--key", str(pair.private), code=1)
+    assert advised(answer, sentence) == (with_extra("sign"),)
     pinned.process("model-attest", "t")
     del pinned.environ["PYTHONPATH"]  # as it is with the extra
     pinned.doit("model-attest", "t", "--key", str(pair.private))

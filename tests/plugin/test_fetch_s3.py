@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from model_provisioner.installation import with_extra
 from tests.support.project import TINY
 from tests.support.s3 import KEYS, SECRETS
 
@@ -430,7 +431,7 @@ def test_without_the_extra(s3_project, s3):
         "        where     the Python that runs this\n"
         "        expected  the extra s3\n"
         "        found     no module botocore\n"
-        "        fix       pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, "
+        f"        fix       {with_extra('s3')}; or download the model and name it as file:PATH, "
         "which needs nothing\n"
     )
 

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from model_provisioner.installation import with_extra
 from tests.support.hub import Hub
 from tests.support.remote import ONE, README, REPO, TINY_BYTES, TINY_SHA, resolved
 
@@ -125,7 +126,7 @@ def test_without_the_extra_the_credentials_of_a_url_are_for_its_host(without, hu
         f"        where     {url}\n"
         "        expected  the file\n"
         "        found     401 Unauthorized\n"
-        "        fix       pip install 'model-provisioner[hf]', which tells the Hub who you are; then ask for access on its "
+        f"        fix       {with_extra('hf')}, which tells the Hub who you are; then ask for access on its "
         "page, then `hf auth login` or set HF_TOKEN to a token that may read it\n"
     ) in answer.out
     assert b"s3cret" not in answer.all.encode() + without.everything()

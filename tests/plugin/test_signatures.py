@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from model_signing import hashing, signing
 
+from model_provisioner.installation import with_extra
 from tests.support.keys import make_keys
 from tests.support.project import settle
 
@@ -395,7 +396,7 @@ def test_without_the_libraries_the_extra_is_named(signed):
         "        where     the Python that runs this\n"
         "        expected  the extra sign\n"
         "        found     no such thing\n"
-        "        fix       pip install 'model-provisioner[sign]', or take signature: out of models.yaml\n"
+        f"        fix       {with_extra('sign')}, or take signature: out of models.yaml\n"
     )
     assert bare.handoff("m") is None
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.errors import FetchError, SettingError
+from model_provisioner.errors import FetchError, MissingExtraError, SettingError
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, Listing, Patterns, RemoteFile, name_of
 from model_provisioner.fetchers.offered import chosen_offer
@@ -61,7 +61,7 @@ class Hub:
 
     `check` is given the host of every request before it is made, and raises where the policy has something against it;
     `wait` waits some seconds where the Hub is busy, and tells why.
-    Raises `FetchError` where huggingface_hub is not installed, and `SettingError` for an address or a token that is none.
+    Raises `MissingExtraError` without huggingface_hub, and `SettingError` for an address or a token that is none.
     """
 
     def __init__(
@@ -72,12 +72,14 @@ class Hub:
         wait: Callable[[float, str], object] = pause,
     ) -> None:
         if not is_installed():
-            raise FetchError(
+            from model_provisioner.installation import with_extra
+
+            raise MissingExtraError(
                 "hf: references need the package huggingface_hub, which is not installed",
                 where=ref.id,
                 expected="the extra hf",
                 found="no module huggingface_hub",
-                fix="pip install 'model-provisioner[hf]'; or download the model and name it as file:PATH, which needs nothing",
+                fix=f"{with_extra('hf')}; or download the model and name it as file:PATH, which needs nothing",
             )
         import huggingface_hub
         from huggingface_hub import constants

@@ -118,12 +118,14 @@ def _library() -> Any:
         import cryptography  # noqa: F401  securesystemslib imports without it, and fails later
         from securesystemslib import dsse
     except ImportError:
+        from model_provisioner.installation import with_extra
+
         raise MissingExtraError(
             "signed statements need the package securesystemslib, which is not installed",
             where="the Python that runs this",
             expected="the extra sign",
             found="no module securesystemslib, or no cryptography",
-            fix="pip install 'model-provisioner[sign]'; a statement without a signature needs nothing",
+            fix=f"{with_extra('sign')}; a statement without a signature needs nothing",
         ) from None
     return dsse
 

@@ -268,12 +268,14 @@ def _other_bytes(claim: Claim, files: FileSet, error: Exception) -> SignatureErr
 
 
 def _missing(package: str, error: ImportError) -> MissingExtraError:
+    from model_provisioner.installation import with_extra
+
     return MissingExtraError(
         f"the signature can't be checked without the package {package}, which is not installed, or not wholly",
         where="the Python that runs this",
         expected="the extra sign",
         found=str(error) or f"no module {package}",
-        fix="pip install 'model-provisioner[sign]', or take signature: out of models.yaml",
+        fix=f"{with_extra('sign')}, or take signature: out of models.yaml",
     )
 
 

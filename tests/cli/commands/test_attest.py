@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from model_provisioner.installation import with_extra
 from model_provisioner.provenance.statement import OURS
 from tests.support.keys import make_keys
 from tests.support.project import forget_verifications, settle
@@ -325,7 +326,10 @@ def test_without_the_library_the_extra_is_named(tiny, keys):
     answer = bare.process("model-attest", "tiny", "--key", str(keys.private), code=1)
     assert answer.err == (
         "ERROR: signed statements need the package securesystemslib, which is not installed\n"
-        "  fix       pip install 'model-provisioner[sign]'; a statement without a signature needs nothing\n"
+        "  where     the Python that runs this\n"
+        "  expected  the extra sign\n"
+        "  found     no module securesystemslib, or no cryptography\n"
+        f"  fix       {with_extra('sign')}; a statement without a signature needs nothing\n"
     )
 
 

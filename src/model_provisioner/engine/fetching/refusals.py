@@ -42,7 +42,9 @@ def reword(error: FetchError, ref: ModelRef) -> None:
 
         error.fix = _ACCESS.get(type(ref), error.fix)
         if isinstance(ref, HubRef) and not is_installed():
-            error.fix = f"pip install 'model-provisioner[hf]', which tells the Hub who you are; then {error.fix}"
+            from model_provisioner.installation import with_extra
+
+            error.fix = f"{with_extra('hf')}, which tells the Hub who you are; then {error.fix}"
 
 
 def larger(entry: Entry, file: RemoteFile, host: str, known: int, size: int) -> FetchError:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from model_provisioner.errors import FetchError, NotAllowedError, SettingError
+from model_provisioner.errors import FetchError, MissingExtraError, NotAllowedError, SettingError
 from model_provisioner.fetchers.http.environment import Environment
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.s3.errors import aws_errors
@@ -46,12 +46,14 @@ class AwsSession:
         try:
             import botocore.session
         except ImportError:
-            raise FetchError(
+            from model_provisioner.installation import with_extra
+
+            raise MissingExtraError(
                 "s3: references need the package botocore, which is not installed",
                 where="the Python that runs this",
                 expected="the extra s3",
                 found="no module botocore",
-                fix="pip install 'model-provisioner[s3]'; or download the model and name it as file:PATH, which needs nothing",
+                fix=f"{with_extra('s3')}; or download the model and name it as file:PATH, which needs nothing",
             ) from None
         self.role_hint = ""
         self._check, self._lock = check, Lock()
