@@ -533,7 +533,7 @@ class ProjectMachine(RuleBasedStateMachine):
 TestProject = pytest.mark.slow(ProjectMachine.TestCase)
 TestProject.settings = settings(
     deadline=None,
-    max_examples=examples(25),
+    max_examples=examples(14),
     stateful_step_count=25,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

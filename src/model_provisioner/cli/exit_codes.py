@@ -183,8 +183,9 @@ def _give_up_output() -> None:
 class Patient:
     """A stream that goes silent when nobody reads it any more: the work is done all the same."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream: TextIO | None = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        """Take a stream, or None for one that is silent from the start."""
+        self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

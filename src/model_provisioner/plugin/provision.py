@@ -308,11 +308,8 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
     @contextmanager
     def _output(self, outfile: Any, *, force: bool) -> Iterator[Any]:
         if not isinstance(outfile, str) or outfile == "-":
-            if self._reply.is_json and not self._whole:  # the document says what our reporter would
-                with open(os.devnull, "w", encoding="utf-8") as nowhere:
-                    yield nowhere
-            else:
-                yield Patient(sys.stdout)  # and not what it was when doit was imported
+            says = self._reply.is_json and not self._whole  # the document says what our reporter would
+            yield Patient(None if says else sys.stdout)  # and not what it was when doit was imported
             return
         from model_provisioner.cli.output_file import OutputFile
         from model_provisioner.plugin.reporter import is_report
