@@ -18,6 +18,7 @@ from doit.cmd_run import Run
 from doit.doit_cmd import DoitMain
 
 import model_provisioner
+from model_provisioner.cli import declarations
 from model_provisioner.config.load import parse_config
 from model_provisioner.engine import events
 from model_provisioner.version import __version__
@@ -231,7 +232,7 @@ COMMANDS = sorted(
 
 def test_the_readme_names_every_command():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [each.name for each in COMMANDS if f"doit {each.name}" not in text] == []
+    assert [name for name in declarations.COMMANDS if f"`{name}" not in text] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
