@@ -85,6 +85,15 @@ class Project:
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
         )
 
+    def start_program(self, *args: str, **options) -> subprocess.Popen:
+        """Begin a process of `model-provisioner`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "model_provisioner", *args],
+            cwd=self.root,
+            env=self.surroundings(),
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options},
+        )
+
     def process(self, *args: str, cwd: str | Path | None = None, code: int | None = 0) -> Answer:
         """Run doit in a process of its own, to its end."""
         process = self.start(*args, cwd=cwd)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.columns import width_of
 from model_provisioner.invocation import PROGRAM
 from model_provisioner.invocation import command as called
 
@@ -70,9 +71,4 @@ def _table(rows: Iterable[tuple[str, str]], width: int) -> str:
 
 
 def _width() -> int:
-    asked = os.environ.get("COLUMNS", "")
-    try:
-        columns = int(asked) if asked.isdecimal() else os.get_terminal_size().columns
-    except OSError:
-        columns = 80
-    return max(40, min(columns, _WIDEST))
+    return max(40, min(width_of(sys.stdout) or 80, _WIDEST))

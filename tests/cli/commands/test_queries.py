@@ -1,8 +1,11 @@
 """`model-list`, `model-show`, `model-why`, `model-schema`."""
 
+import fcntl
 import json
 import os
 import re
+import struct
+import termios
 
 import pytest
 
@@ -24,14 +27,46 @@ def two(project):
     return project
 
 
-def test_list_is_a_table_of_80_columns(two):
+def test_list_is_a_table(two):
     out = two.doit("model-list").out
     assert out.splitlines() == [
         "NAME  STATE   CHECK      SIZE  TYPE        DIGEST",
         "bad   Failed  error         -",
         "good  Active  warn   105.2 KB  llama Q8_0  " + two.rows()["good"]["digest"][7:19],
     ]
-    assert max(map(len, out.splitlines())) <= 80
+
+
+LONG = "a-model-with-quite-a-long-name-of-its-own-that-goes-on-and-on-Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("width", "name"),
+    [(None, LONG), (200, LONG), (80, "a-model-with…"), (20, "a-model-…")],
+)
+def test_the_table_is_as_wide_as_the_terminal_and_names_lose_their_middle(project, width, name):
+    project.add_tiny("m.gguf")
+    project.models(f"models: {{{LONG}: {{model_ref: m.gguf, handoff: h.json}}}}\n")
+    project.provision()
+    if width is None:
+        lines = project.program("list").out.splitlines()
+    else:
+        lines = on_a_terminal(project, width, "list")
+        assert max(map(len, lines)) <= max(width, 71)  # names keep twenty columns
+    assert lines[1].startswith(name.partition("…")[0])
+    assert lines[1].split()[0].endswith("Q4_K_M")
+    assert (lines[1].split()[0] == LONG) == ("…" not in name)
+    assert lines[1].endswith(project.rows()[LONG]["digest"][7:19])
+
+
+def on_a_terminal(project, width, *arguments):
+    terminal, end = os.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    run = project.start_program(*arguments, stdout=end)
+    os.close(end)
+    run.communicate(timeout=60)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    return shown.splitlines()
 
 
 def test_list_all_shows_every_project(two, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.cli.progress.under_way import UnderWay, columns, duration, line_of, shortened
+from model_provisioner.cli.columns import columns
+from model_provisioner.cli.progress.under_way import UnderWay, duration, line_of
 from model_provisioner.engine.events import (
     BytesRead,
     FetchBegins,
@@ -83,12 +84,6 @@ def test_a_name_is_shortened_before_what_is_told_of_it(clock):
     under_way.take(BytesRead(GB, "a-model-with-a-rather-long-name-Q4_K_M"))
     ((name, part),) = under_way.parts.items()
     assert line_of(name, part, 60) == "  verifying a-mode…Q4_K_M  1.0 of 2.0 GB, 1.0 GB/s, 1 s left"
-
-
-@given(st.text(max_size=60), st.integers(8, 70))
-def test_what_is_shortened_fits_in_the_columns_that_it_has(text, width):
-    assert columns(shortened(text, width)) <= width
-    assert columns(text) > width or shortened(text, width) == text
 
 
 @given(st.text(min_size=1, max_size=40), st.integers(20, 100))

@@ -9,8 +9,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.columns import columns, cut
 from model_provisioner.cli.progress.lines import say_waiting
-from model_provisioner.cli.progress.under_way import UnderWay, columns, cut, line_of
+from model_provisioner.cli.progress.under_way import UnderWay, line_of
 from model_provisioner.engine.events import FetchWaits
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.columns import columns, cut, shortened
 from model_provisioner.engine.events import (
     BytesRead,
     FetchBegins,
@@ -141,29 +142,3 @@ def line_of(name: str, part: Part, width: int) -> str:
     """Return the line of one model, of `width` columns at the most: its name is shortened before what is told of it."""
     what, far = f"  {part.what} ", f"  {part.told}"
     return cut(f"{what}{shortened(printable(name), width - columns(what) - columns(far))}{far}", width)
-
-
-def shortened(text: str, width: int) -> str:
-    """Return a text of at most `width` columns, without its middle where it is too long: both ends of a name tell it."""
-    width = max(width, 8)
-    if columns(text) <= width:
-        return text
-    left = cut(text, width // 2)
-    right = cut(text[::-1], width - 1 - columns(left))[::-1]
-    return f"{left}…{right}"
-
-
-def cut(text: str, width: int) -> str:
-    """Return as much of the beginning of a text as `width` columns hold."""
-    while columns(text) > width:
-        text = text[: width - columns(text)] or ""
-    return text
-
-
-def columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: a wide character two, a combining one none."""
-    if text.isascii():
-        return len(text)
-    from unicodedata import combining, east_asian_width
-
-    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)

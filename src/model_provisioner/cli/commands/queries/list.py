@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.columns import columns, padded, shortened, width_of
 from model_provisioner.cli.project import (
     CONFIG_NAME,
     find_config,
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.cli.store_view import StoreView
     from model_provisioner.records.catalog import Model
+
+_NAME, _SIZE, _TYPE = 0, 3, 4
+_GAPS = 10
+"""Columns between the cells of a row."""
 
 
 def run(reply: Reply, names: Sequence[str], *, all: bool, allow: bool) -> int:  # noqa: A002  the option's name
@@ -93,16 +99,17 @@ def _store_view(reply: Reply, rows: Sequence[Model]) -> StoreView | None:
 
 
 def _table(rows: Sequence[Model]) -> list[str]:
-    """Return the rows as a table of at most 80 columns, as long as a name has at most 26."""
+    """Return the rows as a table as wide as the terminal, where names and types lose their middle; else whole."""
     lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST"), *map(_cells, rows)]
-    rest = sum(max(len(line[column]) for line in lines) for column in range(1, 6)) + 10
-    longest = max(20, 80 - rest)
-    lines = [(line[0] if len(line[0]) <= longest else f"{line[0][: longest - 1]}…", *line[1:]) for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, "<<<><<", widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    widths = [max(map(columns, column)) for column in zip(*lines, strict=True)]
+    if (most := width_of(sys.stdout)) is not None:
+        for column, least in ((_TYPE, 16), (_NAME, 20)):
+            widths[column] = max(min(least, widths[column]), widths[column] - max(0, sum(widths) + _GAPS - most))
+    return ["  ".join(map(_fitted, line, widths, range(len(line)))).rstrip() for line in lines]
+
+
+def _fitted(cell: str, width: int, column: int) -> str:
+    return padded(shortened(cell, width) if column in (_NAME, _TYPE) else cell, width, right=column == _SIZE)
 
 
 def _cells(row: Model) -> tuple[str, str, str, str, str, str]:
@@ -110,4 +117,4 @@ def _cells(row: Model) -> tuple[str, str, str, str, str, str]:
     kind = " ".join(filter(None, (metadata.architecture, metadata.quantization))) if metadata else ""
     digest = (row.digest or "").partition(":")[2][:12]
     size = "-" if row.size is None else human(row.size)
-    return printable(row.name), row.lifecycle, row.outcome or "-", size, printable(kind)[:16], digest
+    return printable(row.name), row.lifecycle, row.outcome or "-", size, printable(kind), digest
