@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.ci import github_annotations, junit
+from model_provisioner.cli.ci import github_annotations
 from model_provisioner.cli.ci.cases import of_error
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.cli.output import print_lines
@@ -38,6 +38,8 @@ class CiReport:
             )
         self._suite, self._file = suite, None
         if file is not None:
+            from model_provisioner.cli.ci import junit  # XML takes as long as a tenth of a first run
+
             path, command = os.path.join(os.getcwd(), file), named(suite.removeprefix("model-"))
             self._file = OutputFile(path, "--junit", command, partial(junit.is_report, suite), force)
         self.config = os.path.abspath(CONFIG_NAME)
@@ -75,6 +77,8 @@ class CiReport:
 
     def _write(self) -> None:
         if self._file is not None:
+            from model_provisioner.cli.ci import junit
+
             failed = {"what": "the JUnit report can't be written", "fix": "name another file after --junit"}
             self._file.write(junit.render(self._suite, self.cases), **failed)
 
