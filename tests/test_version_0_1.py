@@ -394,8 +394,8 @@ def row_0_1(model, row, old):
     found["handoff"] = found["handoff"] or old["handoff"]  # today: where it is, not where it would be
     if "history" in row:
         found["history"] = [renamed(moved, state="lifecycle") for moved in row["history"]]
-    if isinstance(row.get("store"), dict):
-        found["store"] = renamed(row["store"], size_bytes="bytes")
+    if isinstance(row.get("store"), dict):  # today with what came of a model whose download broke off
+        found["store"] = None if row["store"]["kind"] == "download" else renamed(row["store"], size_bytes="bytes")
     return {name: value for name, value in found.items() if name not in {"how", "reasons"}}
 
 
@@ -426,6 +426,8 @@ def without_times(found):
         return [without_times(each) for each in found]
     if isinstance(found, dict):
         left_out = {"last_used", "last_hashed"} | (WORDS if WORDS <= found.keys() else set())
+        if isinstance(found.get("left"), list):  # the last used first, of what was used in the same second
+            found = {**found, "left": sorted(found["left"], key=lambda each: each["name"])}
         return {name: without_times(value) for name, value in found.items() if name not in left_out}
     return found
 
@@ -536,7 +538,9 @@ def written(path: Path, top: Path | str) -> list[str]:
     # This version tells state folders apart by a number of their own, too.
     text = re.sub(f'"owner": "[^ ]+ {PLACE}/state \\d+( [0-9a-f]+)?"', '"owner": "vm"', text)
     # The words of errors grew, and the note of a download has the length of the whole, and what was asked.
-    text = re.sub(r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"(total|request)": (\d+|null), ', "", text))
+    text = re.sub(
+        r'("reason": "[^"\\\n]*)\\n[^\n]*', r'\1",', re.sub(r'"(total|request|ref)": (\d+|null|"hf:[^"]*"), ', "", text)
+    )
     # A record of the store says whether it is of something wrong.
     text = re.sub(r'"etag":null,|,"wrong":false', "", text)
     lines = re.sub('"boot": ("[^"]+"|null)', '"boot": null', TIMES.sub("TIME", text)).splitlines(keepends=True)

@@ -33,7 +33,10 @@ class StoreView:
         """Look at the store of a project whose rows of the catalog are given. Raises `StorageError`."""
         store = survey(work)
         here = {each.item.place: each for each in store.kept}
-        return StoreView(store, [(row, here.get(tree_of(work.store, row.path or ""))) for row in rows])
+        begun = {each.item.ref: each for each in store.kept if each.item.kind == "download"}
+        return StoreView(
+            store, [(row, here.get(tree_of(work.store, row.path or "")) or begun.get(row.id)) for row in rows]
+        )
 
     def by_name(self) -> dict[str, dict[str, Any] | None]:
         """Return what the store has of each model, by its name."""
@@ -46,7 +49,8 @@ class StoreView:
         yield f"in the store, {fill_level(self.store.size, self.store.limit)}:"
         for row, found in mine:
             may_go = f"stays: {found.held}" if found.held else "may go"
-            yield f"  {row.name}  {human(found.item.size)}  last used {day(found.used)}  {printable(may_go)}"
+            part = "of it, " if found.item.kind == "download" else ""
+            yield f"  {row.name}  {human(found.item.size)}  {part}last used {day(found.used)}  {printable(may_go)}"
         places = {found.item.place for _, found in mine}
         others = [each for each in self.store.kept if each.item.place not in places]
         if others:

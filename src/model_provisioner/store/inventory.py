@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.arriving.left import remove_unowned, stem_in
+from model_provisioner.store.arriving.note import Note
 from model_provisioner.store.layout import BLOBS, NAMED, PARTIAL, QUARANTINE, TREES, blob_place, store_error
 from model_provisioner.store.tree import KEY, VERSION
 
@@ -39,6 +40,8 @@ class Item:
     """By SHA-256."""
     owner: Literal["here", "elsewhere"] | None = None
     """Whose a download is: of a run that lives, or of one that may live and that only renewals tell of."""
+    ref: str | None = None
+    """The id of what a download was asked for by, as its note says; a member of a group may have written that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,9 @@ def inventory(store: Layout, witness: Witness) -> Inventory:
     for place, name, found in _files(store, PARTIAL):
         if (stem := stem_in(name)) is not None:
             arriving[stem] = arriving.get(stem, 0) + found.st_size
-            items.append(_item("download", place, found, owner=_owner(store.held(PARTIAL), name, witness)))
+            folder = store.held(PARTIAL)
+            owner, ref = _owner(folder, name, witness), Note.read(folder, name).ref
+            items.append(_item("download", place, found, owner=owner, ref=ref))
     for place, name, found in _files(store, QUARANTINE):
         if NAMED.fullmatch(name):
             items.append(_item("damaged", place, found))

@@ -15,9 +15,11 @@ import pytest
 
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
+from model_provisioner.units import human
 from tests.support.files_server import FilesServer
 from tests.support.hub import Hub, slow
 from tests.support.project import TINY, Project, document
+from tests.support.remote import wait_until
 
 SIZE = TINY.stat().st_size + 1000
 """Bytes of each model here: 106,248."""
@@ -323,6 +325,24 @@ def test_what_a_living_run_uses_stays_and_what_a_dead_one_used_does_not(shop):
     assert list(shop.cache.glob("leases/*"))
     shop.prune("--older-than", "0s")
     assert shop.here() == ""
+
+
+def test_what_came_of_a_model_that_a_project_names_is_that_models_and_stays(shop):
+    shop.hub.fault(slow(40_000), on="*/a/resolve/*")
+    shop.models("a")
+    with shop.project.start("provision") as run:
+        wait_until(lambda: [path for path in shop.cache.glob("partial/*") if path.stat().st_size > 1000])
+        run.kill()
+    (partial,) = (path for path in shop.cache.glob("partial/*") if path.suffix != ".json")
+    size = partial.stat().st_size
+    out = shop.project.doit("model-list").out
+    assert f"  a  {human(size)}  of it, last used " in out
+    assert f"stays: the next run resumes it (a of {shop.project.root}/models.yaml)\n" in out
+    assert "does not name" not in out
+    assert shop.prune("--older-than", "0s").out.startswith("0 bytes freed")
+    shop.models("")
+    shop.prune("--older-than", "0s")
+    assert not partial.exists()
 
 
 def test_what_is_being_fetched_stays(shop):

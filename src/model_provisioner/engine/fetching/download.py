@@ -80,7 +80,14 @@ class Download:
             key, request = self.work.memo.fingerprints, None if wanted.anew else wanted.request
             with (
                 _turn(check),
-                Partial.open(store, wanted.key, git_size=git_size, fingerprints=key, request=request) as partial,
+                Partial.open(
+                    store,
+                    wanted.key,
+                    git_size=git_size,
+                    fingerprints=key,
+                    request=request,
+                    ref=self.entry.ref.id,
+                ) as partial,
             ):
                 try:
                     is_new = self._receive(wanted, partial, before, check)

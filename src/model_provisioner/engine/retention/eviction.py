@@ -193,26 +193,28 @@ def _candidates(look: _Look, mine: Iterable[str] = ()) -> list[Candidate]:
     left = Counter(blob for item in here.items for blob in item.blobs)
     candidates = []
     for item in sorted(here.items, key=lambda each: (used[each.place], each.place)):
-        held = _held(item, roots.reasons, expected)
+        held = _held(item, roots, expected)
         blobs: list[str] = []
         if not held:
             left.subtract(item.blobs)
             blobs = sorted(blob for blob in item.blobs if not left[blob] and blob not in roots.reasons)
         frees = sum(here.blobs[blob] for blob in blobs) if item.blobs else 0 if held else item.size
-        name = names.get(item.place, item.place)
+        name = names.get(item.place) or item.ref or item.place
         candidates.append(
             Candidate(item=item, name=name, used=used[item.place], frees=frees, held=held, blobs=tuple(blobs))
         )
     return candidates
 
 
-def _held(item: Item, reasons: Mapping[str, str], expected: Collection[str]) -> str:
+def _held(item: Item, roots: RetentionRoots, expected: Collection[str]) -> str:
     """Return what keeps an item in the store; an empty text where nothing does."""
     if item.kind == "download":
         if item.owner == "elsewhere":
             return f"being fetched by another host, {UNTIL_DEAD}"
-        return "being fetched" if item.owner or stem_in(os.path.basename(item.place)) in expected else ""
-    return reasons[min(item.blobs)] if item.blobs and item.blobs <= reasons.keys() else ""
+        if item.owner or stem_in(os.path.basename(item.place)) in expected:
+            return "being fetched"
+        return roots.named.get(item.ref or "", "")
+    return roots.reasons[min(item.blobs)] if item.blobs and item.blobs <= roots.reasons.keys() else ""
 
 
 def _choose(candidates: Sequence[Candidate], over: int, before: float | None) -> tuple[list[Candidate], int]:

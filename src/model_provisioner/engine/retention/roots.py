@@ -37,20 +37,22 @@ class RetentionRoots:
     """What of a store must stay and why, and when it was last used, as of the moment when this is made.
 
     The roots are handoffs, what this user's projects keep (`keep: true`) or have locked, what projects of others used in
-    the last 30 days, and the leases of living runs. The leases were read before: a model that is handed off meanwhile is
-    in a lease there, and has its handoff by now. `now` is the time of the store's clock, in seconds since the epoch. Raises
-    `StorageError` where a record can't be read.
+    the last 30 days, and the leases of living runs. What came of a model that this user's projects name stays as well. The
+    leases were read before: a model that is handed off meanwhile is in a lease there, and has its handoff by now. `now` is
+    the time of the store's clock, in seconds since the epoch. Raises `StorageError` where a record can't be read.
     """
 
     reasons: dict[str, str]
     """Why a blob must stay, in words, by SHA-256."""
+    named: dict[str, str]
+    """Whose a download that broke off is, in words, by the id of what it was asked for by."""
 
     def __init__(self, work: Workspace, stock: Inventory, leased: Leased, now: float) -> None:
         self._store, self._stock, self._now = work.store, stock, now
         self._uses = usage_records(work.store)
         self._places = Catalog.reader(work.state).retention_rows()
         self._trees = {item.place: item.blobs for item in stock.items if item.kind == "model"}
-        self.reasons = {}
+        self.reasons, self.named = {}, {}
         self._add_handoffs(work)
         self._add_config(work.config)
         owner = owner_of(work.state)
@@ -126,7 +128,10 @@ class RetentionRoots:
             return
         for name in config.remote:
             for part in config.entries[name].parts:
-                if not part.ref.is_local and (part.keep or part.locked is not None):
+                if part.ref.is_local:
+                    continue
+                self.named.setdefault(part.ref.id, f"the next run resumes it ({name} of {config.path})")
+                if part.keep or part.locked is not None:
                     reason = "keep: true" if part.keep else "locked"
                     self._add(stored_files(part, self._store).values(), f"{reason} ({name} of {config.path})")
 

@@ -29,6 +29,8 @@ class Note:
     """How many bytes the whole file has, as its server said."""
     request: str | None = None
     """For what request it comes, in hexadecimal digits, hashed under a key of the user who made it."""
+    ref: str | None = None
+    """For which model it comes: the id of its reference."""
 
     @classmethod
     def read(cls, folder: Folder, name: str) -> Self:
@@ -36,14 +38,16 @@ class Note:
         try:
             found = parse_json(folder.read(note_name(name), limit=1 << 16) or b"")
             validator, boot, synced = found["validator"], found.get("boot"), found.get("synced", 0)
-            total, request = found.get("total"), found.get("request")  # versions before did not note them
+            # Versions before did not note these.
+            total, request, ref = found.get("total"), found.get("request"), found.get("ref")
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls(None, None, 0)
         known = isinstance(validator, str | None) and isinstance(boot, str | None)
         if not known or type(synced) is not int or synced < 0:
             return cls(None, None, 0)
         total = total if type(total) is int and total >= 0 else None
-        return cls(validator, boot, synced, total, request if isinstance(request, str) else None)
+        request, ref = (each if isinstance(each, str) else None for each in (request, ref))
+        return cls(validator, boot, synced, total, request, ref)
 
     def write(self, folder: Folder, name: str) -> None:
         """Replace the note whole: what is written now and then must not be lost to a kill. Raises `OSError`."""

@@ -58,10 +58,12 @@ class Partial:
         git_size: int | None,
         fingerprints: FingerprintKey | None,
         request: bytes | None,
+        ref: str | None,
     ) -> None:
         self.path, self._folder, self._name, self._fd, self._git_size = folder.path_of(name), folder, name, fd, git_size
         self._fingerprints, self._request = fingerprints, None if request is None else request.hex()
         note = Note.read(folder, name)
+        self._ref = ref or note.ref
         size = os.fstat(fd).st_size
         if note.boot != boot_id():  # the file may be as long as it was, with nothing in it
             size = min(size, note.synced)
@@ -89,9 +91,11 @@ class Partial:
         git_size: int | None = None,
         fingerprints: FingerprintKey | None = None,
         request: bytes | None = None,
+        ref: str | None = None,
     ) -> Partial:
         """Take over what a dead owner left of `key`, or begin; with `git_size`, the size in bytes, git's id is taken too, and
-        with `fingerprints` a fingerprint by that key. `request` is noted with what comes for it: see `is_for_request`.
+        with `fingerprints` a fingerprint by that key. `request` is noted with what comes for it: see `is_for_request`. So is
+        `ref`, the id of what the model is asked for by.
 
         Of several files that dead owners left the longest is taken and the others are removed. What is of an owner whom our
         locks don't reach is left alone, dead or not. Raises `StorageError`.
@@ -106,7 +110,7 @@ class Partial:
             name, fd = left[-1] if left else begin(folder, store.reach, stem)
         except OSError as error:
             raise store_error("a download can't be begun", folder.path, error) from None
-        return cls(folder, name, fd, git_size, fingerprints, request)
+        return cls(folder, name, fd, git_size, fingerprints, request, ref)
 
     @property
     def size(self) -> int:
@@ -138,7 +142,7 @@ class Partial:
             if other:  # nor may a power cut bring the old bytes back under the new name
                 os.fsync(self._fd)
             # After the cut: a kill between the two leaves an empty file, never old bytes under the new name.
-            Note(validator, boot_id(), 0, total, self._request).write(self._folder, self._name)
+            Note(validator, boot_id(), 0, total, self._request, self._ref).write(self._folder, self._name)
         except OSError as error:
             raise self._failed(error) from None
         self.validator, self.total = validator, total
@@ -238,7 +242,7 @@ class Partial:
         """Wait until what is there is safely on the disk, and note it for whoever comes after a power cut."""
         size = self.size
         os.fsync(self._fd)
-        Note(self.validator, boot_id(), size, self.total, self._came_for).write(self._folder, self._name)
+        Note(self.validator, boot_id(), size, self.total, self._came_for, self._ref).write(self._folder, self._name)
         self._synced = size
 
     def _start_writeback(self) -> None:
