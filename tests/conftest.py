@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from model_provisioner.fs import clock
+from model_provisioner.invocation import called_by_doit
 from tests.support.ids import id_of
 from tests.support.project import Project, clock_after_settle
 
@@ -56,6 +57,7 @@ def pytest_xdist_make_scheduler(config, log):
 def _own_state(tmp_path_factory, monkeypatch):
     """No test sees, or leaves anything in, the state folder of the user who runs it."""
     monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(tmp_path_factory.mktemp("state", numbered=True)))
+    called_by_doit(False)  # as a process says that was not told
     for name in ("MODEL_PROVISIONER_CACHE_DIR", "HF_ENDPOINT", "DOIT_FILE", "DOIT_SEEK_FILE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -127,9 +127,9 @@ def test_an_answer_that_can_not_be_written_is_told(tiny):
 
 
 def test_commands_without_names_take_none(tiny):
-    assert tiny.doit("model-list", "nonsense", code=3).err == (
-        "ERROR: model-list takes no names\n  where     the command line\n"
-        "  expected  the options and names as its help shows them\n  found     nonsense\n  fix       see `doit help model-list`\n"
+    assert tiny.doit("model-schema", "nonsense", code=3).err == (
+        "ERROR: model-schema takes no names\n  where     the command line\n"
+        "  expected  the options and names as its help shows them\n  found     nonsense\n  fix       see `doit help model-schema`\n"
     )
 
 

@@ -61,6 +61,7 @@ def test_the_table_is_as_wide_as_the_terminal_and_names_lose_their_middle(projec
 def on_a_terminal(project, width, *arguments):
     terminal, end = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    project.environ["COLUMNS"] = ""  # which workers of pytest-xdist have
     run = project.start_program(*arguments, stdout=end)
     os.close(end)
     run.communicate(timeout=60)
