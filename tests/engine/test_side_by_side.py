@@ -9,7 +9,7 @@ import pytest
 from model_provisioner.hashing import memo
 from tests.support import hub as faults
 from tests.support.project import AT_ONCE, settle
-from tests.support.remote import TINY_BYTES, wait_until
+from tests.support.remote import TINY_BYTES, reads, wait_until
 
 THREE = ("one", "two", "three")
 MODELS = {
@@ -148,9 +148,3 @@ def test_an_interrupt_waits_neither_for_a_silent_server_nor_for_the_hashing_and_
     assert all(both.bytes_of(name) == TINY_BYTES + name.encode() for name in THREE)
     assert both.on_the_way() == []
     assert "5 models: 5 current" in both.provision().out
-
-
-def reads(pid: int, path) -> bool:
-    """Tell whether a process has a file open."""
-    links = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
-    return str(path) in {os.readlink(link) for link in links if os.path.lexists(link)}

@@ -173,7 +173,7 @@ def test_what_another_host_uses_or_fetches_stays(a, b, shared, go):
     b.doit("model-prune", "--older-than", "0s")
     assert b.held() == {
         "hf:org/s/x.gguf": f"in use by a run of another host, {DEAD}",
-        f"partial/{mine.name}": f"being fetched by another host, {DEAD}",
+        "hf:org/l/x.gguf": f"being fetched by another host, {DEAD}",
     }
     b.let_pass(700)  # and it was renewed meanwhile, or grew
     for path in [*shared.glob("leases/*"), mine]:

@@ -122,6 +122,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def reads(pid: int, path) -> bool:
+    """Tell whether a process has a file open."""
+    links = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    return str(path) in {os.readlink(link) for link in links if os.path.lexists(link)}
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
