@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], words: str) -> None:
@@ -13,8 +14,9 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], words: 
 
 def path_text(name: str, value: object, words: str = "a string or a path") -> str:
     """Return a path as text. Raises `TypeError`, for a path of bytes too."""
-    check_type(name, value, (str, os.PathLike), words)
-    text = os.fspath(value)  # type: ignore[call-overload]  # it was just checked
+    if not isinstance(value, str | os.PathLike):
+        raise _wrong(name, value, words)
+    text: object = os.fspath(value)
     check_type(name, text, str, words)
     return str(text)
 
@@ -23,10 +25,9 @@ def texts(name: str, value: object, words: str) -> tuple[str, ...]:
     """Return several texts. Raises `TypeError`, for one alone too: its characters would be taken for them."""
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be {words}, not one string: put it into a list")
-    try:
-        found: tuple[str, ...] = tuple(value)  # type: ignore[arg-type]  # it is being checked
-    except TypeError:
-        raise _wrong(name, value, words) from None
+    if not isinstance(value, Iterable):
+        raise _wrong(name, value, words)
+    found: tuple[str, ...] = tuple(value)
     for each in found:
         check_type(f"each of {name}", each, str, "a string")
     return found

@@ -181,8 +181,8 @@ class _Builder:
         self._add(value, event)
 
     def _alias(self, event: Any) -> None:
-        known, anchor = self._anchors.get(event.anchor, ()), shown(event.anchor)
-        if known == ():
+        anchor = shown(event.anchor)
+        if event.anchor not in self._anchors:
             raise self._fatal(
                 f"the alias *{anchor} names nothing",
                 event,
@@ -190,7 +190,7 @@ class _Builder:
                 found=f"no &{anchor} above this line",
                 fix=f'write &{anchor} before the value that is meant, or the text in quotes: "*{anchor}"',
             )
-        if known is None:
+        if (known := self._anchors[event.anchor]) is None:
             raise self._fatal(
                 f"the alias *{anchor} stands inside the value that it names",
                 event,
@@ -198,7 +198,7 @@ class _Builder:
                 found=f"*{anchor} in the value of &{anchor}",
                 fix="write the value out",
             )
-        value, size = known  # type: ignore[misc]  # () and None are gone
+        value, size = known
         if self._frame.step is None:
             raise self._fatal(
                 "an alias can't be a name", event, expected="a plain name", found=f"*{anchor}", fix="write the name out"

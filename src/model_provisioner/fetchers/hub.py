@@ -50,7 +50,7 @@ def endpoint() -> str:
 def is_installed() -> bool:
     """Tell whether there is the package that asks a Hub."""
     try:
-        import huggingface_hub  # noqa: F401
+        import huggingface_hub  # noqa: F401  whether it can be imported is the question
     except ImportError:
         return False
     return True
