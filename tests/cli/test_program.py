@@ -50,6 +50,7 @@ def test_with_nothing_to_do_it_imports_neither_typing_nor_dataclasses(one):
         "model_provisioner",
         "model_provisioner.cli",
         "model_provisioner.cli.arguments",
+        "model_provisioner.cli.command",
         "model_provisioner.cli.declarations",
         "model_provisioner.cli.program",
         "model_provisioner.cli.project",

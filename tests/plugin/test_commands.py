@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from model_provisioner.cli import declarations
-from model_provisioner.cli.declarations import Command
+from model_provisioner.cli.command import Command
 
 DECLARED = {
     f"model-{value.name}": value

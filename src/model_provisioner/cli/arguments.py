@@ -5,7 +5,7 @@ Every no-op imports this module, so it imports next to nothing.
 
 from __future__ import annotations
 
-from model_provisioner.cli.declarations import JSON
+from model_provisioner.cli.command import JSON
 from model_provisioner.errors import InputError
 from model_provisioner.invocation import command as called
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from model_provisioner.cli.declarations import Command, Option
+    from model_provisioner.cli.command import Command, Option
 
 HELP = ("-h", "--help")
 

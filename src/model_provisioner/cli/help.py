@@ -13,7 +13,7 @@ from model_provisioner.invocation import command as called
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from model_provisioner.cli.declarations import Command
+    from model_provisioner.cli.command import Command
 
 _WIDEST = 100
 _INDENT = 2

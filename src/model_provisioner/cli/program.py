@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from model_provisioner.cli.command import Command
     from model_provisioner.cli.reply.reply import Reply
 
 
@@ -91,7 +92,7 @@ def _run(arguments: Sequence[str], reply: Reply) -> int:
     return command.run(names, options, reply)
 
 
-def _command(name: str) -> declarations.Command:
+def _command(name: str) -> Command:
     from model_provisioner.errors import InputError
 
     if (found := declarations.COMMANDS.get(name)) is not None:

@@ -20,6 +20,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from model_provisioner.cli import declarations
 from model_provisioner.cli.arguments import asks_for_help, asks_for_json, parse
+from model_provisioner.cli.command import Command
 from model_provisioner.cli.exit_codes import exit_code_of
 from model_provisioner.invocation import called_by_doit, command_of_doit
 from model_provisioner.plugin.names import model_of
@@ -27,7 +28,7 @@ from model_provisioner.plugin.names import model_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from model_provisioner.cli.declarations import Command, Option
+    from model_provisioner.cli.command import Option
     from model_provisioner.cli.reply.reply import Reply
 
     Settings: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -132,7 +133,7 @@ def _command(declared: Command) -> type[ModelCommand]:
 def __getattr__(name: str) -> type[ModelCommand]:
     # doit asks for one of them when it runs it, and for all when it shows its help.
     declared = getattr(declarations, name.removeprefix("Model").upper(), None)
-    if not name.startswith("Model") or not isinstance(declared, declarations.Command):
+    if not name.startswith("Model") or not isinstance(declared, Command):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _command(declared)
 

@@ -19,7 +19,8 @@ from doit.doit_cmd import DoitConfig
 from doit.exceptions import InvalidCommand
 
 from model_provisioner.cli.arguments import asks_for_help, unknown_option
-from model_provisioner.cli.declarations import PROVISION, Command, Option
+from model_provisioner.cli.command import Command, Option
+from model_provisioner.cli.declarations import PROVISION
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.invocation import called_by_doit
 from model_provisioner.invocation import command as called

@@ -12,7 +12,7 @@ from model_provisioner.invocation import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from model_provisioner.cli.declarations import Command
+    from model_provisioner.cli.command import Command
     from model_provisioner.cli.reply.reply import Reply
 
 _FUNCTION = "_" + PROGRAM.replace("-", "_")
