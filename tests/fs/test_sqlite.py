@@ -207,3 +207,25 @@ def test_many_that_open_a_new_file_at_once_all_find_it_whole(tmp_path):
         with ThreadPoolExecutor(8) as pool:
             for each in [pool.submit(look) for _ in range(8)]:
                 each.result()
+
+
+@pytest.mark.parametrize("was_open", [True, False])
+def test_of_two_that_find_it_damaged_the_second_deletes_nothing_of_the_firsts(tmp_path, was_open):
+    """A cache that is damaged is deleted by whoever meets that; another may have made a new one by then."""
+    path = tmp_path / "x.db"
+    first, second = opened(path), opened(path)
+    put(first, 1)
+    if was_open:
+        second.query("SELECT x FROM t")
+    first.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    first.close()
+    path.write_bytes(b"garbage" * 1000)
+    if not was_open:
+        with pytest.raises(DamagedDatabaseError):
+            second.query("SELECT x FROM t")
+    with pytest.raises(DamagedDatabaseError):
+        first.query("SELECT x FROM t")
+    first.delete()
+    put(first, 2)
+    second.delete()
+    assert [each.query("SELECT x FROM t") for each in (first, second, opened(path))] == [[(2,)]] * 3

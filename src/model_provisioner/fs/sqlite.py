@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from model_provisioner.errors import StorageError
+from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.fs.read import NotOursError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._opened: os.stat_result | None = None
+        """The file that the connection has open: as long as it has, no other file gets that inode."""
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Return the rows of a reading statement."""
@@ -100,12 +103,25 @@ class Database:
     __del__ = close
 
     def delete(self) -> None:
-        """Delete the file; the next use makes a new one."""
-        self.close()
-        with self._errors_worded():
-            for suffix in ("", "-wal", "-shm"):
+        """Delete the file, which is damaged or foreign; the next use makes a new one, or opens the one that another made."""
+        with self._lock, self._errors_worded(), self._folder() as folder:
+            was_replaced = self._was_replaced(folder)
+            self.close()
+            for suffix in () if was_replaced else ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.unlink(self.path + suffix)
+
+    def _was_replaced(self, folder: Folder) -> bool:
+        """Tell whether another process, or another user of the file in this one, put a new one in its place meanwhile."""
+        if self._connection is not None and self._opened is not None:
+            now = stat_or_none(self.path)
+            return now is not None and not os.path.samestat(now, self._opened)
+        try:
+            with self._errors_worded():
+                self._connect_in(folder).close()
+        except ForeignDatabaseError:
+            return False
+        return True
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None or self._pid != os.getpid():
@@ -113,30 +129,39 @@ class Database:
             self._connection, self._pid = self._connect(), os.getpid()
         return self._connection
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextmanager
+    def _folder(self) -> Iterator[Folder]:
+        """Make the folder of the file where it is missing, and hold its lock."""
         from model_provisioner.fs.folder import PrivateFolder
         from model_provisioner.fs.locking.locks import (
             locked_folder,  # a run with nothing to do reads, and needs none of this
         )
         from model_provisioner.fs.root import ANYWHERE, Roots
 
-        above = os.path.dirname(self.path)
-        # Under a lock: SQLite's change to WAL fails at once where another process holds the file.
         with ANYWHERE.anew() if self._state is None else Roots(self._state, kind=PrivateFolder) as roots:
-            folder = roots.make(above)
+            folder = roots.make(os.path.dirname(self.path))
             with locked_folder(folder):
-                before = self._files()
-                connection = sqlite3.connect(
-                    self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
-                )
-                try:
-                    script = self._upgrade_from(self._read_version(connection))
-                    # What is committed is on the disk: a handoff may rely on it, and a user be told.
-                    connection.executescript(f"{script}PRAGMA synchronous=FULL")
-                    self._check_place(folder, before)
-                except BaseException:
-                    connection.close()
-                    raise
+                yield folder
+
+    def _connect(self) -> sqlite3.Connection:
+        # Under a lock: SQLite's change to WAL fails at once where another process holds the file.
+        with self._folder() as folder:
+            return self._connect_in(folder)
+
+    def _connect_in(self, folder: Folder) -> sqlite3.Connection:
+        before = self._files()
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            script = self._upgrade_from(self._read_version(connection))
+            # What is committed is on the disk: a handoff may rely on it, and a user be told.
+            connection.executescript(f"{script}PRAGMA synchronous=FULL")
+            self._check_place(folder, before)
+            self._opened = os.stat(self.path)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _files(self) -> os.stat_result | None:
