@@ -23,6 +23,7 @@ from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_wha
 from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
+from model_provisioner.hashing.threads import core_count
 from model_provisioner.records.makers import made_by_tasks
 from model_provisioner.settings import is_on
 
@@ -77,7 +78,7 @@ def run(
                 if (error := whole.record(name).error) is not None:
                     report.failed(whole.record(name), error)
             ready = [name for name in left if whole.record(name).error is None]
-            with closing(whole.provision(ready, os.cpu_count() or 1)) as batches:
+            with closing(whole.provision(ready, core_count())) as batches:
                 for batch in batches:
                     report.done(batch)
             whole.finish()
