@@ -38,7 +38,7 @@ class CiReport:
             )
         self._suite, self._file = suite, None
         if file is not None:
-            from model_provisioner.cli.ci import junit  # XML takes as long as a tenth of a first run
+            from model_provisioner.cli.ci import junit  # nothing else of a run needs XML
 
             path, command = os.path.join(os.getcwd(), file), named(suite.removeprefix("model-"))
             self._file = OutputFile(path, "--junit", command, partial(junit.is_report, suite), force)
