@@ -14,10 +14,10 @@ from model_provisioner.engine.events import (
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import FetchError
-from model_provisioner.hashing.streaming import PIPELINE_BUFFER
+from model_provisioner.hashing.streaming import BUFFER
 from tests.support.hub import Hub, no_entry
 
-SIZE = 2 * PIPELINE_BUFFER + 5
+SIZE = 2 * BUFFER + 5
 
 
 class Told(list):

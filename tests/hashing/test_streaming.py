@@ -1,5 +1,6 @@
 """Both digests in one pass, and the fingerprint however the bytes come."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 from model_provisioner.hashing import fingerprint as definition
 from model_provisioner.hashing import streaming as hashing
 from model_provisioner.hashing.fingerprint import FingerprintKey
-from model_provisioner.hashing.threads import core_taken
 from model_provisioner.hashing.streaming import fingerprint, hash_both, open_model
+from model_provisioner.hashing.threads import CORES
 from tests.hashing.test_fingerprint import plainly
 
 KEY = FingerprintKey.drawn()
@@ -22,8 +23,7 @@ KEY = FingerprintKey.drawn()
 def small_segments(monkeypatch):
     for module in (definition, hashing):
         monkeypatch.setattr(module, "SEGMENT", 64)
-    monkeypatch.setattr(hashing, "BUFFER", 32)
-    monkeypatch.setattr(hashing, "PIPELINE_BUFFER", 48)
+    monkeypatch.setattr(hashing, "BUFFER", 48)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8])
@@ -56,8 +56,7 @@ def test_an_interrupted_reading_leaves_no_thread_and_no_core_behind(tmp_path, sm
         with pytest.raises(KeyboardInterrupt):
             read(fd, KEY, interrupt)
     assert threading.active_count() == before
-    with core_taken() as spare:
-        assert spare == cores - 1
+    assert CORES.left == cores
     os.close(fd)
 
 
@@ -77,6 +76,40 @@ def test_a_disk_that_fails_while_it_is_read_is_an_error(tmp_path, small_segments
     with pytest.raises(OSError, match="Input/output error"):
         read(fd, KEY, lambda _: None)
     os.close(fd)
+
+
+def test_a_thread_reads_for_the_one_that_hashes_as_long_as_a_core_is_left(tmp_path, small_segments, monkeypatch):
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: 2)
+    (tmp_path / "x").write_bytes(bytes(100 * 48))
+    fd = open_model(str(tmp_path / "x"))
+    before, helped = threading.active_count(), []
+    with contextlib.ExitStack() as another:
+
+        def progress(count):
+            helped.append(threading.active_count() - before)
+            if len(helped) == 20:
+                another.enter_context(CORES.taken())
+            if len(helped) == 60:
+                another.close()
+
+        hash_both(fd, KEY, progress)
+    os.close(fd)
+    assert set(helped[:20]) == {1}
+    assert set(helped[20 + hashing.BUFFERS + 1 : 60]) == {0}, "a second file is read, and has the core"
+    assert set(helped[61 : -hashing.BUFFERS - 1]) == {1}, "the second file is at its end"
+
+
+def test_the_system_is_asked_for_what_comes_after_the_buffer_that_is_hashed(tmp_path, small_segments, monkeypatch):
+    asked = []
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: 1)
+    monkeypatch.setattr(hashing, "AHEAD", 480)
+    monkeypatch.setattr(hashing, "read_ahead", lambda fd, offset, size: asked.append((offset, size)))
+    (tmp_path / "x").write_bytes(bytes(1000))
+    fd = open_model(str(tmp_path / "x"))
+    hash_both(fd, KEY, lambda _: None)
+    os.close(fd)
+    assert asked[:3] == [(0, 480), (480, 48), (528, 48)]
+    assert all(size for _, size in asked), "no size means all that follows"
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
-"""Work in threads: results as they come, an end at the first error, and no thread that outlives its caller."""
+"""Cores, taken and lent; work in threads: results as they come, an end at the first error, no thread that outlives its caller."""
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from model_provisioner.hashing.threads import core_count, in_threads
+from model_provisioner.hashing.threads import Cores, core_count, in_threads
 
 
 def names():
@@ -67,3 +68,37 @@ def test_who_wants_no_more_results_ends_the_work():
 
 def test_a_process_has_a_core():
     assert core_count() >= 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "files", "helped"),
+    [
+        (16, 1, 1),
+        (16, 8, 8),
+        (16, 9, 7),
+        (16, 16, 0),
+        (16, 40, 0),
+        (2, 1, 1),
+        (2, 2, 0),
+        (1, 1, 0),
+    ],
+)
+def test_as_many_files_are_read_by_two_threads_as_there_are_cores_for(cores, files, helped, monkeypatch):
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: cores)
+    here = Cores()
+    with ExitStack() as held:
+        for _ in range(files):
+            held.enter_context(here.taken())
+        assert sum(held.enter_context(here.lent(1)) for _ in range(files)) == helped
+    assert here.left == cores
+
+
+def test_who_helps_sees_that_its_core_is_wanted_and_that_it_is_no_more(monkeypatch):
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: 4)
+    here = Cores()
+    with here.taken(), here.lent(9) as helpers:
+        assert (helpers, here.left) == (3, 0)
+        with here.taken():
+            assert here.left == -1
+        assert here.left == 0
+    assert here.left == 4

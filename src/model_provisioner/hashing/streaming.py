@@ -10,9 +10,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from model_provisioner.errors import UnreadableModelError
-from model_provisioner.fs.read import NotAFileError, open_regular
+from model_provisioner.fs.read import NotAFileError, open_regular, read_ahead
 from model_provisioner.hashing.fingerprint import SEGMENT, Fingerprint
-from model_provisioner.hashing.threads import core_taken, in_threads
+from model_provisioner.hashing.threads import CORES, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.fingerprint import FingerprintKey
 
 BUFFER = 1 << 20
-PIPELINE_BUFFER = 4 << 20
-PIPELINE_BUFFERS = 4
+BUFFERS = 4
+"""How many a thread that reads may fill before the one that hashes takes them."""
+AHEAD = 8 << 20
+"""How many bytes the system is asked to have ready: what a fast disk reads in the time that it takes to answer."""
 
 Progress: TypeAlias = "Callable[[int], object]"
 """Takes the number of bytes that were read since the last call; an error that it raises ends the reading."""
@@ -75,8 +77,15 @@ def hash_both(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
         xxh3 = Fingerprint(key)
         xxh3.update(memoryview(data))
         return Hashes(hashlib.sha256(data).hexdigest(), xxh3.text())
-    with core_taken() as spare:
-        return _hash_in_two_threads(fd, key, progress) if spare else _hash_in_turn(fd, key, progress)
+    hashing = _Both(fd, key, progress)
+    with CORES.taken():
+        while not hashing.ended:
+            with CORES.lent(1) as helpers:
+                if helpers:
+                    hashing.with_a_reader()
+                else:
+                    hashing.alone()
+    return hashing.hashes()
 
 
 def _read_small(fd: int, size: int) -> bytes:
@@ -87,51 +96,62 @@ def _read_small(fd: int, size: int) -> bytes:
     return data
 
 
-def _hash_in_turn(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
-    sha, xxh3 = hashlib.sha256(), Fingerprint(key)
+class _Both:
+    """Takes both digests of an open file, in one thread or two, and goes on in the other way where it is told to."""
 
-    def update(chunk: memoryview) -> None:
-        sha.update(chunk)
-        xxh3.update(chunk)
+    def __init__(self, fd: int, key: FingerprintKey, progress: Progress) -> None:
+        self._file, self._progress = _Stretch(fd), progress
+        self._sha, self._xxh3 = hashlib.sha256(), Fingerprint(key)
+        self.ended = False
+        """Whether all bytes were read."""
 
-    _read_segment(fd, 0, None, update, progress)
-    return Hashes(sha.hexdigest(), xxh3.text())
+    def hashes(self) -> Hashes:
+        return Hashes(self._sha.hexdigest(), self._xxh3.text())
 
+    def alone(self) -> None:
+        """Read and hash to the end, or until a core is left for a thread that reads."""
+        view = memoryview(bytearray(BUFFER))
+        while chunk := self._read(view):
+            self._sha.update(chunk)
+            self._progress(len(chunk))
+            if CORES.left > 0:
+                return
 
-def _hash_in_two_threads(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
-    sha, xxh3 = hashlib.sha256(), Fingerprint(key)
-    empty: SimpleQueue[memoryview | None] = SimpleQueue()
-    full: SimpleQueue[tuple[memoryview, int] | BaseException] = SimpleQueue()
-    for _ in range(PIPELINE_BUFFERS):
-        empty.put(memoryview(bytearray(PIPELINE_BUFFER)))
+    def with_a_reader(self) -> None:
+        """Hash what another thread reads, to the end or until its core is wanted."""
+        empty: SimpleQueue[memoryview | None] = SimpleQueue()
+        full: SimpleQueue[tuple[memoryview, memoryview] | BaseException | None] = SimpleQueue()
+        for _ in range(BUFFERS):
+            empty.put(memoryview(bytearray(BUFFER)))
 
-    def read() -> None:
-        offset = 0
+        def read() -> None:
+            try:
+                while (view := empty.get()) is not None and (chunk := self._read(view)):
+                    full.put((view, chunk))
+            except BaseException as error:  # noqa: BLE001  raised again in the calling thread
+                full.put(error)
+            else:
+                full.put(None)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         try:
-            while (view := empty.get()) is not None:
-                count = os.preadv(fd, [view], offset)
-                xxh3.update(view[:count])
-                full.put((view, count))
-                if not count:
-                    return
-                offset += count
-        except BaseException as error:  # noqa: BLE001  raised again in the calling thread
-            full.put(error)
+            while (found := full.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                view, chunk = found
+                self._sha.update(chunk)
+                empty.put(None if CORES.left < 0 else view)
+                self._progress(len(chunk))
+        finally:
+            empty.put(None)  # the reader must be gone before the file is closed under it
+            reader.join()
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        while not isinstance(found := full.get(), BaseException):
-            view, count = found
-            if not count:
-                return Hashes(sha.hexdigest(), xxh3.text())
-            sha.update(view[:count])
-            empty.put(view)
-            progress(count)
-        raise found
-    finally:
-        empty.put(None)  # the reader must be gone before the file is closed under it
-        reader.join()
+    def _read(self, view: memoryview) -> memoryview:
+        chunk = self._file.read(view)
+        self._xxh3.update(chunk)
+        self.ended = not chunk
+        return chunk
 
 
 def fingerprint(fd: int, key: FingerprintKey, progress: Progress) -> str:
@@ -143,10 +163,10 @@ def fingerprint(fd: int, key: FingerprintKey, progress: Progress) -> str:
         xxh3.update(memoryview(data))
         return xxh3.text()
     segments = -(-size // SEGMENT)
-    with core_taken() as spare:
-        if spare and segments > 1:
-            return _fingerprint_in_threads(fd, key, segments, min(spare + 1, segments), progress)
-        _read_segment(fd, 0, None, xxh3.update, progress)
+    with CORES.taken(), CORES.lent(segments - 1) as helpers:
+        if helpers:
+            return _fingerprint_in_threads(fd, key, segments, helpers + 1, progress)
+        _read(_Stretch(fd), xxh3.update, progress)
         return xxh3.text()
 
 
@@ -158,7 +178,7 @@ def _fingerprint_in_threads(fd: int, key: FingerprintKey, segments: int, workers
             check()
             progress(count)
 
-        _read_segment(fd, number * SEGMENT, SEGMENT, parts[number].update, checked)
+        _read(_Stretch(fd, number * SEGMENT, SEGMENT), parts[number].update, checked)
 
     for _ in in_threads(read, range(segments), workers):
         pass
@@ -168,17 +188,27 @@ def _fingerprint_in_threads(fd: int, key: FingerprintKey, segments: int, workers
     return whole.text()
 
 
-def _read_segment(
-    fd: int, offset: int, limit: int | None, update: Callable[[memoryview], None], progress: Progress
-) -> None:
-    """Pass on the bytes from `offset` to the end of the file, at most `limit` of them."""
+class _Stretch:
+    """The bytes of an open file from `offset` to its end, or `size` of them, in order."""
+
+    def __init__(self, fd: int, offset: int = 0, size: int | None = None) -> None:
+        self._fd, self._offset, self._left = fd, offset, size
+        read_ahead(fd, offset, AHEAD)
+
+    def read(self, view: memoryview) -> memoryview:
+        """Read the next bytes into `view`; return those that were read, none at the end."""
+        count = os.preadv(self._fd, [view if self._left is None else view[: self._left]], self._offset)
+        if count:
+            read_ahead(self._fd, self._offset + AHEAD, count)
+        self._offset += count
+        if self._left is not None:
+            self._left -= count
+        return view[:count]
+
+
+def _read(stretch: _Stretch, update: Callable[[memoryview], None], progress: Progress) -> None:
+    """Pass on all bytes of a stretch."""
     view = memoryview(bytearray(BUFFER))
-    left = limit
-    while left is None or left:
-        count = os.preadv(fd, [view if left is None else view[:left]], offset)
-        if not count:
-            return
-        update(view[:count])
-        offset += count
-        left = None if left is None else left - count
-        progress(count)
+    while chunk := stretch.read(view):
+        update(chunk)
+        progress(len(chunk))

@@ -1,4 +1,4 @@
-"""The cores of this process: how many there are, how many read models now, and how to work in several threads."""
+"""The cores of this process: how many there are, which read models now, and how to work in several threads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ Result = TypeVar("Result")
 CHECK_SECONDS = 0.1
 """How long a caller waits for results before it asks whether they are still wanted."""
 
-_lock = threading.Lock()
-_busy = 0
-
 
 class Stopped(BaseException):
     """Ends a thread whose result is no longer wanted."""
@@ -32,18 +29,51 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def core_taken() -> Iterator[int]:
-    """Take a core to read one file; yield how many are left beside it."""
-    global _busy  # noqa: PLW0603  the cores are the process's, whoever reads
-    with _lock:
-        _busy += 1
-        spare = max(0, core_count() - _busy)
-    try:
-        yield spare
-    finally:
-        with _lock:
-            _busy -= 1
+class Cores:
+    """Which cores read models now, whoever reads.
+
+    A reader of a file takes one, even if none is left. A thread that helps it has one that was left, and gives it back when
+    more are taken than there are. So it needs no number of the files to come: beside as many as there are cores nobody is
+    helped, and the last ones are.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @property
+    def left(self) -> int:
+        """How many are left; below 0 where threads that help are to end."""
+        return core_count() - self._taken
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take one."""
+        with self._lock:
+            self._taken += 1
+        try:
+            yield
+        finally:
+            self._give_back(1)
+
+    @contextmanager
+    def lent(self, most: int) -> Iterator[int]:
+        """Take up to so many of those that are left; yield how many."""
+        with self._lock:
+            count = max(0, min(most, self.left))
+            self._taken += count
+        try:
+            yield count
+        finally:
+            self._give_back(count)
+
+    def _give_back(self, count: int) -> None:
+        with self._lock:
+            self._taken -= count
+
+
+CORES = Cores()
+"""Those of this process."""
 
 
 def left_behind(call: Callable[[], Result], check: Callable[[], None]) -> Result:
