@@ -1,4 +1,4 @@
-"""Large files, in the page cache, by the command line less its start-up, and by what limits it."""
+"""Large files, in the page cache or not, by the command line less its start-up, and by what limits it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limits import inside
 from measure import Comparison, Pairs
-from peers import OPENSSL, RHASH, SHA256SUM, TASKSET, Peer
+from peers import DD, OPENSSL, RHASH, SHA256SUM, TASKSET, Peer
 from process import Sample, run
 from projects import Project
 
@@ -130,6 +130,65 @@ def several(folder: Path, count: int, size: int) -> Iterator[Comparison]:
     yield compare(RHASH, "`rhash --sha256`", "≤ 0.53", lambda: peer(RHASH, "--sha256", *large.paths))
     yield compare(OPENSSL, "`openssl dgst -sha256`", "", lambda: peer(OPENSSL, "dgst", "-sha256", *large.paths))
     yield compare(SHA256SUM, "`sha256sum -c`", "< 0.125", lambda: peer(SHA256SUM, "-c", str(sums)))
+
+
+def on_all_cores(folder: Path, count: int, size: int, threads: int) -> Iterator[Comparison]:
+    """Compare `count` files of `size` bytes with as many plain threads as there are cores, and other numbers of threads."""
+    large = Large(folder, count, size)
+    files = f"{count} files of {words(size)}"
+    of_them = os.path.dirname(large.paths[0])
+    yield Comparison(
+        what=f"first verification of {files}",
+        against=f"{threads} plain threads that take SHA-256 and xxh3-128",
+        reach="≤ 1.11",
+        prepare=(large.make,),
+        ours=large.first,
+        theirs=lambda: inside("plain_threads", f"{threads}:{of_them}"),
+        notes=_grown,
+    )
+    for other in (max(1, threads // 2), threads * 2):
+        yield Comparison(
+            what=f"`hash_both` of {files}, {threads} threads",
+            against=f"{other} thread{'' if other == 1 else 's'}",
+            reach="≤ 1.05",
+            prepare=(large.make,),
+            ours=lambda: inside("both_in_threads", f"{threads}:{of_them}"),
+            theirs=lambda other=other: inside("both_in_threads", f"{other}:{of_them}"),
+        )
+
+
+def cold(folder: Path, count: int, size: int) -> Iterator[Comparison]:
+    """Compare `count` files of `size` bytes that are on the disk alone with a program that reads them and does nothing."""
+    large = Large(folder, count, size)
+
+    def ours() -> Sample:
+        forget(large.paths)
+        return large.first()
+
+    def theirs() -> Sample:
+        forget(large.paths)
+        began = [run([DD.command, f"if={path}", "of=/dev/null", "bs=1M"], folder) for path in large.paths]
+        return Sample(seconds=sum(each.seconds for each in began))
+
+    yield Comparison(
+        what=f"first verification of {count} files of {words(size)}, from the disk",
+        against="`dd bs=1M` of one after the other",
+        reach="≤ 1.05",
+        prepare=(large.make,),
+        ours=ours,
+        theirs=theirs,
+        notes=lambda pairs: f"{count * size / pairs.ours / 1e6:,.0f} MB/s; {_grown(pairs)}",
+        needs=(DD,),
+    )
+
+
+def forget(paths: list[str]) -> None:
+    """Have files on the disk alone."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)  # what is not written yet stays in the page cache
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
 
 
 def words(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -30,8 +31,6 @@ def inside(work: str, argument: object) -> Sample:
 
 def sha256(size: str) -> Work:
     """Prepare SHA-256 alone, over one buffer that stays in the processor's cache."""
-    import hashlib
-
     digest, buffer = hashlib.sha256(), os.urandom(BUFFER)
 
     def work() -> None:
@@ -94,6 +93,47 @@ def fingerprint_on_one_core(path: str) -> Work:
     return fingerprint(path)
 
 
+def both_in_threads(argument: str) -> Work:
+    """Prepare our SHA-256 and fingerprint of each file of a folder; the argument has the threads, a colon and the folder."""
+    from model_provisioner.hashing.fingerprint import FingerprintKey
+    from model_provisioner.hashing.streaming import hash_both, open_model
+    from model_provisioner.hashing.threads import in_threads
+
+    threads, _, folder = argument.partition(":")
+    files, key = [open_model(str(path)) for path in sorted(Path(folder).iterdir())], FingerprintKey.drawn()
+
+    def work() -> None:
+        for _ in in_threads(lambda fd, _: hash_both(fd, key, lambda _: None), files, int(threads)):
+            pass
+
+    return work
+
+
+def plain_threads(argument: str) -> Work:
+    """Prepare plain threads that read the files of a folder and take SHA-256 and one xxh3-128 of each, without a key."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import xxhash
+
+    threads, _, folder = argument.partition(":")
+    files = [os.open(path, os.O_RDONLY) for path in sorted(Path(folder).iterdir())]
+
+    def take(fd: int) -> None:
+        view, offset = memoryview(bytearray(BUFFER)), 0
+        sha, plain = hashlib.sha256(), xxhash.xxh3_128()
+        while count := os.preadv(fd, [view], offset):
+            sha.update(view[:count])
+            plain.update(view[:count])
+            offset += count
+
+    def work() -> None:
+        with ThreadPoolExecutor(int(threads)) as pool:
+            for _ in pool.map(take, files):
+                pass
+
+    return work
+
+
 def header(path: str) -> Work:
     """Prepare our reader of headers."""
     from model_provisioner.fs.fileset import discover
@@ -110,7 +150,12 @@ def gguf(path: str) -> Work:
 
 
 WORKS: dict[str, Callable[[str], Work]] = {
-    work.__name__: work for work in (sha256, read, xxh3, both, fingerprint, fingerprint_on_one_core, header, gguf)
+    work.__name__: work
+    for work in (
+        *(sha256, read, xxh3, both, fingerprint, fingerprint_on_one_core),
+        *(both_in_threads, plain_threads),
+        *(header, gguf),
+    )
 }
 
 

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def cores() -> int:
+    """Return how many cores may be used."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe(folder: Path) -> str:
     """Return what the times depend on; `folder` is where the files lie."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     kernel = re.match(r"[\d.]*\d", platform.release())  # what follows may name the machine
     return ", ".join(
         (
-            f"{cores} core{'' if cores == 1 else 's'} of {_processor()}",
+            f"{count} core{'' if count == 1 else 's'} of {_processor()}",
             f"{memory / 1e9:.0f} GB of memory",
             f"{platform.system()} {kernel[0] if kernel else ''}".strip(),
             f"files on {_file_system(folder)}",

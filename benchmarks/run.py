@@ -1,7 +1,7 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
-python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--fetch 1024]
-    [--repository 200] [--folder 3000] [--tokens 152000] [--pairs 5] [--only WORD]
+python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--threads CORES] [--cold 8192]
+    [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fetching import fetching
 from header import header
-from large import one, several
-from machine import describe
+from large import cold, on_all_cores, one, several
+from machine import cores, describe
 from many import folder_of_files, many, startup, tracked
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from measure import Comparison
 
+COLD_FILES = 8
 HEAD = "| what | ours | against | theirs | ratio | reach | notes |\n|---|---|---|---|---|---|---|"
 
 
@@ -33,12 +34,15 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from many(folder / f"many-{count}", count, largest)
     if largest:
         yield from tracked(folder / "tracked", largest)
-    if options.folder:
-        yield from folder_of_files(folder / "folder", options.folder)
+    for count in options.folder:
+        yield from folder_of_files(folder / f"folder-{count}", count)
     if options.large:
         yield from one(folder / "large", options.large << 20)
     if options.files and options.each:
         yield from several(folder / "several", options.files, options.each << 20)
+        yield from on_all_cores(folder / "several", options.files, options.each << 20, options.threads)
+    if options.cold:
+        yield from cold(folder / "cold", COLD_FILES, (options.cold << 20) // COLD_FILES)
     if options.fetch:
         yield from fetching(folder / "fetching", options.fetch << 20, options.repository)
     if options.tokens:
@@ -52,9 +56,13 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=2048, help="MiB of the one large file; 0 for none")
     parser.add_argument("--files", type=int, default=8, help="how many files of --each; 0 for none")
     parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
+    parser.add_argument("--threads", type=int, default=cores(), help="plain threads to compare --files with")
+    parser.add_argument("--cold", type=int, default=8192, help="MiB to read from the disk, in 8 files; 0 for none")
     parser.add_argument("--fetch", type=int, default=1024, help="MiB of the file to fetch; 0 for none")
     parser.add_argument("--repository", type=int, default=200, help="files of the repository to have; 0 for none")
-    parser.add_argument("--folder", type=int, default=3000, help="files of the folder that is one model; 0 for none")
+    parser.add_argument(
+        "--folder", type=int, nargs="*", default=[3000, 12_000], help="files of a folder that is one model"
+    )
     parser.add_argument("--tokens", type=int, default=152_000, help="vocabulary of the GGUF file; 0 for none")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
     parser.add_argument("--only", default="", help="only rows that hold this word")
