@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun, Reason
     from model_provisioner.errors import ProvisionError
 
+SHOWN = 5
+"""Reasons in the line of a model: a folder of thousands of files has one for each."""
 _VERBS = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}
 
 
@@ -25,7 +27,9 @@ def done_line(record: EntryRun, *, verified: bool) -> str:
     found = record.verification if verified else None
     reasons = record.why or []
     # The first step's reasons say it all: what follows from them is no news.
-    why = record.origin or "; ".join(_past(reason) for reason in reasons if reason.step == reasons[0].step)
+    texts = [_past(reason) for reason in reasons if reason.step == reasons[0].step]
+    more = [f"and {len(texts) - SHOWN:,} more"] if len(texts) > SHOWN else []
+    why = record.origin or "; ".join(texts[:SHOWN] + more)
     what = "recorded again" if found is None else f"{_VERBS[found.how]} {human(found.size)}"
     line = f"{'done' if found is None else found.outcome}  {record.name}  {what}" + (
         f" ({printable(why)})" if why else ""
