@@ -40,17 +40,19 @@ class Cores:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken = 0
+        self._count = core_count()
 
     @property
     def left(self) -> int:
         """How many are left; below 0 where threads that help are to end."""
-        return core_count() - self._taken
+        return self._count - self._taken
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Take one."""
         with self._lock:
             self._taken += 1
+            self._count = core_count()  # asked for each file: another program may change it, and for each buffer it costs
         try:
             yield
         finally:
