@@ -48,20 +48,27 @@ def read_metadata(files: FileSet) -> Metadata:
 
 
 def _read_file(file: Member) -> Metadata:
-    from model_provisioner.headers.gguf import read_gguf
-    from model_provisioner.headers.safetensors import read_safetensors
+    readers = {".gguf": _read_gguf, ".safetensors": _read_safetensors}
+    return _opened(file, readers.get(os.path.splitext(file.name)[1].lower(), _read_unnamed))
 
-    suffix = os.path.splitext(file.name)[1].lower()
-    return _opened(file, {".gguf": read_gguf, ".safetensors": read_safetensors}.get(suffix, _read_unnamed))
+
+def _read_gguf(fd: int, path: str, size: int) -> Metadata:
+    from model_provisioner.headers.gguf import read_gguf  # a run of other models needs none of it
+
+    return read_gguf(fd, path, size)
+
+
+def _read_safetensors(fd: int, path: str, size: int) -> Metadata:
+    from model_provisioner.headers.safetensors import read_safetensors  # as above
+
+    return read_safetensors(fd, path, size)
 
 
 def _read_unnamed(fd: int, path: str, size: int) -> Metadata:
     """Read a file whose name says nothing, as blobs of other tools."""
-    from model_provisioner.headers.gguf import read_gguf
-
     if os.pread(fd, 4, 0) == b"GGUF":
         with suppress(UnsoundModelError):
-            return read_gguf(fd, path, size)
+            return _read_gguf(fd, path, size)
     return Metadata()
 
 
