@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -220,6 +221,38 @@ def test_threads_that_ask_for_one_file_hash_it_once(memo, model, settled):
 
 
 # ---- a file that changes while it is read
+
+
+def test_however_many_models_are_read_no_more_files_are_open_than_there_are_turns(memo, tmp_path, monkeypatch, settled):
+    monkeypatch.setattr(memo_module, "BUFFER", 8)  # all of these files are large
+    monkeypatch.setattr(memo_module, "core_count", lambda: 8)
+    monkeypatch.setattr(memo_module, "_turns", threading.BoundedSemaphore(3))
+    reading, most, lock = set(), [], threading.Lock()
+
+    def hash_both(fd, *rest, real=memo_module.hash_both):
+        with lock:
+            reading.add(fd)
+            most.append(len(reading))
+        time.sleep(0.01)
+        found = real(fd, *rest)
+        with lock:
+            reading.remove(fd)
+        return found
+
+    monkeypatch.setattr(memo_module, "hash_both", hash_both)
+    models = [[str(tmp_path / f"{model}-{file}") for file in range(8)] for model in range(3)]
+    for path in (path for paths in models for path in paths):
+        Path(path).write_text(path)
+    found = {}
+    threads = [
+        threading.Thread(target=lambda paths=paths: found.update(zip(paths, memo.digests(paths)))) for paths in models
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path: each.sha256 for path, each in found.items()} == {path: sha256(path.encode()) for path in found}
+    assert len(found) == 24 and max(most) == 3
 
 
 def test_a_file_that_changes_once_while_it_is_read_is_read_again(memo, model):

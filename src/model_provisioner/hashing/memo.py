@@ -16,6 +16,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.streaming import Progress
 
 TRIES = 3
+
+_turns = BoundedSemaphore(core_count())
+"""Those of files to be read, whoever reads them: models of many files would else have as many open as there are cores, each."""
 
 How = Literal["stat", "xxh3", "hashed"]
 """The step that answered."""
@@ -204,7 +208,9 @@ class Memo(MemoRows):
                 progress(count)
 
             try:
-                return read(path, synced, checked)
+                with _turns:
+                    check()
+                    return read(path, synced, checked)
             except ProvisionError as error:
                 return error
 

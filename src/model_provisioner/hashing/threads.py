@@ -52,7 +52,9 @@ class Cores:
         """Take one."""
         with self._lock:
             self._taken += 1
-            self._count = core_count()  # asked for each file: another program may change it, and for each buffer it costs
+            self._count = (
+                core_count()
+            )  # asked for each file: another program may change it, and for each buffer it costs
         try:
             yield
         finally:
