@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from model_provisioner.fs.read import NotAFileError, TooLargeError, read_ahead, read_file, read_if_there
+from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file, read_if_there
 
 
 def test_a_file_within_the_limit_is_read_whole(tmp_path):
@@ -37,13 +37,3 @@ def test_a_link_to_a_file_is_read(tmp_path):
 
 def test_what_the_kernel_makes_up_has_no_size():
     assert (read_if_there("/proc/self/comm") or b"").endswith(b"\n")
-
-
-def test_to_read_ahead_is_a_request_which_nothing_comes_of_where_it_fails(tmp_path):
-    (tmp_path / "x").write_bytes(b"1234")
-    file, pipe = os.open(tmp_path / "x", os.O_RDONLY), os.pipe()
-    for fd in (file, *pipe):  # a pipe can't be read ahead
-        read_ahead(fd, 0, 1 << 20)
-    assert os.read(file, 10) == b"1234"
-    for fd in (file, *pipe):
-        os.close(fd)

@@ -99,19 +99,6 @@ def test_a_thread_reads_for_the_one_that_hashes_as_long_as_a_core_is_left(tmp_pa
     assert set(helped[61 : -hashing.BUFFERS - 1]) == {1}, "the second file is at its end"
 
 
-def test_the_system_is_asked_for_what_comes_after_the_buffer_that_is_hashed(tmp_path, small_segments, monkeypatch):
-    asked = []
-    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: 1)
-    monkeypatch.setattr(hashing, "AHEAD", 480)
-    monkeypatch.setattr(hashing, "read_ahead", lambda fd, offset, size: asked.append((offset, size)))
-    (tmp_path / "x").write_bytes(bytes(1000))
-    fd = open_model(str(tmp_path / "x"))
-    hash_both(fd, KEY, lambda _: None)
-    os.close(fd)
-    assert asked[:3] == [(0, 480), (480, 48), (528, 48)]
-    assert all(size for _, size in asked), "no size means all that follows"
-
-
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     path = tmp_path / "x"

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
 
 LIMIT = 16 << 20
 """In bytes: more than any small file of ours holds, and any configuration."""
@@ -79,17 +78,6 @@ def read_if_there(path: str, limit: int = LIMIT) -> bytes | None:
         return read_file(path, limit)
     except OSError:
         return None
-
-
-def read_ahead(fd: int, offset: int, size: int) -> None:
-    """Ask the system to have these bytes of an open file in memory soon, without waiting for them. macOS can't be asked.
-
-    What Linux reads ahead by itself, 128 KB as a rule, is less than a fast disk reads while they are hashed. A file system
-    may not know how to: what can't be read the reading itself tells.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):
-            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 def clone(source: int, target: int) -> bool:

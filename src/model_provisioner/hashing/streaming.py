@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from model_provisioner.errors import UnreadableModelError
-from model_provisioner.fs.read import NotAFileError, open_regular, read_ahead
+from model_provisioner.fs.read import NotAFileError, open_regular
 from model_provisioner.hashing.fingerprint import SEGMENT, Fingerprint
 from model_provisioner.hashing.threads import CORES, in_threads
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 BUFFER = 1 << 20
 BUFFERS = 4
 """How many a thread that reads may fill before the one that hashes takes them."""
-AHEAD = 8 << 20
-"""How many bytes the system is asked to have ready: what a fast disk reads in the time that it takes to answer."""
 
 Progress: TypeAlias = "Callable[[int], object]"
 """Takes the number of bytes that were read since the last call; an error that it raises ends the reading."""
@@ -193,13 +191,10 @@ class _Stretch:
 
     def __init__(self, fd: int, offset: int = 0, size: int | None = None) -> None:
         self._fd, self._offset, self._left = fd, offset, size
-        read_ahead(fd, offset, AHEAD)
 
     def read(self, view: memoryview) -> memoryview:
         """Read the next bytes into `view`; return those that were read, none at the end."""
         count = os.preadv(self._fd, [view if self._left is None else view[: self._left]], self._offset)
-        if count:
-            read_ahead(self._fd, self._offset + AHEAD, count)
         self._offset += count
         if self._left is not None:
             self._left -= count
