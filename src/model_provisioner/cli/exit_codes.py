@@ -42,7 +42,7 @@ def exit_code_of(
     try:
         with _signals_interrupt():
             try:
-                with nullcontext() if reply is None else reply.alone():
+                with nullcontext() if reply is None else reply.alone(), _waits_told():
                     code = command()
                     sys.stdout.flush()
             except BaseException as error:  # noqa: BLE001  whatever ends it, its document says so
@@ -114,6 +114,16 @@ def _code_of_passed(error: BaseException, reply: Reply | None) -> int:
     if reply is not None:
         reply.add_end(type(error).__name__, told, found=found)
     return code
+
+
+@contextmanager
+def _waits_told() -> Iterator[None]:
+    """Say on stderr what a command waits for long."""
+    from model_provisioner.cli.progress import show_wait
+    from model_provisioner.fs.locking.waits import waits_told
+
+    with waits_told(show_wait):
+        yield
 
 
 @contextmanager
