@@ -117,7 +117,7 @@ def test_an_artifact_that_is_not_as_it_was_written_is_told(two, what):
     why = {
         "removed": "handoff missing",
         "edited": "handoff differs from what would be written",
-        "its checksum file removed": "digest target missing",
+        "its checksum file removed": "checksum file missing",
     }
     assert refused(two) == not_current(two, why[what])
 
