@@ -20,7 +20,7 @@ from model_provisioner.fs.locking import waits
 from model_provisioner.fs.locking.holder import Holder
 from model_provisioner.fs.locking.waits import LockWaits
 from tests.support.hub import Hub, slow
-from tests.support.project import TINY, Project, document, settle
+from tests.support.project import DODO, TINY, Project, document, settle
 
 LARGE = "models:\n  large:\n    model_ref: file:large.bin\n"
 
@@ -273,6 +273,11 @@ def test_a_command_that_waits_for_another_says_once_for_which(project, held, fac
     python = os.path.basename(sys.executable)
     assert answer.err == f"waiting for process {process.pid} ({python} -c), which holds the lock of {path}\n"
     assert "1 model: 1 done" in answer.out
+
+
+def test_a_task_of_plain_doit_says_it_too(project, held):
+    project.write("dodo.py", DODO)
+    assert f"waiting for process {held[0].pid} " in project.doit("run").err
 
 
 @pytest.mark.parametrize("face", ["doit", "program"])
