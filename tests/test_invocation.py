@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner import invocation
+from model_provisioner.cli.declarations import COMMANDS
 
 SOURCE = Path(invocation.__file__).parent
 OF_DOIT = {
@@ -81,6 +82,49 @@ def test_each_face_names_its_own_commands(project, face):
         ("report -o report.html", "model-report -o report.html"),
     ):
         assert (f"doit {of_doit}" if face == "doit" else f"model-provisioner {by_program}") in said, by_program
+
+
+@pytest.mark.parametrize(
+    ("by_doit", "by_program"),
+    [
+        (f"`doit model-{name}`" if name not in {"provision"} else "`doit provision`", f"`model-provisioner {name}`")
+        for name in COMMANDS
+    ]
+    + [
+        (
+            "fix  doit model-retire --undo a, then doit provision; or",
+            "fix  model-provisioner retire --undo a, then model-provisioner provision; or",
+        ),
+        ("see `doit help model-lock`", "see `model-provisioner help lock`"),
+        ("`doit list --all`, doit locks /doit provision", "`doit list --all`, doit locks /doit provision"),
+        ("of model-provisioner and the rest", "of model-provisioner and the rest"),
+    ],
+)
+def test_what_one_face_kept_is_told_in_the_words_of_the_other(by_doit, by_program):
+    try:
+        for face, told in ((True, by_doit), (False, by_program)):
+            invocation.called_by_doit(face)
+            assert [invocation.as_called(each) for each in (by_doit, by_program)] == [told, told]
+    finally:
+        invocation.called_by_doit(False)
+
+
+@pytest.mark.parametrize("face", ["doit", "program"])
+def test_what_the_other_face_failed_with_is_shown_with_the_commands_of_this_one(project, face):
+    """In the page, in `show`, in every document."""
+    project.add_tiny()
+    project.models(HERE)
+    other = {"doit": project.program, "program": project.doit}[face]
+    other("provision", "--locked", code=1)
+    ask = {"doit": lambda name, *more: project.doit(f"model-{name}", *more), "program": project.program}[face]
+    ask("report", "-o", "page.html")
+    page = (project.root / "page.html").read_text()
+    said = [page, ask("show", "tiny").out, ask("show", "tiny", "--json").out, ask("report", "--json").out]
+    said.append(ask("list", "--json").out)
+    ours, theirs = "`doit model-lock`", "`model-provisioner lock`"
+    if face == "program":
+        ours, theirs = theirs, ours
+    assert [(ours in text, theirs in text) for text in said] == [(True, False)] * len(said)
 
 
 def test_plain_doit_is_doit(project):

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         UnsoundModelError,
         WrongKindError,
     )
+    from model_provisioner.fs.locking.waits import LockWaits
     from model_provisioner.operations.provision import ModelResult, ProvisionResult
     from model_provisioner.records.catalog import Catalog
     from model_provisioner.references.digest import Digest, SetDigest
@@ -73,6 +74,7 @@ _HOMES = {
     "FetchEnded": "engine.events",
     "FetchReached": "engine.events",
     "FetchWaits": "engine.events",
+    "LockWaits": "fs.locking.waits",
     "ModelEnded": "engine.events",
     "ModelProvisioner": "api",
     "ModelRef": "references.reference",
@@ -112,6 +114,7 @@ __all__ = [
     "InvalidDigestError",
     "InvalidMoveError",
     "InvalidReferenceError",
+    "LockWaits",
     "MissingExtraError",
     "ModelEnded",
     "ModelNotFoundError",

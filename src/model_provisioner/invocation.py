@@ -26,6 +26,22 @@ def command_of_doit(line: str) -> str:
     return f"doit {_by_doits_name(name)} {rest}".rstrip()
 
 
+_COMMANDS = "add|attest|check|completion|list|lock|path|provision|prune|report|retire|schema|show|verify|why"
+_CALLED = (
+    rf"(?<![\w/.-])(?:doit ((?:help )?model-(?:{_COMMANDS})|(?:help )?provision)|"
+    rf"{PROGRAM} ((?:help )?(?:{_COMMANDS})))(?![\w/.-])"
+)
+
+
+def as_called(text: str) -> str:
+    """Return a text that an earlier process kept with its commands as the user calls them now."""
+    if "doit" not in text and PROGRAM not in text:
+        return text
+    import re  # which no run needs that has nothing to do
+
+    return re.sub(_CALLED, lambda found: command((found[1] or found[2]).replace("model-", "")), text)
+
+
 def named(name: str) -> str:
     """Return what a command is called there, without the program: `lock`, or `model-lock`."""
     return _by_doits_name(name) if _by_doit else name

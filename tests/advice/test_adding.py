@@ -56,6 +56,23 @@ def test_an_engine_is_named_as_handoffs_have_it(files):
     files.program("add", "a.gguf", "--engine", "vllm")
 
 
+def test_a_folder_is_for_an_engine_that_opens_one(files):
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    files.write("My Set/model.safetensors", len(header).to_bytes(8, "little") + header + bytes(4))
+    files.write("My Set/config.json", '{"model_type": "llama"}')
+    answer = files.doit("model-add", "My Set", code=1)
+    (folder,) = advised(answer, "name the engine that loads it: doit model-add {} --engine vllm")
+    assert not (files.root / "models.yaml").exists()
+    files.doit("model-add", *shlex.split(folder), "--engine", "vllm")
+    files.program("provision")
+
+
+def test_of_the_project_itself_the_files_are_named(files):
+    (line,) = advised(files.program("add", ".", code=3), "name the files: {}")
+    assert line == "model-provisioner add ./*.gguf"
+    files.program("add", *map(str, files.root.glob("*.gguf")))
+
+
 def test_one_model_alone_becomes_several(files):
     files.models("model_ref: a.gguf\n")
     sentence = "put   models:   and a name above the fields of the one model, and indent them below it"
@@ -181,7 +198,7 @@ def test_a_retired_model_is_taken_back(files):
     files.program("add", "a.gguf")
     files.program("provision")
     files.program("retire", "a")
-    for line in advised(files.program("path", "a", code=1), "{}, then {}"):
+    for line in advised(files.program("path", "a", code=1), "{}, then {}; or leave out what needs it"):
         files.program(*told(line))
     files.program("path", "a")
 

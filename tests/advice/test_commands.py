@@ -169,6 +169,15 @@ def test_a_statement_of_what_was_never_provisioned_is_had_after_the_command_that
     local.doit("model-attest", "t")
 
 
+def test_a_statement_of_what_was_retired_before_is_had_after_the_commands_that_are_told(local):
+    local.doit("model-retire", "t")
+    sentence = "run `doit model-retire --undo {}`, then `doit provision {}`"
+    assert advised(local.doit("model-attest", "t", code=1), sentence) == ("t", "t")
+    local.doit("model-retire", "--undo", "t")
+    local.provision("t")
+    local.doit("model-attest", "t")
+
+
 def test_doits_state_is_kept_where_it_is_advised(done, tmp_path):
     sentence = "take dep_file out, and it lies in the state folder; or name the file yourself after --db-file"
     done.write("doit.cfg", f"[GLOBAL]\ndep_file = {tmp_path}/outside.db\n")

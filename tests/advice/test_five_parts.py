@@ -97,7 +97,7 @@ def test_what_a_lock_changed_is_told_as_that(local):
     local.doit("model-lock", "--upgrade", "t")
     reasons = local.why("t")
     assert "the lock file has another digest" in reasons
-    assert "digest target of other files" in reasons
+    assert "checksum file of other files" in reasons
     assert not any("edited" in reason for reason in reasons)
 
 

@@ -32,6 +32,8 @@ def show(event: m.Event) -> None:
             assert_type(by_another_run, bool)
         case m.FetchWaits(model, seconds, why):
             assert_type(seconds, float)
+        case m.LockWaits(path, holder):
+            assert_type(None if holder is None else holder.pid, int | None)
         case m.FetchEnded(model):
             assert_type(model, str)
         case _:

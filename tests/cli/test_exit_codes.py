@@ -49,9 +49,11 @@ def test_a_query_that_nobody_reads_ends_quietly(tiny, command, output):
 
 
 def test_a_terminal_of_few_characters_shows_what_it_can(tiny):
-    answer = shell(tiny, "doit provision", PYTHONIOENCODING="ascii")
-    assert "\\u2192 .runtime/engines/llamacpp.json" in answer.stdout
-    assert answer.returncode == 0
+    """Our own signs are written in plain ones, letters of names by their code."""
+    answer = shell(tiny, "doit provision; doit model-show tïny…", PYTHONIOENCODING="ascii")
+    assert " -> .runtime/engines/llamacpp.json" in answer.stdout
+    assert "no model has the name or id 't\\xefny...'\n" in answer.stderr
+    assert answer.returncode == 3
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from model_provisioner.cli.declarations import COMMANDS
+from model_provisioner.cli.help import help_of
 from model_provisioner.version import __version__
 from tests.support.project import DODO, document, settle, settle_in_every_process
 
@@ -163,7 +164,7 @@ def test_the_version_is_told(project):
     assert project.program("--version").out == f"model-provisioner {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"], ["help", "-h"]])
 def test_its_help_names_every_command_and_how_to_begin(project, arguments):
     out = project.program(*arguments).out
     assert out.startswith("usage: model-provisioner COMMAND [NAME...] [OPTION...]\n")
@@ -199,6 +200,7 @@ def test_every_command_has_help_under_both_names(project, name):
         (["provision", "-z"], "provision has no option -z", "see `model-provisioner help provision`"),
         (["provision", "--offline=yes"], "--offline takes no value", "see `model-provisioner help provision`"),
         (["lock", "--upgrade"], "--upgrade needs a value", "see `model-provisioner help lock`"),
+        (["add", "-x.gguf"], "add has no option -x.gguf", "did you mean the file: ./-x.gguf?"),
         (["check", "tiny"], "check takes no names", "see `model-provisioner help check`"),
         (["attest", "--k"], "--k needs a value", "see `model-provisioner help attest`"),
         (["provision", "tniy"], "there is no model 'tniy'", "did you mean tiny?"),
@@ -206,11 +208,29 @@ def test_every_command_has_help_under_both_names(project, name):
     ],
 )
 def test_what_is_typed_wrong_is_told_with_the_nearest_right_one(one, arguments, what, fix):
+    one.write("-x.gguf", b"")
     answer = one.program(*arguments, code=3)
     first, *rest = answer.err.splitlines()
     assert first == f"ERROR: {what}"
     assert rest[-1].startswith(f"  fix       {fix}")
     assert answer.out == ""
+
+
+def test_what_is_missing_or_unknown_is_named(one):
+    err = one.program("lock", "--upgrade", code=3).err
+    assert "  expected  --upgrade NAME\n  found     nothing after it\n" in err
+    assert "  found     --ofline\n" in one.program("provision", "--ofline", code=3).err
+    assert one.doit("model-add", code=3).err.startswith("ERROR: model-add takes a REF, or several\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_line_of_a_usage_ends_within_an_option(name):
+    usage = help_of(COMMANDS[name]).partition("\n\n")[0]
+    assert all(line.count("[") == line.count("]") for line in usage.splitlines()), usage
+
+
+def test_help_is_a_document_too(project):
+    assert document(project.program("help", "lock", "--json"))["result"]["help"] == project.program("help", "lock").out
 
 
 @pytest.mark.parametrize(

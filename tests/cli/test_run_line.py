@@ -1,18 +1,20 @@
-"""What a run says of a model in one line."""
+"""The line of a model that was done, as far as no command's test has it."""
 
 import os
 
 from tests.support.project import settle
 
 
-def test_of_a_folder_of_many_files_the_first_that_moved_are_named(project):
-    for number in range(7):
-        project.write(f"m/{number}.bin", f"{number}")
-    project.models("models: {m: {model_ref: m, engine: vllm}}\n")
+def test_the_same_reason_of_several_files_is_told_once(project, tiny_models):
+    shards = sorted(tiny_models.glob("*-of-00003.gguf"))
+    for path in shards:
+        project.write(path.name, path.read_bytes())
+    project.models(f"models: {{m: {{model_ref: {shards[0].name}}}}}\n")
     settle()
-    project.program("provision")
-    for number in range(7):
-        os.utime(project.root / f"m/{number}.bin", (1_000_000_000, 1_000_000_000 + number))
-    (line, *_) = project.program("provision").out.splitlines()
-    moved = "; ".join(f"{number}.bin: mtime changed" for number in range(5))
-    assert line == f"warn  m  confirmed by xxh3 7 bytes ({moved}; and 2 more) → .runtime/engines/vllm.json"
+    names = [path.name for path in shards]
+    assert f"({names[0]} and 2 more: not verified before)" in project.program("provision").out
+    os.utime(project.root / names[1])
+    (project.root / ".runtime/digests/m.sha256").unlink()
+    settle()
+    assert f" ({names[1]}: mtime changed)" in project.program("provision").out
+    assert project.program("why").out == "m is current: nothing would be done\n"

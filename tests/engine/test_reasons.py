@@ -41,7 +41,7 @@ def test_what_the_lock_fetched_is_not_verified_yet_and_nothing_was_interrupted(r
     assert remote.project.why("tiny") == [
         "the lock file has a digest now",
         "not verified since its fetch began",
-        "digest target missing",
+        "checksum file missing",
         "header not in the catalog",
         "handoff missing",
     ]
@@ -148,5 +148,5 @@ def test_the_same_file_under_another_name_has_no_other_bytes(two):
     two.models(config(a={"model_ref": "c.gguf"}, b={"model_ref": "b.gguf"}))
     found = two.why("a")
     assert "model_ref edited" in found
-    assert "digest target of other files" in found
+    assert "checksum file of other files" in found
     assert not any("bytes" in text for text in found)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from model_provisioner.fs.atomic import drafted, remove_all_durably, write_atomically
+from model_provisioner.fs.atomic import discard_left, drafted, remove_all_durably, write_atomically
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.errors import StorageError
 from tests.support.project import read_only
@@ -48,6 +48,19 @@ def test_what_a_killed_writer_left_is_used_by_the_next(tmp_path):
     write_atomically(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_who_has_nothing_to_write_removes_what_a_killed_writer_left_and_nothing_else(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_bytes(b"old")
+    discard_left(str(path))
+    (tmp_path / ".x.json.tmp").write_bytes(b"half")
+    discard_left(str(path))
+    assert os.listdir(tmp_path) == ["x.json"]
+    os.mkfifo(tmp_path / ".x.json.tmp")
+    discard_left(str(path))
+    discard_left(str(tmp_path / "not here" / "x.json"))
+    assert sorted(os.listdir(tmp_path)) == [".x.json.tmp", "x.json"]
 
 
 def test_a_planted_link_is_not_followed(tmp_path):

@@ -234,7 +234,7 @@ def current(tiny):
         (
             lambda p: p.models(entry(lora=[])),
             [
-                "digest target of other files",
+                "checksum file of other files",
                 "catalog row has another size",
                 "handoff differs from what would be written",
             ],

@@ -224,3 +224,17 @@ def test_a_handoff_whose_name_the_locale_has_no_bytes_for_is_a_fault(tiny):
     error = tiny.process("provision", code=3).err
     assert ":4, models \\u2192 tiny \\u2192 handoff\n" in error
     assert "the locale has no bytes for this name\n" in error
+
+
+# ---- how many models are read at a time
+
+
+def test_as_many_at_a_time_as_there_are_cores_for_this_process(run_python):
+    """A container or a batch system may give fewer than the machine has."""
+    shown = run_python(
+        "import os\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from model_provisioner.plugin.provision import Provision\n"
+        "print(next(option['default'] for option in Provision.cmd_options if option['name'] == 'num_process'))\n"
+    )
+    assert shown == "1\n"

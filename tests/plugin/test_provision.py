@@ -195,8 +195,8 @@ def test_a_touched_file_is_confirmed_and_said_to_be(tiny):
             ["handoff differs from what would be written"],
             "recorded again",
         ),
-        (lambda p: (p.root / ".runtime/digests/tiny.sha256").unlink(), ["digest target missing"], "confirmed by stat"),
-        (lambda p: p.write(".runtime/digests/tiny.sha256", "x"), ["digest target edited"], "confirmed by stat"),
+        (lambda p: (p.root / ".runtime/digests/tiny.sha256").unlink(), ["checksum file missing"], "confirmed by stat"),
+        (lambda p: p.write(".runtime/digests/tiny.sha256", "x"), ["checksum file edited"], "confirmed by stat"),
         (lambda p: (p.state / "catalog.db").unlink(), ["catalog row missing"], "recorded again"),
         (
             lambda p: p.models(one(expected_digest=f"sha256:{TINY_SHA}")),

@@ -14,6 +14,7 @@ from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
 from model_provisioner.errors import InputError
+from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.hashing.threads import core_count
 from model_provisioner.operations import provision as operation
 from model_provisioner.references.reference import is_file_name
@@ -52,7 +53,8 @@ def provision(
     for name, value in options.items():
         check_type(name, value, bool, "True or False")
     options["locked"] = locked or is_on("MODEL_PROVISIONER_LOCKED")
-    with Run.begin(path, cache_dir=store, rules=Rules(**options), progress=listener(progress)) as run:
+    told = listener(progress)
+    with waits_told(told), Run.begin(path, cache_dir=store, rules=Rules(**options), progress=told) as run:
         return operation.provision(run, chosen, core_count())
 
 

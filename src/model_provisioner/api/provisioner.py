@@ -23,6 +23,7 @@ from model_provisioner.engine.verify import verify
 from model_provisioner.engine.withdraw import fail
 from model_provisioner.engine.workspace import without_project
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError, NotAllowedError, ProvisionError
+from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.digest import Digest, dirhash
@@ -96,7 +97,8 @@ class ModelProvisioner:
         `NotAllowedError` or `FetchError` where the model can't be had; `DigestMismatchError` for other bytes;
         `UnreadableModelError`, `UnsoundModelError` or `ChangingModelError` for the model; `StorageError` for the records.
         """
-        return self._ensure(reference("ref", ref), expected_digest(digest), allowed(allow), listener(progress))
+        with waits_told(told := listener(progress)):
+            return self._ensure(reference("ref", ref), expected_digest(digest), allowed(allow), told)
 
     def ensure_present_with_digest(
         self, ref: str | os.PathLike[str] | ModelRef, digest: Expected | str

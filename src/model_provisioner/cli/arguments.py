@@ -5,6 +5,8 @@ Every no-op imports this module, so it imports next to nothing.
 
 from __future__ import annotations
 
+import os
+
 from model_provisioner.cli.command import JSON
 from model_provisioner.errors import InputError
 from model_provisioner.invocation import command as called
@@ -69,7 +71,9 @@ def parse(
             values[option.name] = True
             continue
         if given is None and not left:
-            raise _refused(command, f"{argument} needs a value", expected=option.usage.strip("[]"))
+            raise _refused(
+                command, f"{argument} needs a value", expected=option.usage.strip("[]."), found="nothing after it"
+            )
         value = left.pop() if given is None else given
         before = values[option.name]
         values[option.name] = [*before, value] if isinstance(before, list) else value
@@ -87,7 +91,10 @@ def _option(command: Command, argument: str) -> tuple[Option, str | None]:
             return found[0], value if equals else None
         if found:
             raise _refused(
-                command, f"{flag} may be several options", expected=" or ".join(f"--{each.long}" for each in found)
+                command,
+                f"{flag} may be several options",
+                expected=" or ".join(f"--{each.long}" for each in found),
+                found=flag,
             )
     else:
         for option in command.options:
@@ -99,7 +106,9 @@ def _option(command: Command, argument: str) -> tuple[Option, str | None]:
 def unknown_option(command: Command, flag: str) -> InputError:
     """Return the error for an option that a command does not have; it names the nearest that it has."""
     near = nearest(flag, [f"--{option.long}" for option in command.options])
-    return _refused(command, f"{_named(command)} has no option {flag}", near=near)
+    if not near and command.names and os.path.lexists(flag):
+        near = f"the file: ./{flag}"
+    return _refused(command, f"{_named(command)} has no option {flag}", found=flag, near=near)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -114,7 +123,7 @@ def _named(command: Command) -> str:
     return called(command.name).partition(" ")[2]
 
 
-def _refused(command: Command, what: str, *, expected: str = "", found: str = "", near: str = "") -> InputError:
+def _refused(command: Command, what: str, *, found: str, expected: str = "", near: str = "") -> InputError:
     fix = f"did you mean {near}?" if near else f"see `{called(f'help {command.name}')}`"
-    expected, found = expected or "the options and names as its help shows them", found or "something else"
+    expected = expected or "the options and names as its help shows them"
     return InputError(what, where="the command line", expected=expected, found=found, fix=fix)

@@ -5,6 +5,7 @@ doit imports this module for its help: only the standard library stands at its t
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 BROKEN = 2
 MISTAKEN = 3
 INTERRUPTED = 130
+
+_PLAIN = "model-provisioner"
+_SIGNS = {"→": "->", "…": "..."}
+"""The signs of our own messages that ASCII does not have."""
 
 
 def exit_code_of(
@@ -42,7 +47,7 @@ def exit_code_of(
     try:
         with _signals_interrupt():
             try:
-                with nullcontext() if reply is None else reply.alone():
+                with nullcontext() if reply is None else reply.alone(), _waits_told():
                     code = command()
                     sys.stdout.flush()
             except BaseException as error:  # noqa: BLE001  whatever ends it, its document says so
@@ -117,6 +122,16 @@ def _code_of_passed(error: BaseException, reply: Reply | None) -> int:
 
 
 @contextmanager
+def _waits_told() -> Iterator[None]:
+    """Say on stderr what a command waits for long."""
+    from model_provisioner.cli.progress import show_wait
+    from model_provisioner.fs.locking.waits import waits_told
+
+    with waits_told(show_wait):
+        yield
+
+
+@contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
     interrupted = False
@@ -163,12 +178,23 @@ def _say(text: str) -> None:
 
 def prepare_streams() -> None:
     """Make output possible where it was closed, and every text printable in any encoding."""
+    codecs.register_error(_PLAIN, _plain)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_PLAIN)
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what is printed for letters that an encoding does not have: our own signs in plain ones, others by their code."""
+    if not isinstance(error, UnicodeEncodeError):
+        return codecs.backslashreplace_errors(error)
+    if (sign := _SIGNS.get(error.object[error.start])) is not None:
+        return sign, error.start + 1
+    error.end = error.start + 1
+    return codecs.backslashreplace_errors(error)
 
 
 def _give_up_output() -> None:

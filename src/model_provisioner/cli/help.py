@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ _INDENT = 2
 def help_of(command: Command) -> str:
     """Return the help of a command: usage, purpose, a line for each option, an example."""
     width = _width()
-    usage = textwrap.fill(f"usage: {called(command.name)} {command.usage}", width, subsequent_indent=" " * 7)
+    usage = _filled_usage(f"usage: {called(command.name)} {command.usage}", width)
     purpose = textwrap.fill(command.purpose, width)
     described = [textwrap.fill(part, width) for part in command.description.split("\n\n") if part]
     options = [
@@ -55,6 +56,12 @@ def help_of_program(commands: Iterable[Command]) -> str:
         )
         + "\n"
     )
+
+
+def _filled_usage(text: str, width: int) -> str:
+    """Return a usage in lines, none of which ends between an option and its value."""
+    joined = re.sub(r"\[[^\[\]]*\]", lambda found: found[0].replace(" ", "\0"), text)
+    return textwrap.fill(joined, width, subsequent_indent=" " * 7, break_on_hyphens=False).replace("\0", " ")
 
 
 def _table(rows: Iterable[tuple[str, str]], width: int) -> str:

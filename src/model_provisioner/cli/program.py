@@ -10,6 +10,7 @@ import sys
 
 from model_provisioner.cli import declarations
 from model_provisioner.cli.arguments import HELP, asks_for_help, asks_for_json, nearest, parse
+from model_provisioner.cli.command import JSON
 from model_provisioner.errors import ProvisionError
 from model_provisioner.invocation import PROGRAM, called_by_doit
 from model_provisioner.invocation import command as called
@@ -78,7 +79,7 @@ def nothing_to_do(options: dict[str, object]) -> bool:
 
 def _run(arguments: Sequence[str], reply: Reply) -> int:
     if not arguments or arguments[0] in {*HELP, "help"}:
-        return _help(arguments[1:], reply)
+        return _help([each for each in arguments[1:] if each not in {*HELP, f"--{JSON.long}"}], reply)
     if arguments[0] == "--version":
         from model_provisioner.version import __version__
 
@@ -114,4 +115,5 @@ def _help(names: Sequence[str], reply: Reply) -> int:
 
     text = help_of(_command(names[0])) if names else help_of_program(declarations.COMMANDS.values())
     reply.say(*text.splitlines())
+    reply.result = {"help": text}
     return 0

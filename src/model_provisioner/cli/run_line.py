@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun, Reason
     from model_provisioner.errors import ProvisionError
 
-SHOWN = 5
-"""Reasons in the line of a model: a folder of thousands of files has one for each."""
 _VERBS = {"hashed": "hashed", "xxh3": "confirmed by xxh3", "stat": "confirmed by stat"}
 
 
@@ -27,9 +25,7 @@ def done_line(record: EntryRun, *, verified: bool) -> str:
     found = record.verification if verified else None
     reasons = record.why or []
     # The first step's reasons say it all: what follows from them is no news.
-    texts = [_past(reason) for reason in reasons if reason.step == reasons[0].step]
-    more = [f"and {len(texts) - SHOWN:,} more"] if len(texts) > SHOWN else []
-    why = record.origin or "; ".join(texts[:SHOWN] + more)
+    why = record.origin or _told([_past(reason) for reason in reasons if reason.step == reasons[0].step])
     what = "recorded again" if found is None else f"{_VERBS[found.how]} {human(found.size)}"
     line = f"{'done' if found is None else found.outcome}  {record.name}  {what}" + (
         f" ({printable(why)})" if why else ""
@@ -65,6 +61,18 @@ def failed_line(name: str, error: ProvisionError, *, withdrawn: bool) -> str:
     first, *rest = str(error).splitlines()
     lines = [*rest, "its handoff was withdrawn"] if withdrawn else rest
     return f"FAIL  {name}  {first}\n" + "".join(f"      {line}\n" for line in lines)
+
+
+def _told(reasons: list[str]) -> str:
+    """Return reasons in one line, the same of several files once: `why` tells each."""
+    alike: dict[str, list[str]] = {}
+    for reason in reasons:
+        of, colon, text = reason.rpartition(": ")
+        alike.setdefault(text, []).append(f"{of}{colon}")
+    return "; ".join(
+        f"{of[0]}{text}" if len(of) == 1 or not of[0] else f"{of[0][:-2]} and {len(of) - 1:,} more: {text}"
+        for text, of in alike.items()
+    )
 
 
 def _past(reason: Reason) -> str:

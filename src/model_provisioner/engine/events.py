@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
+from model_provisioner.fs.locking.waits import LockWaits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -90,7 +92,15 @@ class FetchEnded:
 
 
 Event: TypeAlias = (
-    WorkBegins | ModelEnded | ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchWaits | FetchEnded
+    WorkBegins
+    | ModelEnded
+    | ReadingBegins
+    | BytesRead
+    | FetchBegins
+    | FetchReached
+    | FetchWaits
+    | FetchEnded
+    | LockWaits
 )
 
 Progress: TypeAlias = Callable[[Event], object]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -150,6 +150,17 @@ class Run:
             for record in batch:
                 self.work.progress(ModelEnded(record.name))
             yield batch
+
+    def provision_left(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
+        """Take every step for those of these entries that the sweep found neither current nor retired, as `provision` does.
+
+        The first records are those that failed in the sweep: nothing more is tried for them.
+        """
+        done = self.retired | self.unchanged
+        left = [record for name in names if name not in done and not (record := self.record(name)).is_current]
+        yield tuple(record for record in left if record.error is not None)
+        with closing(self.provision([each.name for each in left if each.error is None], workers)) as batches:
+            yield from batches
 
     def _is_here(self, record: EntryRun) -> bool:
         if record.entry.is_local:

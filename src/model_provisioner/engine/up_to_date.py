@@ -182,10 +182,10 @@ def _verify_reasons(work: Workspace, entry: Entry, standing: Standing, row: Mode
     target = work.roots.read(work.sha256_target(entry))
     if target != render_target(standing.digests):
         if target is None:
-            found.append(Reason("verify", "digest target missing"))
+            found.append(Reason("verify", "checksum file missing"))
         else:
             of_others = is_checksums(target)
-            found.append(Reason("verify", f"digest target {'of other files' if of_others else 'edited'}"))
+            found.append(Reason("verify", f"checksum file {'of other files' if of_others else 'edited'}"))
     return found
 
 

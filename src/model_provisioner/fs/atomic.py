@@ -34,6 +34,25 @@ def write_atomically(path: str, data: bytes, roots: Roots = ANYWHERE) -> None:
             draft.publish()
 
 
+def discard_left(path: str) -> None:
+    """Remove what a killed writer of the file at `path` left beside it, as far as that can be done.
+
+    For who has nothing to write: a writer uses it. One that is at work is waited for.
+    """
+    above, name = os.path.split(path)
+    with contextlib.suppress(OSError), ANYWHERE.anew() as here:
+        folder = here.folder(above)
+        if folder.has(_temp_of(name)):
+            Draft(folder, name).close()
+
+
+def _temp_of(name: str) -> str:
+    if len(encoded := os.fsencode(name)) < 250:
+        return f".{name}.tmp"
+    # Its suffix could pass the 255 bytes a name may have. Cut names may be alike: that would be one lock for both.
+    return f".{name[:50]}.{hashlib.sha256(encoded).hexdigest()[:16]}.tmp"
+
+
 class Draft:
     """The new content of a file, in a temp file beside it.
 
@@ -44,15 +63,11 @@ class Draft:
 
     def __init__(self, folder: Folder, name: str) -> None:
         folder.check(name)
-        temp = f".{name}.tmp"
-        if len(encoded := os.fsencode(name)) >= 250:
-            # Its suffix could pass the 255 bytes a name may have. Cut names may be alike: that would be one lock for both.
-            temp = f".{name[:50]}.{hashlib.sha256(encoded).hexdigest()[:16]}.tmp"
-        self._folder, self._name, self._temp = folder, name, temp
+        self._folder, self._name, self._temp = folder, name, _temp_of(name)
         self.published = False
         """Whether it is in its place."""
         self.path = folder.path_of(name)
-        self._fd = open_locked(folder, temp, os.O_RDWR | os.O_CREAT)
+        self._fd = open_locked(folder, self._temp, os.O_RDWR | os.O_CREAT)
 
     def write(self, data: bytes) -> None:
         """Let the temp file hold `data` and nothing else."""

@@ -10,11 +10,11 @@ below bound memory, whatever the file says.
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from math import prod
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from model_provisioner.headers.gguf_cursor import MAX_SHOWN, Cursor
+from model_provisioner.headers.gguf_metadata import STRINGS, Kept, is_kept
 from model_provisioner.headers.gguf_types import (
     ARRAY,
     LAST_TENSOR_TYPE,
@@ -24,9 +24,10 @@ from model_provisioner.headers.gguf_types import (
     TENSOR_TYPES,
     TYPE_NAMES,
     U32,
-    file_type,
 )
-from model_provisioner.headers.metadata import Metadata, Split
+
+if TYPE_CHECKING:
+    from model_provisioner.headers.metadata import Metadata
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
@@ -34,15 +35,8 @@ MAX_KEY = (1 << 16) - 1
 MAX_TENSOR_NAME = 63
 """llama.cpp's GGML_MAX_NAME, which counts the zero at its end."""
 MAX_NESTING = 3
-MAX_NOTES = 16
 
-_STRINGS = {"adapter.type", "general.architecture", "general.type", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
-_NUMBERS = {"general.alignment", "general.file_type", "split.no", "split.count", "split.tensors.count"}
-_OF_ARCHITECTURE = ("context_length", "embedding_length", "block_count", "vocab_size")
 _LORA = (b".lora_a", b".lora_b")
-_PROJECTORS = ("mmproj", "clip-vision")
-"""The values of `general.type` for a projector, the second one from a few months of 2025; older files have none."""
-_PROJECTIONS = ("clip.vision.projection_dim", "clip.audio.projection_dim")
 
 
 def read_gguf(fd: int, path: str, size: int) -> Metadata:
@@ -54,18 +48,12 @@ def read_gguf(fd: int, path: str, size: int) -> Metadata:
 
 
 class _Header:
-    """The parts of a header that are kept, filled while the cursor moves through it."""
+    """A header that is read while the cursor moves through it."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._values: dict[str, tuple[int, Any]] = {}
-        """Type and value of the kept keys; arrays, and strings in place of numbers, are None."""
-        self._template: str | None = None
-        self._tokens: int | None = None
-        self._notes: list[str] = []
+        self._kept = Kept()
         self._nested = 0
-        self._has_lora = False
-        self._width: int | None = None
 
     def read(self) -> Metadata:
         cursor = self._cursor
@@ -83,12 +71,17 @@ class _Header:
         for number in range(keys):
             self._read_pair(number, seen)
         alignment = self._alignment()
-        elements, data_size = self._read_tensors(tensors, alignment)
+        data_size = self._read_tensors(tensors, alignment)
         end = -(-cursor.offset // alignment) * alignment + data_size
         if tensors and end > cursor.size:
             what, fix = "the file ends before its tensors do", "get the file again from its source: it was cut off"
             cursor.fail(what, expected=f"{end:,} bytes", found=f"{cursor.size:,} bytes", fix=fix)
-        return self._metadata(tensors, alignment, elements)
+        found = self._kept.metadata(alignment)
+        # Only the first shard of a split model describes it.
+        if not found.architecture and (found.split is None or found.split.number == 0):
+            expected = "a string, which every engine looks for first"
+            cursor.fail("general.architecture is missing", expected=expected, found="none")
+        return found
 
     def _read_magic(self) -> None:
         cursor = self._cursor
@@ -125,11 +118,11 @@ class _Header:
         if kind == ARRAY:
             count = self._skip_array(key, 1)
             if key == "tokenizer.ggml.tokens":
-                self._tokens = count
+                self._kept.tokens = count
         elif kind == STRING:
             if key == "tokenizer.chat_template":
-                self._template = cursor.sha256(key)
-            elif key in _STRINGS:
+                self._kept.template = cursor.sha256(key)
+            elif key in STRINGS:
                 value = cursor.text(key)
             else:
                 cursor.skip(cursor.count(key), key)
@@ -137,8 +130,8 @@ class _Header:
             value = cursor.number(kind, key)
         else:
             cursor.fail(f"{key} has a type that GGUF does not have", expected="a type from 0 to 12", found=str(kind))
-        if key in _STRINGS or key in _NUMBERS or key in _PROJECTIONS or key.endswith(_OF_ARCHITECTURE):
-            self._values[key] = kind, value
+        if is_kept(key):
+            self._kept.values[key] = kind, value
 
     def _skip_array(self, key: str, depth: int) -> int:
         """Skip an array; return its length."""
@@ -150,7 +143,7 @@ class _Header:
         elif kind == STRING:
             cursor.skip_strings(count, key)
         elif kind == ARRAY:
-            self._note(f"{key} is an array of arrays, which llama.cpp refuses")
+            self._kept.note(f"{key} is an array of arrays, which llama.cpp refuses")
             self._nested += count
             if depth >= MAX_NESTING or self._nested > MAX_KEYS:
                 cursor.fail(
@@ -166,16 +159,16 @@ class _Header:
         return count
 
     def _alignment(self) -> int:
-        kind, value = self._values.get("general.alignment", (U32, 32))
+        kind, value = self._kept.values.get("general.alignment", (U32, 32))
         if kind != U32 or value < 1 or value & (value - 1):
             found = f"{value!r}, as {TYPE_NAMES[kind]}"
             self._cursor.fail("general.alignment can't be used", expected="a power of two, as uint32", found=found)
         return int(value)
 
-    def _read_tensors(self, count: int, alignment: int) -> tuple[Counter[str], int]:
-        """Return the elements of each tensor type, and the size of the data."""
-        cursor = self._cursor
-        elements: Counter[str] = Counter()
+    def _read_tensors(self, count: int, alignment: int) -> int:
+        """Read the descriptions of the tensors; return the size of their data."""
+        cursor, elements = self._cursor, self._kept.elements
+        self._kept.tensors = count
         end = 0
         following: int | None = 0  # where the next tensor starts; unknown after one of an unknown type
         unknown: set[int] = set()
@@ -212,8 +205,10 @@ class _Header:
             end, following = max(end, stop), -(-stop // alignment) * alignment
         if unknown:
             first = ", ".join(map(str, sorted(unknown)[:4]))
-            self._note(f"tensor type {first} is newer than this program: the sizes of such tensors were not checked")
-        return elements, end
+            self._kept.note(
+                f"tensor type {first} is newer than this program: the sizes of such tensors were not checked"
+            )
+        return end
 
     def _refuse_type(self, name: str, kind: int) -> NoReturn:
         what, found = f"tensor {name} has a type that llama.cpp does not have", f"type {kind}"
@@ -231,90 +226,7 @@ class _Header:
         if dimensions > 4:
             cursor.fail(f"tensor {name} has too many dimensions", expected="at most 4", found=str(dimensions))
         shape = struct.unpack(f"<{dimensions}Q", cursor.take(8 * dimensions, f"the shape of {name}"))
-        self._has_lora = self._has_lora or raw.endswith(_LORA)
-        if self._width is None and shape and raw.removesuffix(_LORA[0]).endswith(b".attn_q.weight"):
-            self._width = shape[0]
+        self._kept.has_lora = self._kept.has_lora or raw.endswith(_LORA)
+        if self._kept.width is None and shape and raw.removesuffix(_LORA[0]).endswith(b".attn_q.weight"):
+            self._kept.width = shape[0]
         return name, shape
-
-    def _metadata(self, tensors: int, alignment: int, elements: Counter[str]) -> Metadata:
-        split = self._split()
-        architecture = self._string("general.architecture")
-        # Only the first shard of a split model describes it.
-        if not architecture and (split is None or split.number == 0):
-            expected = "a string, which every engine looks for first"
-            self._cursor.fail("general.architecture is missing", expected=expected, found="none")
-        for key in sorted(_STRINGS & self._values.keys()):
-            if (found := self._values[key][0]) != STRING:
-                self._note(f"{key} has the type {TYPE_NAMES[found]}, which llama.cpp refuses: it takes string only")
-        context, embedding, blocks, vocabulary = (self._number(f"{architecture}.{name}") for name in _OF_ARCHITECTURE)
-        kind = self._kind(architecture)
-        return Metadata(
-            format="gguf",
-            kind=kind,
-            architecture=architecture,
-            context_length=context,
-            embedding_length=embedding,
-            block_count=blocks,
-            vocabulary_size=vocabulary if self._tokens is None else self._tokens,
-            tokenizer_model=self._string("tokenizer.ggml.model"),
-            tokenizer_pre=self._string("tokenizer.ggml.pre"),
-            chat_template_sha256=self._template,
-            quantization=self._quantization(elements),
-            tensor_types=tuple(elements.most_common()),
-            parameter_count=sum(elements.values()),
-            tensor_count=tensors,
-            alignment=alignment,
-            adapter=self._string("adapter.type") if kind == "adapter" else None,
-            projects_to=self._projects_to() if kind == "mmproj" else None,
-            attention_width=self._width,
-            split=split,
-            notes=tuple(self._notes),
-        )
-
-    def _kind(self, architecture: str | None) -> str:
-        if architecture == "clip":
-            return "mmproj"
-        general = self._string("general.type")
-        is_adapter = self._has_lora or self._string("adapter.type") is not None
-        if is_adapter and general is None:
-            self._note("general.type is missing: llama.cpp takes an adapter only where that says so")
-        return general if general is not None else "adapter" if is_adapter else "model"
-
-    def _projects_to(self) -> int | None:
-        """Return the embedding length of the text model, if the file is new enough to say it.
-
-        Converters from before `general.type` wrote the width of CLIP's own projection there, or 0.
-        """
-        if self._string("general.type") not in _PROJECTORS:
-            return None
-        return next((found for key in _PROJECTIONS if (found := self._number(key))), None)
-
-    def _string(self, key: str) -> str | None:
-        kind, value = self._values.get(key, (STRING, None))
-        return value if kind == STRING else None
-
-    def _number(self, key: str) -> int | None:
-        """Return a number that llama.cpp reads as uint32; note a type that it refuses."""
-        if key not in self._values:
-            return None
-        kind, value = self._values[key]
-        if kind != U32:
-            self._note(f"{key} has the type {TYPE_NAMES[kind]}, which llama.cpp refuses: it takes uint32 only")
-        return value if type(value) is int and value >= 0 else None
-
-    def _quantization(self, elements: Counter[str]) -> str | None:
-        """Return what the file says, else the type of most of its parameters."""
-        _, value = self._values.get("general.file_type", (U32, None))
-        name = file_type(value) if type(value) is int else None
-        return name or next((most for most, _ in elements.most_common(1)), None)
-
-    def _split(self) -> Split | None:
-        found = [self._values.get(f"split.{name}", (U32, None))[1] for name in ("no", "count", "tensors.count")]
-        # gguf-split writes all three; a count of 0 or 1 is a model of its own.
-        if any(type(value) is not int for value in found) or found[1] < 2:
-            return None
-        return Split(number=found[0], count=found[1], tensors=found[2])
-
-    def _note(self, text: str) -> None:
-        if text not in self._notes and len(self._notes) < MAX_NOTES:
-            self._notes.append(text)

@@ -46,7 +46,9 @@ def last_record(work: Workspace, entry: Entry) -> ProvenanceRecord:
             where=work.catalog.path,
             expected="a verification of the model as models.yaml names it",
             found=_why_none(row),
-            fix=f"run `{called(f'provision {entry.name}')}`",
+            fix=f"run `{called(f'provision {entry.name}')}`"
+            if row is None or row.lifecycle != "Retired"
+            else f"run `{called(f'retire --undo {entry.name}')}`, then `{called(f'provision {entry.name}')}`",
         )
     record = work.verifications.of(work.config.root, entry.name)
     return record if record is not None and _is_of(record, row) else _from_records(work, entry, row)

@@ -13,12 +13,19 @@ from model_provisioner.engine.events import counting
 from model_provisioner.engine.fetching.fetch import fetch, fetch_anew, is_present, listing_of
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.verification.corruption import put_away_damaged
+from model_provisioner.engine.verification.examine import read_headers
 from model_provisioner.engine.verification.outcome import digest_of, matches
 from model_provisioner.engine.verification.wrong import note_wrong
-from model_provisioner.errors import DigestMismatchError, ProvisionError, StorageError, UnsoundModelError
-from model_provisioner.fs.atomic import write_atomically
+from model_provisioner.errors import (
+    DigestMismatchError,
+    ModelNotFoundError,
+    ProvisionError,
+    StorageError,
+    UnsoundModelError,
+    WrongKindError,
+)
+from model_provisioner.fs.atomic import discard_left, write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
-from model_provisioner.headers.reader import read_metadata
 from model_provisioner.invocation import command as called
 from model_provisioner.references.reference import is_whole
 
@@ -64,7 +71,22 @@ def lock_entry(work: Workspace, entry: Entry, *, again: bool = False) -> Locked:
         part.locked if part.locked is not None and not again else _locked_now(work, written, again)
         for part, written in zip(entry.parts, as_written(work.config, entry.name).parts, strict=True)
     )
+    if companions and (again or any(part.locked is None for part in entry.parts)):
+        _check_together(work, entry, model, companions)
     return replace(model, companions=tuple(companions))
+
+
+def _check_together(work: Workspace, entry: Entry, model: Locked, companions: Sequence[Locked]) -> None:
+    """Raise `WrongKindError` where the companions of an entry are none of its model, if all that is locked is here."""
+    beside = (replace(each, locked=locked) for each, locked in zip(entry.companions, companions, strict=True))
+    whole = replace(entry, locked=model, companions=tuple(beside))
+    try:
+        read_headers(whole, resolve_entry(whole, work.store))
+    except ModelNotFoundError:
+        pass  # what was locked before need not be fetched for this
+    except WrongKindError as error:
+        note_wrong(work.store, as_written(work.config, entry.name), error, work.memo.digests)
+        raise
 
 
 def write_lock(work: Workspace, new: NewLock) -> bool:
@@ -74,6 +96,7 @@ def write_lock(work: Workspace, new: NewLock) -> bool:
     """
     data = render_lock(new.models)
     if data == work.lock.data or (work.lock.data is None and new.failed and not new.models):
+        discard_left(lock_path(work.config))
         return False
     try:
         write_atomically(lock_path(work.config), data)
@@ -190,10 +213,10 @@ def _locked_now(work: Workspace, entry: Entry, again: bool) -> Locked:
 
 
 def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
-    """Return the files of an entry, and the digest of each. Raises where they are unsound, damaged or not as expected."""
+    """Return the files of an entry, and the digest of each. Raises where they are not sound, right, whole and as expected."""
     try:
-        read_metadata(resolve_entry(entry, work.store))
-    except UnsoundModelError as error:
+        read_headers(entry, resolve_entry(entry, work.store))
+    except (UnsoundModelError, WrongKindError) as error:
         note_wrong(work.store, entry, error, work.memo.digests)
         raise
     files, digests = _read(work, entry)

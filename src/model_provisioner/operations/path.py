@@ -8,7 +8,8 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.errors import NotCurrentError, RetiredModelError
+from model_provisioner.engine.withdraw import retired_error
+from model_provisioner.errors import NotCurrentError
 from model_provisioner.fs.identity import identity_or_none
 from model_provisioner.invocation import command
 
@@ -27,13 +28,7 @@ def files_to_load(work: Workspace, entry: Entry) -> FileSet:
     verified as soon as they were written.
     """
     if entry.name in work.catalog.retired(work.config.root):
-        raise RetiredModelError(
-            f"{entry.name} is retired, and no engine is to load it",
-            where=f"{work.config.path}:{entry.line}",
-            expected="a model in service",
-            found="a retired one",
-            fix=f"{command(f'retire --undo {entry.name}')}, then {command('provision')}",
-        )
+        raise retired_error(work, entry)
     record = EntryRun(entry)
     found = reasons(work, record)
     if found and (unsure := list(_unsure(work, record))):

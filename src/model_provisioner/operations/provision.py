@@ -100,9 +100,7 @@ def provision(run: Run, names: Sequence[str] | None, workers: int) -> ProvisionR
     chosen = list(entries) if names is None else list(dict.fromkeys(names))
     try:
         run.sweep(chosen, orphans=names is None)
-        records = [run.record(name) for name in chosen if name not in run.retired]
-        left = [each.name for each in records if each.error is None and not each.is_current]
-        with closing(run.provision(left, workers)) as batches:
+        with closing(run.provision_left(chosen, workers)) as batches:
             for _ in batches:
                 pass
     finally:

@@ -22,6 +22,7 @@ from model_provisioner.cli.arguments import asks_for_help, unknown_option
 from model_provisioner.cli.command import Command, Option
 from model_provisioner.cli.declarations import PROVISION
 from model_provisioner.cli.exit_codes import Patient
+from model_provisioner.hashing.threads import core_count
 from model_provisioner.invocation import called_by_doit
 from model_provisioner.invocation import command as called
 from model_provisioner.plugin.commands import (
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from model_provisioner.plugin.commands import Settings
     from model_provisioner.plugin.tasks import ModelTasks
 
-_DEFAULTS = {"continue": True, "par_type": "thread", "num_process": os.cpu_count() or 1, "reporter": "models"}
+_DEFAULTS = {"continue": True, "par_type": "thread", "num_process": core_count(), "reporter": "models"}
 
 
 class Provision(Run):  # type: ignore[misc]  # doit has no types

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from model_provisioner.cli.progress import show_wait
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.workspace import open_workspace
+from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.plugin.tasks import ModelTasks
 
@@ -27,13 +29,16 @@ def tasks_for(config_path: str) -> ModelTasks:
     ensure_state_folder(work.state)
     run = Run(work)
     _plain.set(run)
-    atexit.register(_end, run)  # doit does not say when it ends
+    ends = ExitStack()
+    ends.enter_context(run)
+    ends.enter_context(waits_told(show_wait))
+    atexit.register(_end, ends)  # doit does not say when it ends
     return ModelTasks(run)
 
 
-def _end(run: Run) -> None:
+def _end(ends: ExitStack) -> None:
     _plain.set(None)
-    run.close()
+    ends.close()
 
 
 def plain_run() -> Run | None:

@@ -20,6 +20,7 @@ from model_provisioner.fs.sqlite import (
     to_column,
 )
 from model_provisioner.headers.metadata import Metadata, from_json, to_json
+from model_provisioner.invocation import as_called
 from model_provisioner.records.catalog_file import catalog_file
 from model_provisioner.records.lifecycle import By, Lifecycle, refusal
 from model_provisioner.references.reference import id_now
@@ -317,4 +318,5 @@ def _model(row: tuple[Any, ...]) -> Model:
     # Headers that an older reader read are read again.
     fields["metadata"] = from_json(metadata) if metadata.pop("reader", None) == READER else None
     fields["id"] = id_now(fields["id"])
+    fields["reason"] = fields["reason"] and as_called(fields["reason"])
     return Model(**{**fields, "strict": bool(fields["strict"])})

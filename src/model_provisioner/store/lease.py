@@ -118,7 +118,7 @@ class Lease:
         self._name = f"{self._store.reach}.{secrets.token_hex(16)}"
         fd = folder.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
-            lock(fd)
+            lock(fd, folder.path_of(self._name))
         except OSError:
             os.close(fd)
             raise

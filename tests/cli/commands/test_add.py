@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_several_files_take_their_names_from_the_files(project, tiny_models):
         project.write(f"m/{path.name.replace('tiny-llama', 'split')}", path.read_bytes())
     project.write("m/Qwen3 8B (Q4).gguf", TINY_BYTES)
     project.write("m/müller.gguf", OTHER)
+    project.write("m/Größe.gguf", OTHER + bytes(96))
     project.write("m/模型.gguf", OTHER + bytes(32))
     project.write("m/---.gguf", OTHER + bytes(64))
     project.program("add", *sorted(str(path) for path in (project.root / "m").iterdir()))
@@ -99,10 +101,11 @@ def test_several_files_take_their_names_from_the_files(project, tiny_models):
         "Qwen3-8B-Q4": "file:m/Qwen3 8B (Q4).gguf",
         shard.partition("-00001")[0]: f"file:m/{shard}",
         "muller": "file:m/müller.gguf",
+        "Grosse": "file:m/Größe.gguf",
         "model": "file:m/---.gguf",
         "model-2": "file:m/模型.gguf",
     }
-    passes(project, 5)
+    passes(project, 6)
 
 
 def test_a_folder_is_pinned_by_the_digest_of_all_its_files(project):
@@ -113,6 +116,40 @@ def test_a_folder_is_pinned_by_the_digest_of_all_its_files(project):
     assert entry["expected_digest"].startswith("dirhash:")
     assert entry["engine"] == "vllm"
     passes(project, 1)
+
+
+def test_a_folder_that_the_engine_can_not_open_is_no_model_of_its(project):
+    """One of a single GGUF is that."""
+    project.write("My Set/config.json", '{"model_type": "llama"}')
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    project.write("My Set/model.safetensors", len(header).to_bytes(8, "little") + header + bytes(4))
+    answer = project.program("add", "My Set", code=1)
+    assert answer.out == (
+        f"FAIL  file:My Set  llama.cpp opens one GGUF and no folder\n        where     {project.root}/My Set\n"
+        "        expected  a reference that names one GGUF\n        found     no GGUF\n"
+        f"        fix       name the engine that loads it: model-provisioner add '{project.root}/My Set' --engine vllm\n"
+    )
+    assert not (project.root / "models.yaml").exists()
+    project.program("add", f"{project.root}/My Set", "--engine", "vllm")
+    project.write("one/model.gguf", TINY_BYTES)
+    project.program("add", "one")
+    passes(project, 2)
+
+
+@pytest.mark.parametrize(
+    ("ref", "found"),
+    [
+        (".", "the folder of models.yaml"),
+        ("..", "a folder that holds the project"),
+        ("../a project/", "the folder of models.yaml"),
+    ],
+)
+def test_the_project_itself_is_no_model(project, ref, found):
+    answer = project.program("add", ref, code=3)
+    assert answer.err == (
+        f"ERROR: the project itself is no model\n  where     {ref}\n  expected  a file, or a folder of one model\n"
+        f"  found     {found}\n  fix       name the files: model-provisioner add {shlex.quote(ref)}/*.gguf\n"
+    )
 
 
 def test_a_file_of_the_home_folder_is_named_from_there(project, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from tests.support.gguf_bytes import gguf, text
 from tests.support.hub import no_repo
 from tests.support.project import Project, read_only
 from tests.support.remote import FLIPPED, ONE, REPO, TINY_BYTES, TINY_SHA, resolved, sha256
@@ -60,9 +61,12 @@ def test_what_is_not_here_is_fetched_for_it(tiny, hub):
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("wrong", [b"<!DOCTYPE html><html>log in</html>", TINY_BYTES[:60_000]])
+ADAPTER = gguf({"general.architecture": text("llama"), "general.type": text("adapter"), "adapter.type": text("lora")})
+
+
+@pytest.mark.parametrize("wrong", [b"<!DOCTYPE html><html>log in</html>", TINY_BYTES[:60_000], ADAPTER])
 @pytest.mark.parametrize("upgrade", [[], ["--upgrade", "tiny"]])
-def test_what_is_unsound_is_not_locked_and_asked_for_again(remote, web, wrong, upgrade):
+def test_what_is_unsound_or_no_model_is_not_locked_and_asked_for_again(remote, web, wrong, upgrade):
     web.files["/tiny.gguf"] = wrong
     remote.models({"tiny": web.url("/tiny.gguf")})
     answer = remote.doit("model-lock", *upgrade, code=1)
@@ -80,12 +84,53 @@ def test_an_unsound_file_of_this_machine_is_not_locked(remote):
     assert not remote.lock.exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"model_ref": "a.gguf"},
+            "FAIL  tiny  the model is an adapter\n        where     {root}/a.gguf\n        expected  a model\n"
+            "        found     an adapter, made for architecture llama\n"
+            "        fix       name it under lora: of the model that it was made for\n",
+        ),
+        (
+            {"model_ref": "tiny.gguf", "mmproj": "a.gguf"},
+            "FAIL  tiny  mmproj a.gguf is an adapter, not a projector\n        where     {root}/a.gguf\n"
+            "        expected  a projector: a GGUF of architecture clip\n"
+            "        found     an adapter, made for architecture llama\n"
+            "        fix       name it under lora: of the model that it was made for\n",
+        ),
+    ],
+)
+def test_a_file_in_the_wrong_field_is_not_locked(remote, files, told):
+    """`provision` says the same of it."""
+    (remote.root / "tiny.gguf").write_bytes(TINY_BYTES)
+    (remote.root / "a.gguf").write_bytes(ADAPTER)
+    remote.models({"tiny": files})
+    told = told.format(root=remote.root)
+    assert remote.doit("model-lock", code=1).out.startswith(told)
+    assert not remote.lock.exists()
+    assert remote.provision(code=1).out.startswith(told)
+
+
+def test_an_adapter_that_comes_to_a_locked_model_is_looked_at_beside_it(tiny, hub):
+    tiny.doit("model-lock")
+    before = tiny.lock.read_text()
+    (tiny.root / "a.gguf").write_bytes(ADAPTER)
+    tiny.models({"tiny": {"model_ref": ONE, "mmproj": "a.gguf"}})
+    assert "mmproj a.gguf is an adapter, not a projector" in tiny.doit("model-lock", code=1).out
+    assert tiny.lock.read_text() == before
+    tiny.models({"tiny": {"model_ref": ONE, "lora": ["a.gguf"]}})  # the fix, tried
+    tiny.doit("model-lock")
+    assert '"role": "lora"' in tiny.lock.read_text()
+
+
 def test_what_an_old_lock_names_unsound_is_healed_by_the_fix_that_is_said(tiny, hub):
     tiny.doit("model-lock")
     page = b"<!DOCTYPE html><html>log in</html>"
     commit = hub.add("org/tiny", {"tiny.gguf": page})
-    text = tiny.lock.read_text().replace(TINY_SHA, sha256(page)).replace(str(len(TINY_BYTES)), str(len(page)))
-    tiny.lock.write_text(re.sub(r'"revision": "[0-9a-f]+"', f'"revision": "{commit}"', text))
+    locked = tiny.lock.read_text().replace(TINY_SHA, sha256(page)).replace(str(len(TINY_BYTES)), str(len(page)))
+    tiny.lock.write_text(re.sub(r'"revision": "[0-9a-f]+"', f'"revision": "{commit}"', locked))
     hub.add("org/tiny", REPO)
     answer = tiny.provision(code=1)
     assert "if its source has a sound one by now, `doit model-lock --upgrade tiny` takes it" in answer.out
@@ -189,6 +234,13 @@ def test_upgrade_of_one_leaves_the_other(remote, hub):
     after = json.loads(remote.lock.read_text())["models"]
     assert after["other"] == before["other"]
     assert after["tiny"] != before["tiny"]
+
+
+def test_what_a_killed_command_left_is_removed_by_the_next_that_has_nothing_to_write(locked):
+    left = locked.root / ".models.lock.tmp"
+    left.write_text("{")
+    assert locked.doit("model-lock").out == "models.lock is as it was: 1 model\n"
+    assert not left.exists()
 
 
 def test_an_upgrade_of_what_is_not_there(locked):

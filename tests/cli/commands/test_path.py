@@ -97,9 +97,10 @@ def test_a_model_that_was_never_provisioned_is_not_told(project):
 def test_a_retired_model_is_not_told(two):
     two.program("retire", "tiny")
     told = (
-        "ERROR: tiny is retired, and no engine is to load it\n"
-        f"  where     {two.root}/models.yaml:2\n  expected  a model in service\n  found     a retired one\n"
-        "  fix       model-provisioner retire --undo tiny, then model-provisioner provision\n"
+        "ERROR: tiny is retired: it has no handoff, and what needs one can't run\n"
+        f"  where     {two.root}/.runtime/engines/tiny.json\n"
+        "  expected  a model in service\n  found     one that was retired by hand\n"
+        "  fix       model-provisioner retire --undo tiny, then model-provisioner provision; or leave out what needs it\n"
     )
     assert refused(two) == told
     two.program("provision")  # the snapshot has it as retired
@@ -116,7 +117,7 @@ def test_an_artifact_that_is_not_as_it_was_written_is_told(two, what):
     why = {
         "removed": "handoff missing",
         "edited": "handoff differs from what would be written",
-        "its checksum file removed": "digest target missing",
+        "its checksum file removed": "checksum file missing",
     }
     assert refused(two) == not_current(two, why[what])
 

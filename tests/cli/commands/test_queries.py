@@ -97,7 +97,10 @@ def test_show_by_name_and_id(two):
     found = two.json("model-show", "good")
     assert found["result"]["catalog"][0]["metadata"]["vocabulary_size"] == 259
     assert found["models"][0]["state"] == "Active"
-    assert "reason" in two.doit("model-show", "bad").out
+    assert (
+        f"reason\n    the file ends inside the version\n      where     {two.root}/bad.gguf\n"
+        in two.doit("model-show", "bad").out
+    )
 
 
 def test_show_of_an_unknown_model(two):

@@ -9,13 +9,18 @@ import subprocess
 import sys
 import termios
 import textwrap
+import threading
 
 import pytest
 
 from model_provisioner.cli.progress.lines import Lines
+from model_provisioner.cli.progress.screen import Screen
 from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
+from model_provisioner.fs.locking import waits
+from model_provisioner.fs.locking.holder import Holder
+from model_provisioner.fs.locking.waits import LockWaits
 from tests.support.hub import Hub, slow
-from tests.support.project import TINY, Project, settle
+from tests.support.project import DODO, TINY, Project, document, settle
 
 LARGE = "models:\n  large:\n    model_ref: file:large.bin\n"
 
@@ -228,3 +233,76 @@ def test_a_terminal_that_can_not_go_back_has_lines_as_a_log_has(large):
     run, terminal = on_terminal(large, "provision")
     assert shown_by(terminal) == "reading large, 3.2 GB\r\n"
     run.communicate(timeout=60)
+
+
+HOLD = """
+import fcntl, os, sys
+for path in sys.argv[1:]:
+    fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held(project, monkeypatch):
+    """A project with work to do, and a process that holds the locks of its handoffs for a while; return the process."""
+    project.add_tiny()
+    project.models("models:\n  tiny:\n    model_ref: file:models/tiny.gguf\n")
+    project.provision()
+    (project.root / ".runtime/engines/llamacpp.json").unlink()
+    locks = [str(path) for path in (project.state / "locks/handoff").iterdir()]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, *locks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    monkeypatch.setattr(waits, "AFTER_S", 0.1)
+    timer = threading.Timer(0.8, process.stdin.close)
+    timer.start()
+    yield process, locks[0]
+    timer.join()
+    process.kill()
+    with process:
+        pass
+
+
+@pytest.mark.parametrize("face", ["doit", "program"])
+def test_a_command_that_waits_for_another_says_once_for_which(project, held, face):
+    process, path = held
+    answer = getattr(project, face)("provision")
+    python = os.path.basename(sys.executable)
+    assert answer.err == f"waiting for process {process.pid} ({python} -c), which holds the lock of {path}\n"
+    assert "1 model: 1 done" in answer.out
+
+
+def test_a_task_of_plain_doit_says_it_too(project, held):
+    project.write("dodo.py", DODO)
+    assert f"waiting for process {held[0].pid} " in project.doit("run").err
+
+
+@pytest.mark.parametrize("face", ["doit", "program"])
+def test_a_document_stays_one_where_a_command_waits(project, held, face):
+    answer = getattr(project, face)("provision", "--json")
+    assert document(answer)["exit_code"] == 0
+    assert answer.err.startswith("waiting for process ")
+
+
+@pytest.mark.parametrize(
+    ("holder", "line"),
+    [
+        (None, "waiting for another program, which holds the lock of /l\n"),
+        (
+            Holder(os.getpid(), "x", is_stopped=False),
+            "waiting for another thread of this program, which holds the lock of /l\n",
+        ),
+        (Holder(7, "", is_stopped=False), "waiting for process 7, which holds the lock of /l\n"),
+        (
+            Holder(7, "doit \x1b", is_stopped=True),
+            "waiting for process 7 (doit \\x1b), which holds the lock of /l; it is stopped: `kill -CONT 7` lets it go on\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("shown", [Lines, Screen])
+def test_who_holds_a_lock_is_said_as_far_as_it_is_known(capsys, holder, line, shown):
+    shown()(LockWaits("/l", holder))
+    assert capsys.readouterr().err == line

@@ -40,7 +40,7 @@ def test_one_has_it_or_several_share_it(opened):
 
 def test_who_waits_is_called_until_it_is_free(opened):
     first, second, _ = opened
-    lock(first)
+    lock(first, "x")
     called = []
 
     def waiting():
@@ -48,19 +48,19 @@ def test_who_waits_is_called_until_it_is_free(opened):
         if len(called) == 2:
             fcntl.flock(first, fcntl.LOCK_UN)
 
-    lock(second, waiting=waiting)
+    lock(second, "x", waiting=waiting)
     assert called == [0, 1]
 
 
 def test_who_waits_may_give_up(opened):
     first, second, _ = opened
-    lock(first)
+    lock(first, "x")
 
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lock(second, waiting=stop)
+        lock(second, "x", waiting=stop)
 
 
 def test_a_file_that_lost_its_name_while_it_was_waited_for_is_not_the_one(tmp_path, folder):
@@ -92,7 +92,7 @@ def test_a_file_system_without_locks_says_so_in_one_way(opened, folder, monkeypa
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     for act in (
-        lambda: lock(opened[0]),
+        lambda: lock(opened[0], "x"),
         lambda: try_lock(opened[0]),
         lambda: open_locked(folder, "x", os.O_RDWR, waiting=pytest.fail),
         lambda: locked_folder(folder).__enter__(),

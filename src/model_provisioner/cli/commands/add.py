@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from model_provisioner.cli.output import print_lines, relative
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import CONFIG_NAME, find_config, nearly_config, no_config
 from model_provisioner.cli.summary import models
-from model_provisioner.config.paths import real_path
+from model_provisioner.config.paths import is_below, real_path
 from model_provisioner.config.schema import ENGINE_PATTERN, NAME_PATTERN
 from model_provisioner.errors import InputError, StorageError, printable
 from model_provisioner.fs.paths import is_there
 from model_provisioner.invocation import command
+from model_provisioner.invocation import named as called_as
 from model_provisioner.operations.adding.add import add
 from model_provisioner.operations.adding.additions import Asked, Options
 from model_provisioner.operations.adding.naming import SUFFIXES, first_shard, names_for, written
@@ -80,7 +82,7 @@ def _asked(names: Sequence[str], name: str | None, root: str) -> Iterable[Asked]
         name = refs.pop(0)
     if not refs:
         raise InputError(
-            "add takes a REF, or several",
+            f"{called_as('add')} takes a REF, or several",
             where="the command line",
             expected="a file, a folder or a reference",
             found=f"--name {name} alone" if name else "none",
@@ -132,6 +134,14 @@ def _read(text: str, root: str) -> tuple[ModelRef, str]:
     if _is_here(first := first_shard(path)):
         path = first
     absolute = LocalRef(path).absolute(os.getcwd())
+    if is_below(root, absolute.path):
+        raise InputError(
+            "the project itself is no model",
+            where=text,
+            expected="a file, or a folder of one model",
+            found=f"the folder of {CONFIG_NAME}" if absolute.path == root else "a folder that holds the project",
+            fix=f"name the files: {command(f'add {shlex.quote(text)}/*.gguf')}",
+        )
     return absolute, written(path, absolute.path, root, os.path.expanduser("~"))
 
 

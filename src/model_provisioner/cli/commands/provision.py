@@ -69,16 +69,7 @@ def run(
         try:
             found = sweep_what_moved(whole, found, asked, orphans=not names)
             report.withdrawn_before()
-            left = [
-                name
-                for name in asked
-                if name not in whole.retired | whole.unchanged and not whole.record(name).is_current
-            ]
-            for name in left:
-                if (error := whole.record(name).error) is not None:
-                    report.failed(whole.record(name), error)
-            ready = [name for name in left if whole.record(name).error is None]
-            with closing(whole.provision(ready, core_count())) as batches:
+            with closing(whole.provision_left(asked, core_count())) as batches:
                 for batch in batches:
                     report.done(batch)
             whole.finish()
@@ -120,15 +111,14 @@ class _Report:
         """Say of each of these models that it was done or failed, if it was."""
         for record in batch:
             if record.error is not None:
-                self.failed(record, record.error)
+                self._failed_with(record, record.error)
             elif record.published:
                 self._done += 1
                 verified = record.why is None or any(reason.step == "verify" for reason in record.why)
                 loud = record.verification is not None and record.verification.outcome != "pass"
                 self._print([done_line(record, verified=verified)], aloud=loud)
 
-    def failed(self, record: EntryRun, error: ProvisionError) -> None:
-        """Say that a model failed."""
+    def _failed_with(self, record: EntryRun, error: ProvisionError) -> None:
         self._failed += 1
         self.told.add(record.name)
         self._errors.append(error)

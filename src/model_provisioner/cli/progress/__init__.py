@@ -10,12 +10,24 @@ from model_provisioner.cli.progress.lines import Lines
 
 if TYPE_CHECKING:
     from model_provisioner.cli.progress.screen import Screen
+    from model_provisioner.fs.locking.waits import LockWaits
+
+_shown: Screen | Lines = Lines()
+"""The progress that this process began last."""
 
 
 def progress_for_stderr() -> Screen | Lines:
     """Return the progress that suits where stderr goes; a terminal that can't go back gets lines, as a log does."""
+    global _shown  # noqa: PLW0603  a process has one stderr
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return Lines()
-    from model_provisioner.cli.progress.screen import Screen
+        _shown = Lines()
+    else:
+        from model_provisioner.cli.progress.screen import Screen
 
-    return Screen()
+        _shown = Screen()
+    return _shown
+
+
+def show_wait(event: LockWaits) -> None:
+    """Show on stderr that a lock is waited for, beside what else is shown there."""
+    _shown(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, FetchWaits, ReadingBegins
 from model_provisioner.errors import printable
+from model_provisioner.fs.locking.waits import LockWaits
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.engine.events import Event
+    from model_provisioner.fs.locking.holder import Holder
 
 LONG_BYTES = 256 << 20
 LINE_EVERY_SECONDS = 30.0
@@ -55,6 +58,8 @@ class Lines:
                         _say(f"fetched {human(done)}{of}: {printable(model)}")
                 case FetchWaits(model, seconds, why):
                     say_waiting(model, seconds, why)
+                case LockWaits(path, holder):
+                    say_locked(path, holder)
                 case FetchBegins(model, size, source):
                     self._last[model] = time.monotonic()
                     of = "" if size is None else f", {human(size)}"
@@ -82,6 +87,18 @@ def say_waiting(model: str, seconds: float, why: str) -> None:
     """Say that a source is asked again after some seconds, and why; a short wait is not worth a line."""
     if seconds >= SHOWN_SECONDS:
         _say(f"waiting {seconds:.0f} s to ask again for {printable(model)}: {printable(why)}")
+
+
+def say_locked(path: str, holder: Holder | None) -> None:
+    """Say that a lock is waited for, and who holds it."""
+    if holder is None:
+        _say(f"waiting for another program, which holds the lock of {printable(path)}")
+    elif holder.pid == os.getpid():
+        _say(f"waiting for another thread of this program, which holds the lock of {printable(path)}")
+    else:
+        command = f" ({printable(holder.command)})" if holder.command else ""
+        stopped = f"; it is stopped: `kill -CONT {holder.pid}` lets it go on" if holder.is_stopped else ""
+        _say(f"waiting for process {holder.pid}{command}, which holds the lock of {printable(path)}{stopped}")
 
 
 def _say(line: str) -> None:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.columns import columns, cut
-from model_provisioner.cli.progress.lines import say_waiting
+from model_provisioner.cli.progress.lines import say_locked, say_waiting
 from model_provisioner.cli.progress.under_way import UnderWay, line_of
 from model_provisioner.engine.events import FetchWaits
+from model_provisioner.fs.locking.waits import LockWaits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,10 @@ class Screen:
             if isinstance(event, FetchWaits):
                 with self.aside():
                     say_waiting(event.model, event.seconds, event.why)
+                return
+            if isinstance(event, LockWaits):
+                with self.aside():
+                    say_locked(event.path, event.holder)
                 return
             self._under_way.take(event)
             now = time.monotonic()

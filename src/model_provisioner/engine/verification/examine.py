@@ -18,7 +18,9 @@ from model_provisioner.headers.reader import read_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.fs.fileset import FileSet
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.memo import Answer
     from model_provisioner.headers.metadata import Metadata
@@ -42,9 +44,7 @@ def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequ
                     check_kinds(record.entry, record.files)
                     # Headers first: a broken file is reported before an hour of hashing.
                     before = [identity_of(member.path) for member in record.files.members]
-                    engine = record.entry.engine
-                    metadata = read_checked(record.files, engine) if engine else read_metadata(record.files)
-                    looked.append((record, before, metadata))
+                    looked.append((record, before, read_headers(record.entry, record.files)))
                 except FileNotFoundError:  # removed between two looks at it
                     record.files = record.files.again()
         answers = iter(digests([path for record, *_ in looked for path in _paths(record)]))
@@ -64,6 +64,14 @@ def examine(records: Sequence[EntryRun], digests: Callable[[Sequence[str]], Sequ
             found=f"other bytes, times or files after each of {TRIES} readings",
             fix="wait until what writes them has ended, then run again",
         )
+
+
+def read_headers(entry: Entry, files: FileSet) -> Metadata:
+    """Read the headers of an entry's files, or of those of a part of it; return the metadata of the model.
+
+    Raises `WrongKindError` where an engine is to load them that can't, and `UnsoundModelError` as `read_metadata` does.
+    """
+    return read_checked(files, entry.engine) if entry.engine and entry.role == "model" else read_metadata(files)
 
 
 def _paths(record: EntryRun) -> list[str]:

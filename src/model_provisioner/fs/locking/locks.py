@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.folder import PrivateFolder
+from model_provisioner.fs.locking.waits import telling
 from model_provisioner.fs.root import Root
 from model_provisioner.fs.unreachable import STATE_SETTING, storage_error
 
@@ -29,17 +30,18 @@ class NoLocksError(OSError):
     """The file system keeps no locks."""
 
 
-def lock(fd: int, *, shared: bool = False, waiting: Callable[[], object] | None = None) -> None:
+def lock(fd: int, path: str, *, shared: bool = False, waiting: Callable[[], object] | None = None) -> None:
     """Wait for the lock of an open file, which its closing frees; call `waiting` now and then, which may raise to give up.
 
-    Raises `NoLocksError` and `OSError`.
+    Without `waiting`, a wait that takes long is told by its `path` (see `waits`). Raises `NoLocksError` and `OSError`.
     """
-    if waiting is None:
-        _flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    else:
-        while not try_lock(fd, shared=shared):
-            waiting()
-            time.sleep(POLL_S)
+    while not try_lock(fd, shared=shared):
+        if waiting is None:
+            with telling(fd, path):
+                _flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            return
+        waiting()
+        time.sleep(POLL_S)
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:
@@ -75,7 +77,7 @@ def open_locked(
                 raise
             fd, is_writable = folder.open(name), False
         try:
-            lock(fd, shared=shared, waiting=waiting)
+            lock(fd, folder.path_of(name), shared=shared, waiting=waiting)
             if folder.names_file(name, fd):
                 if is_writable:
                     return fd
@@ -91,7 +93,7 @@ def locked_folder(folder: Folder, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a folder. Raises `NoLocksError` and `OSError`."""
     fd = folder.listed()
     try:
-        lock(fd, shared=shared)
+        lock(fd, folder.path, shared=shared)
         yield
     finally:
         os.close(fd)
@@ -114,7 +116,7 @@ def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
                 for stripe in sorted(stripes):  # always in the same order, so that no two wait for each other
                     path = folder.path_of(stripe)
                     held.append(folder.open(stripe, os.O_RDWR | os.O_CREAT))
-                    lock(held[-1])
+                    lock(held[-1], path)
         except OSError as error:
             raise storage_error(
                 "a lock can't be made in the state folder", path, error, elsewhere=STATE_SETTING

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".gguf", ".safetensors")
 LONGEST = 100
 """Characters of a name that is made: files are named after it."""
+_SPELLED = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"})
+"""The Latin letters that are no other letter with a mark."""
 _DROPPED = re.compile(r"-gguf$", re.IGNORECASE)
 
 
@@ -52,7 +54,7 @@ def _spoken(ref: ModelRef) -> str:
 
 def _valid(text: str) -> str:
     """Return what of a text can be a name; nothing where that is too little to be one."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:LONGEST].rstrip("-._")
 
 

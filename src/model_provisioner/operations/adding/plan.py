@@ -7,6 +7,7 @@ left out.
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,18 @@ from model_provisioner.config.paths import DEFAULT_RUNTIME_DIR, HandoffPaths, re
 from model_provisioner.config.schema import Defaults
 from model_provisioner.engine.resolve import resolve_entry
 from model_provisioner.engine.workspace import open_workspace
-from model_provisioner.errors import ConfigError, InputError, NotAllowedError, ProvisionError, StorageError
+from model_provisioner.errors import (
+    ConfigError,
+    InputError,
+    NotAllowedError,
+    ProvisionError,
+    StorageError,
+    WrongKindError,
+)
 from model_provisioner.fetchers.sources import hosts_of
 from model_provisioner.fs.identity import stat_or_none
-from model_provisioner.headers.compatibility import opens_folders, read_checked
+from model_provisioner.headers.compatibility import no_folder, opens_folders, read_checked
+from model_provisioner.invocation import command as called
 from model_provisioner.operations.adding.additions import Added, Additions, Asked
 from model_provisioner.operations.adding.insertion import with_added
 from model_provisioner.operations.adding.naming import names_for
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Config, Entry, Locked
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
     from model_provisioner.operations.adding.additions import Findings, Options
     from model_provisioner.references.reference import ModelRef
 
@@ -180,7 +190,10 @@ class Plan:
                 self._findings.chosen[ref] = Asked(chosen.ref, str(chosen.ref), asked.name)
                 return
             if ref.is_local:
-                read_checked(resolve_entry(entry, work.store), entry.engine)
+                files = resolve_entry(entry, work.store)
+                if os.path.isdir(files.path) and not opens_folders(entry.engine):
+                    raise _unopened(entry, files)
+                read_checked(files, entry.engine)
             locked = None if ref.is_local or entry.companions else locked_by_source(work, entry)
             if locked is None and (ref.is_local or not self._options.dry_run):
                 locked = lock_entry(work, entry)
@@ -217,6 +230,13 @@ class Plan:
             models = {} if self._lock is None else parse_lock(self._lock, path)
             if (data := render_lock(models | new)) != self._lock:
                 yield path, self._lock or b"", data
+
+
+def _unopened(entry: Entry, files: FileSet) -> WrongKindError:
+    """Return the error for a folder of this machine that the engine of an entry can't open."""
+    error = no_folder([member.name for member in files.members], entry.engine, files.path)
+    error.fix = f"name the engine that loads it: {called(f'add {shlex.quote(files.path)} --engine vllm')}"
+    return error
 
 
 def _key(ref: ModelRef) -> object:

@@ -65,16 +65,21 @@ def run(reply: Reply, names: Sequence[str], *, provenance: bool) -> int:
 
 
 def _in_lines(fields: dict[str, Any], moves: Sequence[Transition]) -> str:
-    lines = [_field(name, printable(str(value))) for name, value in _flat(fields)]
+    lines = [_field(name, *_printable(name, str(value))) for name, value in _flat(fields)]
     if moves:
         lines += ["history", *_history(moves)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _field(name: str, value: str) -> str:
-    """Return a field as a line, or as two where one would be longer than 80 columns."""
-    line = f"{name:<28} {value}"
-    return line if len(line) <= 80 else f"{name}\n    {value}"
+def _printable(name: str, value: str) -> list[str]:
+    """Return the lines of a value: of a reason those of the message that it is, of anything else one."""
+    return [printable(line) for line in (value.split("\n") if name == "reason" else [value])]
+
+
+def _field(name: str, *values: str) -> str:
+    """Return a field as a line, or below its name where that would be longer than 80 columns, or has several lines."""
+    line = f"{name:<28} {values[0]}"
+    return line if len(values) == 1 and len(line) <= 80 else "\n    ".join([name, *values])
 
 
 def _history(moves: Iterable[Transition]) -> Iterable[str]:
