@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from model_provisioner.operations.metrics import HostMetrics
+    from model_provisioner.records.lifecycle import Lifecycle
 
-_STATES = ("Pending", "Active", "Failed", "Retired")
+_STATES: tuple[Lifecycle, ...] = ("Pending", "Active", "Failed", "Retired")
 _OUTCOMES = ("pass", "warn", "fail", "error")
 _BEGIN = b"# HELP model_provisioner_"
 
@@ -64,7 +65,9 @@ def _families(found: HostMetrics) -> Iterator[_Family]:
     models = [((("project", each.project), ("model", each.name)), each) for each in found.models]
     projects = [((("project", each.root),), each) for each in found.projects]
     stores = [((("store", each.path),), each) for each in found.stores]
-    yield _Family("build_info", "gauge", "The version of model-provisioner that wrote this.", {(("version", __version__),): 1})
+    yield _Family(
+        "build_info", "gauge", "The version of model-provisioner that wrote this.", {(("version", __version__),): 1}
+    )
     yield _Family(
         "models",
         "gauge",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from model_provisioner.store.store import Store
 
 LISTED = 1000
-"""Of how many models, and of how many projects and stores, there are numbers of each: so many series a host may have of them."""
+"""How many models, projects and stores have numbers of their own: monitoring pays for each series."""
 NEVER = 0
 """The time of an audit that there never was: any age that is computed from it is too high."""
 
@@ -103,7 +103,9 @@ def host_metrics(state: str) -> HostMetrics:
     configs = {config for row in all_rows if (config := row.config) is not None}
     here = {config for config in configs if may_be_there(config)}
     rows = [row for row in all_rows if row.config is None or row.config in here]
-    models = sorted(map(_model, rows), key=lambda model: (not model.failed, -(model.size or 0), model.project, model.name))
+    models = sorted(
+        map(_model, rows), key=lambda model: (not model.failed, -(model.size or 0), model.project, model.name)
+    )
     audits = [model.audited for model in models if model.audited is not None]
     look = _Look(state, rows)
     return HostMetrics(
