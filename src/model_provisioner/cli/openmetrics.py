@@ -35,8 +35,8 @@ class _Family:
     help: str
     samples: Mapping[Labels, int]
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of text; none where there is no sample."""
+    def lines(self, common: Labels) -> Iterator[str]:
+        """Yield the lines of text, with the labels that all samples have; none where there is no sample."""
         if not self.samples:
             return
         name = f"model_provisioner_{self.name}"
@@ -46,13 +46,14 @@ class _Family:
             yield f"# UNIT {name} {unit}"
         suffix = "_total" if self.kind == "counter" else ""
         for labels, value in self.samples.items():
-            told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-            yield f"{name}{suffix}{{{told}}} {value}" if told else f"{name}{suffix} {value}"
+            told = ",".join(f'{label}="{_escaped(text)}"' for label, text in (*common, *labels))
+            yield f"{name}{suffix}{{{told}}} {value}"
 
 
 def openmetrics(found: HostMetrics) -> bytes:
     """Return the metrics as text, in UTF-8."""
-    lines = [line for family in _families(found) for line in family.lines()]
+    common = (("user", found.user),)
+    lines = [line for family in _families(found) for line in family.lines(common)]
     return "\n".join((*lines, "# EOF", "")).encode()
 
 

@@ -6,6 +6,7 @@ They are of all projects of the user that are still there, for what an alert wak
 from __future__ import annotations
 
 import os
+import pwd
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class StoreMetrics:
 class HostMetrics:
     """How the models of this user stand on this host."""
 
+    user: str
+    """The user's name, or number where it has none: several users of a host have metrics of their own."""
     states: Mapping[Lifecycle, int]
     """How many models are in which state."""
     models: Sequence[ModelMetrics]
@@ -109,6 +112,7 @@ def host_metrics(state: str) -> HostMetrics:
     audits = [model.audited for model in models if model.audited is not None]
     look = _Look(state, rows)
     return HostMetrics(
+        user=_user(),
         states=Counter(row.lifecycle for row in rows),
         models=models[:LISTED],
         unlisted=max(0, len(models) - LISTED),
@@ -119,6 +123,14 @@ def host_metrics(state: str) -> HostMetrics:
         verifications=verifications,
         fetched_bytes=fetched,
     )
+
+
+def _user() -> str:
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _model(row: Model) -> ModelMetrics:
