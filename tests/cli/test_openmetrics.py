@@ -164,6 +164,7 @@ def scraped(url):
     pytest.fail("the exporter does not answer")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prometheus-node-exporter") is None, reason="needs prometheus-node-exporter")
 def test_a_node_exporter_passes_on_what_the_command_wrote(exporter, project):
     folder, url = exporter

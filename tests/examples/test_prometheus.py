@@ -57,6 +57,7 @@ def test_every_alert_is_of_metrics_that_there_are():
     assert ALERTS.keys() == FIRING.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
 def test_every_alert_fires_when_it_should_and_none_where_all_is_well(tmp_path):
     def firing(series, alerts):
