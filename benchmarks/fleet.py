@@ -11,10 +11,8 @@ host reads and hashes; it is measured here where it is not given.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from machine import describe
-from peers import CURL, NGINX
+from peers import CURL, IP, NGINX, NSENTER, TC, UNSHARE
 from simulation import arrivals, audit_nights, fan_out, queue, share, spread
 
 from model_provisioner.units import human, parse_size
@@ -50,12 +48,15 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:8080;
     root {folder}/served;
     location /slow/ {{ alias {folder}/served/; limit_rate {limit}; }}
   }}
 }}
 """
+URL = "http://127.0.0.1:8080"
+LINE = 40_000_000
+"""Bytes/s of the line of the checks: so slow that no processor is in its way."""
 CLIENTS = 8
 
 
@@ -162,57 +163,58 @@ def check_audit(folder: Path, random: Random) -> Iterator[Check]:
     yield Check(f"{what}: bytes of the first night", said[0], done[0], "bytes")
 
 
-@contextlib.contextmanager
-def served(folder: Path, size: int, limit: int) -> Iterator[str]:
-    """Serve a file of `size` bytes as `/file`, and as `/slow/file` with at most `limit` bytes/s a client; yield the URL."""
-    (folder / "served").mkdir(parents=True)
-    (folder / "served" / "file").write_bytes(os.urandom(1 << 20) * (size >> 20))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (folder / "nginx.conf").write_text(NGINX_CONF.format(folder=folder, port=port, limit=limit))
-    command = [NGINX.command, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as nginx:
-        try:
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                if nginx.poll() is not None:
-                    raise RuntimeError("nginx did not start")
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            nginx.terminate()
+class Mirror:
+    """An nginx behind a line of `LINE`, which the kernel shapes in a network of their own, and clients that share that line."""
 
-
-def fetched(url: str, at: Sequence[float]) -> list[float]:
-    """Fetch a file by one curl for each of these times, in seconds from now; return how long each took."""
-    began, processes = time.perf_counter(), []
-    for each in at:
-        time.sleep(max(0.0, began + each - time.perf_counter()))
-        processes.append(
-            subprocess.Popen([CURL.command, "-sf", "-w", "%{time_total}", "-o", "/dev/null", url], stdout=-1)
+    def __init__(self, folder: Path, size: int) -> None:
+        self.size = size
+        (folder / "served").mkdir(parents=True)
+        (folder / "served" / "file").write_bytes(os.urandom(1 << 20) * (size >> 20))
+        (folder / "nginx.conf").write_text(NGINX_CONF.format(folder=folder, limit=LINE // 4))
+        shaped = f"ip link set lo up && tc qdisc add dev lo root tbf rate {8 * LINE}bit burst 256kb latency 50ms"
+        nginx = f"exec {NGINX.command} -p {folder} -c {folder}/nginx.conf -e stderr"
+        self._nginx = subprocess.Popen(
+            [UNSHARE.command, "--net", "sh", "-c", f"{shaped} && {nginx}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-    return [float(process.communicate(timeout=600)[0]) for process in processes]
+        self._enter = [NSENTER.command, "--target", str(self._nginx.pid), "--net", CURL.command, "-sf"]
+
+    def __enter__(self) -> Self:
+        for _ in range(500):
+            head = [*self._enter, "-I", f"{URL}/file"]
+            if subprocess.run(head, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                return self
+            time.sleep(0.02)
+        self.__exit__()
+        raise RuntimeError("nginx does not answer behind its line: shaping it needs root")
+
+    def __exit__(self, *_: object) -> None:
+        self._nginx.terminate()
+        self._nginx.wait()
+
+    def fetched(self, name: str, at: Sequence[float]) -> list[float]:
+        """Fetch a file by one curl for each of these times, in seconds from now; return how long each took."""
+        command = [*self._enter, "-w", "%{time_total}", "-o", "/dev/null", f"{URL}/{name}"]
+        began, processes = time.perf_counter(), []
+        for each in at:
+            time.sleep(max(0.0, began + each - time.perf_counter()))
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        return [float(process.communicate(timeout=600)[0]) for process in processes]
 
 
 def check_fan_out(folder: Path, size: int, pairs: int, random: Random) -> Iterator[Check]:
-    """Fetch a file by eight clients from an nginx: each with a line of its own, and all over one line, at once and apart."""
-    limit = size // 2
-    with served(folder / "mirror", size, limit) as url:
-        slow = [max(fetched(f"{url}/slow/file", [0.0] * CLIENTS)) for _ in range(pairs)]
-        said = fan_out([0.0] * CLIENTS, size, float("inf"), limit, CLIENTS, random).end
-        yield Check(f"{CLIENTS} clients with lines of {human(limit)}/s: the last", said, median(slow))
-        fetched(f"{url}/file", [0.0])  # warm
-        apart, predicted = [], []
-        for _ in range(pairs):  # in turn: the machine is as busy for one as for the other
-            alone = size / fetched(f"{url}/file", [0.0])[0]
-            line = CLIENTS * size / max(fetched(f"{url}/file", [0.0] * CLIENTS))
-            at = [number * size / line for number in range(CLIENTS)]
-            result = fan_out(at, size, line, alone, CLIENTS, random)
-            predicted.append(sum(result.took) / CLIENTS)
-            apart.append(sum(fetched(f"{url}/file", at)) / CLIENTS)
-        what = f"{CLIENTS} clients, one after the other, over one line: the mean"
-        yield Check(what, median(predicted), median(apart))
+    """Fetch a file by eight clients over one line: at once, and one after the other where each has a line of its own, too."""
+    with Mirror(folder / "mirror", size) as mirror:
+        line = size / median(mirror.fetched("file", [0.0])[0] for _ in range(pairs))
+        said = fan_out([0.0] * CLIENTS, size, line, line, CLIENTS, random)
+        took = [max(mirror.fetched("file", [0.0] * CLIENTS)) for _ in range(pairs)]
+        yield Check(f"{CLIENTS} clients at once over a line of {human(int(line))}/s: the last", said.end, median(took))
+        at = [number * size / line / 2 for number in range(CLIENTS)]
+        said = fan_out(at, size, line, LINE // 4, CLIENTS, random)
+        mean = [sum(mirror.fetched("slow/file", at)) / CLIENTS for _ in range(pairs)]
+        what = f"{CLIENTS} clients one after the other, each with {human(LINE // 4)}/s: the mean"
+        yield Check(what, sum(said.took) / CLIENTS, median(mean))
 
 
 # ---- the fleet
@@ -280,7 +282,7 @@ def main() -> None:
     parser.add_argument("--host-line", type=size_of, default=size_of("1.25GB"), help="bytes/s of a host")
     parser.add_argument("--source-line", type=size_of, default=size_of("1.25GB"), help="bytes/s of the source")
     parser.add_argument("--slots", type=int, default=4096, help="hosts that a mirror sends to at a time")
-    parser.add_argument("--check-size", type=int, default=128, help="MiB of the file of the checks")
+    parser.add_argument("--check-size", type=int, default=16, help="MiB of the file of the checks")
     parser.add_argument("--pairs", type=int, default=3, help="how often the fetches of the checks are measured")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--checks-only", action="store_true")
@@ -302,7 +304,7 @@ def _checks(folder: Path, options: argparse.Namespace) -> float:
             print(check.row(), flush=True)
         for check in check_audit(folder, random):
             print(check.row(), flush=True)
-        if missing := [peer for peer in (NGINX, CURL) if not peer.find()]:
+        if missing := [peer for peer in (NGINX, CURL, IP, TC, UNSHARE, NSENTER) if not peer.find()]:
             print(f"\nSkipped: the fan-out: needs {missing[0]}.")
         else:
             for check in check_fan_out(folder, options.check_size << 20, options.pairs, random):
@@ -310,7 +312,7 @@ def _checks(folder: Path, options: argparse.Namespace) -> float:
         print()
     if options.rate or options.checks_only:
         return 0.0
-    return Audited(folder / "rate", [options.check_size << 20]).rate()
+    return Audited(folder / "rate", [512 << 20]).rate()
 
 
 def _fleet(options: argparse.Namespace, rate: float) -> None:
@@ -326,8 +328,8 @@ def _fleet(options: argparse.Namespace, rate: float) -> None:
     print("| --max-bytes | nights of a round | a night | all at once |\n|---|---|---|---|")
     print(*auditing(options, rate), sep="\n")
     print(
-        f"\nA new model of {human(options.size)}: a mirror sends {human(options.mirror_line)}/s to at most {options.slots:,} hosts "
-        f"at a time, the source {human(options.source_line)}/s, a host takes {human(options.host_line)}/s\n"
+        f"\nA new model of {human(options.size)}: a mirror sends {human(options.mirror_line)}/s to at most {options.slots:,} "
+        f"hosts at a time, the source {human(options.source_line)}/s, a host takes {human(options.host_line)}/s\n"
     )
     print("| mirrors | jitter | leaves the source | mirrors filled | median | all hosts | at a time | given up |")
     print("|---|---|---|---|---|---|---|---|")
