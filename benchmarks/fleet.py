@@ -237,7 +237,7 @@ def auditing(options: argparse.Namespace, rate: float) -> Iterator[str]:
     total = options.models * options.size
     for most in (options.night // 5, options.night, options.night * 4, total):
         nights = audit_nights([options.size] * options.models, most)
-        yield f"| {human(most)} | {len(nights):,} | {max(nights) / rate / 3600:,.1f} h | {total / rate / 3600:,.1f} h |"
+        yield f"| {human(most)} | {len(nights):,} | {max(nights) / rate / 3600:,.2f} h | {total / rate / 3600:,.2f} h |"
 
 
 def spreading(options: argparse.Namespace, random: Random) -> Iterator[str]:
