@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_of
@@ -126,6 +127,12 @@ def test_a_parser_of_openmetrics_reads_types_units_and_labels():
 
 def test_a_parser_of_the_older_format_reads_the_same_numbers():
     assert samples(prometheus_of(TEXT)) == samples(openmetrics_of(TEXT))
+
+
+def test_two_folders_whose_names_look_alike_do_not_make_it_invalid():
+    alike = [ProjectMetrics(root=root, last_run=1, without_handoff=0) for root in ("/a\udc80", "/a\\udc80")]
+    families = {family.name: family for family in openmetrics_of(openmetrics(replace(FULL, projects=alike)).decode())}
+    assert len(families["model_provisioner_last_run_timestamp_seconds"].samples) == 1
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")

@@ -53,3 +53,8 @@ def test_fetched_bytes_add_up_in_every_process(catalog, counters, tmp_path):
     Counters(Catalog(str(tmp_path)).database).add_fetched(3)
     counters.add_fetched(0)
     assert Counters(Catalog.reader(str(tmp_path)).database).fetched_bytes() == (5 << 40) + 3
+
+
+def test_where_nothing_can_be_written_no_model_fails_for_a_number(tmp_path):
+    (tmp_path / "catalog.db").mkdir()
+    Counters(Catalog(str(tmp_path)).database).add_fetched(3)

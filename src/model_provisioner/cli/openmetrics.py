@@ -27,7 +27,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class _Family:
-    """One metric, with its samples by their labels: two of the same labels would make the text invalid."""
+    """One metric, with its samples by their labels."""
 
     name: str
     """Without the prefix, and of a counter without `_total`."""
@@ -45,9 +45,10 @@ class _Family:
         if (unit := name.rpartition("_")[2]) in {"bytes", "seconds"}:
             yield f"# UNIT {name} {unit}"
         suffix = "_total" if self.kind == "counter" else ""
-        for labels, value in self.samples.items():
-            told = ",".join(f'{label}="{_escaped(text)}"' for label, text in (*common, *labels))
-            yield f"{name}{suffix}{{{told}}} {value}"
+        told = {
+            _told((*common, *labels)): value for labels, value in self.samples.items()
+        }  # twice the same is an error
+        yield from (f"{name}{suffix}{{{labels}}} {value}" for labels, value in told.items())
 
 
 def openmetrics(found: HostMetrics) -> bytes:
@@ -145,6 +146,7 @@ def _known(samples: Iterable[tuple[Labels, int | None]]) -> dict[Labels, int]:
     return {labels: value for labels, value in samples if value is not None}
 
 
-def _escaped(text: str) -> str:
-    """Return a label's value as it stands between quotes: what is not printable is shown as an escape sequence."""
-    return printable(text).replace("\\", "\\\\").replace('"', '\\"')
+def _told(labels: Labels) -> str:
+    """Return labels as they stand in a line: what is not printable is shown as an escape sequence."""
+    values = ((label, printable(text).replace("\\", "\\\\").replace('"', '\\"')) for label, text in labels)
+    return ",".join(f'{label}="{value}"' for label, value in values)

@@ -6,7 +6,10 @@ none is missed or counted twice, wherever a kill comes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from model_provisioner.errors import StorageError
 
 if TYPE_CHECKING:
     from model_provisioner.fs.sqlite import Database
@@ -23,9 +26,9 @@ class Counters:
         self._database = database
 
     def add_fetched(self, size: int) -> None:
-        """Count bytes that came from sources. Raises `StorageError`."""
+        """Count bytes that came from sources; where that can't be written they are not counted, and no model fails for it."""
         if size:
-            with self._database.transaction() as connection:
+            with suppress(StorageError), self._database.transaction() as connection:
                 connection.execute(
                     "INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
                     (_FETCHED, size),
