@@ -94,3 +94,33 @@ def test_a_program_that_is_missing_is_named_and_the_others_run(tmp_path):
         "Skipped: a folder of 3 files of 4 KB, all touched, against `sha256sum` of them: needs sha256sum (GNU coreutils).\n"
         "Skipped: first verification of 8 files of 1 MB, against `sha256sum -c`: needs sha256sum (GNU coreutils).\n"
     )
+
+
+def fleet(*args: str) -> str:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "fleet.py"), *args],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_the_fleet_of_the_page_is_the_fleet_that_is_simulated():
+    page = (ROOT / "docs/architecture/fleet.md").read_text()
+    (command,) = re.findall(r"^\.venv/bin/python benchmarks/fleet\.py (--no-checks.*)$", page, re.MULTILINE)
+    rows = [line for line in fleet(*command.split()).splitlines() if re.match(r"\| [\dn]", line)]
+    assert len(rows) == 14
+    assert [row for row in rows if row not in page] == []
+
+
+@pytest.mark.long
+def test_the_simulated_fleet_is_compared_with_what_happens_here():
+    table = [cells(line) for line in fleet("--checks-only", "--pairs", "1").splitlines() if line.startswith("| ")]
+    what, said, measured, ratio = zip(*table[1:], strict=True)
+    assert [each.partition(":")[0] for each in what][2] == "a round of audits of 12 models, 2.0 MB a night"
+    assert said[2:4] == measured[2:4], "which models a night reads is no matter of speed"
+    assert len(ratio) == 6 and all(0.5 < float(each) < 2 for each in ratio)

@@ -126,6 +126,11 @@ def test_a_report_takes_a_time_or_that_of_now(done):
         ("fix that, or name another file after -o", "model-attest t", "-o"),
         ("fix that, or name another file after -o; a report that was there is as it was", "model-report", "-o"),
         (
+            "fix that, or name another file after -o; metrics that were there are as they were",
+            "model-report --metrics",
+            "-o",
+        ),
+        (
             "fix that, or name another file after --presets; one that was there is as it was",
             "model-report",
             "--presets",

@@ -66,6 +66,7 @@ def test_with_nothing_to_do_it_imports_neither_typing_nor_dataclasses(one):
         "model_provisioner.fs.state_folder",
         "model_provisioner.invocation",
         "model_provisioner.records",
+        "model_provisioner.records.last_run",
         "model_provisioner.records.stat_snapshot",
         "model_provisioner.settings",
         "model_provisioner.store",

@@ -1,4 +1,4 @@
-"""The nightly audit: systemd understands the units, and what they run audits what the runs of the project verified."""
+"""The nightly audit and the metrics: systemd understands the units, and what they run is of what the project's runs verified."""
 
 import configparser
 import re
@@ -12,6 +12,7 @@ from tests.examples.conftest import EXAMPLES
 
 UNITS = EXAMPLES / "systemd"
 SERVICE, TIMER = UNITS / "model-audit.service", UNITS / "model-audit.timer"
+METRICS = UNITS / "model-metrics.service"
 
 
 def section(path, name):
@@ -25,12 +26,13 @@ def section(path, name):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_finds_no_fault(tmp_path):
-    for path in (SERVICE, TIMER):
+    units = sorted(UNITS.iterdir())
+    for path in units:
         text = path.read_text().replace("/opt/model-provisioner/bin/model-provisioner", "/bin/true")
         (tmp_path / path.name).write_text(text)
-    command = ["systemd-analyze", "verify", "--man=no", tmp_path / SERVICE.name, tmp_path / TIMER.name]
+    command = ["systemd-analyze", "verify", "--man=no", *(tmp_path / path.name for path in units)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = [line for line in run.stderr.splitlines() if "model-audit" in line]
+    told = [line for line in run.stderr.splitlines() if any(path.name in line for path in units)]
     assert (run.returncode, told) == (0, [])
     calendar = ["systemd-analyze", "calendar", section(TIMER, "Timer")["OnCalendar"]]
     assert subprocess.run(calendar, capture_output=True, check=False).returncode == 0
@@ -52,3 +54,21 @@ def test_the_audit_is_of_the_state_and_store_of_the_runs(checkout):
     (checkout.root / "models/tiny.gguf").write_bytes(b"rotten")
     assert "FAIL  tiny" in checkout.program("provision", code=1).all
     assert checkout.program(*words, code=1).code == 1, "the unit fails as long as the model does"
+
+
+def test_the_metrics_are_of_the_state_of_the_audit_and_lie_where_the_exporter_reads_them(checkout):
+    service, audit = section(METRICS, "Service"), section(SERVICE, "Service")
+    for name in ("User", "StateDirectory", "StateDirectoryMode", "Environment0", "Environment1"):
+        assert service[name] == audit[name]
+    _, *words, file = shlex.split(service["ExecStart"])
+    folder, name = file.rsplit("/", 1)
+    assert (folder, service["RuntimeDirectoryPreserve"]) == (f"/run/{service['RuntimeDirectory']}", "yes")
+    assert f"--collector.textfile.directory={folder}" in METRICS.read_text()
+    rules = (EXAMPLES / "prometheus" / "model-provisioner.rules.yml").read_text()
+    assert f'node_textfile_mtime_seconds{{file=~".*/{name}"}}' in rules
+
+    checkout.program("provision")
+    checkout.program(*words, str(checkout.root / name))
+    written = checkout.root / name
+    assert 'state="Active"} 1' in written.read_text()
+    assert written.stat().st_mode & 0o444 == 0o444, "the exporter is another user"

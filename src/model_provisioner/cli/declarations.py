@@ -171,12 +171,20 @@ REPORT = Command(
     name="report",
     purpose="make a page of the models: states, digests, when and how they were verified, disk use, what fails and why",
     options=(
-        Option("output", "write to FILE, - for standard output (the default with --json)", "value", "FILE", short="o"),
+        Option(
+            "output",
+            "write to FILE, - for standard output (the default of --json, --metrics)",
+            "value",
+            "FILE",
+            short="o",
+        ),
         Option("presets", "write the models for `llama-server --models-preset FILE` instead", "value", "FILE"),
+        Option("metrics", "write numbers for monitoring instead, of all projects of this user, as OpenMetrics text"),
         FORCE,
     ),
     description="FILE is one HTML page that needs nothing else, or with --json the same as data; - is standard output. Nothing "
-    "but FILE is written and no model is read.\n\n"
+    "but FILE is written and no model is read. --metrics is of all projects of this user on this host: it needs no models.yaml "
+    "here.\n\n"
     "Exit codes: 0 whatever it says of the models, 2 something broke, 3 bad input, 130 interrupted.",
     example="-o report.html",
 )

@@ -59,6 +59,7 @@ def nothing_to_do(options: dict[str, object]) -> bool:
     from model_provisioner.cli.project import find_config
     from model_provisioner.cli.summary import summary
     from model_provisioner.engine.snapshot.compare import look
+    from model_provisioner.records.last_run import note_end
     from model_provisioner.store.last_use import touch
 
     config = find_config(os.getcwd())
@@ -66,6 +67,7 @@ def nothing_to_do(options: dict[str, object]) -> bool:
     if config is None or found is None or found.left:
         return False
     touch(found.state, config)
+    note_end(found.state, os.path.dirname(config))
     if not options["quiet"]:
         seconds = monotonic() - began
         try:

@@ -29,6 +29,7 @@ from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder
 from model_provisioner.hashing.threads import in_pools
+from model_provisioner.records.last_run import note_end
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
@@ -240,8 +241,12 @@ class Run:
         return [each for each in self.records.values() if each.stands is not None]
 
     def finish(self) -> None:
-        """Note in the store what the project uses of it, and release it: from now on its handoffs hold that."""
+        """Note in the store what the project uses of it, and release it: from now on its handoffs hold that.
+
+        Note as well that a run of the project ended.
+        """
         note_usage(self.work, self.records)
+        note_end(self.work.state, self.work.config.root)
 
 
 def hand_off(work: Workspace, records: Collection[EntryRun]) -> None:

@@ -27,6 +27,7 @@ from model_provisioner.provenance.record import Policy
 from model_provisioner.provenance.verifications import Verifications
 from model_provisioner.records.artifacts import BuildRecord
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
+from model_provisioner.records.counters import Counters
 from model_provisioner.records.downloads import DownloadRecord
 from model_provisioner.records.fetched import FetchRecord
 from model_provisioner.references.reference import LocalRef
@@ -88,6 +89,11 @@ class Workspace:
     def downloads(self) -> DownloadRecord:
         """What runs of this user downloaded, file by file."""
         return DownloadRecord(self.catalog.database)
+
+    @cached_property
+    def counters(self) -> Counters:
+        """What this user's runs count."""
+        return Counters(self.catalog.database)
 
     @property
     def provenance_log(self) -> str:

@@ -187,9 +187,12 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             except NothingToDo as found:
                 from model_provisioner.cli.summary import summary
                 from model_provisioner.fs.state_folder import state_folder
+                from model_provisioner.records.last_run import note_end
                 from model_provisioner.store.last_use import touch
 
-                touch(state_folder(os.path.dirname(found.config_path)), found.config_path)
+                root = os.path.dirname(found.config_path)
+                touch(state := state_folder(root), found.config_path)
+                note_end(state, root)
                 seconds = time.monotonic() - began
                 if not self._quiet:
                     self._stream.write(

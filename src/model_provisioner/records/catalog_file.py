@@ -50,6 +50,14 @@ CREATE TABLE download (
 CREATE INDEX download_recorded ON download (recorded)
 """
 
+_VERSION_5 = """
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER outcome_inserted AFTER INSERT ON model WHEN new.outcome IS NOT NULL BEGIN
+  INSERT INTO counter VALUES ('verified ' || new.outcome, 1) ON CONFLICT DO UPDATE SET value = value + 1; END;
+CREATE TRIGGER outcome_updated AFTER UPDATE OF outcome ON model WHEN new.outcome IS NOT NULL BEGIN
+  INSERT INTO counter VALUES ('verified ' || new.outcome, 1) ON CONFLICT DO UPDATE SET value = value + 1; END
+"""
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
@@ -59,7 +67,7 @@ def catalog_file(state: str, database: type[Database]) -> Database:
         title="catalog",
         application_id=0x6D706361,
         schema=_VERSION_1,
-        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4),
+        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5),
         state=state,
     )
 

@@ -1,4 +1,4 @@
-"""`report`: the models of a project as an HTML page, as JSON, or as presets of llama-server."""
+"""`report`: the models of a project as an HTML page, as JSON, or as presets of llama-server; or all as metrics."""
 
 from __future__ import annotations
 
@@ -28,9 +28,21 @@ _HEAD = 4096
 _JSON = re.compile(rb'\{\n  "config": ".*",\n  "counts": \{\n    "current": ')
 
 
-def run(reply: Reply, names: Sequence[str], *, output: str | None, presets: str | None, force: bool) -> int:
-    """Write the page, or where a document is asked for the same as data; or write the presets of llama-server."""
+def run(
+    reply: Reply, names: Sequence[str], *, output: str | None, presets: str | None, metrics: bool, force: bool
+) -> int:
+    """Write the page, or where a document is asked for the same as data; or write presets of llama-server, or metrics."""
     here = os.getcwd()
+    if metrics and (presets is not None or reply.is_json):
+        raise InputError(
+            "--metrics is a text of its own, and no page",
+            where="the command line",
+            expected="--metrics alone or with -o FILE, or --presets FILE or --json without it",
+            found="both",
+            fix="run it twice, once with each",
+        )
+    if metrics:
+        return _write_metrics(reply, output or STDOUT, here, force=force)
     if presets is not None and (output is not None or reply.is_json):
         raise InputError(
             "--presets is a file of its own, and no page",
@@ -95,6 +107,26 @@ def _write_presets(reply: Reply, output: str, here: str, *, force: bool) -> int:
     count = len(found.names)
     told = f", {len(found.left_out):,} left out" if found.left_out else ""
     reply.say(f"{printable(relative(path, here))}: {count:,} {models(count)}{told}")
+    return 0
+
+
+def _write_metrics(reply: Reply, output: str, here: str, *, force: bool) -> int:
+    from model_provisioner.cli.openmetrics import is_openmetrics, openmetrics
+    from model_provisioner.fs.state_folder import state_folder
+    from model_provisioner.operations.metrics import host_metrics
+
+    target = OutputFile(os.path.join(here, output), "-o", named("report"), is_openmetrics, force)
+    if output != STDOUT:
+        target.check()
+    found = host_metrics(state_folder())
+    data = openmetrics(found)
+    if output == STDOUT:
+        reply.say_bytes(data)
+        return 0
+    fix = "fix that, or name another file after -o; metrics that were there are as they were"
+    path = target.write(data, what="the metrics could not be written", fix=fix)
+    count = sum(found.states.values())
+    reply.say(f"{printable(relative(path, here))}: {count:,} {models(count)}")
     return 0
 
 

@@ -97,6 +97,7 @@ class PartFetch:
                 self._from("found in the store")
         finally:
             self._release_room(list(self.expected))
+            work.counters.add_fetched(sum(each.size for each in self.received))
         tree = store.make_tree(part.ref.id, digests, folder=is_whole(part.ref))
         note_digests(work, self.received)
         if listing is not None:
