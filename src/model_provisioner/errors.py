@@ -253,6 +253,12 @@ class StorageError(ProvisionError):
     exit_code = 2
 
 
+class ExecutorError(ProvisionError):
+    """Trouble of what `--scheduler` names: a lost scheduler, a dead or silent worker, a missing mount. No model failed."""
+
+    exit_code = 2
+
+
 @contextmanager
 def concerning(label: str) -> Iterator[None]:
     """Put `label` before the message of an error of the block: it names a part of a model, and is empty for the model."""

@@ -1,0 +1,1 @@
+"""Executors: files are hashed by threads, processes or workers on other machines. What they say is judged here."""
