@@ -12,13 +12,14 @@ import hashlib
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.identity import Identity, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from model_provisioner.hashing.streaming import Progress
 
@@ -39,7 +40,7 @@ def hash_uncached(opened: Callable[[int], int], progress: Progress = lambda _: N
     """
     if _DIRECT:
         try:
-            return _hash(opened(os.O_RDONLY | _DIRECT), _read, progress)
+            return _hash(opened(os.O_RDONLY | _DIRECT), _read_direct, progress)
         except OSError as error:
             if error.errno not in _NOT_DIRECT:
                 raise
@@ -49,43 +50,50 @@ def hash_uncached(opened: Callable[[int], int], progress: Progress = lambda _: N
 def _hash(fd: int, read: Callable[[int, memoryview, int], int], progress: Progress) -> tuple[str, Identity]:
     try:
         sha = hashlib.sha256()
-        for piece in _pieces(fd, read):
-            sha.update(piece)
-            progress(len(piece))
+        with closing(_pieces(fd, read)) as pieces:  # nothing reads any more when the file is closed
+            for piece in pieces:
+                sha.update(piece)
+                progress(len(piece))
         return sha.hexdigest(), identity(os.fstat(fd))
     finally:
         os.close(fd)
 
 
-def _pieces(fd: int, read: Callable[[int, memoryview, int], int]) -> Iterator[memoryview]:
+def _pieces(fd: int, read: Callable[[int, memoryview, int], int]) -> Generator[memoryview]:
     """Yield the bytes of a file piece by piece, each good until the next is asked for; the next is read meanwhile.
 
     Nothing reads ahead of who goes past the cache, so a second thread does.
     """
     size, offset = os.fstat(fd).st_size, 0
-    length = min(PIECE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-    buffers = [memoryview(mmap.mmap(-1, length)) for _ in range(1 + (size > length))] if size else []
+    if size <= PIECE:
+        # Whole pages, for the disk gives nothing less.
+        into = memoryview(mmap.mmap(-1, max(1, -(-size // mmap.PAGESIZE)) * mmap.PAGESIZE))
+        while offset < size and (count := read(fd, into[offset:], offset)):
+            yield into[offset : offset + count]
+            offset += count
+        return
+    buffers = [memoryview(mmap.mmap(-1, PIECE)) for _ in range(2)]
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, fd, buffers[0], 0) if size else None
-        while coming is not None and (count := coming.result()):
+        coming = reader.submit(read, fd, buffers[0], 0)
+        while offset < size and (count := coming.result()):
             offset += count
             piece = buffers[0][:count]
             buffers.reverse()
-            coming = reader.submit(read, fd, buffers[0], offset) if offset < size else None
+            coming = reader.submit(read, fd, buffers[0], offset)
             yield piece
 
 
-def _read(fd: int, into: memoryview, offset: int) -> int:
+def _read_direct(fd: int, into: memoryview, offset: int) -> int:
     return os.preadv(fd, [into], offset)
 
 
 def _read_and_drop(fd: int, into: memoryview, offset: int) -> int:
     """Read, and drop the pages that came into the cache by that; none where the kernel does not say which those are."""
     if not hasattr(os, "posix_fadvise"):
-        return _read(fd, into, offset)
+        return os.preadv(fd, [into], offset)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead would look like what was there before
     before = resident(fd, offset, len(into))
-    count = _read(fd, into, offset)
+    count = os.preadv(fd, [into], offset)
     place = offset
     for was_there, pages in groupby(before or ()):
         length = len(list(pages)) * mmap.PAGESIZE

@@ -31,7 +31,7 @@ class Blob:
     size: int
     """In bytes."""
     audited_at: int
-    """When it was last audited, in seconds since 1970; 0 for never."""
+    """When it was last audited, in nanoseconds since 1970; 0 for never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Total:
     size: int
     """In bytes."""
     oldest: int | None
-    """The first of the times when they were last audited, in seconds since 1970: 0 for never, None of no blobs."""
+    """The first of the times when they were last audited, in nanoseconds since 1970: 0 for never, None of no blobs."""
 
 
 class StoreAudits:
@@ -107,7 +107,7 @@ class StoreAudits:
             place = found[-1].audited_at, bytes.fromhex(found[-1].sha256)
 
     def note(self, blobs: Iterable[str], time: int) -> None:
-        """Note that blobs, by SHA-256, were read and are whole at a time, in seconds since 1970."""
+        """Note that blobs, by SHA-256, were read and are whole at a time, in nanoseconds since 1970."""
         self._execute(
             "UPDATE blob SET audited_at = ? WHERE sha256 = ?", [(time, bytes.fromhex(each)) for each in blobs]
         )

@@ -8,7 +8,6 @@ still are.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 from contextlib import ExitStack, suppress
@@ -24,8 +23,6 @@ from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place
 if TYPE_CHECKING:
     from model_provisioner.fs.identity import Identity
     from model_provisioner.store.arriving.partial import Partial, Received
-
-_SHELF = re.compile("[0-9a-f]{2}")
 
 
 class Blobs(Layout):
@@ -83,25 +80,24 @@ class Blobs(Layout):
         found = self._stat(sha256)
         return found is not None and identity(found)[:2] == file[:2]
 
-    def shelves(self) -> tuple[list[str], list[str]]:
-        """Return the folders of blobs, named by the first two digits of their SHA-256, and the places of what else lies there.
-
-        Nothing where there is no blob yet. Raises `OSError`.
-        """
+    def shelves(self) -> list[str]:
+        """Return the names among which are the folders of blobs, by the first two digits of their SHA-256. Raises `OSError`."""
         try:
-            names = self.held(BLOBS).names()
+            return self.held(BLOBS).names()
         except (FileNotFoundError, NotADirectoryError):
-            return [], []
-        shelves = [name for name in names if _SHELF.fullmatch(name)]
-        return shelves, [f"{BLOBS}/{name}" for name in names if not _SHELF.fullmatch(name)]
+            return []
 
-    def listed(self, digits: str) -> tuple[dict[str, int], list[str]]:
+    def shelf(self, digits: str) -> tuple[dict[str, int], list[str]]:
         """Return the blobs whose SHA-256 begins with two digits, with their bytes, and the places of what else lies there.
 
         Raises `OSError`.
         """
-        sizes, others = {}, []
-        folder = self.held(f"{BLOBS}/{digits}")
+        sizes: dict[str, int] = {}
+        others: list[str] = []
+        try:
+            folder = self.held(f"{BLOBS}/{digits}")
+        except FileNotFoundError:
+            return sizes, others
         for name in folder.names():
             with suppress(FileNotFoundError):  # evicted meanwhile
                 found = folder.stat(name)

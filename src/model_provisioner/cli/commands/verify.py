@@ -29,10 +29,31 @@ if TYPE_CHECKING:
     from model_provisioner.operations.audit import Audited, Plan
 
 
-def run(reply: Reply, names: Sequence[str], *, full: bool, older_than: str | None, max_bytes: str | None) -> int:
-    """Audit what is due; print a line each, as it is done."""
+def run(
+    reply: Reply,
+    names: Sequence[str],
+    *,
+    full: bool,
+    store: bool,
+    older_than: str | None,
+    max_bytes: str | None,
+    quiet: bool,
+) -> int:
+    """Audit what is due, models or blobs of the store; print a line each, as it is done."""
     age = _amount(older_than, parse_age, "--older-than", AGES, "30d")
     size = _amount(max_bytes, _size, "--max-bytes", SIZES, "200GB")
+    if store:
+        if names:
+            raise InputError(
+                "--store audits all blobs of the store, and no models",
+                where="the command line",
+                expected="no names with --store",
+                found=" ".join(names),
+                fix=f"leave the names out; or `{called('verify --full ' + ' '.join(names))}` reads the files of these models",
+            )
+        from model_provisioner.cli.commands.verify_store import audit_store
+
+        return audit_store(reply, older_than=age, max_bytes=size, quiet=quiet)
     rules = Rules(full=full, locked=is_on("MODEL_PROVISIONER_LOCKED"))
     done: list[Audited] = []
     with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
@@ -61,8 +82,9 @@ def run(reply: Reply, names: Sequence[str], *, full: bool, older_than: str | Non
             for each in audit(audited, planned.due, size):
                 done.append(each)
                 told.add(each.due.entry.name)
-                with progress.aside():
-                    reply.say(_line(each, "audited" if full else "verified"))
+                if not quiet or isinstance(each.found, ProvisionError) or each.found.outcome == "fail":
+                    with progress.aside():
+                        reply.say(_line(each, "audited" if full else "verified"))
         except BaseException:
             progress.close()
             warn_of_withdrawn(audited, told)
@@ -75,9 +97,11 @@ def run(reply: Reply, names: Sequence[str], *, full: bool, older_than: str | Non
     for name, reason in failed.items():
         why = f": {printable(reason)}" if reason else ""
         reply.say(f"FAIL  {name}  failed before and was not read again{why}")
-    reply.say(_summary(planned, done, failed, time.monotonic() - began))
     codes = (each.found.exit_code for each in done if isinstance(each.found, ProvisionError))
-    return max(codes, default=1 if failed else 0)
+    code = max(codes, default=1 if failed else 0)
+    if not quiet or code:
+        reply.say(_summary(planned, done, failed, time.monotonic() - began))
+    return code
 
 
 def _amount(
