@@ -107,17 +107,23 @@ def test_a_blob_that_was_evicted_since_it_was_listed_is_no_trouble(shop):
     assert [type(each) for each in run.run(planned, None) if each.blob.sha256 == shop.names[0]] == [Gone]
 
 
-def test_who_says_that_a_blob_differs_is_not_believed_before_it_was_read_here(shop):
-    wrong = shop.names[0]
+@pytest.mark.parametrize("rotten", [True, False])
+def test_a_blob_that_is_read_as_other_bytes_each_time_stays(shop, rotten):
+    """One reading says one thing, the next another: a disk or a memory is at fault, and perhaps not the blob."""
+    wrong = here = shop.names[0]
+    if rotten:
+        here = sha256(b"rotten")
+        with open(shop.path(wrong), "wb") as file:
+            file.write(b"rotten")
     found = {each.blob.sha256: each for each in audit(shop, Reads(**{wrong: Hashed("f" * 64)}))}
     assert isinstance(found[wrong], Unread)
     error = found[wrong].error
     assert isinstance(error, StorageError)
     assert (error.what, error.where, error.expected, error.found, error.fix) == (
-        "a blob was read as other bytes, and as its own when it was read again",
+        "a blob was read twice, as other bytes each time",
         shop.path(wrong),
         f"sha256:{wrong}, each time",
-        f"sha256:{'f' * 64} at first",
+        f"sha256:{'f' * 64}, then sha256:{here}",
         "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory",
     )
     assert os.path.exists(shop.path(wrong))
@@ -161,6 +167,14 @@ def test_what_another_run_put_away_and_fetched_again_meanwhile_stays(shop, monke
     with open(shop.path(bad), "rb") as file:
         assert file.read() == good
     assert len(shop.store.held("quarantine").names()) == 1
+
+
+def test_of_what_is_no_blob_a_hundred_are_named(shop):
+    for number in range(103):
+        with open(os.path.join(shop.store.root, "blobs/sha256", f"junk-{number:03}"), "w"):
+            pass
+    planned = plan(shop.store, shop.audits, None)
+    assert (len(planned.others), planned.more) == (100, 3)
 
 
 def test_a_link_in_the_place_of_a_blob_is_not_followed(shop, tmp_path):

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """How many of the files that are no blobs are named."""
+TOLD = 1000
+"""How many blobs that are not whole the document tells of, each; all are counted. A disk may lose a million at once."""
 
 
 def audit_store(reply: Reply, *, older_than: int | None, max_bytes: int | None, quiet: bool) -> int:
@@ -86,21 +88,24 @@ class _Tally:
         """In bytes."""
         self._damaged: list[Damaged] = []
         self._trouble: list[ProvisionError] = list(planned.trouble)
+        self.exit_code = 2 if planned.trouble else 0
+        """2 where something broke, else 1 where a blob is damaged, else 0."""
 
     def add(self, each: Audited) -> None:
         """Count a blob."""
         self._counts[type(each)] += 1
         self._sizes[type(each)] += each.blob.size
+        trouble: tuple[ProvisionError, ...] = ()
         if isinstance(each, Damaged):
-            self._damaged.append(each)
-            self._trouble += each.trouble
+            trouble = each.trouble
+            self.exit_code = max(self.exit_code, 1)
+            if self._counts[Damaged] <= TOLD:
+                self._damaged.append(each)
         elif isinstance(each, Unread):
-            self._trouble.append(each.error)
-
-    @property
-    def exit_code(self) -> int:
-        """2 where something broke, else 1 where a blob is damaged, else 0."""
-        return 2 if self._trouble else int(bool(self._damaged))
+            trouble = (each.error,)
+        if trouble:
+            self.exit_code = 2
+            self._trouble += trouble[: max(0, TOLD - len(self._trouble))]
 
     @property
     def _read(self) -> int:
@@ -143,6 +148,7 @@ class _Tally:
             "blobs": now.blobs,
             "size_bytes": now.size,
             "whole": self._counts[Whole],
+            "damaged_blobs": self._counts[Damaged],
             "unreadable": self._counts[Unread],
             "gone": self._counts[Gone],
             "read_bytes": self._read,
@@ -177,7 +183,8 @@ def _notes(planned: Plan) -> Iterator[str]:
             "they count as never audited"
         )
     if planned.others:
-        more = f" and {len(planned.others) - SHOWN} more" if len(planned.others) > SHOWN else ""
+        left = len(planned.others[SHOWN:]) + planned.more
+        more = f" and {left} more" if left else ""
         named = ", ".join(map(printable, planned.others[:SHOWN]))
         yield f"note: no blob, and left as it is: {named}{more}"
     yield from (f"ERROR: {error}" for error in planned.trouble)

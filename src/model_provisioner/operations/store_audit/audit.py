@@ -1,6 +1,6 @@
 """The audit of a store: read its blobs again, the longest unread first. A blob's name is its digest.
 
-Nothing is withdrawn but what relies on a blob that was found to be another twice, the second time here.
+Nothing is withdrawn but what relies on a blob that was read as the same other bytes twice, the second time here.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class StoreAudit:
             readings.append(sha256)
         if readings == [blob.sha256]:
             return Whole(blob=blob)
-        if blob.sha256 in readings:
-            return Unread(blob=blob, error=_unsteady(self._store.blob_path(blob.sha256), blob.sha256, readings[0]))
+        if readings[0] != readings[1]:
+            return Unread(blob=blob, error=_unsteady(self._store.blob_path(blob.sha256), blob.sha256, readings))
         return self._damaged(blob, sha256, file)
 
     def _damaged(self, blob: Blob, found: str, file: Identity) -> Damaged:
@@ -177,11 +177,11 @@ def _unread(path: str, error: OSError) -> StorageError:
     )
 
 
-def _unsteady(path: str, wanted: str, first: str) -> StorageError:
+def _unsteady(path: str, wanted: str, readings: Sequence[str]) -> StorageError:
     return StorageError(
-        "a blob was read as other bytes, and as its own when it was read again",
+        "a blob was read twice, as other bytes each time",
         where=path,
         expected=f"sha256:{wanted}, each time",
-        found=f"sha256:{first} at first",
+        found=", then ".join(f"sha256:{reading}" for reading in readings),
         fix="it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory",
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SHELVES = [f"{number:02x}" for number in range(256)]
 
+NAMED = 100
+"""How many of the files that are no blobs are named: anybody in a group may have put them there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -30,7 +33,9 @@ class Plan:
     ahead: int
     """How many blobs had a time that lies in the future: a clock went back, and they count as never audited."""
     others: tuple[str, ...]
-    """What lies among the blobs and is none, relative to the store."""
+    """What lies among the blobs and is none, relative to the store: the first `NAMED`."""
+    more: int
+    """How many others there are beside these."""
     trouble: tuple[StorageError, ...]
     """What kept folders of blobs from being listed. What was known of their blobs stays."""
 
@@ -41,13 +46,13 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
     Raises `StorageError` where the folder is no store, or can't be listed.
     """
     began = time.time_ns()
-    others: list[str] = []
     trouble: list[StorageError] = []
     try:
         names = store.shelves()
     except OSError as error:
         raise _unlisted(os.path.join(store.root, BLOBS), error) from None
-    others += (f"{BLOBS}/{name}" for name in names if name not in SHELVES)
+    strange = [f"{BLOBS}/{name}" for name in names if name not in SHELVES]
+    others, more = strange[:NAMED], len(strange[NAMED:])
     # Where nothing is listed, the store may only not be mounted: then what is known of its blobs stays.
     for digits in SHELVES if names else ():
         try:
@@ -56,13 +61,22 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
             trouble.append(_unlisted(os.path.join(store.root, BLOBS, digits), error))
             continue
         audits.found(digits, sizes)
-        others += strange
+        room = NAMED - len(others)
+        others += strange[:room]
+        more += len(strange[room:])
     ahead = audits.distrust_after(began) if names else 0
     until = began - 1 - (older_than or 0) * 10**9 if names else -1
     due = audits.total(until)
     recent = audits.total(began).blobs - due.blobs if names else 0
     return Plan(
-        began=began, until=until, due=due, recent=recent, ahead=ahead, others=tuple(others), trouble=tuple(trouble)
+        began=began,
+        until=until,
+        due=due,
+        recent=recent,
+        ahead=ahead,
+        others=tuple(others),
+        more=more,
+        trouble=tuple(trouble),
     )
 
 
