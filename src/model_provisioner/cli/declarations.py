@@ -11,6 +11,12 @@ from model_provisioner.cli.command import Command, Option
 _FULL = Option("full", "ignore cached digests and hash every byte with SHA-256")
 JUNIT = Option("junit", "write a JUnit XML report to FILE", "value", "FILE")
 FORCE = Option("force", "replace the file even if another program wrote it; never a model, a lock or a configuration")
+SCHEDULER = Option(
+    "scheduler",
+    "let files be hashed by local:N (processes), dask:ADDRESS or ray:ADDRESS; MODEL_PROVISIONER_SCHEDULER does the same",
+    "value",
+    "EXECUTOR",
+)
 QUIET = Option("quiet", "print nothing but warnings and failures")
 
 PROVISION = Command(
@@ -22,6 +28,7 @@ PROVISION = Command(
         Option("require_digest", "fail a model without an expected digest"),
         Option("offline", "contact no host, whatever network.allow says; MODEL_PROVISIONER_OFFLINE=1 does the same"),
         Option("locked", "fail a model that models.lock does not name; MODEL_PROVISIONER_LOCKED=1 does the same"),
+        SCHEDULER,
         JUNIT,
         FORCE,
         QUIET,
@@ -125,6 +132,7 @@ VERIFY = Command(
         Option(
             "max_bytes", "stop before SIZE is exceeded: 50GB; audits one model or blob in any case", "value", "SIZE"
         ),
+        SCHEDULER,
         QUIET,
     ),
     description="A model loses its handoff while it is read, and gets it back if it passes. With --store nothing is withdrawn "
@@ -132,7 +140,7 @@ VERIFY = Command(
     "Exit codes: 0 all passed, 1 a model failed, now or in an earlier run that nothing has mended since, 2 something broke, 3 "
     "bad input, 130 interrupted.",
     example="--full --older-than 30d --max-bytes 50GB",
-    interrupted="interrupted: what was audited is kept; a model that was being read has no handoff until the "
+    interrupted="interrupted: what was audited is kept; models that were being read have no handoff until the "
     "next run of provision or verify",
 )
 PRUNE = Command(

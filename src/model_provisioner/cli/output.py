@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
+    from model_provisioner.hashing.executors.window import Window
 
     class Stream(Protocol):
         """What lines are printed on."""
@@ -65,6 +66,16 @@ def warn_of_withdrawn(run: Run, told: set[str]) -> list[EntryRun]:
         print_lines((f"gone  {removed(path)}" for path in orphans), sys.stderr)
         print_lines((f"WARNING: {withdrawn(record)}" for record in lost), sys.stderr)
     return lost
+
+
+def note_read_here(window: Window | None) -> None:
+    """Say on stderr which files were read here though workers were to read them. It never fails, as `warn_of_withdrawn`."""
+    if window is None or not window.read_here:
+        return
+    (path, why), *others = window.read_here.items()
+    more = f", and {len(others)} more" if others else ""
+    with suppress(OSError):
+        print_lines([f"note: read by this machine: {printable(relative(path))} ({printable(why)}){more}"], sys.stderr)
 
 
 def relative(path: str, folder: str | None = None) -> str:

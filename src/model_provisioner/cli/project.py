@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.errors import UnknownModelError
+    from model_provisioner.hashing.executors.window import Window
 
 CONFIG_NAME = "models.yaml"
 _NEARLY = ("models.yml", "model.yaml", "model.yml", "Models.yaml")
@@ -150,13 +151,17 @@ def telling_faults(reply: Reply) -> Iterator[None]:
 
 @contextmanager
 def open_project(
-    *, rules: Rules | None = None, progress: Progress | None = None, anew: Collection[str] = ()
+    *,
+    rules: Rules | None = None,
+    progress: Progress | None = None,
+    window: Window | None = None,
+    anew: Collection[str] = (),
 ) -> Iterator[Workspace]:
     """Enter the project and open it for a change of its records; the entries `anew` are about to be locked again."""
     from model_provisioner.engine.events import silent
     from model_provisioner.engine.workspace import open_workspace
 
-    work = open_workspace(enter_project(), rules=rules, progress=progress or silent, anew=anew)
+    work = open_workspace(enter_project(), rules=rules, progress=progress or silent, window=window, anew=anew)
     with closing(work), closing(work.lease):
         yield work
 

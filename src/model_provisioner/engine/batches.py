@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
@@ -15,9 +16,10 @@ from model_provisioner.references.reference import LocalRef
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.engine.entry_run import EntryRun
+    from model_provisioner.engine.events import Event
     from model_provisioner.engine.workspace import Workspace
 
 MODELS = 128
@@ -26,6 +28,9 @@ TINY = 64 << 10
 """Models up to so many bytes take Python longer than the hashing, and Python runs in one thread at a time."""
 BYTES = 32 << 20
 """What a batch of several models reads at the most, more or less: that much a kill may make to be read once more."""
+
+AT_ONCE = 64
+"""How many models, or batches of small ones, an executor's workers read at a time at the most: so many have no handoff then."""
 
 
 def cut(
@@ -50,6 +55,24 @@ def cut(
             (small if size > TINY else tiny).append((path, size, record))
     large.sort(key=lambda each: each[0], reverse=True)
     return [(record,) for _, record in large] + _together(small, workers), _together(tiny, 1), total
+
+
+def at_once(work: Workspace, workers: int) -> int:
+    """Return how many models are read side by side: by so many threads here, or as many as keep the executor's workers busy.
+
+    Raises `ExecutorError` where there is an executor, and it can't be reached.
+    """
+    return workers if work.window is None else min(AT_ONCE, work.window.slots + 2)
+
+
+def stoppable(work: Workspace, check: Callable[[], None]) -> Workspace:
+    """Return the workspace for a thread: what `check` raises ends a reading whose result is no longer wanted."""
+
+    def progress(event: Event) -> None:
+        check()
+        work.progress(event)
+
+    return replace(work, progress=progress)
 
 
 def _together(models: list[tuple[str, int, EntryRun]], workers: int) -> list[tuple[EntryRun, ...]]:

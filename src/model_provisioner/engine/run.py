@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from model_provisioner.config.load import parse_config, read_config
-from model_provisioner.engine.batches import cut
+from model_provisioner.engine.batches import at_once, cut, stoppable
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import ModelEnded, WorkBegins, silent
 from model_provisioner.engine.orphans import withdraw_orphans
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Config
     from model_provisioner.engine.entry_run import Step
-    from model_provisioner.engine.events import Event, Progress
+    from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.hashing.executors.window import Window
 
 TRIES = 3
 """How often a model that moves after it was verified is verified again."""
@@ -73,6 +74,7 @@ class Run:
         cache_dir: str | None = None,
         rules: Rules | None = None,
         progress: Progress = silent,
+        window: Window | None = None,
         adapt: Callable[[Config], Config] = lambda config: config,
     ) -> Self:
         """Open a project for a run, whose configuration counts as `adapt` returns it. Raises as `open_workspace` does.
@@ -89,7 +91,9 @@ class Run:
             for each in trouble:
                 error.what += f"; {each.what}: {each.where} ({each.found})"
             raise
-        work = open_workspace(config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress)
+        work = open_workspace(
+            config_path, cache_dir=cache_dir, state=state, rules=rules, progress=progress, window=window
+        )
         return cls(replace(work, config=adapt(work.config)))
 
     def __enter__(self) -> Self:
@@ -136,12 +140,16 @@ class Run:
 
         Models are read by at most `workers` threads, the largest first, and tiny ones by one more; what is to be fetched
         is fetched beside that. A record that is neither `published` nor failed was done by another process meanwhile.
+
+        Raises `ExecutorError`: then no other model is begun, and what was not done stays withdrawn.
         """
         local: list[EntryRun] = []
         remote: list[EntryRun] = []
         for name in names:
             record = self.record(name)
             (local if self._is_here(record) else remote).append(record)
+        if local:
+            workers = at_once(self.work, workers)
         several, tiny, size = cut(self.work, local, workers)
         self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
@@ -166,11 +174,7 @@ class Run:
         self._hand_off(tuple(record for record in batch if record.error is None), check)
 
     def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
-        def progress(event: Event) -> None:
-            check()  # ends a reading whose result is no longer wanted
-            self.work.progress(event)
-
-        work = replace(self.work, progress=progress)
+        work = stoppable(self.work, check)
         done = done_by_another(work, batch)
         hand_off(work, [record for record in batch if record not in done])
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import pinned
 from model_provisioner.engine.entry_run import failing
-from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.resolve import not_locked, resolve
 from model_provisioner.engine.verification.corruption import corruption, put_away_damaged
 from model_provisioner.engine.verification.examine import examine
+from model_provisioner.engine.verification.reader import Reader
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verification.wrong import note_wrong
-from model_provisioner.engine.withdraw import READ, check_writer, fail, pend, withdraw
+from model_provisioner.engine.withdraw import check_writer, fail, withdraw
 from model_provisioner.errors import (
     DamagedError,
     DigestRequiredError,
@@ -24,8 +23,7 @@ from model_provisioner.errors import (
     concerning,
 )
 from model_provisioner.fs.atomic import drafted
-from model_provisioner.fs.identity import identity, identity_of, size_or_zero
-from model_provisioner.fs.paths import may_be_there
+from model_provisioner.fs.identity import identity, identity_of
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import ProvenanceRecord, file_records
@@ -35,7 +33,7 @@ from model_provisioner.store.tree import changed_tree
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.verification.outcome import Verification
@@ -54,8 +52,10 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
         for record in records:
             if not record.entry.is_locked:
                 record.error = not_locked(work, record.entry)
-    reader = _Reader(work, records)
+    reader = Reader(work, records)
     find_out(work, records, reader.digests)
+    if unsure := [each for each in records if reader.is_unsure(each)]:
+        find_out(work, unsure, reader.confirmed)
     found = [each for each in records if each.verification is not None]
     with failing(*found):
         told = [record_of(work, each) for each in found if each.entry.handoff]
@@ -74,7 +74,7 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
             fail(work, record, record.error)
         if isinstance(record.error, UnsoundModelError | WrongKindError):
             try:
-                note_wrong(work.store, record.entry, record.error, reader.digests)
+                note_wrong(work.store, record.entry, record.error, reader.confirmed)
             except ProvisionError as error:
                 fail(work, record, error)
 
@@ -112,12 +112,9 @@ def _check_store(work: Workspace, record: EntryRun) -> None:
             except DamagedError as error:
                 error.companion = part.label
                 raise
-            found = {
-                member.name: digest.sha256 for member, digest in zip(part.files.members, part.digests, strict=True)
-            }
-            if part.files.fetched not in (None, found):  # the tree was changed after it was resolved
+            if part.files.fetched not in (None, part.by_name):  # the tree was changed after it was resolved
                 with concerning(part.label):
-                    raise changed_tree(part.files.path, part.files.fetched or {}, found)
+                    raise changed_tree(part.files.path, part.files.fetched or {}, part.by_name)
 
 
 def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | None]) -> None:
@@ -138,73 +135,6 @@ def _check_policy(work: Workspace, record: EntryRun, before: Mapping[str, Row | 
         )
     if entry.strict and (fault := found.fault) is not None:
         raise fault
-
-
-class _Reader:
-    """Gets the digests of entries as this run may: from the memo as far as that may be asked.
-
-    Before a file is read, at first or again because it moved, the handoffs of its entries are withdrawn.
-    """
-
-    def __init__(self, work: Workspace, records: Sequence[EntryRun]) -> None:
-        self._work, self._records = work, records
-        self._pending: set[EntryRun] = set()
-        self.before: dict[str, Row | None] = {}
-        """What the memo knew of files, by path, before they were read."""
-
-    def digests(self, paths: Sequence[str]) -> list[Answer]:
-        """Return the digests of files, in their order; an error takes the place of one that can't be had."""
-        work = self._work
-        work.memo.load(paths)
-        if not work.rules.full:  # what is only doubted is compared, while its handoff stands
-            doubted = [path for path in paths if work.memo.doubted(path) is not None]
-            work.memo.compare(doubted, counting(work.progress))
-        unknown = {path for path in paths if work.rules.full or work.memo.known(path) is None}
-        for path in unknown:
-            self.before.setdefault(path, work.memo.last(path))
-        refused = self._pend(unknown)
-        if not refused:
-            return self._read(paths)
-        answers = iter(self._read([path for path in paths if path not in refused]))
-        return [refused[path] if path in refused else next(answers) for path in paths]
-
-    def _pend(self, unknown: Collection[str]) -> dict[str, ProvisionError]:
-        """Withdraw the handoffs of entries whose files are about to be read; return, by path, what keeps one from that."""
-        owners: dict[str, list[EntryRun]] = {}
-        sizes: dict[EntryRun, int] = {}
-        for record in self._records:
-            if record.files is None or record.error is not None or record.verification is not None:
-                continue
-            if mine := [member.path for member in record.files.members if member.path in unknown]:
-                for path in mine:
-                    owners.setdefault(path, []).append(record)
-                if record not in self._pending or may_be_there(record.entry.handoff):
-                    sizes[record] = sum(map(size_or_zero, mine))
-        if sizes:
-            pend(self._work, list(sizes), READ)
-        for record in sizes.keys() - self._pending:
-            if record.error is None:
-                self._work.progress(ReadingBegins(record.name, sizes[record]))
-        self._pending.update(sizes)
-        return {path: each.error for path, some in owners.items() for each in some if each.error is not None}
-
-    def _read(self, paths: Sequence[str]) -> list[Answer]:
-        memo, progress = self._work.memo, counting(self._work.progress, self._named)
-        if self._work.rules.full:
-            return memo.digests_in_full(paths, progress)
-        answers = memo.digests(paths, progress)
-        return [self._as_received(answer) for answer in answers]
-
-    @property
-    def _named(self) -> str:
-        """The model, where it is one."""
-        return self._records[0].name if len(self._records) == 1 else ""
-
-    def _as_received(self, answer: Answer) -> Answer:
-        """Say of a file that was hashed while it came that it was: the memo knows it from there."""
-        if isinstance(answer, ProvisionError) or answer.identity not in self._work.received:
-            return answer
-        return replace(answer, how="hashed")
 
 
 def render_target(digests: Sequence[FileDigest]) -> bytes:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.events import Progress
     from model_provisioner.fs.identity import Identity
+    from model_provisioner.hashing.executors.window import Window
     from model_provisioner.records.catalog import Model
 
 
@@ -68,6 +69,8 @@ class Workspace:
     """The hosts that the user lets be contacted, whatever the configuration allows; None: there is no such limit."""
     offline: str | None = None
     """What forbids this run all network, in words; None where nothing does."""
+    window: Window | None = None
+    """What hands files to the executor that the user asked for; None: they are read by threads of this process."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
 
@@ -115,12 +118,14 @@ class Workspace:
         self.build_record.load(entry.handoff for entry in entries)
 
     def close(self) -> None:
-        """Close the records, the store and the folders; their next use opens them again."""
+        """Close the records, the store, the folders and the window; their next use opens them again."""
         self.memo.close()
         self.catalog.close()
         self.build_record.close()
         self.store.close()
         self.roots.close()
+        if self.window is not None:
+            self.window.close()
 
     def check_policy(self, entry: Entry) -> None:
         """Read the entry's policy again; raise `PolicyChangedError` where it is not what this run began with."""
@@ -153,6 +158,7 @@ def open_workspace(
     state: str | None = None,
     rules: Rules | None = None,
     progress: Progress = silent,
+    window: Window | None = None,
     anew: Collection[str] = (),
     proposed: bytes | None = None,
 ) -> Workspace:
@@ -191,6 +197,7 @@ def open_workspace(
         roots=roots_of(config),
         rules=rules or Rules(),
         progress=progress,
+        window=window,
         hosts=hosts,
         offline="--offline" if rules is not None and rules.offline else offline,
     )

@@ -10,7 +10,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.unreachable import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 NAME_BYTES = 255
 """How long a part of a path may be on every file system that counts."""
@@ -71,3 +71,16 @@ def _has_folder(folder: str, names: set[str]) -> bool:
         except OSError:
             pass  # what can't be listed can be looked at
     return any(os.path.isdir(f"{folder}/{name}") for name in names)
+
+
+def real_paths(paths: Sequence[str]) -> list[str]:
+    """Return the paths without symbolic links; each folder is resolved once."""
+    folders: dict[str, str] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        real = f"{folders[folder]}/{name}"
+        found.append(os.path.realpath(real) if os.path.islink(real) else real)
+    return found

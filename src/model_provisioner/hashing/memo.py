@@ -22,6 +22,7 @@ from model_provisioner.errors import ChangingModelError, ProvisionError
 from model_provisioner.fs.clock import at_rest, unseen_on
 from model_provisioner.fs.identity import Identity, identity, identity_of, identity_or_none, size_or_zero
 from model_provisioner.fs.locking.locks import locked
+from model_provisioner.fs.paths import real_paths
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.hashing.fingerprint import load_key
 from model_provisioner.hashing.memo_rows import MemoRows, Row
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from model_provisioner.hashing.executors.window import Window
     from model_provisioner.hashing.fingerprint import FingerprintKey
     from model_provisioner.hashing.memo_rows import Ground
     from model_provisioner.hashing.streaming import Progress
@@ -53,6 +55,8 @@ class FileDigest:
     how: How
     hashed_at: int | None = None
     """When SHA-256 last went over every byte, in seconds since 1970; None where that was not recorded."""
+    read_here: bool = True
+    """Whether this machine is known to have read the bytes: a worker's word fails no model."""
 
 
 Answer: TypeAlias = "FileDigest | ProvisionError"
@@ -93,7 +97,7 @@ class Memo(MemoRows):
             row = self.same_file(now, self._grounds)
         if row is None or unseen_on(path, now.device) is not None:
             return None
-        return FileDigest(path, now, row.sha256, "stat", row.hashed_at)
+        return FileDigest(path, now, row.sha256, "stat", row.hashed_at, row.fingerprint is not None)
 
     def doubted(self, path: str) -> FileDigest | None:
         """Return the digest of a file that would be known, but for its file system: bytes may change there without a trace.
@@ -112,11 +116,13 @@ class Memo(MemoRows):
         for path, answer in zip(paths, self.digests(paths, progress), strict=True):
             self._compared[path] = None if isinstance(answer, ProvisionError) else answer
 
-    def digests(self, paths: Sequence[str], progress: Progress = lambda _: None) -> list[Answer]:
+    def digests(
+        self, paths: Sequence[str], progress: Progress = lambda _: None, window: Window | None = None
+    ) -> list[Answer]:
         """Return the digest of every file, in the order of `paths`, reading only those that must be read.
 
         An error takes the place of a digest that can't be had. When several threads or processes ask for one file, the first
-        reads it and the others wait.
+        reads it and the others wait. With a `window` workers read, by SHA-256; raises `ExecutorError` then.
         """
 
         def read(path: str, synced: Identity | None, progress: Progress) -> Reading:
@@ -130,20 +136,32 @@ class Memo(MemoRows):
             with self._locked(missing):
                 self.load_again(missing)
                 self.unsettle(missing)
-                answers.update(self._read_all(missing, read, progress))
+                if window is not None:
+                    answers.update(
+                        self._elsewhere(window, [path for path in missing if not self.known(path)], progress)
+                    )
+                answers.update(self._read_all([path for path in missing if path not in answers], read, progress))
         return [answers[path] for path in paths]
 
-    def digests_in_full(self, paths: Sequence[str], progress: Progress = lambda _: None) -> list[Answer]:
+    def digests_in_full(
+        self, paths: Sequence[str], progress: Progress = lambda _: None, window: Window | None = None
+    ) -> list[Answer]:
         """Return the SHA-256 of every byte of every file, in the order of `paths`. Recorded digests are ignored.
 
         An error takes the place of a digest that can't be had. This object reads a file once, as long as its identity stays.
+        With a `window` workers read; without, nothing counts that they said. Raises `ExecutorError`.
         """
-        reals = dict(zip(paths, _real_paths(paths), strict=True))
+        reals = dict(zip(paths, real_paths(paths), strict=True))
+
+        def known(path: str) -> FileDigest | None:
+            found = self._in_full.get(reals[path])
+            if found is None or found.identity != identity_or_none(path) or not (window or found.read_here):
+                return None
+            return replace(found, path=path)
 
         def read(path: str, synced: Identity | None, progress: Progress) -> Reading:
-            found = self._in_full.get(reals[path])
-            if found is not None and found.identity == identity_or_none(path):
-                return replace(found, path=path), None
+            if (found := known(path)) is not None:
+                return found, None
             reading = self._read(path, synced, progress, None)
             self._in_full[reals[path]] = reading[0]
             return reading
@@ -151,6 +169,10 @@ class Memo(MemoRows):
         with self._locked(paths):
             self.load_again(reals)
             self.unsettle(reals)
+            if window is not None:
+                once = {reals[path]: path for path in reals if not known(path)}
+                for path, digest in self._elsewhere(window, list(once.values()), progress).items():
+                    self._in_full[reals[path]] = digest
             answers = self._read_all(list(reals), read, progress)
             # Bytes that changed without a trace may be recorded under another name as they were.
             self.disown({each.identity: each.sha256 for each in answers.values() if isinstance(each, FileDigest)})
@@ -187,8 +209,19 @@ class Memo(MemoRows):
         if self._read_only:  # locks are files: they would be left in the state folder
             return contextlib.nullcontext()
         # A large file has its own lock; small ones share their folder's: many of them cost few locks.
-        keys = {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in _real_paths(paths)}
+        keys = {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in real_paths(paths)}
         return locked(self._state, "hash", *keys)
+
+    def _elsewhere(self, window: Window, paths: Sequence[str], progress: Progress) -> dict[str, FileDigest]:
+        """Let workers read files, and record what they say as they do; return it, as far as it counts."""
+        from model_provisioner.hashing.elsewhere import hash_elsewhere
+
+        found: dict[str, FileDigest] = {}
+        for rows in hash_elsewhere(window, paths, progress):
+            self.keep(rows)
+            for path, row in rows.items():
+                found[path] = FileDigest(path, row.identity, row.sha256, "hashed", row.hashed_at, read_here=False)
+        return found
 
     def _read_all(
         self,
@@ -271,16 +304,3 @@ class Memo(MemoRows):
         """Take step 3."""
         hashes = hash_both(fd, self.fingerprints, progress)
         return Row(now, hashes.fingerprint, hashes.sha256, "hashed", settled=False, hashed_at=int(time.time()))
-
-
-def _real_paths(paths: Sequence[str]) -> list[str]:
-    """Return the paths without symbolic links; each folder is resolved once."""
-    folders: dict[str, str] = {}
-    found = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        real = f"{folders[folder]}/{name}"
-        found.append(os.path.realpath(real) if os.path.islink(real) else real)
-    return found

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from model_provisioner.engine.batches import at_once, stoppable
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.run import hand_off
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.identity import size_or_zero
+from model_provisioner.hashing.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.entry_run import EntryRun
@@ -81,25 +83,43 @@ def plan(work: Workspace, entries: Iterable[Entry], older_than: int | None, at: 
     return found
 
 
-def audit(run: Run, due: Iterable[Due], max_bytes: int | None) -> Iterator[Audited]:
-    """Audit models one after the other, until the next would make them more than `max_bytes`; yield each as it is done.
+def audit(run: Run, due: Iterable[Due], max_bytes: int | None, workers: int) -> Generator[Audited]:
+    """Audit models in their order, until the next would make them more than `max_bytes`; yield each as it is done.
 
-    The first is audited whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff is
-    withdrawn before it is read, and comes back if it passes. What was done is in the catalog before the next begins.
+    At most `workers` are read at a time, or as many as keep the workers of the run's executor busy. The first is audited
+    whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff is withdrawn before it is
+    read, and comes back if it passes. It is in the catalog before it is yielded.
+
+    Raises `ExecutorError`: then no other model is begun, and those that were being read stay withdrawn.
     """
+
+    def read(each: _Turn, check: Callable[[], None]) -> Audited:
+        work = stoppable(run.work, check)
+        hand_off(work, [each.record])
+        if work.rules.full:
+            work.catalog.note_audit(work.config.root, each.record.name)
+        found = each.record.error or each.record.verification
+        assert found is not None
+        return Audited(due=each.due, size=each.size, found=found)
+
+    turns: list[_Turn] = []
     total = 0
     for each in due:
         record = run.record(each.entry.name)
         size = _size(run.work, record)
         if max_bytes is not None and total and total + size > max_bytes:
-            return
+            break
         total += size
-        hand_off(run.work, [record])
-        if run.work.rules.full:
-            run.work.catalog.note_audit(run.work.config.root, record.name)
-        found = record.error or record.verification
-        assert found is not None
-        yield Audited(due=each, size=size, found=found)
+        turns.append(_Turn(each, record, size))
+    for _, audited in in_threads(read, turns, at_once(run.work, workers) if turns else 0):
+        yield audited
+
+
+@dataclass(frozen=True)
+class _Turn:
+    due: Due
+    record: EntryRun
+    size: int
 
 
 def still_failed(work: Workspace, names: Iterable[str]) -> dict[str, str]:

@@ -37,8 +37,20 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
-_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json"}
-"""Options that name files to write, keys to sign with or to believe, and what is printed: a clone's settings give none."""
+_OF_THE_COMMAND_LINE = {
+    "outfile",
+    "output",
+    "junit",
+    "presets",
+    "force",
+    "key",
+    "verify",
+    "public_key",
+    "json",
+    "scheduler",
+}
+"""Options that name files to write, keys to sign with or to believe, who reads the models, and what is printed: a clone's
+settings give none."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 
 

@@ -142,6 +142,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
         """Make our tasks part of the project's graph, then do as `run` does."""
         from model_provisioner.cli.ci.report import CiReport
         from model_provisioner.engine.rules import Rules
+        from model_provisioner.hashing.executors import window_for
         from model_provisioner.plugin.loader import NothingToDo, ProvisionLoader
         from model_provisioner.settings import is_on
 
@@ -157,6 +158,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             offline=params["offline"],
             locked=params["locked"] or is_on("MODEL_PROVISIONER_LOCKED"),
         )
+        window = window_for(params["scheduler"])
         # Another reporter may want to hear of every task.
         self._whole = params["reporter"] != "models"
         self._always, self._stop = params["always"], not params["continue"]
@@ -171,7 +173,7 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             from model_provisioner.plugin.tasks import ProvisionTasks, ReportedTasks
 
             ci.config = config_path
-            run = ProjectRun.begin(config_path, rules=rules, progress=self._progress)
+            run = ProjectRun.begin(config_path, rules=rules, progress=self._progress, window=window)
             return ProvisionTasks(run) if self._whole else ReportedTasks(run)
 
         self.loader = ProvisionLoader(self.loader, args, begin, self._provision_before, short=short)
@@ -245,8 +247,10 @@ class Provision(Run):  # type: ignore[misc]  # doit has no types
             raise
         finally:
             if (models := getattr(self.loader, "models", None)) is not None:
+                from model_provisioner.cli.output import note_read_here
                 from model_provisioner.plugin.document import fill_in
 
+                note_read_here(models.run.work.window)
                 fill_in(self._reply, ci, models.run, self._named, self._tally)
 
     @wraps(Run._execute)  # noqa: SLF001  doit reads the names of the options off the signature

@@ -11,7 +11,7 @@ from doit.globals import Globals
 from model_provisioner.cli.output import relative as shown
 from model_provisioner.engine.orphans import has_orphans
 from model_provisioner.engine.withdraw import check_place, retired_error, withdraw
-from model_provisioner.errors import ProvisionError, SettingError, StorageError
+from model_provisioner.errors import ExecutorError, ProvisionError, SettingError, StorageError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch
 from model_provisioner.plugin.done import files_of, is_forgotten, keep, remember_again, values_of
@@ -127,7 +127,7 @@ class ModelTasks:
         """Take one step of an entry; answer in doit's terms, never with a traceback for a model's fault."""
         try:
             self.run.advance(record, step)
-        except StorageError as error:
+        except (StorageError, ExecutorError) as error:
             return TaskError(str(error))
         except ProvisionError as error:
             return (BadInput if isinstance(error, SettingError) else TaskFailed)(str(error))

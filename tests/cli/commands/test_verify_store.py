@@ -261,7 +261,7 @@ def test_a_flipped_bit_is_found_and_all_that_relied_on_it_is_told_and_fetched_ag
             f"        where     {blob_of(remote, sha)}\n"
             f"        expected  sha256:{sha}\n"
             f"        found     sha256:{bad[sha]}\n"
-            "        fix       run `doit provision` in the projects that need it, and it is fetched again; the damaged one is "
+            "        fix       run `doit provision`, and it is fetched again; the damaged one is "
             f"kept for a week as {away[sha]}\n{entries}"
         ) in answer.out
     assert re.search(r"^6 blobs: 4 whole, 2 damaged; ", answer.out, re.M)
@@ -269,7 +269,7 @@ def test_a_flipped_bit_is_found_and_all_that_relied_on_it_is_told_and_fetched_ag
     assert (states(folder), states(styled)) == ({"folder": "Failed"}, {"styled": "Failed"})
     reason = remote.project.rows()["alone"]["reason"]
     assert reason.startswith("a fetched file is damaged: it holds other bytes than it came with\n")
-    assert "fix       run `doit provision` in the projects that need it, and it is fetched again" in reason
+    assert "fix       run `doit provision`, and it is fetched again" in reason
     handoffs = [
         project.project.handoff(name) for project, name in ((remote, "alone"), (folder, "folder"), (styled, "styled"))
     ]

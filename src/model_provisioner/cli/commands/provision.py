@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.ci.cases import of_run
 from model_provisioner.cli.ci.report import CiReport
 from model_provisioner.cli.exit_codes import Patient
-from model_provisioner.cli.output import removed, warn_of_withdrawn, withdrawn
+from model_provisioner.cli.output import note_read_here, removed, warn_of_withdrawn, withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, entries_named
 from model_provisioner.cli.reply.run import tell_run
@@ -23,6 +23,7 @@ from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_wha
 from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
+from model_provisioner.hashing.executors import window_for
 from model_provisioner.hashing.threads import core_count
 from model_provisioner.records.makers import made_by_tasks
 from model_provisioner.settings import is_on
@@ -45,6 +46,7 @@ def run(
     require_digest: bool,
     offline: bool,
     locked: bool,
+    scheduler: str | None,
     junit: str | None,
     force: bool,
     quiet: bool,
@@ -54,6 +56,7 @@ def run(
     ci.config = path = enter_project()
     locked = locked or is_on("MODEL_PROVISIONER_LOCKED")
     rules = Rules(full=full, require_digest=require_digest, offline=offline, locked=locked)
+    window = window_for(scheduler)
     # The snapshot is of plain runs; where it says that nothing is to be done, nothing is fetched either.
     plain = rules in (Rules(), Rules(offline=True)) and not names
     found = look(path) if plain else None
@@ -61,7 +64,7 @@ def run(
         ci.written(),
         collecting_seldom(),
         closing(progress_for_stderr()) as progress,
-        Run.begin(path, rules=rules, progress=progress) as whole,
+        Run.begin(path, rules=rules, progress=progress, window=window) as whole,
     ):
         named = [entry.name for entry in entries_named(whole.work, names)]
         asked = named or list(whole.work.config.entries)
@@ -88,6 +91,7 @@ def run(
             warn_of_withdrawn(whole, report.told)
             raise
         finally:
+            note_read_here(window)
             if reply.is_json:
                 tell_run(reply, whole, asked)
             if ci.is_wanted:

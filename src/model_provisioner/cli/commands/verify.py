@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.output import warn_of_withdrawn
+from model_provisioner.cli.output import note_read_here, warn_of_withdrawn
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, open_project
 from model_provisioner.cli.reply.fields import models_of
@@ -17,6 +17,8 @@ from model_provisioner.engine.run import Run
 from model_provisioner.errors import InputError, ProvisionError, printable
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.state_folder import ensure_state_folder
+from model_provisioner.hashing.executors import window_for
+from model_provisioner.hashing.threads import core_count
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.audit import audit, plan, still_failed
 from model_provisioner.settings import is_on
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from model_provisioner.cli.reply.reply import Reply
-    from model_provisioner.operations.audit import Audited, Plan
+    from model_provisioner.operations.audit import Audited, Due, Plan
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     store: bool,
     older_than: str | None,
     max_bytes: str | None,
+    scheduler: str | None,
     quiet: bool,
 ) -> int:
     """Audit what is due, models or blobs of the store; print a line each, as it is done."""
@@ -53,10 +56,14 @@ def run(
             )
         from model_provisioner.cli.commands.verify_store import audit_store
 
-        return audit_store(reply, older_than=age, max_bytes=size, quiet=quiet)
+        return audit_store(reply, older_than=age, max_bytes=size, scheduler=scheduler, quiet=quiet)
     rules = Rules(full=full, locked=is_on("MODEL_PROVISIONER_LOCKED"))
+    window = window_for(scheduler)
     done: list[Audited] = []
-    with closing(progress_for_stderr()) as progress, open_project(rules=rules, progress=progress) as work:
+    with (
+        closing(progress_for_stderr()) as progress,
+        open_project(rules=rules, progress=progress, window=window) as work,
+    ):
         ensure_state_folder(work.state)
         entries = entries_named(work, names or work.config.entries)
         began = time.monotonic()
@@ -79,10 +86,12 @@ def run(
         told: set[str] = set()
         audited = Run(work)
         try:
-            for each in audit(audited, planned.due, size):
-                done.append(each)
-                told.add(each.due.entry.name)
-                if not quiet or isinstance(each.found, ProvisionError) or each.found.outcome == "fail":
+            with closing(audit(audited, planned.due, size, core_count())) as audits:
+                for each in audits:
+                    done.append(each)
+                    told.add(each.due.entry.name)
+                    if quiet and not isinstance(each.found, ProvisionError) and each.found.outcome != "fail":
+                        continue
                     with progress.aside():
                         reply.say(_line(each, "audited" if full else "verified"))
         except BaseException:
@@ -90,8 +99,10 @@ def run(
             warn_of_withdrawn(audited, told)
             raise
         finally:
+            done.sort(key=lambda each: planned.due.index(each.due))
+            note_read_here(window)
             _tell(reply, audited, planned, done)
-        unread = [due.entry.name for due in planned.due[len(done) :]]
+        unread = [due.entry.name for due in _left(planned, done)]
         failed = still_failed(work, sorted([*unread, *planned.recent]))
     reply.result["still_failed"] = list(failed)
     for name, reason in failed.items():
@@ -146,7 +157,7 @@ def _summary(planned: Plan, done: Sequence[Audited], before: Collection[str], se
         (tolerated, "tolerated"),
         (failed, "failed"),
         (len(before), "failed before"),
-        (sum(due.entry.name not in before for due in planned.due[len(done) :]), "left for the next audit"),
+        (sum(due.entry.name not in before for due in _left(planned, done)), "left for the next audit"),
         (sum(name not in before for name in planned.recent), "audited before"),
         (len(planned.retired), "retired"),
         (len(planned.new), "never provisioned"),
@@ -154,6 +165,12 @@ def _summary(planned: Plan, done: Sequence[Audited], before: Collection[str], se
     total = sum(count for count, _ in counts)
     parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to audit"
     return f"{total} {models(total)}: {parts}; {human(sum(each.size for each in done))} ({seconds:.2f} s)"
+
+
+def _left(planned: Plan, done: Sequence[Audited]) -> list[Due]:
+    """Return what was due and was not audited."""
+    names = {each.due.entry.name for each in done}
+    return [due for due in planned.due if due.entry.name not in names]
 
 
 def _tell(reply: Reply, run: Run, planned: Plan, done: Sequence[Audited]) -> None:
@@ -173,7 +190,7 @@ def _tell(reply: Reply, run: Run, planned: Plan, done: Sequence[Audited]) -> Non
         "audited": [
             {"name": each.due.entry.name, "last": each.due.last, "clock_went_back": each.due.ahead} for each in done
         ],
-        "left": [due.entry.name for due in planned.due[len(done) :]],
+        "left": [due.entry.name for due in _left(planned, done)],
         "recent": planned.recent,
         "retired": planned.retired,
         "never_provisioned": planned.new,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.cli.output import print_lines
+from model_provisioner.cli.output import note_read_here, print_lines
 from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project, find_config, state_folder_here
 from model_provisioner.cli.reply.fields import model_fields
@@ -16,7 +16,9 @@ from model_provisioner.config.paths import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.engine.workspace import look_at_workspace, without_project
 from model_provisioner.errors import printable
 from model_provisioner.fs.state_folder import ensure_state_folder
-from model_provisioner.hashing.executors.uncached import UncachedThreads
+from model_provisioner.hashing.executors.choose import chosen
+from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.operations.store_audit.audit import StoreAudit
 from model_provisioner.operations.store_audit.found import Damaged, Gone, Unread, Whole
 from model_provisioner.operations.store_audit.plan import plan
@@ -42,12 +44,21 @@ TOLD = 1000
 """How many blobs that are not whole the document tells of, each; all are counted. A disk may lose a million at once."""
 
 
-def audit_store(reply: Reply, *, older_than: int | None, max_bytes: int | None, quiet: bool) -> int:
+def audit_store(
+    reply: Reply, *, older_than: int | None, max_bytes: int | None, scheduler: str | None, quiet: bool
+) -> int:
     """Audit the blobs of the project's store, or outside of a project of the user's, that are due; return the exit code.
 
-    Those are due that were last audited `older_than` seconds ago, or more, and no more than `max_bytes` of them.
+    Those are due that were last audited `older_than` seconds ago, or more, and no more than `max_bytes` of them. They are
+    hashed by the executor that `scheduler` or the environment names, or else by threads of this process.
     """
-    with closing(_workspace()) as work, closing(StoreAudits(work.state, work.store.root)) as audits:
+    wanted = chosen(scheduler)
+    window = None if wanted is None else Window(wanted, hash_files_uncached)
+    with (
+        closing(_workspace()) as work,
+        closing(StoreAudits(work.state, work.store.root)) as audits,
+        nullcontext() if window is None else closing(window),
+    ):
         ensure_state_folder(work.state)
         began = time.monotonic()
         planned = plan(work.store, audits, older_than)
@@ -55,7 +66,7 @@ def audit_store(reply: Reply, *, older_than: int | None, max_bytes: int | None, 
         tally = _Tally(planned)
         try:
             with closing(progress_for_stderr()) as progress:
-                audit = StoreAudit(work.store, work.state, audits, UncachedThreads(), progress)
+                audit = StoreAudit(work.store, work.state, audits, window or UncachedThreads(), progress)
                 with closing(audit.run(planned, max_bytes)) as found:
                     for each in found:
                         tally.add(each)
@@ -63,6 +74,7 @@ def audit_store(reply: Reply, *, older_than: int | None, max_bytes: int | None, 
                             with progress.aside():
                                 reply.say(*_lines(each))
         finally:
+            note_read_here(window)
             now = audits.total(time.time_ns())
             tally.tell(reply, work.store.root, now)
         if not quiet or tally.exit_code:

@@ -172,6 +172,11 @@ class Part:
         """Whether its bytes are what is expected of them."""
         return _outcome(self.expected, self.files, self.digests)
 
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The SHA-256 of each file, by its name in the set."""
+        return {member.name: digest.sha256 for member, digest in zip(self.files.members, self.digests, strict=True)}
+
 
 def parts_of(files: FileSet, digests: Sequence[FileDigest], expected: Sequence[Expected | None]) -> list[Part]:
     """Return the parts of a model, given what is expected of each."""

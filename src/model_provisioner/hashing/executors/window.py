@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Condition, Lock
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from model_provisioner.errors import ExecutorError
 from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.hashing.executors.choose import without_credentials
 from model_provisioner.hashing.executors.worker import hash_files, look_of
-from model_provisioner.hashing.threads import CHECK_SECONDS
+from model_provisioner.hashing.threads import CHECK_SECONDS, left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -35,6 +35,8 @@ SLOTS = 16
 """How many tasks an executor is taken to do at a time that does not say."""
 AHEAD = 256 << 20
 """While no more bytes than so many a slot are in flight, each slot has a second task waiting: small ones keep it busy so."""
+CONNECT_SECONDS = 30
+CLOSE_SECONDS = 5
 SLOWEST = 32 << 20
 """Bytes per second: the least that a worker is expected to read."""
 
@@ -68,6 +70,7 @@ class SawAnother:
 Answer: TypeAlias = Hashed | SawAnother
 Work: TypeAlias = "Callable[[Sequence[tuple[str, Look]]], tuple[str, list[Said]]]"
 Task: TypeAlias = tuple[Asked, ...]
+Result = TypeVar("Result")
 
 
 class Window:
@@ -87,11 +90,20 @@ class Window:
         self._heard = 0.0
         """When a task last ended, or the first began, by the monotonic clock."""
 
+        self.read_here: dict[str, str] = {}
+        """Why files had to be read here though they were handed over, by path."""
+
     def close(self) -> None:
         """End the executor, or the connection to it; its next use opens it again. What is in flight is given up."""
         with self._opening:
-            self._executor = None
-            self._open.close()
+            if self._executor is not None:
+                self._executor = None
+                with suppress(Exception):  # one that is gone does not answer to a farewell
+                    _within(CLOSE_SECONDS, self._open.close)
+
+    def connect(self) -> None:
+        """Open the executor where it is not open. Raises `ExecutorError` where it can't be reached."""
+        self._opened()
 
     @property
     def slots(self) -> int:
@@ -99,7 +111,7 @@ class Window:
 
         Raises `ExecutorError` where it can't be reached.
         """
-        return max(1, getattr(self._opened(), "slots", SLOTS))
+        return getattr(self._opened(), "slots", None) or SLOTS
 
     def hash(self, files: Sequence[Asked], progress: Progress) -> Generator[list[tuple[Asked, Answer]]]:
         """Hash files on the executor; yield what is found of them task by task, as each is done, in any order.
@@ -121,7 +133,11 @@ class Window:
                 done = wait(running, CHECK_SECONDS, FIRST_COMPLETED).done if running else ()
                 for future in done:
                     task = running.pop(future)
-                    yield self._judged(task, future)
+                    found = self._judged(task, future)
+                    self.read_here.update(
+                        (file.path, each.found) for file, each in found if isinstance(each, SawAnother)
+                    )
+                    yield found
                     progress(_size(task))
                 if not done:
                     self._check_silence()
@@ -133,16 +149,10 @@ class Window:
         with self._opening:
             if self._executor is None:
                 try:
-                    self._executor = self._open.enter_context(self._scheduler.opens())
-                except ExecutorError:
-                    raise
+                    self._executor = _within(CONNECT_SECONDS, lambda: self._open.enter_context(self._scheduler.opens()))
                 except Exception as error:  # noqa: BLE001  which errors they are is for each engine to choose
-                    raise self._trouble(
-                        "the executor can't be used",
-                        "one that answers there",
-                        error,
-                        "start it, or correct the address",
-                    ) from None
+                    what, fix = "the executor can't be used", "start it, or correct the address"
+                    raise self._trouble(what, "one that answers there", error, fix) from None
             return self._executor
 
     def _enter(self, size: int, slots: int, *, patient: bool) -> bool:
@@ -257,6 +267,17 @@ class Window:
             found=found,
             fix=f"{fix}; or leave --scheduler out: then the files are read by this machine",
         )
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return what a call into another program returns; leave it behind, with a `TimeoutError`, after so many seconds."""
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise TimeoutError(f"no answer within {seconds:.0f} s")
+
+    return left_behind(call, check)
 
 
 def tasks_of(files: Sequence[Asked]) -> list[Task]:

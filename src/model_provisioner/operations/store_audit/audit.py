@@ -113,7 +113,7 @@ class StoreAudit:
         memo = Memo(self._state)
         memo.disown({file: found})  # no run believes it by its times any more
         memo.close()
-        fix = f"run `{called('provision')}` in the projects that need it, and it is fetched again"
+        fix = f"run `{called('provision')}`, and it is fetched again"
         error = DamagedError(store.blob_path(wanted), f"sha256:{wanted}", f"sha256:{found}", fix=fix)
         dependents: list[Dependent] = []
         trouble: list[ProvisionError] = []
@@ -128,7 +128,7 @@ class StoreAudit:
             catalog.close()
         elsewhere = self._used_elsewhere(wanted)
         if store.holds(wanted, file):  # else another run put it away, and perhaps fetched it again
-            error = put_away(store, wanted, error.path, found, fix)
+            error = put_away(store, wanted, error.path, found)
         if not store.holds(wanted, file):
             self._audits.forget([wanted])
         return Damaged(
