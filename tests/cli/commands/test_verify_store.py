@@ -582,6 +582,23 @@ def _audited(remote):
         return set()
 
 
+# ---- other workers
+
+
+@pytest.mark.slow
+def test_processes_read_and_a_blob_that_differs_is_read_here_once_more(here):
+    bad = rot(here)
+    answer = here.project.process("model-verify", "--store", "--scheduler", "local:2", code=1)
+    assert f"        found     sha256:{bad}\n" in answer.out
+    assert here.project.handoff("tiny") is None
+
+
+def test_an_executor_that_is_none_is_told_before_anything_is_read(here):
+    answer = here.doit("model-verify", "--store", "--scheduler", "local:none", code=3)
+    assert answer.err.startswith("ERROR: local:none names no executor\n")
+    assert not (here.project.state / "audits").exists()
+
+
 # ---- blobs of which nothing can be told
 
 
