@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 
+from model_provisioner import ensure_present
 from model_provisioner.store.store import Store
 from tests.support.project import Project, document, read_only, settle
 from tests.support.remote import ONE, REPO, TINY_BYTES, TINY_SHA, Remote, resolved, sha256, wait_until
@@ -336,6 +337,19 @@ def test_a_local_link_to_a_blob_counts_as_its_use(here, another):
     (damaged,) = audit(here, code=1)["damaged"]
     assert [entry["name"] for entry in damaged["entries"]] == ["tiny", "mine"]
     assert local.project.handoff("mine") is None
+
+
+def test_the_model_of_a_program_fails_too(here, monkeypatch):
+    monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(here.project.state))
+    ensure_present(str(blob_of(here)))
+    before = set(here.project.state.iterdir())
+    rot(here)
+    found = here.json("model-verify", "--store", code=1)
+    entries = [(entry["name"], entry["project"]) for entry in found["result"]["damaged"][0]["entries"]]
+    assert entries[1:] == [("tiny", str(here.root))]
+    assert entries[0][1] is None
+    assert {model["state"] for model in found["models"]} == {"Failed"}
+    assert {path.name for path in set(here.project.state.iterdir()) - before} == {"audits"}
 
 
 def test_the_same_bytes_elsewhere_are_none_of_the_store_s(here, another, tmp_path):

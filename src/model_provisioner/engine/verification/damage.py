@@ -79,7 +79,8 @@ def _files(work: Workspace, store: Store, row: Model, record: ProvenanceRecord |
 def _fail(work: Workspace, row: Model, error: DamagedError) -> Dependent:
     trouble: list[ProvisionError] = []
     handoff = row.handoff or ""
-    ours = [path for path in work.build_record.artifacts() if _is_checksums_of(path, row.name)]
+    written = work.build_record.artifacts() if row.project else set()  # a program's model has neither of the two
+    ours = [path for path in written if _is_checksums_of(path, row.name)]
     if handoff_id(work.roots.read(handoff) or b"") == row.id:
         try:
             check_writer(work, handoff, row.id)
