@@ -81,16 +81,28 @@ class StoreAudit:
             files.append(Asked(path, *look))
         with closing(self._reads.hash(files, lambda count: self._progress(BytesRead(count, THE_STORE)))) as tasks:
             for answers in tasks:
-                done = [self._judged(by_path[asked.path], answer) for asked, answer in answers]
-                whole = [each.blob.sha256 for each in done if isinstance(each, Whole)]
-                self._audits.note(whole, max(began, time.time_ns()))
-                self._audits.forget(each.blob.sha256 for each in done if isinstance(each, Gone))
-                yield from done
+                said = [(by_path[asked.path], answer) for asked, answer in answers]
+                whole = [blob for blob, answer in said if answer == Hashed(blob.sha256)]
+                self._note(whole, began)
+                yield from (Whole(blob=blob) for blob in whole)
+                for blob, answer in said:
+                    if answer == Hashed(blob.sha256):
+                        continue
+                    each = self._judged(blob, answer)
+                    if isinstance(each, Whole):
+                        self._note([blob], began)
+                    elif isinstance(each, Gone):
+                        self._audits.forget([blob.sha256])
+                    yield each
+
+    def _note(self, blobs: Iterable[Blob], began: int) -> None:
+        """Note that blobs are whole, at a time that makes none of them due again in this audit."""
+        self._audits.note([blob.sha256 for blob in blobs], max(began, time.time_ns()))
 
     def _judged(self, blob: Blob, answer: Answer) -> Audited:
-        """Say what a blob is after it was read once, at most: one that differs is read again, here."""
+        """Say what a blob is that was not read, or differs: it is read here, until two readings say the same, or not."""
         readings = [answer.sha256] if isinstance(answer, Hashed) else []
-        while blob.sha256 not in readings and len(readings) < 2:
+        while len(readings) < 2:
             try:
                 sha256, file = hash_uncached(lambda flags: self._store.open(blob.sha256, flags))
             except (FileNotFoundError, NotADirectoryError):
@@ -98,8 +110,8 @@ class StoreAudit:
             except OSError as error:
                 return Unread(blob=blob, error=_unread(self._store.blob_path(blob.sha256), error))
             readings.append(sha256)
-        if readings == [blob.sha256]:
-            return Whole(blob=blob)
+            if readings == [blob.sha256]:
+                return Whole(blob=blob)
         if readings[0] != readings[1]:
             return Unread(blob=blob, error=_unsteady(self._store.blob_path(blob.sha256), blob.sha256, readings))
         return self._damaged(blob, sha256, file)
