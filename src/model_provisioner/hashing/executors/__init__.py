@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # workers import this package, and it is the most that they import
 if TYPE_CHECKING:
     from model_provisioner.hashing.executors.window import Window
 

@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+RETRIES = 2
+"""How often a call is made again whose worker died."""
+
+
 class Nodes(Executor):
     """The nodes of the cluster that this process is connected to."""
 
     def __init__(self) -> None:
+        self._call = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
         self.slots: int | None = int(ray.cluster_resources().get("CPU", 0)) or None
         """The CPUs of all nodes that are there now; None where there are none yet."""
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let a call be made somewhere. Cancelled, it is ended there too."""
-        reference = ray.remote(num_cpus=1, max_retries=2)(call).remote(*args, **kwargs)
+        reference = self._call.remote(call, *args, **kwargs)
         future: Future[Any] = Future()
 
         def pass_on(done: Future[Any]) -> None:
@@ -49,3 +54,7 @@ def opened(address: str) -> Iterator[Nodes]:
         yield Nodes()
     finally:
         ray.shutdown()
+
+
+def _call(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return call(*args, **kwargs)

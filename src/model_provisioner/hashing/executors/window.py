@@ -130,7 +130,8 @@ class Window:
                     task = waiting.popleft()
                     running[self._submit(task)] = task
                 progress(0)
-                done = wait(running, CHECK_SECONDS, FIRST_COMPLETED).done if running else ()
+                wait(running, CHECK_SECONDS, FIRST_COMPLETED)
+                done = [future for future in running if future.done()]  # `wait` overlooks what was only cancelled
                 for future in done:
                     task = running.pop(future)
                     found = self._judged(task, future)
