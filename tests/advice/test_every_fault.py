@@ -60,7 +60,13 @@ NOT_FOLLOWED = {
     "nothing was handed off; run again": f"{RACE}: tests/engine/test_publish.py has it",
     "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",
     "run again": f"{RACE}: another program moves a folder of ours away",
-    "run again, and it is fetched again": f"{RACE}: another run put the damaged file away first",
+    "run `doit provision`, and it is fetched again": f"{RACE}: another run put the damaged file away first",
+    "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory": (
+        f"{DISK} now and then: tests/operations/test_store_audit.py has it"
+    ),
+    "give yourself read and search permission (r-x) for it, or check that its disk is sound; then audit again": (
+        f"{DISK}, or a user who is not root: tests/cli/commands/test_verify_store.py has it"
+    ),
     "remove {}, which could not be moved away ({}), and run again": f"{DISK} when a damaged file is put away",
     "doit model-retire --undo {}": f"{RACE}; retired before it, a model is skipped, or told as in test_commands.py",
     "see `doit model-show`": "no command asks for a move that can't be: it guards programs, in tests/records/test_lifecycle.py",

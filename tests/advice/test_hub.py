@@ -286,7 +286,7 @@ def test_a_blob_that_is_damaged_is_fetched_again(tiny):
     with open(path, "r+b") as file:
         file.seek(5000)
         file.write(bytes([TINY_BYTES[5000] ^ 1]))
-    sentence = "run again, and it is fetched again; the damaged one is kept for a week as {}"
+    sentence = "run `doit provision`, and it is fetched again; the damaged one is kept for a week as {}"
     (away,) = advised(tiny.provision("--full", code=1), sentence)
     assert os.path.exists(away)
     tiny.provision()

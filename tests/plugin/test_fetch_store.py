@@ -162,7 +162,7 @@ def test_a_blob_that_rotted_is_put_away_and_fetched_again(tiny, hub, pinned, at)
         f"        where     {path}\n"
         f"        expected  sha256:{TINY_SHA}\n"
         f"        found     sha256:{sha256(away.read_bytes())}\n"
-        f"        fix       run again, and it is fetched again; the damaged one is kept for a week as {away}\n"
+        f"        fix       run `doit provision`, and it is fetched again; the damaged one is kept for a week as {away}\n"
     )
     assert tiny.project.handoff("tiny") is None
     answer = tiny.provision()

@@ -127,12 +127,16 @@ VERIFY = Command(
     names="[NAME...]",
     options=(
         _FULL,
+        Option("store", "audit the store instead: read every blob, whichever models have it, past the page cache"),
         Option("older_than", "skip what was audited less than AGE ago: 30d, 12h or 45m", "value", "AGE"),
-        Option("max_bytes", "stop before SIZE is exceeded: 50GB; audits one model in any case", "value", "SIZE"),
+        Option(
+            "max_bytes", "stop before SIZE is exceeded: 50GB; audits one model or blob in any case", "value", "SIZE"
+        ),
         SCHEDULER,
+        QUIET,
     ),
-    description="A model loses its handoff while it is read, and gets it back if it passes. What was audited is kept, however "
-    "the command ends: the next one continues after it.\n\n"
+    description="A model loses its handoff while it is read, and gets it back if it passes. With --store nothing is withdrawn "
+    "but what has a blob that differs. What was audited is kept, however the command ends: the next one continues after it.\n\n"
     "Exit codes: 0 all passed, 1 a model failed, now or in an earlier run that nothing has mended since, 2 something broke, 3 "
     "bad input, 130 interrupted.",
     example="--full --older-than 30d --max-bytes 50GB",

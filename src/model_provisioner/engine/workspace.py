@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.executors.window import Window
+    from model_provisioner.records.catalog import Model
 
 
 @dataclass(kw_only=True)
@@ -255,6 +256,21 @@ def without_project(catalog: Catalog, cache_dir: str) -> Workspace:
         store=(store := _store_of(config, state)),
         lease=Lease(store),
         roots=Roots("/"),
+    )
+
+
+def of_row(catalog: Catalog, row: Model) -> Workspace:
+    """Return the workspace of what the records say of one entry, for where its project is gone or can't be read.
+
+    It has no entries: what a run wrote for this one can be found and withdrawn.
+    """
+    work = without_project(catalog, "")
+    folder = project_folder(work.state, row.project) if row.project else work.state
+    return replace(
+        work,
+        config=replace(work.config, path=row.config or "", root=row.project),
+        build_record=BuildRecord(work.state, folder, row.config or ""),
+        roots=Roots("/", row.project) if row.project else work.roots,
     )
 
 

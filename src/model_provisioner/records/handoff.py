@@ -92,6 +92,17 @@ def handoff_id(data: bytes) -> object:
     return id_now(found) if isinstance(found, str) else found
 
 
+def files_named(data: bytes) -> list[str]:
+    """Return the files that a handoff names, of any version of ours, or of the original tool; none of what is no handoff."""
+    if (model := _model_in(data)) is None:
+        return []
+    metadata = parse_json(data).get("metadata")
+    files = metadata.get("files") if isinstance(metadata, dict) else None
+    named = [model["path"]]
+    named += [file.get("path") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return [path for path in named if isinstance(path, str)]
+
+
 def loaded_by(data: bytes) -> str | None:
     """Return a text that is another for two handoffs if an engine loads other bytes, paths or companions by them.
 

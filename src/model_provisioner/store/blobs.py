@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import DigestMismatchError
+from model_provisioner.fs.identity import identity
 from model_provisioner.fs.locking.locks import locked_folder
 from model_provisioner.references.digest import SHA256_HEX
 from model_provisioner.store.layout import BLOBS, QUARANTINE, Layout, blob_place, store_error
 
 if TYPE_CHECKING:
+    from model_provisioner.fs.identity import Identity
     from model_provisioner.store.arriving.partial import Partial, Received
 
 
@@ -67,6 +69,43 @@ class Blobs(Layout):
         except OSError:
             return None
         return found if stat.S_ISREG(found.st_mode) else None
+
+    def open(self, sha256: str, flags: int = os.O_RDONLY) -> int:
+        """Open a blob; no link on the way is followed. Raises `NotOursError` for what is no file, and `OSError`."""
+        folder, name = os.path.split(blob_place(sha256))
+        return self.held(folder).open(name, flags)
+
+    def holds(self, sha256: str, file: Identity) -> bool:
+        """Tell whether the blob with this SHA-256 is still that very file."""
+        found = self._stat(sha256)
+        return found is not None and identity(found)[:2] == file[:2]
+
+    def shelves(self) -> list[str]:
+        """Return the names among which are the folders of blobs, by the first two digits of their SHA-256. Raises `OSError`."""
+        try:
+            return self.held(BLOBS).names()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def shelf(self, digits: str) -> tuple[dict[str, int], list[str]]:
+        """Return the blobs whose SHA-256 begins with two digits, with their bytes, and the places of what else lies there.
+
+        Raises `OSError`.
+        """
+        sizes: dict[str, int] = {}
+        others: list[str] = []
+        try:
+            folder = self.held(f"{BLOBS}/{digits}")
+        except FileNotFoundError:
+            return sizes, others
+        for name in folder.names():
+            with suppress(FileNotFoundError):  # evicted meanwhile
+                found = folder.stat(name)
+                if SHA256_HEX.fullmatch(name) and name.startswith(digits) and stat.S_ISREG(found.st_mode):
+                    sizes[name] = found.st_size
+                else:
+                    others.append(f"{BLOBS}/{digits}/{name}")
+        return sizes, others
 
     def publish(self, partial: Partial, sha256: str) -> Received:
         """Give a file that arrived its place; return what arrived, with the file that has it if that is ours.

@@ -120,6 +120,12 @@ class Trees(Layout):
             raise changed_tree(path, links, there)
         return _opened(path, files, folder=folder)
 
+    def names_blob(self, tree: str, sha256: str) -> bool:
+        """Tell whether a tree (`<key>/<version>`, whoever says so) has a name for the blob with this SHA-256."""
+        key, _, version = tree.partition("/")
+        links = self._held_links(key, version) if KEY.fullmatch(key) and VERSION.fullmatch(version) else None
+        return any(isinstance(to, str) and os.path.basename(to) == sha256 for to in (links or {}).values())
+
     def _held_links(self, key: str, version: str) -> dict[str, str | os.stat_result] | None:
         """Return all that a tree holds: of a link its target. None where there is no tree."""
         try:

@@ -365,7 +365,7 @@ def test_an_audit_that_ends_early_keeps_what_was_done(project, number, code):
     assert process.returncode == code
     if code == 130:
         assert err.decode().endswith(
-            "interrupted: what was audited is kept; the model that was being read has no handoff until the next"
+            "interrupted: what was audited is kept; models that were being read have no handoff until the next"
             " run of provision or verify\n"
         )
     rows = {row.name: row for row in Catalog.reader(str(project.state)).all()}

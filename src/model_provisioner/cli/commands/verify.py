@@ -36,13 +36,27 @@ def run(
     names: Sequence[str],
     *,
     full: bool,
+    store: bool,
     older_than: str | None,
     max_bytes: str | None,
     scheduler: str | None,
+    quiet: bool,
 ) -> int:
-    """Audit what is due; print a line each, as it is done."""
+    """Audit what is due, models or blobs of the store; print a line each, as it is done."""
     age = _amount(older_than, parse_age, "--older-than", AGES, "30d")
     size = _amount(max_bytes, _size, "--max-bytes", SIZES, "200GB")
+    if store:
+        if names:
+            raise InputError(
+                "--store audits all blobs of the store, and no models",
+                where="the command line",
+                expected="no names with --store",
+                found=" ".join(names),
+                fix=f"leave the names out; or `{called('verify --full ' + ' '.join(names))}` reads the files of these models",
+            )
+        from model_provisioner.cli.commands.verify_store import audit_store
+
+        return audit_store(reply, older_than=age, max_bytes=size, scheduler=scheduler, quiet=quiet)
     rules = Rules(full=full, locked=is_on("MODEL_PROVISIONER_LOCKED"))
     window = window_for(scheduler)
     done: list[Audited] = []
@@ -76,6 +90,8 @@ def run(
                 for each in audits:
                     done.append(each)
                     told.add(each.due.entry.name)
+                    if quiet and not isinstance(each.found, ProvisionError) and each.found.outcome != "fail":
+                        continue
                     with progress.aside():
                         reply.say(_line(each, "audited" if full else "verified"))
         except BaseException:
@@ -92,9 +108,11 @@ def run(
     for name, reason in failed.items():
         why = f": {printable(reason)}" if reason else ""
         reply.say(f"FAIL  {name}  failed before and was not read again{why}")
-    reply.say(_summary(planned, done, failed, time.monotonic() - began))
     codes = (each.found.exit_code for each in done if isinstance(each.found, ProvisionError))
-    return max(codes, default=1 if failed else 0)
+    code = max(codes, default=1 if failed else 0)
+    if not quiet or code:
+        reply.say(_summary(planned, done, failed, time.monotonic() - began))
+    return code
 
 
 def _amount(

@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import stored_files
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
-from model_provisioner.json_text import parse_json
 from model_provisioner.records.artifacts import artifacts_of_all
 from model_provisioner.records.catalog import Catalog
-from model_provisioner.records.handoff import is_handoff
+from model_provisioner.records.handoff import files_named
 from model_provisioner.store.owners import UNTIL_DEAD
 from model_provisioner.store.usage import owner_of, usage_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from model_provisioner.config.entries import Config
     from model_provisioner.engine.workspace import Workspace
@@ -96,12 +95,11 @@ class RetentionRoots:
             paths.update(use.handoffs)
         blobs = os.path.realpath(self._store.blobs)
         for path in sorted(paths):
-            if (data := read_if_there(path)) is not None and is_handoff(data):
-                for file in _files_of(parse_json(data)):
-                    with contextlib.suppress(ValueError):  # a text that no path can be
-                        real = os.path.realpath(file)
-                        if real.startswith(f"{blobs}/"):
-                            self._add([os.path.basename(real)], f"handed off in {path}")
+            for file in files_named(read_if_there(path) or b""):
+                with contextlib.suppress(ValueError):  # a text that no path can be
+                    real = os.path.realpath(file)
+                    if real.startswith(f"{blobs}/"):
+                        self._add([os.path.basename(real)], f"handed off in {path}")
 
     def _other_configs(self, work: Workspace, owner: str) -> set[str]:
         """Return the configurations of this user's other projects."""
@@ -156,12 +154,3 @@ def tree_of(store: Store, path: str) -> str:
     """Return the tree (`<key>/<version>`) that a path of the store lies in; an empty text where it lies in none."""
     top = os.path.join(store.root, "trees", "")
     return "/".join(path.removeprefix(top).split("/")[:2]) if path.startswith(top) else ""
-
-
-def _files_of(handoff: dict[str, Any]) -> Iterator[str]:
-    """Yield the files that a handoff names, of any version of ours, or of the original tool."""
-    metadata = handoff.get("metadata")
-    files = metadata.get("files") if isinstance(metadata, dict) else None
-    named = [handoff["model"]["path"]]
-    named += [file.get("path") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-    yield from (path for path in named if isinstance(path, str))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import accepting
 from model_provisioner.errors import CorruptModelError, DamagedError, StorageError
+from model_provisioner.invocation import command as called
 from model_provisioner.records.catalog import now
 
 if TYPE_CHECKING:
@@ -84,14 +85,20 @@ def put_away_damaged(store: Store, digests: Iterable[FileDigest]) -> None:
         wanted = store.blob_behind(digest.path)
         if wanted is None or wanted == digest.sha256:
             continue
-        try:
-            away = store.put_away(wanted)
-        except StorageError as error:
-            fix = f"remove {store.blob_path(wanted)}, which could not be moved away ({error.found}), and run again"
-        else:
-            fix = "run again, and it is fetched again" + (
-                f"; the damaged one is kept for a week as {away}" if away else ""
-            )
-        damaged = damaged or DamagedError(digest.path, f"sha256:{wanted}", f"sha256:{digest.sha256}", fix=fix)
+        error = put_away(store, wanted, digest.path, digest.sha256)
+        damaged = damaged or error
     if damaged is not None:
         raise damaged
+
+
+def put_away(store: Store, wanted: str, path: str, found: str) -> DamagedError:
+    """Put away the blob with the SHA-256 `wanted`, at `path`, whose bytes have another one; return the error for it."""
+    try:
+        away = store.put_away(wanted)
+    except StorageError as error:
+        fix = f"remove {store.blob_path(wanted)}, which could not be moved away ({error.found}), and run again"
+    else:
+        fix = f"run `{called('provision')}`, and it is fetched again" + (
+            f"; the damaged one is kept for a week as {away}" if away else ""
+        )
+    return DamagedError(path, f"sha256:{wanted}", f"sha256:{found}", fix=fix)

@@ -21,9 +21,10 @@ from model_provisioner.hashing.executors.worker import hash_files, look_of
 from model_provisioner.hashing.threads import CHECK_SECONDS, left_behind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from model_provisioner.hashing.executors.choose import Scheduler
+    from model_provisioner.hashing.executors.worker import Look, Said
     from model_provisioner.hashing.streaming import Progress
 
 LARGE = 64 << 20
@@ -67,15 +68,19 @@ class SawAnother:
 
 
 Answer: TypeAlias = Hashed | SawAnother
+Work: TypeAlias = "Callable[[Sequence[tuple[str, Look]]], tuple[str, list[Said]]]"
 Task: TypeAlias = tuple[Asked, ...]
 Result = TypeVar("Result")
 
 
 class Window:
-    """Hands files to the executor that a user asked for, which is opened when it is first used. Threads may share it."""
+    """Hands files to the executor that a user asked for, which is opened when it is first used. Threads may share it.
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+    `work` is what a worker is to do with them: a function as `worker.hash_files` is.
+    """
+
+    def __init__(self, scheduler: Scheduler, work: Work = hash_files) -> None:
+        self._scheduler, self._work = scheduler, work
         self._opening = Lock()
         self._open = ExitStack()
         self._executor: Executor | None = None
@@ -108,7 +113,7 @@ class Window:
         """
         return getattr(self._opened(), "slots", None) or SLOTS
 
-    def hash(self, files: Sequence[Asked], progress: Progress) -> Iterator[list[tuple[Asked, Answer]]]:
+    def hash(self, files: Sequence[Asked], progress: Progress) -> Generator[list[tuple[Asked, Answer]]]:
         """Hash files on the executor; yield what is found of them task by task, as each is done, in any order.
 
         `progress` is told of the bytes of each, and of 0 bytes several times a second: what it raises ends it. No more is
@@ -175,7 +180,7 @@ class Window:
     def _submit(self, task: Task) -> Future[Any]:
         size = _size(task)
         try:
-            future = self._opened().submit(hash_files, [(each.path, _look(each)) for each in task])
+            future = self._opened().submit(self._work, [(each.path, _look(each)) for each in task])
         except BaseException as error:
             self._leave(size)
             if isinstance(error, Exception):
@@ -202,6 +207,8 @@ class Window:
                 if before == after == look:
                     return Hashed(sha256)
                 return SawAnother(f"it changed while {host} read it")
+            case (str(why), _):
+                return SawAnother(f"{host} could not read it to its end: {why}")
             case (other,):
                 return SawAnother(f"{host} sees another file there: {_worded(other)}, and not {_worded(look)}")
             case str(why):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     Look = tuple[int, int, int]
     """Size, mtime in nanoseconds and inode of a file."""
-    Said = tuple[str, Look, Look] | tuple[Look] | str
-    """SHA-256, and how the file looked before and after it was read; how it looked, where that was not as asked, and nothing
-    was read; or why it could not be read."""
+    Said = tuple[str, Look, Look] | tuple[str, Look] | tuple[Look] | str
+    """SHA-256, and how the file looked before and after it was read; why it broke off, and how the file looked before; how it
+    looked, where that was not as asked, and nothing was read; or why it could not be opened."""
 
 BUFFER = 1 << 20
 
@@ -55,6 +55,6 @@ def _hash(path: str, look: Look) -> Said:
             left -= count
         return sha.hexdigest(), before, look_of(os.fstat(fd))
     except OSError as error:
-        return error.strerror or str(error)
+        return error.strerror or str(error), look
     finally:
         os.close(fd)
