@@ -17,7 +17,8 @@ from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.references.reference import HubRef, LocalRef, is_beyond_locale, is_file_name
+from model_provisioner.references.file_names import is_beyond_locale, is_file_name
+from model_provisioner.references.reference import HubRef, LocalRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
