@@ -12,7 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from model_provisioner.arguments import check_type, path_text
@@ -32,6 +32,9 @@ from model_provisioner.references.hub_url import meaning
 from model_provisioner.references.path_environment import PathEnvironment
 from model_provisioner.references.shards import split_names
 from model_provisioner.references.shown import CREDENTIALS, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ACCEPTED = (
     "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE, s3://BUCKET/KEY, "
@@ -130,6 +133,13 @@ class ModelRef(ABC):
     def texts(self) -> tuple[str, ...]:
         """The texts by which records may have the reference, without credentials; new ones have the first."""
         return (str(self),)
+
+    def is_meant_by(self, text: str) -> bool:
+        """Tell whether a text is a reference of the same files."""
+        try:
+            return str(self) in ModelRef.parse(text).texts
+        except InvalidReferenceError:
+            return False
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -252,13 +262,6 @@ class HubRef(ModelRef):
         other = {None: _DEFAULT_BRANCH, _DEFAULT_BRANCH: None}
         same = [replace(self, revision=other[self.revision])] if self.revision in other else []
         return (str(self), *map(str, same), *self.ids[1:])
-
-    def is_meant_by(self, text: str) -> bool:
-        """Tell whether a text is a reference of the same files."""
-        try:
-            return str(self) in ModelRef.parse(text).texts
-        except InvalidReferenceError:
-            return False
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else "@" + self.revision.replace("/", "%2F")
@@ -481,3 +484,12 @@ def is_whole(ref: ModelRef) -> bool:
     return (isinstance(ref, HubRef) and ref.path is None and ref.quantization is None) or (
         isinstance(ref, ObjectRef) and ref.key.endswith("/")
     )
+
+
+def kind_of(ref: ModelRef, names: Sequence[str]) -> str:
+    """Return what the files of a remote reference are together: a `file`, a `split` or a `folder`."""
+    if is_whole(ref):
+        return "folder"
+    if len(names) == 1:
+        return "file"
+    return "split" if sorted(names) == split_names(names[0]) else "folder"
