@@ -24,6 +24,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 """The digest of a manifest or a layer, for `fullmatch`."""
 _USER = re.compile(r"\w[\w-]{0,79}", re.ASCII)
 _NAME = re.compile(r"\w[\w.-]{0,79}", re.ASCII)
+DOCKER_HUB = "docker.io"
 LIBRARY = "library"
 """Where models lie that are named without a user, as images of Docker Hub do."""
 LATEST = "latest"
@@ -52,8 +53,8 @@ class OllamaName(NamedTuple):
 def read_artifact_name(rest: str) -> ArtifactName:
     """Read what follows `oci:`, whatever it is. Only the registry is folded to small letters, as hosts are the same in both."""
     rest, mark, path = rest.removeprefix("//").partition("#")
-    rest, at, digest = rest.partition("@")
-    registry, _, repository = rest.partition("/")
+    registry, _, repository = rest.partition("/")  # with what stands before a host, which is no digest
+    repository, at, digest = repository.partition("@")
     repository, colon, tag = repository.partition(":")
     return ArtifactName(
         registry.lower(), repository, tag if colon else None, digest if at else None, path if mark else None
@@ -62,16 +63,16 @@ def read_artifact_name(rest: str) -> ArtifactName:
 
 def check_artifact_name(name: ArtifactName, text: str) -> None:
     """Raise `InvalidReferenceError` unless a registry can have such an artifact; `text` is the whole reference."""
-    host = name.registry
-    if not name.repository or not ("." in host or ":" in host or host == "localhost"):
-        hub = "/".join(filter(None, (host, name.repository)))
+    host, hub = name.registry, f"{name.registry}/{name.repository}"
+    if not name.repository or (not any(sign in host for sign in ".:@") and host != "localhost"):
+        is_hubs = bool(name.repository) and bool(_REPOSITORY.fullmatch(hub))
         raise InvalidReferenceError(
             "an artifact is named by its registry and its repository",
             expected=_FORM,
             found=shown(text),
-            fix=f"if it lies at Docker Hub, write oci:docker.io/{hub}{text[text.index(hub) + len(hub) :]}"
-            if _REPOSITORY.fullmatch(hub) and hub in text
-            else "write the registry's host before the repository, as in oci:ghcr.io/org/model:q4",
+            fix=f"if it lies at Docker Hub, write {shown(text.replace(hub, f'{DOCKER_HUB}/{hub}', 1))}"
+            if is_hubs
+            else "write the registry's host and then the repository, as in oci:ghcr.io/org/model:q4",
         )
     if not _REGISTRY.fullmatch(host):
         raise InvalidReferenceError(
@@ -96,7 +97,7 @@ def check_artifact_name(name: ArtifactName, text: str) -> None:
             "no artifact can have this tag",
             where=f"oci:{host}/{name.repository}",
             expected="up to 128 letters, digits, _ . and -, none of the last two first",
-            found=shown(name.tag),
+            found=shown(name.tag) or "an empty text",
             fix="copy the tag from the registry's page, or leave it out with its colon: then it is latest",
         )
     if name.digest is not None and not DIGEST.fullmatch(name.digest):
@@ -104,7 +105,7 @@ def check_artifact_name(name: ArtifactName, text: str) -> None:
             "not the digest of a manifest",
             where=f"oci:{host}/{name.repository}",
             expected="sha256: and 64 hexadecimal digits in small letters after @",
-            found=shown(name.digest),
+            found=shown(name.digest) or "an empty text",
             fix="copy it from the registry's page; a version is written with a colon: :TAG",
         )
     _check_path(name.path, text, _FORM)

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from model_provisioner.fetchers.oci.place import DOCKER_HUB
 from model_provisioner.fs.read import read_file
 from model_provisioner.json_text import parse_json
+from model_provisioner.references.artifact_name import DOCKER_HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

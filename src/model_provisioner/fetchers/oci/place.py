@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, SettingError
 from model_provisioner.fetchers.http.url import Url
-from model_provisioner.references.artifact_name import LIBRARY
+from model_provisioner.references.artifact_name import DOCKER_HUB, LIBRARY
 from model_provisioner.references.reference import OciRef
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 OLLAMA_VARIABLE = "MODEL_PROVISIONER_OLLAMA_REGISTRY"
 _OLLAMA = "https://registry.ollama.ai"
-DOCKER_HUB = "docker.io"
 _DOCKER_HUB_API = "https://registry-1.docker.io"
 
 
