@@ -271,7 +271,7 @@ def test_an_index_of_platforms_is_told(site):
         "the reference names an index of several manifests, and no model by itself\n"
         f"where     {site.ref('v1')} at 127.0.0.1\nexpected  the manifest of one artifact\n"
         f"found     {digest} (linux/arm64)\n"
-        f"fix       name the one that is meant by its digest: {site.ref('v1')}@{digest}"
+        f"fix       name the one that is meant by its digest: oci:{site.registry.place}/{site.repository}@{digest}"
     ) in site.error("provision")
     site.remote.models({"tiny": f"{site.ref('v1')}@{digest}"})
     site.program("provision")
