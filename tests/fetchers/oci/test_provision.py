@@ -313,8 +313,8 @@ def test_a_tag_that_is_not_there(site):
     oras(site.registry, site.repository, "q4", {"tiny.gguf": TINY_BYTES})
     site.remote.models({"tiny": site.ref("q5")})
     assert (
-        f"{site.registry.place} has no such tag\nwhere     {site.ref('q5')} at 127.0.0.1\nexpected  q5\n"
-        "found     no manifest of this tag, or no such repository\n"
+        f"{site.registry.place} has no such artifact\nwhere     {site.ref('q5')} at 127.0.0.1\nexpected  q5\n"
+        "found     no manifest of this tag or digest, or no such repository\n"
         "fix       copy the reference from the registry's page"
     ) in site.error("provision")
 

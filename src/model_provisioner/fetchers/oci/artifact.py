@@ -67,12 +67,11 @@ class Artifact:
         tag = self._tag
         found = self.registry.manifest(tag, self._where)
         if found is None:
-            is_digest = tag.startswith("sha256:")
             raise FetchError(
-                f"{self.registry.place.registry} has no such {'manifest' if is_digest else 'tag'}",
+                f"{self.registry.place.registry} has no such artifact",
                 where=self._where,
                 expected=tag,
-                found="no manifest of this digest" if is_digest else "no manifest of this tag, or no such repository",
+                found="no manifest of this tag or digest, or no such repository",
                 fix="copy the reference from the registry's page",
             )
         return found[1], self._read(*found)
