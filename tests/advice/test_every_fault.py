@@ -22,6 +22,10 @@ MAY_LACK = {
     "references.digest.__post_init__": ({"where"}, OF_A_FIELD),
     "references.hub_url.meaning": ({"where"}, OF_A_FIELD),
     "references.digest.parse": ({"where"}, OF_A_FIELD),
+    "references.hub_name.read_hub_name": ({"where"}, OF_A_FIELD),
+    "references.hub_name.check_hub_name": ({"where"}, OF_A_FIELD),
+    "references.artifact_name.check_artifact_name": ({"where"}, OF_A_FIELD),
+    "references.artifact_name.check_ollama_name": ({"where"}, OF_A_FIELD),
     **{
         f"references.reference.{name}": ({"where"}, OF_A_FIELD)
         for name in (
@@ -29,7 +33,6 @@ MAY_LACK = {
             "__post_init__",
             "absolute",
             "_decode_file_url",
-            "_parse_hub",
             "_parse_url",
             "_not_an_object",
         )
