@@ -37,8 +37,12 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 """Mistakes on the command line or in `dodo.py`, which doit words."""
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
-_OF_THE_COMMAND_LINE = {"outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json"}
-"""Options that name files to write, keys to sign with or to believe, and what is printed: a clone's settings give none."""
+_OF_THE_COMMAND_LINE = {
+    *("outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json"),
+    *("fleet", "timeout", "jitter", "as_new", "take_over"),
+}
+"""Options that name files to write, keys to sign with or to believe, what is printed and what a fleet's database is told: a
+clone's settings give none."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 
 

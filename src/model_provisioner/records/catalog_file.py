@@ -50,6 +50,11 @@ CREATE TABLE download (
 CREATE INDEX download_recorded ON download (recorded)
 """
 
+_VERSION_5 = """
+CREATE TABLE identity (uuid TEXT NOT NULL, machine TEXT NOT NULL);
+CREATE TABLE publication (number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE)
+"""
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
@@ -59,7 +64,7 @@ def catalog_file(state: str, database: type[Database]) -> Database:
         title="catalog",
         application_id=0x6D706361,
         schema=_VERSION_1,
-        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4),
+        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5),
         state=state,
     )
 
