@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 _AGAIN = "the next publish sends what is missing"
 
@@ -47,8 +48,8 @@ def connected(url: str, shown: str, seconds: float) -> Iterator[Connection]:
 def _connect(options: Mapping[str, Any], shown: str, seconds: float) -> Connection:
     defaults = {"application_name": "model-provisioner", "connect_timeout": max(2, int(seconds / 2))}
     try:
-        # Nothing is prepared at the server: a pooler may give each transaction another one.
-        return psycopg.connect("", autocommit=True, prepare_threshold=None, **{**defaults, **options})
+        # Values are bound here: so several statements go at once, and a pooler may give each transaction another server.
+        return psycopg.connect("", autocommit=True, cursor_factory=psycopg.ClientCursor, **{**defaults, **options})
     except psycopg.OperationalError as error:
         answered = "FATAL" in str(error)
         raise FleetError(
@@ -58,7 +59,7 @@ def _connect(options: Mapping[str, Any], shown: str, seconds: float) -> Connecti
             found=_clean(error, options),
             fix=f"correct role, password or database in {VARIABLE} or ~/.pgpass, or have its pg_hba.conf let this host in"
             if answered
-            else f"look whether it is up, and whether {VARIABLE} has its host and port",
+            else f"look whether it is up, and whether {VARIABLE} has its host and port, and an sslmode that it speaks",
         ) from None
 
 
@@ -102,8 +103,8 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _clean(error: psycopg.Error, options: Mapping[str, Any]) -> str:
-    """Return the first line of what the database or libpq says, without any password."""
-    text = str(error).strip().partition("\n")[0][:500]
+    """Return what the database or libpq says, without any password."""
+    text = " ".join(str(error).split())[:500]
     for secret in {str(options.get("password") or ""), os.environ.get("PGPASSWORD", "")} - {""}:
         text = text.replace(secret, "***")
     return f"{text} ({error.sqlstate})" if error.sqlstate else text

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
 
-    from model_provisioner.operations.fleet.database import Connection
+    from model_provisioner.operations.fleet.database import Connection, Cursor
 
 _TYPES = {
     "name": "text",
@@ -38,14 +38,6 @@ _TYPES = {
     "audited_at": "timestamptz",
 }
 _VALUES = attrgetter(*_TYPES)
-_BEGIN = f"""
-BEGIN;
-SET LOCAL statement_timeout = {{milliseconds}};
-SET LOCAL idle_in_transaction_session_timeout = {{milliseconds}};
-SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3;
-CREATE TEMP TABLE incoming ({", ".join(f"{name} {kind}" for name, kind in _TYPES.items())}) ON COMMIT DROP
-"""
-"""A host that vanishes in the middle holds the lock of its row no longer than it would have waited itself."""
 _ANNOUNCE = """
 INSERT INTO fleet.catalog AS c (catalog, publication, host, login, version, clock_skew_seconds)
   VALUES (%(catalog)s, %(token)s, %(host)s, %(login)s, %(version)s, %(skew)s)
@@ -53,22 +45,27 @@ ON CONFLICT (catalog) DO UPDATE SET publication = excluded.publication, host = e
   version = excluded.version, clock_skew_seconds = excluded.clock_skew_seconds, published_at = now()
   WHERE c.publication = %(seen)s
 """
-_FENCE = """
-INSERT INTO fleet.project AS p VALUES (%s, %s, %s)
+"""Writes the row of the host, and locks it, if the last publication was ours."""
+_BEGIN = f"""
+BEGIN;
+SET LOCAL statement_timeout = %(milliseconds)s;
+SET LOCAL idle_in_transaction_session_timeout = %(milliseconds)s;
+SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3;
+CREATE TEMP TABLE incoming ({", ".join(f"{name} {kind}" for name, kind in _TYPES.items())}) ON COMMIT DROP;
+{_ANNOUNCE};
+INSERT INTO fleet.project AS p
+  SELECT catalog, %(project)s, %(change)s FROM fleet.catalog WHERE catalog = %(catalog)s AND publication = %(token)s
 ON CONFLICT (catalog, project) DO UPDATE SET change = excluded.change WHERE p.change IS NULL OR p.change < excluded.change
 """
+"""A host that vanishes in the middle holds the lock of its row no longer than it would have waited itself."""
 _REST = tuple(_TYPES)[1:]
 _MERGE = f"""
-WITH gone AS (
-  DELETE FROM fleet.model AS m WHERE catalog = %(catalog)s AND project = %(project)s
-    AND NOT EXISTS (SELECT FROM incoming WHERE incoming.name = m.name) RETURNING 1),
-written AS (
-  INSERT INTO fleet.model AS m (catalog, project, {", ".join(_TYPES)})
-    SELECT %(catalog)s, %(project)s, {", ".join(_TYPES)} FROM incoming
-  ON CONFLICT (catalog, project, name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REST)}
-    WHERE ({", ".join(f"m.{name}" for name in _REST)}) IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _REST)})
-    RETURNING 1)
-SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM gone)
+DELETE FROM fleet.model WHERE catalog = %(catalog)s AND project = %(project)s AND name NOT IN (SELECT name FROM incoming);
+INSERT INTO fleet.model AS m (catalog, project, {", ".join(_TYPES)})
+  SELECT %(catalog)s, %(project)s, {", ".join(_TYPES)} FROM incoming
+ON CONFLICT (catalog, project, name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REST)}
+  WHERE ({", ".join(f"m.{name}" for name in _REST)}) IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _REST)});
+COMMIT
 """
 _KNOWN = """
 SELECT (SELECT publication FROM fleet.catalog WHERE catalog = %(catalog)s),
@@ -134,6 +131,14 @@ def read_known(connection: Connection, catalog: UUID) -> Known:
     return Known(token=row[0], changes=row[1] or {}, skew=round(time.time() - row[2]))
 
 
+def _counts(cursor: Cursor) -> list[int]:
+    """Return how many rows each of several statements touched."""
+    counts = [cursor.rowcount]
+    while cursor.nextset():
+        counts.append(cursor.rowcount)
+    return counts
+
+
 class Sender:
     """Sends projects of one catalog. `known` is what the database knew of it before."""
 
@@ -147,7 +152,6 @@ class Sender:
         seconds: float,
     ) -> None:
         self._connection, self._publications, self._catalog, self._shown = connection, publications, catalog, shown
-        self._begin = _BEGIN.format(milliseconds=max(1, int(seconds * 1000)))
         self._seen = known.token
         """The token that the database has, as far as we know."""
         self._token: UUID | None = None
@@ -158,6 +162,7 @@ class Sender:
             "login": as_text(getpass.getuser()),
             "version": __version__,
             "skew": known.skew,
+            "milliseconds": max(1, int(seconds * 1000)),
         }
 
     def is_ours(self, token: UUID | None) -> bool:
@@ -189,25 +194,32 @@ class Sender:
     def send(self, project: str) -> tuple[int, int]:
         """Send a project, unless a newer state of it is there by now; return how many models were written and removed."""
         number, models = self._publications.models(project)  # the catalog is not held while the network is waited for
-        name = as_text(project)
-        self._connection.execute(self._begin)
-        self._announce(self._drawn())
-        written = removed = 0
-        if self._connection.execute(_FENCE, (self._catalog, name, number)).rowcount:
-            with self._connection.cursor() as cursor:
-                with cursor.copy(f"COPY incoming ({', '.join(_TYPES)}) FROM STDIN") as copy:
-                    for model in models:
-                        copy.write_row(_VALUES(model))
-                row = cursor.execute(_MERGE, {"catalog": self._catalog, "project": name}).fetchone()
-                assert row is not None
-                written, removed = row
-        self._connection.execute("COMMIT")
+        values = {**self._host, "project": as_text(project), "change": number, "token": self._drawn()}
+        while not (begun := self._begun(values))[0]:
+            self._connection.execute("ROLLBACK")
+            self._look_again()
+        self._seen = self._drawn()
+        if not begun[1]:
+            self._connection.execute("COMMIT")
+            return 0, 0
+        with self._connection.cursor() as cursor:
+            with cursor.copy(f"COPY incoming ({', '.join(_TYPES)}) FROM STDIN") as copy:
+                for model in models:
+                    copy.write_row(_VALUES(model))
+            removed, written, _ = _counts(cursor.execute(_MERGE, values))
         return written, removed
+
+    def _begun(self, values: Mapping[str, object]) -> tuple[int, int]:
+        """Begin the transaction of a project: return whether the host was written, and whether the project is to be."""
+        *_, announced, fenced = _counts(self._connection.execute(_BEGIN, {**values, "seen": self._seen}))
+        return announced, fenced
 
     def finish(self, known: Known, *, moved: bool) -> None:
         """Tell that this host is alive, and remove the projects that only another copy of the catalog had."""
         if not moved:
-            self._announce(self._seen or self._drawn())
+            token = self._seen or self._drawn()
+            while not self._connection.execute(_ANNOUNCE, {**self._host, "token": token, "seen": self._seen}).rowcount:
+                token = self._look_again()
         if None in known.changes.values():
             self._connection.execute(
                 "DELETE FROM fleet.project WHERE catalog = %s AND change IS NULL", (self._catalog,)
@@ -217,16 +229,14 @@ class Sender:
         self._token = self._token or self._publications.draw()
         return self._token
 
-    def _announce(self, token: UUID) -> None:
-        """Write the row of the host, and lock it, while it has a token of ours. Raises `FleetError`."""
-        while not self._connection.execute(_ANNOUNCE, {**self._host, "token": token, "seen": self._seen}).rowcount:
-            # There is a row with another token: another publish came between, or it is not for this role to see.
-            self._seen = read_known(self._connection, self._catalog).token
-            if self._seen is None:
-                raise self._others()
-            if not self.is_ours(self._seen):
-                raise self.foreign()
-        self._seen = token
+    def _look_again(self) -> UUID:
+        """Return the token that the database has, where it is not what it was. Raises `FleetError` if it is not ours."""
+        self._seen = read_known(self._connection, self._catalog).token
+        if self._seen is None:  # there is a row, which is not for this role to see
+            raise self._others()
+        if not self.is_ours(self._seen):
+            raise self.foreign()
+        return self._seen
 
     def _others(self) -> FleetError:
         return FleetError(
