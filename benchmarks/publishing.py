@@ -25,7 +25,6 @@ from model_provisioner.records.publications import Publications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from model_provisioner.operations.fleet.database import Connection
 
@@ -43,9 +42,9 @@ DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES[3:])}
 """With the table's key and indexes, and without its foreign key, its policies and our fence."""
 
 
-def publishing(folder: Path, url: str, clients: int, each: int) -> Iterator[Comparison]:
+def publishing(url: str, clients: int, each: int) -> Iterator[Comparison]:
     """Yield a first publication, one in which every model moved, and one in which none did: each against all rows, bare."""
-    fleet = _Fleet(folder, url, clients, each)
+    fleet = _Fleet(url, clients, each)
     what = f"from {clients} hosts, {each:,} models each"
     bare = "a bare COPY and upsert of them, "
     prepare = (fleet.prepare,)
@@ -66,7 +65,7 @@ def publishing(folder: Path, url: str, clients: int, each: int) -> Iterator[Comp
 class _Fleet:
     """As many catalogs as clients, each in a state folder of its own: on one disk fifty hosts would wait for each other's."""
 
-    def __init__(self, folder: Path, url: str, clients: int, each: int) -> None:
+    def __init__(self, url: str, clients: int, each: int) -> None:
         self._url, self._clients, self._each = url, clients, each
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self._memory = tempfile.TemporaryDirectory(dir=memory)

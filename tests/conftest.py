@@ -120,3 +120,20 @@ def s3(moto, tmp_path, monkeypatch):
     yield front
     front.close()
     moto.reset()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL on loopback, in processes of its own, as a user that is not root."""
+    from tests.support.postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fleet(postgres):
+    """An empty database of it."""
+    with postgres.database() as database:
+        yield database

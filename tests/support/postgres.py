@@ -19,6 +19,11 @@ from pathlib import Path
 
 import psycopg
 
+from model_provisioner.operations.fleet import schema
+from model_provisioner.operations.fleet.database import Connection, connected
+from model_provisioner.operations.fleet.sending import publish
+from model_provisioner.records.catalog import Catalog, Model
+
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 PASSWORD = "fleet-s3cret"
 """Of every role that logs in."""
@@ -125,6 +130,11 @@ class FleetDatabase:
         """The address as it is shown."""
         return f"postgresql://127.0.0.1:{self.port or self.server.port}/{self.name}"
 
+    def make(self) -> None:
+        """Make the schema, as its owner does."""
+        with connected(self.url(), self.place, 20) as connection:
+            schema.ensure(connection, self.place)
+
     def query(self, *statements: str) -> list[tuple]:
         """Do statements as the superuser; return the rows of the last."""
         return self.server.execute(*statements, database=self.name)
@@ -134,6 +144,50 @@ class FleetDatabase:
         with closing(psycopg.connect(self.url(role), autocommit=True)) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+@dataclass
+class Host:
+    """A catalog, published by calls in this process."""
+
+    database: FleetDatabase
+    state: str
+    role: str = "host_a"
+
+    def put(self, *names: str, project: str = "/p", **fields: object) -> None:
+        """Write rows into the catalog."""
+        values = {"lifecycle": "Active", "outcome": "pass", "digest": f"sha256:{'0' * 64}", "size": 1, **fields}
+        with closing(Catalog(self.state)) as catalog:
+            catalog.put(*(Model(project=project, name=name, id=f"hf:org/repo/{name}", **values) for name in names))
+
+    def remove(self, *names: str, project: str = "/p") -> None:
+        """Remove rows from the catalog."""
+        with closing(Catalog(self.state)) as catalog:
+            catalog.remove(project, names)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        with connected(self.database.url(self.role), self.database.place, 20) as connection:
+            yield connection
+
+    def publish(self, *, as_new: bool = False, take_over: bool = False) -> dict:
+        """Publish it; return what `publish` does."""
+        asked = {
+            "state": self.state,
+            "shown": self.database.place,
+            "seconds": 20,
+            "as_new": as_new,
+            "take_over": take_over,
+        }
+        with self.connected() as connection:
+            return publish(connection, asked, lambda _: None)
+
+    def copy(self, to: Path, **options: str) -> Host:
+        """Return a host whose catalog is a copy of this one's."""
+        to.mkdir(mode=0o700)
+        for path in Path(self.state).glob("catalog.db*"):
+            shutil.copy(path, to)
+        return Host(self.database, str(to), **{"role": self.role, **options})
 
 
 class Silence:

@@ -104,7 +104,7 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
 
 def _clean(error: psycopg.Error, options: Mapping[str, Any]) -> str:
     """Return what the database or libpq says, without any password."""
-    text = " ".join(str(error).split())[:500]
+    text = " ".join((error.diag.message_primary or str(error)).split())[:500]
     for secret in {str(options.get("password") or ""), os.environ.get("PGPASSWORD", "")} - {""}:
         text = text.replace(secret, "***")
     return f"{text} ({error.sqlstate})" if error.sqlstate else text

@@ -22,7 +22,7 @@ SELECT h.*, {_AGE}, coalesce(m.models, 0) AS models, coalesce(m.failed, 0) AS fa
 FROM fleet.hosts h LEFT JOIN (
   SELECT catalog, count(*) AS models, count(*) FILTER (WHERE state = 'Failed') AS failed, sum(size_bytes) AS size_bytes
   FROM fleet.models GROUP BY catalog) m USING (catalog)
-WHERE {_SILENT} ORDER BY host, login, catalog LIMIT {MOST + 1}
+WHERE {_SILENT} ORDER BY host, login, catalog LIMIT %(most)s
 """
 _MODELS = f"""
 SELECT m.*, {_AGE}, l.digest AS expected
@@ -31,7 +31,7 @@ WHERE {_SILENT}
   AND (%(digest)s::text IS NULL OR m.digest = %(digest)s)
   AND (%(state)s::text IS NULL OR m.state = %(state)s)
   AND (NOT %(differs)s OR (l.digest IS NOT NULL AND m.digest IS DISTINCT FROM l.digest))
-ORDER BY host, login, project, name LIMIT {MOST + 1}
+ORDER BY host, login, project, name LIMIT %(most)s
 """
 
 
@@ -39,7 +39,7 @@ def answer(connection: Connection, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rows that are asked for, each a mapping, and whether there are more. Raises `FleetError`."""
     schema.check_readable(connection, asked["shown"])
     connection.execute(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {max(1, int(asked['seconds'] * 1000))}")
-    cursor = connection.execute(_HOSTS if asked["job"] == "hosts" else _MODELS, dict(asked))
+    cursor = connection.execute(_HOSTS if asked["job"] == "hosts" else _MODELS, {**asked, "most": MOST + 1})
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
     return {"rows": rows[:MOST], "more": len(rows) > MOST}

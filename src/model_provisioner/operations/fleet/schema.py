@@ -30,7 +30,9 @@ class Migration:
 
 
 _VERSION_1 = """
-CREATE SCHEMA IF NOT EXISTS fleet;
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'fleet') THEN CREATE SCHEMA fleet; END IF;
+END $$;
 CREATE TABLE fleet.version (number integer NOT NULL, writable_from integer NOT NULL);
 CREATE TABLE fleet.catalog (
   catalog uuid PRIMARY KEY, role name NOT NULL DEFAULT current_user, publication uuid NOT NULL,
