@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from model_provisioner.fs.machine import machine_id
+from model_provisioner.operations.fleet.machine import machine_id
 from model_provisioner.operations.fleet import publish
 from tests.support.postgres import COPYING, PASSWORD, Host, Partition, Silence
 from tests.support.project import AT_ONCE, DODO, document

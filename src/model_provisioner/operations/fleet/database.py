@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -68,7 +69,7 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        role = options.get("user") or "this role"
+        role = _role(options)
         raise FleetError(
             "the fleet's database does not let this role do that",
             where=shown,
@@ -100,6 +101,11 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
             found=_clean(error, options),
             fix=fix,
         ) from None
+
+
+def _role(options: Mapping[str, Any]) -> str:
+    """Return the role that libpq takes."""
+    return str(options.get("user") or os.environ.get("PGUSER") or getpass.getuser())
 
 
 def _clean(error: psycopg.Error, options: Mapping[str, Any]) -> str:

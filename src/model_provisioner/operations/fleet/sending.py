@@ -11,11 +11,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FleetError
-from model_provisioner.fs.machine import machine_id
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.fleet import schema
+from model_provisioner.operations.fleet.machine import machine_id
 from model_provisioner.records.catalog_file import catalog_file
 from model_provisioner.records.publications import Publications, as_text
 from model_provisioner.version import __version__

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from model_provisioner.fs.machine import machine_id
+from model_provisioner.operations.fleet.machine import machine_id
 
 
 @pytest.fixture
