@@ -58,7 +58,13 @@ def _own_state(tmp_path_factory, monkeypatch):
     """No test sees, or leaves anything in, the state folder of the user who runs it."""
     monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(tmp_path_factory.mktemp("state", numbered=True)))
     called_by_doit(False)  # as a process says that was not told
-    for name in ("MODEL_PROVISIONER_CACHE_DIR", "HF_ENDPOINT", "DOIT_FILE", "DOIT_SEEK_FILE"):
+    for name in (
+        "MODEL_PROVISIONER_CACHE_DIR",
+        "MODEL_PROVISIONER_FLEET_URL",
+        "HF_ENDPOINT",
+        "DOIT_FILE",
+        "DOIT_SEEK_FILE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

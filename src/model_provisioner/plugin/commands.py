@@ -39,7 +39,7 @@ _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
 _OF_THE_COMMAND_LINE = {
     *("outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json"),
-    *("fleet", "timeout", "jitter", "as_new", "take_over"),
+    *("fleet", "digest", "state", "differs", "silent", "timeout", "jitter", "as_new", "take_over"),
 }
 """Options that name files to write, keys to sign with or to believe, what is printed and what a fleet's database is told: a
 clone's settings give none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,6 +10,7 @@ import psycopg
 from psycopg import conninfo
 
 from model_provisioner.errors import FleetError, SettingError
+from model_provisioner.fs.ownership import login_of
 from model_provisioner.operations.fleet.address import VARIABLE
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
 
 def _role(options: Mapping[str, Any]) -> str:
     """Return the role that libpq takes."""
-    return str(options.get("user") or os.environ.get("PGUSER") or getpass.getuser())
+    return str(options.get("user") or os.environ.get("PGUSER") or login_of(os.geteuid()))
 
 
 def _clean(error: psycopg.Error, options: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import socket
 import time
 from contextlib import closing
@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FleetError
+from model_provisioner.fs.ownership import login_of
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.invocation import command as called
@@ -159,7 +160,7 @@ class Sender:
         self._host = {
             "catalog": catalog,
             "host": as_text(socket.gethostname()),
-            "login": as_text(getpass.getuser()),
+            "login": as_text(login_of(os.geteuid())),
             "version": __version__,
             "skew": known.skew,
             "milliseconds": max(1, int(seconds * 1000)),
