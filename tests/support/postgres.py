@@ -95,6 +95,11 @@ class Postgres:
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def start_again(self) -> None:
+        """End the server, in whatever state it is, and start it."""
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """End the server."""
         if self._server.poll() is None:

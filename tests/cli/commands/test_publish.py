@@ -65,7 +65,8 @@ def test_it_needs_an_address(project):
 
 def test_a_project_does_not_say_where_the_database_is_or_how_long_it_may_take(published, fleet):
     published.write(
-        "doit.cfg", "[model-publish]\ntimeout = 1w\njitter = 1d\ntake_over = True\n\n[model-list]\nfleet = True\nstate = Failed\n"
+        "doit.cfg",
+        "[model-publish]\ntimeout = 1w\njitter = 1d\ntake_over = True\n\n[model-list]\nfleet = True\nstate = Failed\n",
     )
     assert published.doit("model-publish").out == f"{fleet.place} has this catalog as it is\n"
     assert published.doit("model-list").out.startswith("NAME ")

@@ -1,13 +1,18 @@
 """A publication sends what moved and removes what is gone; nothing that another copy of the catalog published is lost."""
 
+import os
+import tempfile
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from model_provisioner.errors import FleetError
 from model_provisioner.operations.fleet import sending
-from tests.support.postgres import Host
+from tests.support.disks import ext4, need_mounts
+from tests.support.postgres import Host, Postgres
 
 ROWS = "SELECT project, name, state, outcome, digest, size_bytes FROM fleet.models ORDER BY project, name"
 
@@ -436,3 +441,39 @@ def test_a_pooler_may_give_each_transaction_another_server(host, fleet, monkeypa
     monkeypatch.setattr(sending.Sender, "finish", finish)
     host.publish()
     assert left == [0, 0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_the_database_is_told_and_made_up_for(tmp_path):
+    """On a file system of its own, which is filled."""
+    need_mounts("mkfs.ext4")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, ext4(Path(folder), "disk", 160 << 20) as disk:
+        os.chmod(folder, 0o755)  # the server is not root
+        server = Postgres(str(disk.at))
+        try:
+            with server.database() as fleet:
+                fleet.make()
+                host = Host(fleet, str(tmp_path / "state"))
+                host.put("a")
+                host.publish()
+                host.put(*(f"model-{number}" for number in range(3000)))
+                fill(disk.at)
+                with pytest.raises(FleetError) as caught:
+                    host.publish()
+                assert caught.value.what in {"the fleet's database has no room", "the fleet's database broke off"}
+                assert caught.value.fix.endswith("the next publish sends what is missing")
+                (disk.at / "filled").unlink()
+                server.start_again()
+                assert names(fleet) == ["a"]
+                assert host.publish()["written"] == 3000
+        finally:
+            server.close()
+
+
+def fill(folder):
+    """Write a file until nothing more fits."""
+    with suppress(OSError), open(folder / "filled", "wb", buffering=0) as file:
+        for size in (1 << 20, 4096):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
