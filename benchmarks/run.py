@@ -1,7 +1,8 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
 python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--threads CORES] [--cold 8192]
-    [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000] [--pairs 5] [--only WORD]
+    [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000] [--database URL] [--hosts 50] [--published 200]
+    [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from header import header
 from large import cold, on_all_cores, one, several
 from machine import cores, describe
 from many import folder_of_files, many, startup, tracked
+from publishing import publishing
 from pulling import pulling
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from pulling(folder / "pulling", options.fetch << 20)
     if options.tokens:
         yield from header(folder / "header", options.tokens)
+    if options.database:
+        yield from publishing(options.database, options.hosts, options.published)
 
 
 def main() -> None:
@@ -66,6 +70,11 @@ def main() -> None:
         "--folder", type=int, nargs="*", default=[3000, 12_000], help="files of a folder that is one model"
     )
     parser.add_argument("--tokens", type=int, default=152_000, help="vocabulary of the GGUF file; 0 for none")
+    parser.add_argument(
+        "--database", default="", help="URL of an empty PostgreSQL database of one's own, to publish to"
+    )
+    parser.add_argument("--hosts", type=int, default=50, help="how many publish at once")
+    parser.add_argument("--published", type=int, default=200, help="models of each of --hosts")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
     parser.add_argument("--only", default="", help="only rows that hold this word")
     options = parser.parse_args()

@@ -58,7 +58,13 @@ def _own_state(tmp_path_factory, monkeypatch):
     """No test sees, or leaves anything in, the state folder of the user who runs it."""
     monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(tmp_path_factory.mktemp("state", numbered=True)))
     called_by_doit(False)  # as a process says that was not told
-    for name in ("MODEL_PROVISIONER_CACHE_DIR", "HF_ENDPOINT", "DOIT_FILE", "DOIT_SEEK_FILE"):
+    for name in (
+        "MODEL_PROVISIONER_CACHE_DIR",
+        "MODEL_PROVISIONER_FLEET_URL",
+        "HF_ENDPOINT",
+        "DOIT_FILE",
+        "DOIT_SEEK_FILE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -120,3 +126,20 @@ def s3(moto, tmp_path, monkeypatch):
     yield front
     front.close()
     moto.reset()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL on loopback, in processes of its own, as a user that is not root."""
+    from tests.support.postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fleet(postgres):
+    """An empty database of it."""
+    with postgres.database() as database:
+        yield database

@@ -86,6 +86,19 @@ def test_every_row_is_measured_or_says_what_it_needs(tmp_path):
 
 
 @pytest.mark.slow
+def test_publishing_is_measured_where_a_database_is_named(fleet, tmp_path):
+    sizes = "--hosts 2 --published 3 --pairs 1 --only publish".split()
+    said = benchmarks(*SIZES, *sizes, "--database", fleet.url("admin"), TMPDIR=str(tmp_path))
+    what = "from 2 hosts, 3 models each"
+    assert [cells(line)[0] for line in said.splitlines()[4:]] == [
+        f"publish, first, {what}",
+        f"publish, all moved, {what}",
+        f"publish, nothing moved, {what}",
+    ]
+    assert len(fleet.query("SELECT 1 FROM fleet.models")) == 6
+
+
+@pytest.mark.slow
 def test_a_program_that_is_missing_is_named_and_the_others_run(tmp_path):
     program = "/nowhere/program"
     said = benchmarks(*SIZES, "--only", "SUM", PATH=program)

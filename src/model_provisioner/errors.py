@@ -259,6 +259,15 @@ class ExecutorError(ProvisionError):
     exit_code = 2
 
 
+class FleetError(ProvisionError):
+    """The database of a fleet that can't be used: out of reach, silent, full, of another version, or closed to this role.
+
+    What is known here is not touched by that.
+    """
+
+    exit_code = 2
+
+
 @contextmanager
 def concerning(label: str) -> Iterator[None]:
     """Put `label` before the message of an error of the block: it names a part of a model, and is empty for the model."""

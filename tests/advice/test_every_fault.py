@@ -108,6 +108,17 @@ NOT_FOLLOWED = {
         f"{RACE}, ten times: tests/cli/commands/test_add.py has it"
     ),
     "run it again, or name one: {}": "it is for who types at a terminal: tests/cli/commands/test_add.py has it",
+    **dict.fromkeys(
+        (
+            "free some at its host; the next publish sends what is missing",
+            "look into its log, then run it again; the next publish sends what is missing",
+            "look into its log, and report it with this message",
+            "name the primary in MODEL_PROVISIONER_FLEET_URL; of several hosts ?target_session_attrs=read-write finds it",
+        ),
+        "it needs a database that fails: tests/operations/fleet/test_sending.py has one say so",
+    ),
+    "run it again; if it comes back, report it with this message": "it needs a fault of ours, or of psycopg",
+    "install the newer version of model-provisioner here": "there is none yet: tests/operations/fleet/test_schema.py",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

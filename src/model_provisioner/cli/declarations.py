@@ -76,8 +76,14 @@ LIST = Command(
     options=(
         Option("all", "all models of the machine"),
         Option("allow", "with REF: contact its host, whatever network.allow says"),
+        Option("fleet", "the hosts of the fleet, as they published; with an option below but --silent, their models"),
+        Option("digest", "with --fleet: models with this digest", "value", "DIGEST"),
+        Option("state", "with --fleet: models in this state: Pending, Active, Failed or Retired", "value", "STATE"),
+        Option("differs", "with --fleet: models with another digest than models.lock here says"),
+        Option("silent", "with --fleet: of hosts that did not publish for longer than AGE: 1d", "value", "AGE"),
     ),
-    description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG.",
+    description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG. The fleet's database is "
+    "the one that MODEL_PROVISIONER_FLEET_URL names.",
     example="--all",
 )
 SHOW = Command(
@@ -200,6 +206,26 @@ REPORT = Command(
     "Exit codes: 0 whatever it says of the models, 2 something broke, 3 bad input, 130 interrupted.",
     example="-o report.html",
 )
+PUBLISH = Command(
+    name="publish",
+    purpose="send what moved of this user's catalog to the fleet's database",
+    options=(
+        Option("timeout", "give up after TIME: 30s (the default), 5m", "value", "TIME"),
+        Option(
+            "jitter",
+            "first wait for a random time up to TIME: 5m; where a timer fires on many hosts",
+            "value",
+            "TIME",
+        ),
+        Option("as_new", "publish this catalog as one of its own: it is a copy of another host's"),
+        Option("take_over", "replace what the database has of this catalog: it was restored from a backup"),
+    ),
+    description="The database is the PostgreSQL that MODEL_PROVISIONER_FLEET_URL names: postgresql://ROLE@HOST/DATABASE. Of "
+    "all projects of this user, names, digests, states and times are sent; no path of a model and no credential.\n\n"
+    "Exit codes: 0 the database has what is here, 2 it has not, 3 bad input, 130 interrupted. What arrived stays.",
+    example="--timeout 30s --jitter 5m",
+    interrupted="interrupted: what arrived at the fleet's database stays, and the rest comes with the next publish",
+)
 
 COMPLETION = Command(
     name="completion",
@@ -228,6 +254,7 @@ COMMANDS: dict[str, Command] = {
         RETIRE,
         ATTEST,
         REPORT,
+        PUBLISH,
         SCHEMA,
         COMPLETION,
     )

@@ -31,9 +31,15 @@ def other_owner(path: str, environ: Mapping[str, str] = os.environ) -> int | Non
 
 def user(number: int) -> str:
     """Return what a user is called: the name, where there is one, and the number."""
+    login = login_of(number)
+    return f"uid {number}" if login == str(number) else f"{login} (uid {number})"
+
+
+def login_of(number: int) -> str:
+    """Return the name of a user, or the number where there is none."""
     import pwd
 
     try:
-        return f"{pwd.getpwuid(number).pw_name} (uid {number})"
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"uid {number}"
+        return str(number)

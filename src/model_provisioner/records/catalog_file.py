@@ -55,7 +55,9 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROW
 CREATE TRIGGER outcome_inserted AFTER INSERT ON model WHEN new.outcome IS NOT NULL BEGIN
   INSERT INTO counter VALUES ('verified ' || new.outcome, 1) ON CONFLICT DO UPDATE SET value = value + 1; END;
 CREATE TRIGGER outcome_updated AFTER UPDATE OF outcome ON model WHEN new.outcome IS NOT NULL BEGIN
-  INSERT INTO counter VALUES ('verified ' || new.outcome, 1) ON CONFLICT DO UPDATE SET value = value + 1; END
+  INSERT INTO counter VALUES ('verified ' || new.outcome, 1) ON CONFLICT DO UPDATE SET value = value + 1; END;
+CREATE TABLE identity (uuid TEXT NOT NULL, machine TEXT NOT NULL);
+CREATE TABLE publication (number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE)
 """
 
 

@@ -36,12 +36,21 @@ LINES = {
     "retire": ("tiny", "--undo"),
     "attest": ("tiny",),
     "report": (),
+    "publish": (),
     "schema": (),
     "completion": ("bash",),
 }
 """What is asked of each command."""
-APART = {"prune", "schema", "completion", "add"}
+APART = {"prune", "publish", "schema", "completion", "add"}
 """Those that are about no model."""
+
+
+@pytest.fixture
+def answered(tiny, command, request):
+    """The project, and a fleet's database for the command that needs one."""
+    if command == "publish":
+        tiny.environ["MODEL_PROVISIONER_FLEET_URL"] = request.getfixturevalue("fleet").url()
+    return tiny
 
 
 @pytest.fixture
@@ -71,9 +80,9 @@ def test_every_command_is_asked_for_here():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_prints_one_document(tiny, command):
-    tiny.provision()
-    for found, answer in faces(tiny, command, *LINES[command]):
+def test_a_command_prints_one_document(answered, command):
+    answered.provision()
+    for found, answer in faces(answered, command, *LINES[command]):
         assert (found["errors"], answer.err) == ([], "")
         assert [model["name"] for model in found["models"]] == ([] if command in APART else ["tiny"])
 
@@ -87,7 +96,7 @@ def test_on_bad_input_it_prints_one_too(tiny, command):
         assert (found["models"], found["result"]) == ([], {})
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"schema", "completion"}))
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"schema", "completion", "publish"}))
 def test_each_fault_of_the_configuration_is_an_error(tiny, command):
     tiny.provision()
     tiny.models("models:\n  a: {model_ref: x, engin: y}\n  b: {}\n")
@@ -101,14 +110,14 @@ def test_each_fault_of_the_configuration_is_an_error(tiny, command):
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"schema", "completion", "lock", "add"}))
-def test_a_broken_database_is_told_in_one(tiny, command):
-    tiny.provision()
-    (tiny.state / "catalog.db").write_bytes(b"precious" * 1000)
-    for found, _ in faces(tiny, command, *LINES[command], code=2):
+def test_a_broken_database_is_told_in_one(answered, command):
+    answered.provision()
+    (answered.state / "catalog.db").write_bytes(b"precious" * 1000)
+    for found, _ in faces(answered, command, *LINES[command], code=2):
         assert found["errors"][-1]["what"] == "the catalog is damaged or not a database"
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"schema", "completion", "add"}))
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"schema", "completion", "add", "publish"}))
 def test_where_there_is_no_project_it_is_told_in_one(project, command):
     for found, _ in faces(project, command, *LINES[command], code=3):
         assert "no models.yaml here or in a folder above" in found["errors"][0]["what"] or command == "show"

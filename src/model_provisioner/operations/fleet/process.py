@@ -1,0 +1,93 @@
+"""A process of its own for what is asked of the fleet's database, with a deadline that holds whatever the peer does.
+
+A server that falls silent in the middle of a COPY holds its client for ever, whatever time-outs the client has.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model_provisioner import errors
+from model_provisioner.errors import FleetError
+from model_provisioner.invocation import by_doit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from model_provisioner.operations.fleet.address import FleetAddress
+
+_WORKER = "model_provisioner.operations.fleet.worker"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the process is to do: `job` names it, `values` are what it needs."""
+
+    job: str
+    values: Mapping[str, Any]
+
+
+def ask(address: FleetAddress, question: Question, seconds: float) -> dict[str, Any]:
+    """Have a process do what is asked; return its answer. It is killed after `seconds`, and when this call is interrupted.
+
+    Raises `FleetError`, and what else the process raised.
+    """
+    # -P: the working directory, perhaps a clone of anybody's project, is no place to import from.
+    command = [sys.executable, "-P", "-m", _WORKER]
+    place = {"url": address.url, "shown": address.shown, "by_doit": by_doit()}
+    asked = json.dumps({"job": question.job, "seconds": seconds, **place, **question.values})
+    with subprocess.Popen(  # noqa: S603  our own module
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us alone
+    ) as process:
+        try:
+            out, err = process.communicate(asked.encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
+            raise _late(address, seconds, _lines(out)) from None
+        except BaseException:
+            process.kill()
+            raise
+    answer = (_lines(out) or [{}])[-1]
+    if (told := answer.get("error")) is not None:
+        raise getattr(errors, told.pop("kind"))(told.pop("what"), **told)
+    if process.returncode or "answer" not in answer:
+        raise FleetError(
+            "the process that talks to the fleet's database came to an end that nobody foresaw",
+            where=address.shown,
+            expected="an answer",
+            found=_last_line(err, address) or f"exit code {process.returncode}",
+            fix="run it again; if it comes back, report it with this message",
+        )
+    found: dict[str, Any] = answer["answer"]
+    return found
+
+
+def _lines(out: bytes) -> list[dict[str, Any]]:
+    """Return the documents of the lines that are whole."""
+    return [json.loads(line) for line in out.split(b"\n")[:-1]]
+
+
+def _late(address: FleetAddress, seconds: float, told: list[dict[str, Any]]) -> FleetError:
+    sent = len([each for each in told if "sent" in each])
+    return FleetError(
+        "the fleet's database did not answer in time",
+        where=address.shown,
+        expected=f"an answer within {seconds:g} s",
+        found=f"silence, after {sent} project{'s' if sent != 1 else ''} had arrived" if sent else "silence",
+        fix="look whether it is up and in reach, or give it longer: --timeout 5m; what arrived stays, and the rest comes with "
+        "the next publish",
+    )
+
+
+def _last_line(err: bytes, address: FleetAddress) -> str:
+    lines = err.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].replace(address.url, address.shown)[:200] if lines else ""
