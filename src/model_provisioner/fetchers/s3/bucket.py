@@ -17,7 +17,7 @@ from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, RemoteFile
-from model_provisioner.fetchers.patience import TRANSIENT, Patience, pause, too_long, wait_asked_by
+from model_provisioner.fetchers.patience import SOURCE, TRANSIENT, Patience, Terms, pause, too_long, wait_asked_by
 from model_provisioner.fetchers.s3.errors import storage_error
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
@@ -25,6 +25,8 @@ from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from model_provisioner.fetchers.http.connections import Connections
 
 MOVES = 3
 """How often a question is asked again in another region."""
@@ -53,13 +55,22 @@ class Bucket:
     can't be used.
     """
 
-    def __init__(self, name: str, check: Callable[[str], None], wait: Callable[[float, str], object] = pause) -> None:
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[str], None],
+        wait: Callable[[float, str], object] = pause,
+        *,
+        terms: Terms = SOURCE,
+        connections: Connections | None = None,
+    ) -> None:
+        """`terms` say how long the storage is borne with. Its questions go over `connections`, where these are given."""
         from model_provisioner.fetchers.http.connections import Connections
 
         self._name, self._check, self._wait = name, check, wait
         self._session = AwsSession(check)
         self._region = self._session.region
-        self._connections = Connections()
+        self._terms, self._connections = terms, connections or Connections(terms)
         check(Url.parse(self._place("")).host)
 
     def below(self, prefix: str) -> list[Listed]:
@@ -120,10 +131,10 @@ class Bucket:
         if response.status != 200:
             why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # a response to HEAD has no place for reasons
             raise self._error(why if why.status >= 300 else response, key)
-        etag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
+        etag = response.headers.get("ETag", "")
         now = "etag:" + etag.strip('"') if etag else None
-        sha256 = _sha256_of(response.headers)
-        if kind == "etag" and revision is not None and sha256 is None and revision != now:
+        file = self._as_told(response, key, name, query)
+        if kind == "etag" and revision is not None and file.sha256 is None and revision != now:
             raise FetchError(
                 "the object was replaced since it was locked or first fetched, and the storage does not keep the old one",
                 where=self._where(key),
@@ -133,8 +144,23 @@ class Bucket:
             )
         if (kept := response.headers.get(_VERSION, "null")) != "null":
             now = f"version:{kept}"
+        return file, now
+
+    def find(self, key: str, name: str) -> RemoteFile | None:
+        """Return an object as it is now; None where there is none. Raises `FetchError`."""
+        response = self._ask("HEAD", key, {}, _TELL_DIGESTS)
+        if response.status == 200:
+            return self._as_told(response, key, name)
+        why = self._ask("GET", key, {}, {"range": "bytes=0-0"})  # a response to HEAD has no place for reasons
+        if why.status == 404 and read_error(why.body)[0] != "NoSuchBucket":
+            return None
+        raise self._error(why if why.status >= 300 else response, key)
+
+    def _as_told(self, response: _Response, key: str, name: str, query: Mapping[str, str] | None = None) -> RemoteFile:
+        """Return the object that a response to HEAD is about."""
+        length = response.headers.get("Content-Length", "")
         size = int(length) if length.isascii() and length.isdigit() else None
-        return self._file(key, name, size, etag, sha256, query), now
+        return self._file(key, name, size, response.headers.get("ETag", ""), _sha256_of(response.headers), query)
 
     def _file(
         self,
@@ -168,7 +194,7 @@ class Bucket:
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> _Response:
         """Return the response to a question, asked again where that may help, and in the region of the bucket."""
-        patience, moved = Patience(self._wait), 0
+        patience, moved = Patience(self._wait, self._terms), 0
         while True:
             try:
                 response = self._exchange(method, self._place(key, query), headers or {})
