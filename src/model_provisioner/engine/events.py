@@ -83,6 +83,14 @@ class FetchWaits:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorFails:
+    """A mirror did not bring a file: the next place is asked. Told once a run of each mirror, and once that it lacks a file."""
+
+    mirror: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FetchEnded:
     """A model is no longer fetched: all of it is here, or the fetch failed."""
 
@@ -90,7 +98,15 @@ class FetchEnded:
 
 
 Event: TypeAlias = (
-    WorkBegins | ModelEnded | ReadingBegins | BytesRead | FetchBegins | FetchReached | FetchWaits | FetchEnded
+    WorkBegins
+    | ModelEnded
+    | ReadingBegins
+    | BytesRead
+    | FetchBegins
+    | FetchReached
+    | FetchWaits
+    | MirrorFails
+    | FetchEnded
 )
 
 Progress: TypeAlias = Callable[[Event], object]

@@ -17,6 +17,7 @@ from model_provisioner.config.network_policy import offline_reason, users_hosts
 from model_provisioner.config.paths import DIGESTS, PROVENANCE, is_below
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
+from model_provisioner.engine.fetching.mirrors import Mirrors
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.fs.root import Roots
@@ -29,6 +30,7 @@ from model_provisioner.records.artifacts import BuildRecord
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.records.downloads import DownloadRecord
 from model_provisioner.records.fetched import FetchRecord
+from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.events import Progress
     from model_provisioner.fs.identity import Identity
+    from model_provisioner.references.mirror import Mirror
 
 
 @dataclass(kw_only=True)
@@ -67,6 +70,8 @@ class Workspace:
     """The hosts that the user lets be contacted, whatever the configuration allows; None: there is no such limit."""
     offline: str | None = None
     """What forbids this run all network, in words; None where nothing does."""
+    mirrors: Mirrors = field(default_factory=Mirrors)
+    """The places that this run asks for bytes before their sources; none where it is offline."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
 
@@ -164,7 +169,9 @@ def open_workspace(
     folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
     `ensure_state_folder`.
     """
-    hosts, offline = users_hosts(), offline_reason()
+    hosts, offline, mirrors = users_hosts(), offline_reason(), users_mirrors()
+    if rules is not None and rules.offline:
+        offline = "--offline"
     state = state_folder(os.path.dirname(config_path)) if state is None else state
     path = os.path.abspath(config_path)
     source = Source.of(path, read_config) if proposed is None else Source(path, proposed, read_config, None)
@@ -191,8 +198,16 @@ def open_workspace(
         rules=rules or Rules(),
         progress=progress,
         hosts=hosts,
-        offline="--offline" if rules is not None and rules.offline else offline,
+        offline=offline,
+        mirrors=mirrors_of(config, mirrors, offline),
     )
+
+
+def mirrors_of(config: Config, users: tuple[Mirror, ...] | None, offline: str | None) -> Mirrors:
+    """Return the mirrors that a run asks: the user's, or those of the configuration where the user names none."""
+    if offline is not None:
+        return Mirrors()
+    return Mirrors(config.mirrors if users is None else users)
 
 
 def look_at_workspace(config_path: str, state: str | None = None) -> Workspace:

@@ -8,7 +8,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, FetchWaits, ReadingBegins
+from model_provisioner.engine.events import (
+    BytesRead,
+    FetchBegins,
+    FetchEnded,
+    FetchReached,
+    FetchWaits,
+    MirrorFails,
+    ReadingBegins,
+)
 from model_provisioner.errors import printable
 from model_provisioner.units import human
 
@@ -55,6 +63,8 @@ class Lines:
                         _say(f"fetched {human(done)}{of}: {printable(model)}")
                 case FetchWaits(model, seconds, why):
                     say_waiting(model, seconds, why)
+                case MirrorFails(mirror, why):
+                    say_mirror(mirror, why)
                 case FetchBegins(model, size, source):
                     self._last[model] = time.monotonic()
                     of = "" if size is None else f", {human(size)}"
@@ -82,6 +92,11 @@ def say_waiting(model: str, seconds: float, why: str) -> None:
     """Say that a source is asked again after some seconds, and why; a short wait is not worth a line."""
     if seconds >= SHOWN_SECONDS:
         _say(f"waiting {seconds:.0f} s to ask again for {printable(model)}: {printable(why)}")
+
+
+def say_mirror(mirror: str, why: str) -> None:
+    """Say that a mirror did not bring a file, and why."""
+    _say(f"note: the mirror {printable(mirror)} is not of use for all: {printable(why)}")
 
 
 def _say(line: str) -> None:
