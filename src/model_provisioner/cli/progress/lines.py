@@ -96,7 +96,7 @@ def say_waiting(model: str, seconds: float, why: str) -> None:
 
 def say_mirror(mirror: str, why: str) -> None:
     """Say that a mirror did not bring a file, and why."""
-    _say(f"note: the mirror {printable(mirror)} is not of use for all: {printable(why)}")
+    _say(f"note: the mirror {printable(mirror)} was passed over: {printable(why)}")
 
 
 def _say(line: str) -> None:

@@ -81,7 +81,7 @@ class Places:
         if place.mirror is not None:
             self._work.mirrors.note(place.mirror, error, self._work.progress)
             return
-        if wanted.by_digest:
+        if wanted.sha256 is not None:
             self._work.mirrors.mention_in(error)
         raise error
 
