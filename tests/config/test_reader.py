@@ -764,7 +764,8 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "no reference starts with ftp:",
                 "models.yaml:2, models → a → model_ref",
-                "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE or s3://BUCKET/KEY",
+                "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE, s3://BUCKET/KEY, "
+                "oci:REGISTRY/REPO[:TAG] or ollama:NAME[:TAG]",
                 "ftp://host/x",
                 "download the model and name the file",
             ),

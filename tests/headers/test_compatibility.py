@@ -268,16 +268,16 @@ def test_an_adapter_is_held_to_the_shard_that_tells_the_width(tmp_path, tiny_mod
 
 def test_llama_cpp_opens_the_one_gguf_of_a_folder_and_other_engines_the_folder():
     names = ["README.md", "m-Q8_0.gguf"]
-    assert opened_in(names, "llamacpp", "/m") == "m-Q8_0.gguf"
-    assert opened_in(names, "vllm", "/m") is None
-    assert opened_in(["b-00002-of-00002.gguf", "b-00001-of-00002.gguf"], "llamacpp", "/m") == "b-00001-of-00002.gguf"
-    assert opened_in(["model.safetensors"], "llamacpp", "/m") is None
+    assert opened_in(names, "llamacpp", "/m/") == "m-Q8_0.gguf"
+    assert opened_in(names, "vllm", "/m/") is None
+    assert opened_in(["b-00002-of-00002.gguf", "b-00001-of-00002.gguf"], "llamacpp", "/m/") == "b-00001-of-00002.gguf"
+    assert opened_in(["model.safetensors"], "llamacpp", "/m/") is None
 
 
 def test_several_ggufs_are_listed_with_their_quantizations():
     names = ["m-Q8_0.gguf", "m-Q4_K_M-00001-of-00002.gguf", "m-Q4_K_M-00002-of-00002.gguf", "mmproj-F16.gguf", "x.gguf"]
     with pytest.raises(WrongKindError) as caught:
-        opened_in(names, "llamacpp", "hf:org/m")
+        opened_in(names, "llamacpp", "hf:org/m/")
     assert str(caught.value) == (
         "llama.cpp opens one GGUF and no folder\n"
         "  where     hf:org/m\n"

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, ObjectRef, UrlRef
 
-ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE or s3://BUCKET/KEY"
+ACCEPTED = (
+    "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE, s3://BUCKET/KEY, "
+    "oci:REGISTRY/REPO[:TAG] or ollama:NAME[:TAG]"
+)
 
 
 # ---- what is accepted

@@ -61,3 +61,12 @@ def web(trusted, remote):
     remote.environ["SSL_CERT_FILE"] = trusted.file
     with FilesServer({}, context=trusted.context) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A real registry on loopback, open to all. Tests that push take a repository of their own."""
+    from tests.support.registry import Registry
+
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry

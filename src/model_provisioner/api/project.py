@@ -16,7 +16,7 @@ from model_provisioner.engine.run import Run
 from model_provisioner.errors import InputError
 from model_provisioner.hashing.threads import core_count
 from model_provisioner.operations import provision as operation
-from model_provisioner.references.reference import is_file_name
+from model_provisioner.references.file_names import is_file_name
 from model_provisioner.settings import is_on
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from model_provisioner.fs.state_folder import check_state_folder, ensure_state_f
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.digest import Digest, dirhash
 from model_provisioner.references.mirror import users_mirrors
-from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, is_whole
+from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, OciRef, is_whole
 from model_provisioner.store.lease import Lease
 
 if TYPE_CHECKING:
@@ -271,4 +271,6 @@ def _changed(found: Verification, registered: Model) -> DigestMismatchError:
 
 
 def _revision(ref: ModelRef) -> str | None:
+    if isinstance(ref, OciRef):
+        return ref.digest
     return ref.revision if isinstance(ref, HubRef) else None

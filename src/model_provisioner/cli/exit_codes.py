@@ -90,7 +90,7 @@ def _tell(error: BaseException, interrupted: str, reply: Reply | None) -> int:
 def _worded(error: BaseException) -> ProvisionError | None:
     """Return an error as the user is told it; None for one that nobody foresaw."""
     from model_provisioner.errors import InputError, ProvisionError
-    from model_provisioner.references.reference import UTF8_FIX
+    from model_provisioner.references.file_names import UTF8_FIX
 
     if isinstance(error, ProvisionError):
         return error

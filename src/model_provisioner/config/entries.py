@@ -58,7 +58,7 @@ class Locked:
     kind: str
     """`file`, `split` or `folder`."""
     revision: str | None
-    """The commit of a Hub repository, the ETag of a file; None where the source has no such thing."""
+    """The commit of a Hub repository, the digest of a manifest, the ETag of a file; None where the source has no such thing."""
     files: tuple[LockedFile, ...]
     """Sorted by the bytes of their names."""
     include: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import ConfigError, InputError, printable
-from model_provisioner.references.reference import CREDENTIALS
+from model_provisioner.references.shown import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

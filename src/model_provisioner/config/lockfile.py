@@ -17,7 +17,8 @@ from model_provisioner.fs.read import JSON_LIMIT, read_if_there
 from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.references.reference import HubRef, LocalRef, is_beyond_locale, is_file_name
+from model_provisioner.references.file_names import is_beyond_locale, is_file_name
+from model_provisioner.references.reference import HubRef, LocalRef, OciRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,13 +76,13 @@ def is_locked_as(text: str, ref: ModelRef, root: str) -> bool:
     """Tell whether `text` is how the lock file has a reference.
 
     Before paths with `~` were locked as they are written, they were locked as what they led to: that holds on. A file of a
-    Hub may have been locked by its URL, or as `hf:`.
+    Hub may have been locked by its URL, or as `hf:`, and the tag `latest` of an artifact without or with its name.
     """
     if text == locked_ref(ref, root):
         return True
     if isinstance(ref, LocalRef):
         return text == _resolved(ref, root)
-    return isinstance(ref, HubRef) and ref.is_meant_by(text)
+    return isinstance(ref, HubRef | OciRef) and ref.is_meant_by(text)
 
 
 def _resolved(ref: LocalRef, root: str) -> str:

@@ -16,8 +16,19 @@ from model_provisioner.settings import is_on, is_true
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PRESETS = {"huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co")}
-"""Names for a Hub with all hosts that serve its files."""
+PRESETS = {
+    "huggingface": ("huggingface.co", "*.huggingface.co", "*.hf.co"),
+    "ollama": ("registry.ollama.ai", "dd20bb891979d25aebc8bec07b2b3bbc.r2.cloudflarestorage.com"),
+    "dockerhub": (
+        "registry-1.docker.io",
+        "auth.docker.io",
+        "production.cloudflare.docker.com",
+        "production.cloudfront.docker.com",
+        "docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56.r2.cloudflarestorage.com",
+    ),
+    "ghcr": ("ghcr.io", "pkg-containers.githubusercontent.com"),
+}
+"""Names for a Hub or a registry, with all hosts that serve its files and give out its tokens."""
 
 OFFLINE_VARIABLE, HUBS_VARIABLE = "MODEL_PROVISIONER_OFFLINE", "HF_HUB_OFFLINE"
 HOSTS_VARIABLE = "MODEL_PROVISIONER_NETWORK"

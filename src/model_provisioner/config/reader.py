@@ -28,8 +28,9 @@ from model_provisioner.config.paths import (
 from model_provisioner.errors import InvalidReferenceError, StorageError
 from model_provisioner.fs.paths import NAME_BYTES
 from model_provisioner.fs.state_folder import state_folder
+from model_provisioner.references.file_names import UTF8_FIX, is_beyond_locale
 from model_provisioner.references.path_environment import HERE, PathEnvironment
-from model_provisioner.references.reference import UTF8_FIX, LocalRef, ModelRef, is_beyond_locale, is_whole
+from model_provisioner.references.reference import LocalRef, ModelRef, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -192,8 +192,8 @@ class Settings(_Strict):
     cache: Cache = Cache()
     mirrors: Mirrors = Field(
         default=[],
-        description="Places that are asked for a file by its SHA-256 before its source: s3://BUCKET/PREFIX/ or "
-        "https://HOST/PREFIX/, each in network.allow; MODEL_PROVISIONER_MIRRORS wins.",
+        description="Places that are asked for a file by its SHA-256 before its source: s3://BUCKET/PREFIX/, "
+        "https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY, each host in network.allow; MODEL_PROVISIONER_MIRRORS wins.",
     )
     recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")
 

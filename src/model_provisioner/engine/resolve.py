@@ -10,7 +10,7 @@ from model_provisioner.fs.fileset import Beside, FileSet, discover
 from model_provisioner.headers.compatibility import no_folder, opened_in, opens_folders
 from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import Digest
-from model_provisioner.references.reference import HubRef, LocalRef, is_whole
+from model_provisioner.references.reference import HubRef, LocalRef, OciRef, OllamaRef, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -51,23 +51,26 @@ def _resolve_part(entry: Entry, store: Store) -> FileSet:
     files = _found(entry, store)
     if files.kind != "folder" or entry.role != "model":
         return files
-    name = opened_in([member.name for member in files.members], entry.engine, _named(entry))
+    name = opened_in([member.name for member in files.members], entry.engine, _inside(entry))
     return files if name is None else files.opening(name)
 
 
 def check_opened(entry: Entry, names: Collection[str]) -> None:
     """Raise `WrongKindError` where a remote folder of these files is nothing that the engine of an entry can open."""
-    if entry.role != "model" or not is_whole(entry.ref):
+    if entry.role != "model":
         return
     # Of a whole repository llama.cpp would load one file of many, and all would be fetched.
-    if isinstance(entry.ref, HubRef) and not (entry.include or entry.exclude or opens_folders(entry.engine)):
-        raise no_folder(names, entry.engine, _named(entry))
-    opened_in(names, entry.engine, _named(entry))
+    is_repository = isinstance(entry.ref, HubRef) and is_whole(entry.ref)
+    if is_repository and not (entry.include or entry.exclude or opens_folders(entry.engine)):
+        raise no_folder(names, entry.engine, _inside(entry))
+    opened_in(names, entry.engine, _inside(entry))
 
 
-def _named(entry: Entry) -> str:
+def _inside(entry: Entry) -> str:
     """Return what a file's path can be added to, to name that file."""
-    return entry.ref.path if isinstance(entry.ref, LocalRef) else str(entry.ref).rstrip("/")
+    if isinstance(entry.ref, OciRef | OllamaRef):
+        return f"{entry.ref}#"
+    return f"{entry.ref.path if isinstance(entry.ref, LocalRef) else str(entry.ref).rstrip('/')}/"
 
 
 def _found(entry: Entry, store: Store) -> FileSet:

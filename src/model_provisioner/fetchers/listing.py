@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from model_provisioner.errors import FetchError
-from model_provisioner.references.reference import HubRef, ObjectRef
+from model_provisioner.references.reference import HubRef, ObjectRef, OciRef, OllamaRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -51,9 +51,11 @@ class Listing:
     """All files of a remote reference, at one moment."""
 
     revision: str | None
-    """The commit of a Hub repository, the version or ETag of a single object of S3 storage, else None."""
+    """The commit of a Hub repository, the digest of an artifact's manifest, the version or ETag of an object, else None."""
     files: tuple[RemoteFile, ...]
     """Sorted by name."""
+    beside: tuple[RemoteFile, ...] = ()
+    """What an artifact has beside the files that its reference means: each can be named."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Patterns:
 
 def name_of(ref: ModelRef) -> str:
     """Return the name of the file, or of the first shard, that a remote reference names; empty where it names none."""
-    if isinstance(ref, HubRef):
+    if isinstance(ref, HubRef | OciRef | OllamaRef):
         return (ref.path or "").rpartition("/")[2]
     if isinstance(ref, ObjectRef):
         return ref.key.rpartition("/")[2]

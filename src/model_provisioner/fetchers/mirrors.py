@@ -1,4 +1,4 @@
-"""Where a mirror holds the file with a SHA-256: what an `https:` and an `s3:` mirror say of it."""
+"""Where a mirror holds the file with a SHA-256: what a web server, a bucket and a registry say of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from model_provisioner.fetchers.http.client import HttpClient
+    from model_provisioner.fetchers.oci.registry import Registry
     from model_provisioner.fetchers.s3.bucket import Bucket
     from model_provisioner.references.mirror import Mirror
 
@@ -35,6 +36,11 @@ def reader_of(mirror: Mirror, client: HttpClient, check: Callable[[str], None]) 
     """
     if mirror.kind == "https":
         return _Web(mirror)
+    if mirror.kind == "oci":
+        from model_provisioner.fetchers.oci.place import registry_place
+        from model_provisioner.fetchers.oci.registry import Registry
+
+        return _Blobs(mirror, Registry(registry_place(mirror.place, mirror.path), client))
     from model_provisioner.fetchers.s3.bucket import Bucket
 
     return _Objects(mirror, Bucket(mirror.place, check, terms=client.terms, connections=client.connections))
@@ -64,7 +70,7 @@ class _Objects:
         if found.sha256 not in {None, sha256}:
             raise LieError(
                 f"{self.mirror} has another file in this place",
-                where=f"{self.mirror}{self.mirror.key(sha256).removeprefix(self.mirror.prefix)}",
+                where=where_of(self.mirror, sha256),
                 expected=f"sha256:{sha256}",
                 found=f"sha256:{found.sha256}",
                 fix="remove it there, and send the right one by `mirror --to`",
@@ -72,13 +78,32 @@ class _Objects:
         return replace(found, size=found.size if size is None else size, sha256=sha256)
 
 
+@dataclass(frozen=True)
+class _Blobs:
+    """A repository of a registry. It is asked first: only the answer says whether a token is needed, and who gives it."""
+
+    mirror: Mirror
+    registry: Registry
+
+    def find(self, sha256: str, size: int | None, name: str) -> RemoteFile:
+        found = self.registry.size_of(sha256, str(self.mirror))
+        if found is None:
+            raise lacks(self.mirror, sha256)
+        return self.registry.file(sha256, name, found if size is None else size)
+
+
 def lacks(mirror: Mirror, sha256: str) -> FetchError:
     """Return the error for a mirror that does not have a file."""
     return FetchError(
         f"{mirror} has no such file",
         status=404,
-        where=f"{mirror}sha256/{sha256[:2]}/{sha256}",
+        where=where_of(mirror, sha256),
         expected="the file",
         found="404 Not Found",
         fix="send it by `mirror --to`",
     )
+
+
+def where_of(mirror: Mirror, sha256: str) -> str:
+    """Return where a mirror has a file, or would have it, for messages."""
+    return f"{mirror}@sha256:{sha256}" if mirror.kind == "oci" else f"{mirror}sha256/{sha256[:2]}/{sha256}"

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.listing import Listing, Patterns, RemoteFile, name_of
 from model_provisioner.invocation import command as called
-from model_provisioner.references.reference import HubRef, ObjectRef, UrlRef, is_whole
+from model_provisioner.references.reference import HubRef, ObjectRef, OciRef, OllamaRef, UrlRef, is_whole
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float,
         from model_provisioner.fetchers.s3.bucket import Bucket
 
         return _Objects(Bucket(ref.bucket, check, wait), ref, patterns)
+    if isinstance(ref, OciRef | OllamaRef):
+        from model_provisioner.fetchers.oci.artifact import Artifact
+
+        return Artifact.of(ref, check, wait)
     assert isinstance(ref, UrlRef)  # a local one has no source
     return _Url(ref)
 
@@ -64,6 +68,10 @@ def hosts_of(ref: ModelRef) -> list[str]:
         hosts: list[str] = []
         Bucket(ref.bucket, hosts.append)
         return hosts
+    if isinstance(ref, OciRef | OllamaRef):
+        from model_provisioner.fetchers.oci.place import place_of
+
+        return [place_of(ref).host]
     return [urlsplit(str(ref)).hostname or ""]
 
 

@@ -60,20 +60,24 @@ def read_checked(files: FileSet, engine: str) -> Metadata:
     return replace(model, notes=tuple(notes)) if files.companions else model
 
 
-def opened_in(names: Collection[str], engine: str, where: str) -> str | None:
+def opened_in(names: Collection[str], engine: str, inside: str) -> str | None:
     """Return the file of a folder that `engine` is to open, where it opens no folder and there is but one; else None.
 
-    `names` are the paths of the folder's files. Raises `WrongKindError` for several GGUFs.
+    `names` are the paths of the folder's files; `inside` is what one of them is added to, to name it, as the folder and its
+    slash. Raises `WrongKindError` for several GGUFs.
     """
     if engine not in _OPENS_ONE_FILE or not (found := offers(names)):
         return None
     if len(found) > 1:
-        raise no_folder(names, engine, where)
+        raise no_folder(names, engine, inside)
     return found[0].names[0]
 
 
-def no_folder(names: Collection[str], engine: str, where: str) -> WrongKindError:
-    """Return the error for a folder whose `engine` opens one GGUF: it lists those that there are, with their quantizations."""
+def no_folder(names: Collection[str], engine: str, inside: str) -> WrongKindError:
+    """Return the error for a folder whose `engine` opens one GGUF: it lists those that there are, with their quantizations.
+
+    `inside` is as for `opened_in`.
+    """
     found = offers(names)
     listed = [each.names[0] + (f" ({each.quantization})" if each.quantization else "") for each in found]
     more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -81,10 +85,10 @@ def no_folder(names: Collection[str], engine: str, where: str) -> WrongKindError
     beside = "; a projector goes under mmproj:" if any(each.kind == "mmproj" for each in found) else ""
     return WrongKindError(
         f"{_OPENS_ONE_FILE[engine]} opens one GGUF and no folder",
-        where=where,
+        where=inside[:-1],
         expected="a reference that names one GGUF",
         found=(", ".join(listed[:LISTED]) + more) if listed else "no GGUF",
-        fix=f"name the one to load: {where}/{models[0]}{beside}"
+        fix=f"name the one to load: {inside}{models[0]}{beside}"
         if models
         else "name a repository or folder that holds a GGUF, or another engine",
     )

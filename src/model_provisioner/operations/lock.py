@@ -20,7 +20,7 @@ from model_provisioner.fs.atomic import write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
 from model_provisioner.headers.reader import read_metadata
 from model_provisioner.invocation import command as called
-from model_provisioner.references.reference import is_whole
+from model_provisioner.references.reference import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -100,7 +100,7 @@ def locked_by_source(work: Workspace, part: Entry) -> Locked | None:
         files.append(LockedFile(name=file.name, size=file.size, sha256=file.sha256))
     return Locked(
         ref=locked_ref(part.ref, work.config.root),
-        kind="folder" if is_whole(part.ref) else "file" if len(files) == 1 else "split",
+        kind=kind_of(part.ref, [file.name for file in files]),
         revision=listing.revision,
         files=tuple(files),
         include=part.include,

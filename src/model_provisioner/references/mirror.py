@@ -8,61 +8,68 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote
 
-from model_provisioner.errors import InputError, ProvisionError, SettingError, printable
-from model_provisioner.references.reference import ObjectRef, UrlRef
+from model_provisioner.errors import InputError, InvalidReferenceError, SettingError, printable
+from model_provisioner.references.reference import ModelRef, ObjectRef, OciRef, UrlRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIRRORS_VARIABLE = "MODEL_PROVISIONER_MIRRORS"
-FORMS = "s3://BUCKET/PREFIX/ or https://HOST/PREFIX/"
+FORMS = "s3://BUCKET/PREFIX/, https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY"
 MOST = 8
 """How many may be named: each that is down costs time."""
 
-_HTTPS = re.compile(r"https://(?P<place>[^/?#@]+)(?P<path>/[^?#]*)?", re.IGNORECASE)
-_S3 = re.compile(r"s3://(?P<place>[^/?#@]+)(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
+_HOST = re.compile(r"https://(?P<place>[^/?#@]+)(?P<path>/[^?#]*)?", re.IGNORECASE)
+_BUCKET = re.compile(r"s3://(?P<place>[^/?#@]+)(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Mirror:
     """A place that holds files by their SHA-256. `str` gives the text that `parse` reads; it never holds credentials."""
 
-    kind: Literal["s3", "https"]
+    kind: Literal["s3", "https", "oci"]
     place: str
-    """The bucket, or the host with its port."""
-    prefix: str
-    """What stands before `sha256/`: empty, or a text that ends in `/`."""
+    """The bucket, the host or the registry, with its port."""
+    path: str
+    """The repository of a registry; else what stands before `sha256/`: empty, or a text that ends in `/`."""
 
     @classmethod
     def parse(cls, text: str) -> Mirror:
         """Read a mirror as a user writes it; the `/` at its end may be missing. Raises `InputError`, which shows no secret."""
-        kind: Literal["s3", "https"]
-        if found := _S3.fullmatch(text):
-            kind, prefix = "s3", (found["path"] or "")[1:]
-        elif found := _HTTPS.fullmatch(text):
-            kind, prefix = "https", (found["path"] or "")[1:]
-        else:
-            raise _refused(text)
-        prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
-        mirror = cls(kind, found["place"].lower() if kind == "https" else found["place"], prefix)
+        expected = ""
         try:
-            ObjectRef(mirror.place, mirror.key("0" * 64)) if kind == "s3" else UrlRef(mirror.url("0" * 64))
-        except ProvisionError as error:
-            raise _refused(text, error.expected) from None
-        if ".." in unquote(prefix).split("/"):
-            raise _refused(text)
-        return mirror
+            if text[:4].lower() == "oci:":
+                ref = ModelRef.parse(text)
+                if isinstance(ref, OciRef) and ref == OciRef(ref.registry, ref.repository):
+                    return cls("oci", ref.registry, ref.repository)
+            elif found := _BUCKET.fullmatch(text):
+                mirror = cls("s3", found["place"], _folder(found["path"]))
+                ObjectRef(mirror.place, mirror.key("0" * 64))
+                return mirror
+            elif found := _HOST.fullmatch(text):
+                mirror = cls("https", found["place"].lower(), _folder(found["path"]))
+                UrlRef(mirror.url("0" * 64))
+                return mirror
+        except InvalidReferenceError as error:
+            expected = f" ({error.expected})"
+        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else text.partition("?")[0])
+        raise InputError(
+            "not a mirror",
+            expected=f"{FORMS}, without credentials and query{expected}",
+            found=shown[:200] or "an empty text",
+            fix="name the place that holds files by their SHA-256; credentials are where those for its host are",
+        )
 
     def key(self, sha256: str) -> str:
-        """Return where the file with this SHA-256 (hexadecimal) lies: `PREFIX/sha256/<first two digits>/<64 digits>`."""
-        return f"{self.prefix}sha256/{sha256[:2]}/{sha256}"
+        """Return where a bucket or a web server has the file with a SHA-256: `PREFIX/sha256/<first two digits>/<64 digits>`."""
+        return f"{self.path}sha256/{sha256[:2]}/{sha256}"
 
     def url(self, sha256: str) -> str:
         """Return the URL of the file with this SHA-256 on a web server."""
         return f"https://{self.place}/{quote(self.key(sha256), safe=_AS_WRITTEN)}"
 
     def __str__(self) -> str:
-        return f"{self.kind}://{self.place}/{self.prefix}"
+        return f"oci:{self.place}/{self.path}" if self.kind == "oci" else f"{self.kind}://{self.place}/{self.path}"
 
 
 _AS_WRITTEN = "%/:@!$&'()*+,;=~"
@@ -101,12 +108,9 @@ def checked(mirrors: list[Mirror]) -> tuple[Mirror, ...]:
     return found
 
 
-def _refused(text: str, expected: str = "") -> InputError:
-    shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else text.partition("?")[0])
-    more = f" ({expected})" if expected else ""
-    return InputError(
-        "not a mirror",
-        expected=f"{FORMS}, without credentials and query{more}",
-        found=shown[:200] or "an empty text",
-        fix="write the place that holds files as sha256/<first two digits>/<64 digits>; credentials for a host are in ~/.netrc",
-    )
+def _folder(path: str | None) -> str:
+    """Return the path behind a host or bucket as the beginning of keys. Raises `InvalidReferenceError` where it leads up."""
+    parts = [part for part in (path or "").split("/") if part]
+    if {".", ".."} & {unquote(part) for part in parts}:
+        raise InvalidReferenceError("a path that leads elsewhere", expected="no . and .. in it")
+    return "".join(f"{part}/" for part in parts)

@@ -12,28 +12,36 @@ import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from model_provisioner.arguments import check_type, path_text
 from model_provisioner.errors import InvalidReferenceError
-from model_provisioner.invocation import command
+from model_provisioner.references.artifact_name import (
+    LATEST,
+    ArtifactName,
+    OllamaName,
+    check_artifact_name,
+    check_ollama_name,
+    read_artifact_name,
+    read_ollama_name,
+)
+from model_provisioner.references.file_names import UTF8_FIX, is_beyond_locale, is_file_name
+from model_provisioner.references.hub_name import NO_KEY, check_hub_name, checked_quantization, read_hub_name
 from model_provisioner.references.hub_url import meaning
 from model_provisioner.references.path_environment import PathEnvironment
-from model_provisioner.references.quantizations import quantization_named
 from model_provisioner.references.shards import split_names
+from model_provisioner.references.shown import CREDENTIALS, shown
 
-_ACCEPTED = "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE or s3://BUCKET/KEY"
-UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
-"""What gives a process all names of files, where its locale has bytes for some of them only."""
-_HUB_FORM = "hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ACCEPTED = (
+    "a path, file:PATH, hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION], https://HOST/FILE, s3://BUCKET/KEY, "
+    "oci:REGISTRY/REPO[:TAG] or ollama:NAME[:TAG]"
+)
 _DEFAULT_BRANCH = "main"
 
-_REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
-# What git forbids in the name of a branch or tag, and "%", which is left for "%2F" alone.
-_NO_REVISION = re.compile(r"[ ~^:?*\[\\%]|\.\.|@\{|//|^/|/\Z|^\Z")
-# What can't be written as UTF-8, or would lead elsewhere when it is made a local path.
-_NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
 _BUCKET = re.compile(r"(?!.*\.\.)(?!(?:[0-9]+\.){3}[0-9]+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Host and credentials are matched narrowly, so that no other program can see another host in the same text.
 _URL = re.compile(
@@ -42,9 +50,6 @@ _URL = re.compile(
     r"(?P<path>/[!-\"$->@-~]+)(?:\?(?P<query>[!-\"$-~]*))?(?:\#(?P<fragment>[!-~]*))?",
     re.ASCII,
 )
-_NETWORK = re.compile(r"https?:/*|[^/]*:?//", re.IGNORECASE)
-CREDENTIALS = re.compile(r"(?<![^\s/:])(?!hf:)[^\s/:@]{1,256}:[^\s/@]{1,2048}@|(?<=//)[^\s/@]{1,2048}@", re.IGNORECASE)
-"""Where a name and a password begin that stand before a host, whether or not a scheme stands before them."""
 _NO_PATH = re.compile(r"https?//|//+[^/]*@|[^/]*//+[^/:]*:[^/]*@", re.IGNORECASE)
 _QUERY_MARK = re.compile(r"query-[0-9a-f]{12}")
 
@@ -67,7 +72,7 @@ class ModelRef(ABC):
                 raise InvalidReferenceError(
                     "a URL has lost its scheme",
                     expected=_ACCEPTED,
-                    found=_shown(text),
+                    found=shown(text),
                     fix="write https: before its slashes; if it is a local path, write local: before it",
                 )
             return LocalRef(text)
@@ -77,20 +82,24 @@ class ModelRef(ABC):
             case "file":
                 return LocalRef(_decode_file_url(rest) if rest.startswith("//") else rest)
             case "hf":
-                return _parse_hub(rest.removeprefix("//"))
+                return HubRef(*read_hub_name(rest.removeprefix("//")))
             case "https" | "http":
                 return _parse_url(scheme.lower(), rest)
             case "s3":
                 return _parse_object(rest)
+            case "oci":
+                return OciRef(*read_artifact_name(rest))
+            case "ollama":
+                return OllamaRef(*read_ollama_name(rest))
         raise InvalidReferenceError(
-            f"no reference starts with {_shown(scheme)}:",
+            f"no reference starts with {shown(scheme)}:",
             expected=_ACCEPTED,
-            found=_shown(text),
+            found=shown(text),
             fix="download the model and name the file"
             if rest.startswith("//")
             else "if it is a URL, write https:// before it; if it is a local path, write ./ before it"
             if CREDENTIALS.search(text)
-            else f"if that is the name of a local file, write ./{_shown(text)}",
+            else f"if that is the name of a local file, write ./{shown(text)}",
         )
 
     @staticmethod
@@ -125,6 +134,13 @@ class ModelRef(ABC):
         """The texts by which records may have the reference, without credentials; new ones have the first."""
         return (str(self),)
 
+    def is_meant_by(self, text: str) -> bool:
+        """Tell whether a text is a reference of the same files."""
+        try:
+            return str(self) in ModelRef.parse(text).texts
+        except InvalidReferenceError:
+            return False
+
     @abstractmethod
     def __str__(self) -> str: ...
 
@@ -156,13 +172,13 @@ class LocalRef(ModelRef):
             raise InvalidReferenceError(
                 "the locale has no bytes for this name",
                 expected=f"characters that {sys.getfilesystemencoding()} has",
-                found=_shown(self.path),
+                found=shown(self.path),
                 fix=UTF8_FIX,
             )
         raise InvalidReferenceError(
             "no file can have this name",
             expected="a path without NUL and without lone surrogates",
-            found=_shown(self.path),
+            found=shown(self.path),
             fix="take the bad character out; bytes that are not UTF-8 can be written as %XX after file://",
         )
 
@@ -185,8 +201,8 @@ class LocalRef(ModelRef):
             raise InvalidReferenceError(
                 "no such user",
                 expected="~/… for your own home, ~USER/… for a user of this machine",
-                found=_shown(self.path),
-                fix=f"if that is the name of a local file, write ./{_shown(self.path)}",
+                found=shown(self.path),
+                fix=f"if that is the name of a local file, write ./{shown(self.path)}",
             )
         path = os.path.join(base, path)
         folder, name = os.path.split(path.rstrip("/"))
@@ -221,32 +237,10 @@ class HubRef(ModelRef):
     May hold credentials, but no query."""
 
     def __post_init__(self) -> None:
-        if not _REPO.fullmatch(self.repo):
-            raise InvalidReferenceError(
-                "a Hugging Face repository is named by its organisation or user and its name",
-                expected=_HUB_FORM,
-                found=_shown(f"hf:{self.repo.rstrip('/')}"),
-                fix="copy ORG/REPO from the top of its page: hf:gpt2 is hf:openai-community/gpt2",
-            )
-        if self.revision is not None and (not self.revision.isprintable() or _NO_REVISION.search(self.revision)):
-            raise InvalidReferenceError(
-                "not a revision of a Hugging Face repository",
-                where=_shown(f"hf:{self.repo}"),
-                expected="a branch, tag or commit after @, with %2F for a slash in it",
-                found=_shown(self.revision),
-                fix=f"write hf:{self.repo}@main, or leave @ out",
-            )
-        if self.path is not None and (_NO_KEY.search(self.path) or "" in self.path.split("/")):
-            raise InvalidReferenceError(
-                "not a file of a Hugging Face repository",
-                where=_shown(f"hf:{self.repo}"),
-                expected=_HUB_FORM,
-                found=_shown(self.path),
-                fix="write the file's path as the repository lists it, or none for the whole repository",
-            )
+        check_hub_name(self.repo, self.revision, self.path)
         _check_shard(str(self), self.path or "")
         if self.quantization is not None:
-            object.__setattr__(self, "quantization", _quantization(self.repo, self.quantization, self.path))
+            object.__setattr__(self, "quantization", checked_quantization(self.repo, self.quantization, self.path))
 
     @property
     def _end(self) -> str:
@@ -269,13 +263,6 @@ class HubRef(ModelRef):
         same = [replace(self, revision=other[self.revision])] if self.revision in other else []
         return (str(self), *map(str, same), *self.ids[1:])
 
-    def is_meant_by(self, text: str) -> bool:
-        """Tell whether a text is a reference of the same files."""
-        try:
-            return str(self) in ModelRef.parse(text).texts
-        except InvalidReferenceError:
-            return False
-
     def __str__(self) -> str:
         revision = "" if self.revision is None else "@" + self.revision.replace("/", "%2F")
         return f"hf:{self.repo}{revision}{self._end}"
@@ -292,7 +279,7 @@ class UrlRef(ModelRef):
             raise InvalidReferenceError(
                 "not an https: URL of a file",
                 expected="https://HOST/FILE, in ASCII, with %20 for a space",
-                found=_shown(self.url),
+                found=shown(self.url),
                 fix="copy the link of the file from its page",
             )
         _check_shard(self.id, unquote(urlsplit(self.id).path))
@@ -336,10 +323,10 @@ class ObjectRef(ModelRef):
             raise InvalidReferenceError(
                 "no bucket can have this name",
                 expected="3 to 63 of a-z, 0-9, - and . (none beside another), a letter or digit at both ends, no IP address",
-                found=_shown(str(self)),
+                found=shown(str(self)),
                 fix="copy the name as your storage lists it: s3://BUCKET/KEY, without host and credentials",
             )
-        if not self.bucket or _NO_KEY.search(self.key):
+        if not self.bucket or NO_KEY.search(self.key):
             raise _not_an_object(str(self))
         _check_shard(str(self), self.key)
 
@@ -352,20 +339,67 @@ class ObjectRef(ModelRef):
         return f"s3://{self.bucket}/{self.key}"
 
 
-def is_file_name(path: str) -> bool:
-    """Tell whether a file can have this name or path: it is not empty, without NUL, and the system can encode it."""
-    try:
-        return bool(path) and "\0" not in path and (path.isascii() or bool(os.fsencode(path)))
-    except UnicodeEncodeError:
-        return False
+@dataclass(frozen=True)
+class OciRef(ModelRef):
+    """An artifact of a registry, whose layers are the files of a model, or one file of it."""
+
+    registry: str
+    """Its host in small letters, with its port where that is not the usual one."""
+    repository: str
+    tag: str | None = None
+    """None is `latest`."""
+    digest: str | None = None
+    """Of its manifest, `sha256:…`: it counts, and the tag is a word beside it."""
+    path: str | None = None
+    """The name of the one file that is meant."""
+
+    def __post_init__(self) -> None:
+        name = ArtifactName(self.registry, self.repository, self.tag, self.digest, self.path)
+        check_artifact_name(name, str(self))
+        _check_shard(str(self), self.path or "")
+
+    def _text(self, tag: str | None, digest: str | None) -> str:
+        marked = ((":", tag), ("@", digest), ("#", self.path))
+        return f"oci:{self.registry}/{self.repository}" + "".join(
+            mark + each for mark, each in marked if each is not None
+        )
+
+    @property
+    def id(self) -> str:
+        """The reference without its digest."""
+        return self._text(self.tag, None)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The reference, and the same with or without the tag that is meant where none is named."""
+        other = {None: LATEST, LATEST: None}
+        same = [self._text(other[self.tag], None)] if self.tag in other and self.digest is None else []
+        return (str(self), *same)
+
+    def __str__(self) -> str:
+        return self._text(self.tag, self.digest)
 
 
-def is_beyond_locale(path: str) -> bool:
-    """Tell whether a file can have this name, only not in this process, whose encoding lacks a character of it."""
-    try:
-        return "\0" not in path and bool(path.encode()) and not is_file_name(path)
-    except UnicodeEncodeError:
-        return False
+@dataclass(frozen=True)
+class OllamaRef(ModelRef):
+    """A model of Ollama's registry, or one of the files that lie beside it there."""
+
+    model: str
+    """Its name, after that of its user where it is not one of Ollama's own library."""
+    tag: str = LATEST
+    path: str | None = None
+    """The name of the one file that is meant."""
+
+    def __post_init__(self) -> None:
+        check_ollama_name(OllamaName(self.model, self.tag, self.path), str(self))
+
+    @property
+    def id(self) -> str:
+        """The reference itself."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"ollama:{self.model}:{self.tag}" + ("" if self.path is None else f"#{self.path}")
 
 
 def _decode_file_url(rest: str) -> str:
@@ -375,7 +409,7 @@ def _decode_file_url(rest: str) -> str:
         raise InvalidReferenceError(
             "a file: URL of another machine",
             expected="file:///PATH or file:PATH",
-            found=_shown(f"file:{rest}"),
+            found=shown(f"file:{rest}"),
             fix="three slashes start an absolute path; a relative one is written file:PATH",
         )
     try:
@@ -384,65 +418,25 @@ def _decode_file_url(rest: str) -> str:
         return slash + path  # which LocalRef refuses
 
 
-def _check_shard(shown: str, path: str) -> None:
+def _check_shard(text: str, path: str) -> None:
     """Refuse a reference by another shard than the first, as `discover` refuses a local one."""
     name = path.rpartition("/")[2]
     names = split_names(name)
     if names is not None and name != names[0]:
         raise InvalidReferenceError(
             "a split is referenced by its first shard",
-            where=_shown(shown),
+            where=shown(text),
             expected=names[0],
             found=name,
             fix=f"name {names[0]} in its place: all shards come with it",
         )
 
 
-def _parse_hub(rest: str) -> HubRef:
-    org, _, rest = rest.partition("/")
-    if org in {"datasets", "spaces"}:  # as fsspec names what is no model
-        raise InvalidReferenceError(
-            f"a repository of {org}, which holds no models",
-            expected=_HUB_FORM,
-            found=_shown(f"hf:{org}/{rest}"),
-            fix="name a model's repository: ORG/REPO from the top of its page",
-        )
-    name, slash, path = rest.partition("/")
-    name, colon, quantization = name.partition(":")
-    name, at, revision = name.partition("@")
-    if revision == "refs" and path:  # where git keeps all names: it is none itself
-        *folders, last = path.split("/")
-        whole = folders if "." in last else [*folders, last]
-        raise InvalidReferenceError(
-            "the revision of a Hugging Face repository is cut at its first slash",
-            expected="%2F for each slash of a revision",
-            found=_shown(f"hf:{org}/{name}@refs/{path}"),
-            fix="write "
-            + _shown(f"hf:{org}/{name}@{'%2F'.join(['refs', *whole])}" + (f"/{last}" if "." in last else "")),
-        )
-    revision = revision.replace("%2F", "/").replace("%2f", "/")
-    return HubRef(f"{org}/{name}", revision if at else None, path if slash else None, quantization if colon else None)
-
-
-def _quantization(repo: str, text: str, path: str | None) -> str:
-    """Return a quantization as it is named everywhere. Raises `InvalidReferenceError`."""
-    found = quantization_named(text)
-    if found is not None and path is None:
-        return found
-    raise InvalidReferenceError(
-        "not a quantization of a Hugging Face repository",
-        where=_shown(f"hf:{repo}"),
-        expected="one name after the colon, as Q4_K_M, UD-Q4_K_XL or BF16, and nothing behind it",
-        found=_shown(text if path is None else f"{text}/{path}"),
-        fix=f"`{command(f'list hf:{repo}')}` shows which there are",
-    )
-
-
 def _parse_url(scheme: str, rest: str) -> ModelRef:
     """Read a URL: as the reference of a Hub's model that it means, or else as a file's."""
     parts = _URL.fullmatch(f"https:{rest}")
     if parts is not None and (meant := meaning(f"{scheme}:{rest}")) is not None:
-        ref, url = _parse_hub(meant.text), None
+        ref, url = HubRef(*read_hub_name(meant.text)), None
         if meant.download is not None and scheme == "https":
             asked = UrlRef(f"https:{rest}")
             credentials = parts[0][: parts.start("host")]
@@ -453,8 +447,8 @@ def _parse_url(scheme: str, rest: str) -> ModelRef:
         raise InvalidReferenceError(
             "models are not fetched over http:",
             expected="https://HOST/FILE",
-            found=_shown(f"http:{rest}"),
-            fix=f"write {_shown(f'https:{rest}')}",
+            found=shown(f"http:{rest}"),
+            fix=f"write {shown(f'https:{rest}')}",
         )
     return UrlRef(f"https:{rest}")
 
@@ -480,18 +474,9 @@ def _not_an_object(text: str) -> InvalidReferenceError:
     return InvalidReferenceError(
         "not an object of S3 storage",
         expected="s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for all under it",
-        found=_shown(text),
+        found=shown(text),
         fix="write bucket and key as your storage lists them; credentials come from the environment",
     )
-
-
-def _shown(text: str) -> str:
-    """Return what of a reference may stand in a message: no credentials, no query, not a page of it."""
-    if start := _NETWORK.match(text):
-        text = f"{start[0]}…" if "@" in text else re.split("[?#]", text, maxsplit=1)[0]
-    elif found := CREDENTIALS.search(text):
-        text = f"{text[: found.start()]}…"
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def is_whole(ref: ModelRef) -> bool:
@@ -499,3 +484,12 @@ def is_whole(ref: ModelRef) -> bool:
     return (isinstance(ref, HubRef) and ref.path is None and ref.quantization is None) or (
         isinstance(ref, ObjectRef) and ref.key.endswith("/")
     )
+
+
+def kind_of(ref: ModelRef, names: Sequence[str]) -> str:
+    """Return what the files of a remote reference are together: a `file`, a `split` or a `folder`."""
+    if is_whole(ref):
+        return "folder"
+    if len(names) == 1:
+        return "file"
+    return "split" if sorted(names) == split_names(names[0]) else "folder"

@@ -37,14 +37,18 @@ class Found:
 def find(sha256: str, size: int | None, name: str, environ: Mapping[str, str] = os.environ) -> Iterator[Found]:
     """Yield the files of other programs that may have this SHA-256, the most likely first; nothing is read or raised.
 
-    Hugging Face and Ollama name files by their SHA-256. LM Studio keeps the name that a file had where it came from: its
-    files are candidates by their `size` in bytes, whatever they are called, or by the file `name` where no size is known.
+    Hugging Face, Ollama, Docker and Podman name files by their SHA-256. LM Studio keeps the name that a file had where it came
+    from: its files are candidates by their `size` in bytes, whatever they are called, or by the file `name` where no size is
+    known.
     """
     home = environ.get("HOME") or os.path.expanduser("~")
     hub = _hub_cache(environ, home)
     places = [(os.path.join(hub, repo, "blobs", sha256), "the Hugging Face cache") for repo in names_in(hub)]
     ollama = (environ.get("OLLAMA_MODELS") or "~/.ollama/models", "/usr/share/ollama/.ollama/models")
     places += [(os.path.join(_expanded(models, home), "blobs", f"sha256-{sha256}"), "Ollama") for models in ollama]
+    places += [
+        (os.path.join(_expanded(place, home), "blobs", "sha256", sha256), name) for place, name in _layouts(environ)
+    ]
     for path, source in places:
         if _is_file(path, size):
             yield Found(path, source)
@@ -99,6 +103,16 @@ def _copy(source: int, partial: Partial, progress: Progress) -> bool:
             return True
         partial.write(chunk)
         progress(len(chunk))
+
+
+def _layouts(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the folders where programs for containers keep artifacts as they come from a registry, and whose they are."""
+    yield environ.get("MODELS_PATH") or "~/.docker/models", "Docker Model Runner"
+    data = environ.get("XDG_DATA_HOME") or "~/.local/share"
+    for storage in (os.path.join(data, "containers/storage"), "/var/lib/containers/storage"):
+        yield f"{storage}/artifacts", "Podman"
+    for content in ("/var/lib/containerd", "/var/lib/docker/containerd/daemon"):
+        yield f"{content}/io.containerd.content.v1.content", "containerd"
 
 
 def _hub_cache(environ: Mapping[str, str], home: str) -> str:

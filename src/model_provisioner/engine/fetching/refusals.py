@@ -9,7 +9,7 @@ from model_provisioner.errors import DigestMismatchError, FetchError
 from model_provisioner.fetchers.http.begun import LieError
 from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import SetDigest
-from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, is_whole
+from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, OciRef, OllamaRef, is_whole
 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
@@ -39,6 +39,10 @@ def reword(error: FetchError, ref: ModelRef) -> None:
 
         told = storage_error(error.status or 0, error.code, where=error.where, anonymous=False, hint="")
         error.what, error.found, error.fix = told.what, told.found, told.fix
+    elif isinstance(ref, OciRef | OllamaRef) and error.status in {401, 403, 404}:
+        from model_provisioner.fetchers.oci.errors import reword_layer
+
+        reword_layer(error, ref)
     elif error.status in {401, 403}:
         from model_provisioner.fetchers.hub import is_installed
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import IO, TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http.credentials import Credentials
@@ -24,7 +26,23 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
+_ASKING = {"GET", "HEAD"}
+"""The methods that are repeated where a redirect leads: what sends something is for the host that it was meant for."""
+ANSWER_SECONDS = 60.0
+"""What a whole answer may take."""
 _XML_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A response that is here as a whole, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By names in any case."""
+    body: bytes = field(repr=False)
+    url: Url
+    """Who answered, behind all redirects."""
 
 
 class HttpClient:
@@ -88,7 +106,51 @@ class HttpClient:
         finally:
             release(response)
 
-    def _follow(self, first: Url, headers: Mapping[str, str], part: Mapping[str, str]) -> tuple[BaseHTTPResponse, Url]:
+    def ask(
+        self,
+        url: str,
+        *,
+        limit: int,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IO[bytes] | None = None,
+    ) -> Answer:
+        """Send one request and return the answer as a whole, of at most `limit` bytes.
+
+        `headers` go to the host of `url` only. A `body` that is a file needs a `content-length` among them.
+        Raises what `check` raises, `IncompleteError` for what may pass, `FetchError` for an answer without an end.
+        """
+        from model_provisioner.fetchers.http.connections import HTTPError, release
+        from model_provisioner.fetchers.http.failures import network_error
+
+        response, last = self._follow(Url.parse(url), headers or {}, {}, method, body)
+        data, end = bytearray(), monotonic() + ANSWER_SECONDS
+        try:
+            while method != "HEAD" and (piece := response.read1(1 << 16)):
+                data += piece
+                if len(data) > limit or monotonic() > end:
+                    raise FetchError(
+                        f"{last.host} answers without an end",
+                        status=response.status,
+                        where=str(last),
+                        expected=f"at most {limit:,} bytes, within {ANSWER_SECONDS:.0f} s",
+                        found="more" if len(data) > limit else "next to nothing",
+                        fix="check that the reference names the host that was meant",
+                    )
+        except HTTPError as error:
+            raise network_error(last, error) from None
+        finally:
+            release(response)
+        return Answer(status=response.status, headers=response.headers, body=bytes(data), url=last)
+
+    def _follow(
+        self,
+        first: Url,
+        headers: Mapping[str, str],
+        part: Mapping[str, str],
+        method: str = "GET",
+        body: bytes | IO[bytes] | None = None,
+    ) -> tuple[BaseHTTPResponse, Url]:
         """Ask for `first` and go where redirects lead; return the response that is no redirect, and its URL."""
         from model_provisioner.fetchers.http.connections import release
 
@@ -99,9 +161,10 @@ class HttpClient:
             sent = {"user-agent": "model-provisioner", "accept": "*/*"}
             if "authorization" not in own:
                 sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=bool(came_from)).items()}
-            response = self.connections.get(url, {**sent, **own, **part, "accept-encoding": "identity"})
+            sent = {**sent, **own, **part, "accept-encoding": "identity"}
+            response = self.connections.get(url, sent, method=method, body=body)
             location = response.headers.get("Location", "")
-            if response.status not in _REDIRECTS or not location:
+            if response.status not in _REDIRECTS or not location or method not in _ASKING:
                 return response, url
             release(response)
             target = url.joined(location)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from http.client import HTTPResponse
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import urllib3
@@ -152,7 +152,7 @@ class Connections:
             manager.clear()
 
     def get(
-        self, url: Url, headers: Mapping[str, str], *, method: str = "GET", body: bytes | None = None
+        self, url: Url, headers: Mapping[str, str], *, method: str = "GET", body: bytes | IO[bytes] | None = None
     ) -> BaseHTTPResponse:
         """Ask for `url` and return the response, whatever its status, its body unread.
 

@@ -10,7 +10,8 @@ from urllib.parse import quote_from_bytes
 
 from model_provisioner.config.paths import is_below
 from model_provisioner.fetchers.listing import name_of
-from model_provisioner.references.reference import HubRef, LocalRef, ObjectRef
+from model_provisioner.references.artifact_name import LATEST
+from model_provisioner.references.reference import HubRef, LocalRef, ObjectRef, OciRef, OllamaRef
 from model_provisioner.references.shards import split_names, split_prefix
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def _spoken(ref: ModelRef) -> str:
         text = os.path.basename(ref.path.rstrip("/"))
     elif isinstance(ref, HubRef) and ref.path is None:
         return "-".join(filter(None, (_DROPPED.sub("", ref.repo.rpartition("/")[2]), ref.quantization)))
+    elif isinstance(ref, OciRef | OllamaRef) and ref.path is None:
+        last = (ref.repository if isinstance(ref, OciRef) else ref.model).rpartition("/")[2]
+        return "-".join(filter(None, (last, None if ref.tag == LATEST else ref.tag)))
     elif isinstance(ref, ObjectRef):
         text = ref.key.rstrip("/").rpartition("/")[2] or ref.bucket
     else:

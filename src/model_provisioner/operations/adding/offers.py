@@ -1,4 +1,4 @@
-"""What a repository offers to who has not named a file: its GGUFs, each with the reference that names it."""
+"""What a repository or an artifact offers to who has not named a file, each with the reference that names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from model_provisioner.fetchers.offered import size_of
 from model_provisioner.fetchers.sources import hosts_of
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.invocation import command
-from model_provisioner.references.quantizations import offers
+from model_provisioner.references.quantizations import offers, quantization_of
+from model_provisioner.references.reference import HubRef
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -24,23 +25,23 @@ if TYPE_CHECKING:
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.references.reference import HubRef, ModelRef
+    from model_provisioner.references.reference import ModelRef, OciRef, OllamaRef
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A GGUF of a repository."""
+    """A GGUF of a repository; of an artifact what its reference means, or one of the files beside that."""
 
-    ref: HubRef
-    """By its quantization, where no other has the same; else by its file."""
+    ref: ModelRef
+    """In a repository by its quantization, where no other has the same; else by its file."""
     files: tuple[str, ...]
     quantization: str | None
     size: int
     """In bytes."""
 
 
-def offered_by(path: str, ref: HubRef, *, allow: bool) -> list[Choice]:
-    """Return what a repository offers, by the policy of the `models.yaml` at `path`, which need not be there.
+def offered_by(path: str, ref: HubRef | OciRef | OllamaRef, *, allow: bool) -> list[Choice]:
+    """Return what a repository or an artifact offers, by the policy of the `models.yaml` at `path`, which need not be there.
 
     Where `allow`, its host may be asked, whatever the policy says. Raises as `choices` does, and `ConfigError`.
     """
@@ -51,7 +52,8 @@ def offered_by(path: str, ref: HubRef, *, allow: bool) -> list[Choice]:
     work = open_workspace(path, proposed=json.dumps(asked).encode())
     with closing(work), closing(work.lease):
         try:
-            return choices(work, work.config.entries["model"])
+            entry = work.config.entries["model"]
+            return choices(work, entry) if isinstance(ref, HubRef) else files_of_artifact(work, entry)
         except NotAllowedError as error:
             raise not_allowed(error, ref) from None
 
@@ -95,8 +97,31 @@ def choices(work: Workspace, entry: Entry) -> list[Choice]:
     return sorted(found, key=lambda each: (each.size, each.files))
 
 
+def files_of_artifact(work: Workspace, entry: Entry) -> list[Choice]:
+    """Return what the reference of an artifact means, then each file that can be named: of a split its first shard.
+
+    Raises as `listing_of` does.
+    """
+    ref: OciRef | OllamaRef = entry.ref  # type: ignore[assignment]
+    listing = listing_of(work, replace(entry, engine=""))
+    meant = tuple(file.name for file in listing.files)
+    sizes = {file.name: file.size or 0 for file in (*listing.files, *listing.beside)}
+    groups = {each.names[0]: each.names for each in offers(sizes)}
+    shards = {name for names in groups.values() for name in names}
+    single = [groups.get(name, (name,)) for name in sorted(sizes) if name in groups or name not in shards]
+    return [
+        Choice(
+            ref if names == meant else replace(ref, path=names[0]),
+            names,
+            next((found for name in names if (found := quantization_of(name))), None),
+            sum(sizes[name] for name in names),
+        )
+        for names in (meant, *(names for names in single if names != meant))
+    ]
+
+
 def in_lines(choices: Sequence[Choice]) -> list[str]:
-    """Return the GGUFs of a repository, one a line: quantization, size, reference."""
+    """Return what is offered, one a line: quantization, size, reference."""
     width = max(len(each.quantization or "-") for each in choices)
     return [
         f"{each.quantization or '-':<{width}}  {human(each.size):>9}  {printable(str(each.ref))}" for each in choices

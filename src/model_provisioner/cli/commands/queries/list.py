@@ -56,20 +56,21 @@ def run(reply: Reply, names: Sequence[str], *, all: bool, allow: bool) -> int:  
 
 def _offers(reply: Reply, names: Sequence[str], *, allow: bool) -> int:
     from model_provisioner.operations.adding.offers import in_lines, offered_by
-    from model_provisioner.references.reference import HubRef, ModelRef
+    from model_provisioner.references.reference import HubRef, ModelRef, OciRef, OllamaRef
 
     ref = ModelRef.parse(names[0]) if len(names) == 1 else None
-    if not isinstance(ref, HubRef) or ref.path is not None or ref.quantization is not None:
+    is_one = isinstance(ref, HubRef) and ref.quantization is not None
+    if not isinstance(ref, HubRef | OciRef | OllamaRef) or ref.path is not None or is_one:
         raise InputError(
-            "list takes one repository, or no name",
+            "list takes one repository or artifact, or no name",
             where="the command line",
-            expected="hf:ORG/REPO",
+            expected="hf:ORG/REPO, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG",
             found=" ".join(names),
             fix=f"`{called('show NAME')}` shows a model of the project"
             if ref is None or ref.is_local
             else f"write {called(f'list hf:{ref.repo}')}"
             if isinstance(ref, HubRef)
-            else "name a repository of the Hub",
+            else "name a repository of the Hub, or an artifact of a registry",
         )
     found = offered_by(find_config(os.getcwd()) or os.path.join(os.getcwd(), CONFIG_NAME), ref, allow=allow)
     reply.result = {

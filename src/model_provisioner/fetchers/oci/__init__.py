@@ -1,0 +1,1 @@
+"""Artifacts of OCI registries, and models of Ollama's."""
