@@ -36,6 +36,7 @@ LINES = {
     "retire": ("tiny", "--undo"),
     "attest": ("tiny",),
     "report": (),
+    "mirror": ("--to", "s3://models/"),
     "schema": (),
     "completion": ("bash",),
 }
