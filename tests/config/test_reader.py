@@ -544,7 +544,7 @@ def test_faults_of_an_entry_and_how_they_are_said(root, text, message):
             said(
                 "unknown field 'netwrk'",
                 "models.yaml:2, netwrk",
-                "one of cache_dir, runtime_dir, network, cache, recheck, defaults, models",
+                "one of cache_dir, runtime_dir, network, cache, mirrors, recheck, defaults, models",
                 "netwrk",
                 "write network",
             ),
@@ -785,7 +785,7 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "unknown field 'expected_digst'",
                 "models.yaml:2, expected_digst",
-                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, recheck",
+                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, mirrors, recheck",
                 "expected_digst",
                 "write expected_digest",
             ),
@@ -795,7 +795,7 @@ EXAMPLE = 'write   models: {tiny: {model_ref: "file:models/tiny.gguf"}}'
             said(
                 "unknown field 'defaults'",
                 "models.yaml:2, defaults",
-                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, recheck",
+                f"one of {FIELDS}, cache_dir, runtime_dir, network, cache, mirrors, recheck",
                 "defaults",
                 "remove it",
             ),

@@ -78,7 +78,7 @@ def test_every_field_has_a_description_for_the_editor(definition, field):
 @pytest.mark.parametrize(
     ("definition", "fields"),
     [
-        ("Project", ["cache_dir", "runtime_dir", "network", "cache", "recheck", "defaults", "models"]),
+        ("Project", ["cache_dir", "runtime_dir", "network", "cache", "mirrors", "recheck", "defaults", "models"]),
         ("Entry", ENTRY),
         ("Defaults", ENTRY),
         ("Network", ["allow"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ class Remote:
         for path in sorted(self.cache.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         self.cache.rmdir()
+
+    def another_machine(self) -> None:
+        """Take store, records and outputs away: models.yaml and models.lock stay, as in another checkout."""
+        if self.cache.exists():
+            self.empty_cache()
+        for folder in (self.project.state, self.root / ".runtime"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def everything(self) -> bytes:
         """Return all that a run left behind, names included: what holds no credential."""

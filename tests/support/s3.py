@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.wfile.write(body)
 
-    do_HEAD = do_POST = do_PUT = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def storage(self, asked):
         connection = http.client.HTTPConnection("127.0.0.1", self.front.moto.port, timeout=60)

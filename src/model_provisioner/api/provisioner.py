@@ -21,12 +21,13 @@ from model_provisioner.engine.register import put_verified, row_of
 from model_provisioner.engine.resolve import resolve, resolve_reference
 from model_provisioner.engine.verify import verify
 from model_provisioner.engine.withdraw import fail
-from model_provisioner.engine.workspace import without_project
+from model_provisioner.engine.workspace import mirrors_of, without_project
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError, NotAllowedError, ProvisionError
 from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
 from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.digest import Digest, dirhash
+from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, OciRef, is_whole
 from model_provisioner.store.lease import Lease
 
@@ -162,13 +163,15 @@ class ModelProvisioner:
     ) -> ResolvedModel:
         """Make the model of a reference present; with a `path`, register what lies there under the reference."""
         ensure_state_folder(self._state)
+        offline = offline_reason()
         work = replace(
             self._work,
             config=replace(self._work.config, allow=allow),
             lease=Lease(self._work.store),
             progress=progress,
             hosts=users_hosts(),
-            offline=offline_reason(),
+            offline=offline,
+            mirrors=mirrors_of(self._work.config, users_mirrors(), offline),
             received=set(),
         )
         was_here = self._catalog.get(NO_PROJECT, ref.id) is not None

@@ -227,6 +227,22 @@ PUBLISH = Command(
     interrupted="interrupted: what arrived at the fleet's database stays, and the rest comes with the next publish",
 )
 
+MIRROR = Command(
+    name="mirror",
+    purpose="send the verified bytes of models to a mirror, which other machines ask for them by their SHA-256",
+    names="[NAME...]",
+    options=(
+        Option("to", "the mirror: s3://BUCKET/PREFIX/ or oci:REGISTRY/REPOSITORY", "value", "PLACE"),
+        Option("dry_run", "send nothing; print what would be sent"),
+    ),
+    description="NAME is a model; without one, all models that are handed off with the digest that they have to have. What the "
+    "mirror has is not sent again. Its host must be in network.allow.\n\n"
+    "Exit codes: 0 all of it is there, 1 a NAME is not current, or the mirror does not take a file, 2 something broke, 3 bad "
+    "input, 130 interrupted.",
+    example="--to s3://models/cache/",
+    interrupted="interrupted: what was sent whole is there, and is not sent again",
+)
+
 COMPLETION = Command(
     name="completion",
     purpose="print what bash, zsh or fish needs to complete commands, options and names of models",
@@ -255,6 +271,7 @@ COMMANDS: dict[str, Command] = {
         ATTEST,
         REPORT,
         PUBLISH,
+        MIRROR,
         SCHEMA,
         COMPLETION,
     )

@@ -24,6 +24,7 @@ from model_provisioner.fs.paths import is_any_folder
 from model_provisioner.fs.root import Roots
 from model_provisioner.fs.state_folder import ensure_state_folder, is_private, project_folder
 from model_provisioner.references.digest import Digest, SetDigest
+from model_provisioner.references.mirror import Mirror
 from model_provisioner.references.path_environment import PathEnvironment
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, UrlRef
 from model_provisioner.version import __version__
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 NAME = "config"
 LIMIT = 64 << 20
-MAGIC = b"model-provisioner config 3\n"
+MAGIC = b"model-provisioner config 4\n"
 _LOCAL = "local:"
 _PLAIN = ("path", "root", "cache_dir", "runtime_dir", "recheck", "max_size")
 _LISTS = ("allow", "handoffs", "remote")
@@ -100,6 +101,7 @@ def render(config: Config, key: str) -> bytes | None:
         return None
     body = {
         **{name: getattr(config, name) for name in (*_PLAIN, *_LISTS, "answers")},
+        "mirrors": [str(mirror) for mirror in config.mirrors],
         "keep": {entry.name: True for entry in entries if entry.keep},
         "names": list(config.entries),
         "refs": [str(entry.ref) for entry in entries],
@@ -134,6 +136,7 @@ def parse(data: bytes, key: str) -> Config | None:
     fields: dict[str, Any] = {name: body[name] for name in _PLAIN} | {name: tuple(body[name]) for name in _LISTS}
     return Config(
         **fields,
+        mirrors=tuple(Mirror.parse(text) for text in body["mirrors"]),
         answers=tuple((asked, answer) for asked, answer in body["answers"]),
         entries=LazyEntries(numbers, lambda name: _entry(body, name, numbers[name])),
     )

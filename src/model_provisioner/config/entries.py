@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, KeysView
 
     from model_provisioner.references.digest import Expected
+    from model_provisioner.references.mirror import Mirror
     from model_provisioner.references.reference import ModelRef
 
 ROLES = ("mmproj", "lora")
@@ -200,6 +201,8 @@ class Config:
     """Where they are handed off, in their order: to read all of these makes no `Entry`."""
     max_size: int | None = None
     """How many bytes the store may hold; None where it has no bound."""
+    mirrors: tuple[Mirror, ...] = ()
+    """Places that are asked for files by their SHA-256 before their sources, in their order."""
     remote: tuple[str, ...] = ()
     """The names of the entries that are fetched, in their order: a project without any never opens the store."""
 

@@ -13,6 +13,7 @@ from model_provisioner.config.network_policy import fault_of
 from model_provisioner.config.paths import unknown_placeholder
 from model_provisioner.errors import InputError, InvalidDigestError, printable
 from model_provisioner.references.digest import Digest, Expected, SetDigest
+from model_provisioner.references.mirror import Mirror, checked
 from model_provisioner.references.reference import ModelRef
 from model_provisioner.units import SIZE_PATTERN, SIZES, parse_size
 
@@ -63,6 +64,10 @@ def _host(host: str) -> str:
         found=short(host.rpartition("@")[2]),
         fix="write the host alone; every port of it is allowed",
     )
+
+
+def _mirrors(mirrors: list[Mirror]) -> list[Mirror]:
+    return list(checked(mirrors))
 
 
 def _max_size(value: Any) -> int | None:
@@ -152,5 +157,6 @@ _SIZE_SCHEMA: dict[str, Any] = {
 Reference = Annotated[ModelRef, of_text(ModelRef.parse)]
 Handoff = Annotated[str, of_text(_handoff)]
 Host = Annotated[str, of_text(_host)]
+Mirrors = Annotated[list[Annotated[Mirror, of_text(Mirror.parse)]], AfterValidator(refusable(_mirrors))]
 MaxSize = Annotated[int | None, PlainValidator(refusable(_max_size)), WithJsonSchema(_SIZE_SCHEMA)]
 ExpectedDigest = Annotated[Expected | None, PlainValidator(refusable(_expected)), WithJsonSchema(EXPECTED_SCHEMA)]

@@ -96,6 +96,7 @@ class ConfigReader:
             runtime_dir=runtime_dir,
             allow=tuple(settings.network.allow),
             recheck=settings.recheck,
+            mirrors=tuple(settings.mirrors),
             entries=MappingProxyType(entries),
             answers=tuple(environment.answers.items()),
             handoffs=tuple(entry.handoff for entry in entries.values()),

@@ -15,6 +15,7 @@ from model_provisioner.config.fields import (
     Handoff,
     Host,
     MaxSize,
+    Mirrors,
     Reference,
     refusable,
     refused,
@@ -189,6 +190,11 @@ class Settings(_Strict):
     )
     network: Network = Network()
     cache: Cache = Cache()
+    mirrors: Mirrors = Field(
+        default=[],
+        description="Places that are asked for a file by its SHA-256 before its source: s3://BUCKET/PREFIX/, "
+        "https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY, each host in network.allow; MODEL_PROVISIONER_MIRRORS wins.",
+    )
     recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")
 
 

@@ -85,6 +85,14 @@ class FetchWaits:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorFails:
+    """A mirror did not bring a file: the next place is asked. Told once a run of each mirror, and once that it lacks a file."""
+
+    mirror: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FetchEnded:
     """A model is no longer fetched: all of it is here, or the fetch failed."""
 
@@ -99,6 +107,7 @@ Event: TypeAlias = (
     | FetchBegins
     | FetchReached
     | FetchWaits
+    | MirrorFails
     | FetchEnded
     | LockWaits
 )

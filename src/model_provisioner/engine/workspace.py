@@ -17,6 +17,7 @@ from model_provisioner.config.network_policy import offline_reason, users_hosts
 from model_provisioner.config.paths import DIGESTS, PROVENANCE, is_below
 from model_provisioner.config.source_file import Source
 from model_provisioner.engine.events import silent
+from model_provisioner.engine.fetching.mirrors import Mirrors
 from model_provisioner.engine.rules import Rules
 from model_provisioner.errors import ConfigError, PolicyChangedError
 from model_provisioner.fs.root import Roots
@@ -30,6 +31,7 @@ from model_provisioner.records.catalog import NO_PROJECT, Catalog
 from model_provisioner.records.counters import Counters
 from model_provisioner.records.downloads import DownloadRecord
 from model_provisioner.records.fetched import FetchRecord
+from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
 from model_provisioner.store.store import Store
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.executors.window import Window
     from model_provisioner.records.catalog import Model
+    from model_provisioner.references.mirror import Mirror
 
 
 @dataclass(kw_only=True)
@@ -72,6 +75,8 @@ class Workspace:
     """What forbids this run all network, in words; None where nothing does."""
     window: Window | None = None
     """What hands files to the executor that the user asked for; None: they are read by threads of this process."""
+    mirrors: Mirrors = field(default_factory=Mirrors)
+    """The places that this run asks for bytes before their sources; none where it is offline."""
     received: set[Identity] = field(default_factory=set)
     """The identities of files that were hashed while this run fetched them."""
 
@@ -177,7 +182,9 @@ def open_workspace(
     folder that can't be believed, as `state_folder` does. One that can't be made is reported by what needs it: see
     `ensure_state_folder`.
     """
-    hosts, offline = users_hosts(), offline_reason()
+    hosts, offline, mirrors = users_hosts(), offline_reason(), users_mirrors()
+    if rules is not None and rules.offline:
+        offline = "--offline"
     state = state_folder(os.path.dirname(config_path)) if state is None else state
     path = os.path.abspath(config_path)
     source = Source.of(path, read_config) if proposed is None else Source(path, proposed, read_config, None)
@@ -205,8 +212,16 @@ def open_workspace(
         progress=progress,
         window=window,
         hosts=hosts,
-        offline="--offline" if rules is not None and rules.offline else offline,
+        offline=offline,
+        mirrors=mirrors_of(config, mirrors, offline),
     )
+
+
+def mirrors_of(config: Config, users: tuple[Mirror, ...] | None, offline: str | None) -> Mirrors:
+    """Return the mirrors that a run asks: the user's, or those of the configuration where the user names none."""
+    if offline is not None:
+        return Mirrors()
+    return Mirrors(config.mirrors if users is None else users)
 
 
 def look_at_workspace(config_path: str, state: str | None = None) -> Workspace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time
@@ -24,6 +25,24 @@ _LIMIT = re.compile(r";\s*([a-z]+)\s*=\s*(\d{1,9})(?=\s*(?:;|$))")
 """A number of a `RateLimit`: `"api";r=0;t=55` has 0 requests left for the next 55 seconds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How long a host is borne with."""
+
+    attempts: int = ATTEMPTS
+    """How often in a row the same thing is asked for before it is given up."""
+    longest: float = LONGEST
+    """Seconds that are waited in all before it is."""
+    connect: float = math.inf
+    """Seconds that a connection may take, and `stall` those for which no byte may come, if that is less than usual."""
+    stall: float = math.inf
+
+
+SOURCE = Terms()
+MIRROR = Terms(attempts=2, longest=5.0, connect=3.0, stall=10.0)
+"""Behind a mirror stands a source: nobody waits long."""
+
+
 def pause(seconds: float, why: str) -> None:
     """Wait, and tell nobody."""
     time.sleep(seconds)
@@ -35,6 +54,7 @@ class Patience:
 
     wait: Callable[[float, str], object] = field(default=pause)
     """Waits for seconds, and tells why; what it raises ends the question."""
+    terms: Terms = SOURCE
     tried: int = 0
     waited: float = 0.0
 
@@ -49,7 +69,7 @@ class Patience:
         """
         self.tried += 1
         seconds = backoff(self.tried) if asked is None else asked
-        if self.tried >= ATTEMPTS or self.waited + seconds > LONGEST:
+        if self.tried >= self.terms.attempts or self.waited + seconds > self.terms.longest:
             return False
         self.waited += seconds
         self.wait(seconds, why)

@@ -6,9 +6,14 @@ This module is on the way of every no-op: it imports little.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
+
+TYPE_CHECKING = False  # `typing` would take as long as a whole no-op
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LIMIT = 16 << 20
 """In bytes: more than any small file of ours holds, and any configuration."""
@@ -78,6 +83,28 @@ def read_if_there(path: str, limit: int = LIMIT) -> bytes | None:
         return read_file(path, limit)
     except OSError:
         return None
+
+
+class Piece(io.BufferedReader):
+    """The bytes of a regular file from a place on, as many as there must be: what is sent. `tell` is given each count.
+
+    Raises `OSError` when it is made, and `EOFError` where the file has become shorter.
+    """
+
+    def __init__(self, path: str, start: int, size: int, tell: Callable[[int], object] = lambda _: None) -> None:
+        super().__init__(io.FileIO(open_regular(path)), 1 << 20)
+        self.seek(start)
+        self._left, self._told = size, tell
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most so many of the bytes that are left; none at their end."""
+        count = self._left if size is None or size < 0 else min(size, self._left)
+        data = super().read(count)
+        if len(data) < count:
+            raise EOFError("the file became shorter while it was read")
+        self._left -= len(data)
+        self._told(len(data))
+        return data
 
 
 def clone(source: int, target: int) -> bool:

@@ -37,6 +37,7 @@ LINES = {
     "attest": ("tiny",),
     "report": (),
     "publish": (),
+    "mirror": ("--to", "s3://models/"),
     "schema": (),
     "completion": ("bash",),
 }

@@ -9,7 +9,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, FetchWaits, ReadingBegins
+from model_provisioner.engine.events import (
+    BytesRead,
+    FetchBegins,
+    FetchEnded,
+    FetchReached,
+    FetchWaits,
+    MirrorFails,
+    ReadingBegins,
+)
 from model_provisioner.errors import printable
 from model_provisioner.fs.locking.waits import LockWaits
 from model_provisioner.units import human
@@ -60,6 +68,8 @@ class Lines:
                     say_waiting(model, seconds, why)
                 case LockWaits(path, holder):
                     say_locked(path, holder)
+                case MirrorFails(mirror, why):
+                    say_mirror(mirror, why)
                 case FetchBegins(model, size, source):
                     self._last[model] = time.monotonic()
                     of = "" if size is None else f", {human(size)}"
@@ -99,6 +109,11 @@ def say_locked(path: str, holder: Holder | None) -> None:
         command = f" ({printable(holder.command)})" if holder.command else ""
         stopped = f"; it is stopped: `kill -CONT {holder.pid}` lets it go on" if holder.is_stopped else ""
         _say(f"waiting for process {holder.pid}{command}, which holds the lock of {printable(path)}{stopped}")
+
+
+def say_mirror(mirror: str, why: str) -> None:
+    """Say that a mirror did not bring a file, and why."""
+    _say(f"note: the mirror {printable(mirror)} was passed over: {printable(why)}")
 
 
 def _say(line: str) -> None:

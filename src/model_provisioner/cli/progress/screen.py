@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.columns import columns, cut
-from model_provisioner.cli.progress.lines import say_locked, say_waiting
+from model_provisioner.cli.progress.lines import say_locked, say_mirror, say_waiting
 from model_provisioner.cli.progress.under_way import UnderWay, line_of
-from model_provisioner.engine.events import FetchWaits
+from model_provisioner.engine.events import FetchWaits, MirrorFails
 from model_provisioner.fs.locking.waits import LockWaits
 
 if TYPE_CHECKING:
@@ -43,14 +43,19 @@ class Screen:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         with self._lock:
-            if isinstance(event, FetchWaits):
-                with self.aside():
-                    say_waiting(event.model, event.seconds, event.why)
-                return
-            if isinstance(event, LockWaits):
-                with self.aside():
-                    say_locked(event.path, event.holder)
-                return
+            match event:
+                case FetchWaits(model, seconds, why):
+                    with self.aside():
+                        say_waiting(model, seconds, why)
+                    return
+                case LockWaits(path, holder):
+                    with self.aside():
+                        say_locked(path, holder)
+                    return
+                case MirrorFails(mirror, why):
+                    with self.aside():
+                        say_mirror(mirror, why)
+                    return
             self._under_way.take(event)
             now = time.monotonic()
             if now - self._last >= EVERY_SECONDS and not self._aside:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.fetching.refusals import larger, mismatch, reword
+from model_provisioner.engine.fetching.refusals import larger, mismatch, reword, wrong_at_mirror
 from model_provisioner.engine.fetching.wanted import Arrived, downloaded
 from model_provisioner.errors import FetchError, ProvisionError
 from model_provisioner.records.downloads import Downloaded
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.events import FetchProgress
     from model_provisioner.engine.fetching.copies import Copies
+    from model_provisioner.engine.fetching.places import Place, Places
     from model_provisioner.engine.fetching.wanted import Wanted
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.fetchers.http.client import HttpClient
     from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.records.downloads import NotedDownload
     from model_provisioner.store.arriving.partial import Received
@@ -52,17 +52,17 @@ class Download:
 
     work: Workspace
     entry: Entry
-    client: HttpClient
+    places: Places
     progress: FetchProgress
     make_room: Callable[[dict[str, int]], None]
     """Is given key and bytes of a file whose size its source did not list, before they come, and again for more; may raise."""
     copies: Copies
 
-    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Arrived:
-        """Fetch a file, or wait for another run that does and take what that had.
+    def fetch(self, wanted: Wanted, check: Callable[[], None]) -> Arrived | None:
+        """Fetch a file, or wait for another run that does and take what that had; return None where no place has it.
 
-        `check` is called now and then, and raises to give up. Raises `FetchError`, `NotAllowedError`, `DigestMismatchError`
-        and `StorageError`.
+        `check` is called now and then, and raises to give up. Raises what the source failed with: `FetchError`,
+        `NotAllowedError` or `DigestMismatchError`; and `StorageError`.
         """
         store, file = self.work.store, wanted.file
 
@@ -70,45 +70,65 @@ class Download:
             check()
             self.progress.reach(wanted.key, arrived, by_another_run=True)
 
-        origin = f"fetched from {wanted.host}"
         with single_flight(store, wanted.key, wait):
             before = downloaded(self.work, wanted)
             if (here := self._here(wanted, before)) is not None:
                 self.progress.reach(wanted.key, wanted.size or 0)
-                return Arrived(sha256=here, origin=origin)
-            git_size = file.size if file.git_blob else None
-            key, request = self.work.memo.fingerprints, None if wanted.anew else wanted.request
+                return Arrived(sha256=here, origin=f"fetched from {wanted.host or 'a mirror'}")
             with (
                 _turn(check),
                 Partial.open(
                     store,
                     wanted.key,
-                    git_size=git_size,
-                    fingerprints=key,
-                    request=request,
+                    git_size=file.size if file.git_blob else None,
+                    fingerprints=self.work.memo.fingerprints,
+                    request=None if wanted.anew else wanted.request,
                     ref=self.entry.ref.id,
                 ) as partial,
             ):
-                try:
-                    is_new = self._receive(wanted, partial, before, check)
-                except _CopyTaken as taken:
-                    partial.discard()
-                    return Arrived(sha256=str(wanted.sha256), origin=str(taken))
-                if not is_new and before is not None and wanted.request is not None:
-                    self.work.downloads.note(wanted.request, before)  # for those who wait for it
-                    return Arrived(sha256=before.sha256, origin=f"unchanged at {wanted.host}")
-                received = partial.finish()
-                try:
-                    self._verify(wanted, received)
-                except ProvisionError:
-                    partial.discard()
-                    raise
-                self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
-                if wanted.request is not None:  # nor would a run after a kill know by its name what it is
-                    found = Downloaded(received.sha256, received.size, partial.validator)
-                    self.work.downloads.note(wanted.request, found)
-                received = store.publish(partial, received.sha256)
-                return Arrived(sha256=received.sha256, origin=origin, received=received)
+                for place in self.places.of(wanted):
+                    try:
+                        return self._bring(place, wanted, partial, before, check)
+                    except _CopyTaken as taken:
+                        partial.discard()
+                        return Arrived(sha256=str(wanted.sha256), origin=str(taken))
+                    except ProvisionError as error:
+                        self.places.failed(place, wanted, error)
+        return None
+
+    def _bring(
+        self,
+        place: Place,
+        wanted: Wanted,
+        partial: Partial,
+        before: NotedDownload | None,
+        check: Callable[[], None],
+    ) -> Arrived:
+        """Bring a file from one place into the store."""
+        resumed = partial.size > 0
+        is_new = self._receive(place, wanted, partial, before, check)
+        if not is_new and before is not None and wanted.request is not None:
+            self.work.downloads.note(wanted.request, before)  # for those who wait for it
+            return Arrived(sha256=before.sha256, origin=f"unchanged at {wanted.host}", by_source=True)
+        received = partial.finish()
+        try:
+            self._verify(place, wanted, received)
+        except ProvisionError:
+            partial.begin(None)
+            if resumed and wanted.sha256 is not None:  # its beginning came from elsewhere, and may be what is wrong
+                return self._bring(place, wanted, partial, before, check)
+            raise
+        self.work.lease.use([received.sha256])  # before it has a name: from then on others may evict it
+        if wanted.request is not None:  # nor would a run after a kill know by its name what it is
+            found = Downloaded(received.sha256, received.size, partial.validator)
+            self.work.downloads.note(wanted.request, found)
+        received = self.work.store.publish(partial, received.sha256)
+        return Arrived(
+            sha256=received.sha256,
+            origin=place.origin(wanted),
+            received=received,
+            by_source=place.mirror is None,
+        )
 
     def _here(self, wanted: Wanted, before: NotedDownload | None) -> str | None:
         """Return the SHA-256 of the file if it is in the store."""
@@ -117,7 +137,12 @@ class Download:
         return wanted.sha256 if self.work.store.has(wanted.sha256, wanted.size) else None
 
     def _receive(
-        self, wanted: Wanted, partial: Partial, before: NotedDownload | None, check: Callable[[], None]
+        self,
+        place: Place,
+        wanted: Wanted,
+        partial: Partial,
+        before: NotedDownload | None,
+        check: Callable[[], None],
     ) -> bool:
         """Receive the bytes of a file; return False if the server still has the version that came `before`."""
         from model_provisioner.fetchers.http.begun import Begun
@@ -141,7 +166,7 @@ class Download:
             try:
                 self._check_size(wanted, done)
             except FetchError:
-                partial.discard()
+                partial.begin(None)
                 raise
             if room is None or done > room:
                 room = self._more_room(wanted, done)
@@ -149,7 +174,7 @@ class Download:
 
         self._check_room(wanted.file, (wanted.size or 0) - partial.size)
         self.progress.reach(wanted.key, partial.size)
-        pinned = replace(wanted.file, sha256=wanted.sha256)  # also where the user or the lock says it
+        pinned = replace(place.find(wanted), sha256=wanted.sha256)  # also where the user or the lock says it
 
         def wait(seconds: float, why: str) -> None:
             self.progress.wait(seconds, why)
@@ -159,9 +184,19 @@ class Download:
         if before is not None and before.validator is not None:
             whole = Begun(size=before.size, validator=before.validator, total=before.size)
         try:
-            return receive(self.client, pinned, partial, before=whole, expect=expect, reach=reach, wait=wait)
+            return receive(
+                place.client,
+                pinned,
+                partial,
+                before=whole,
+                expect=expect,
+                reach=reach,
+                wait=wait,
+                terms=place.client.terms,
+            )
         except FetchError as error:
-            reword(error, self.entry.ref)
+            if place.mirror is None:
+                reword(error, self.entry.ref)
             raise
 
     def _look_for_copy(self, wanted: Wanted, size: int) -> None:
@@ -171,9 +206,11 @@ class Download:
             if taken is not None:
                 raise _CopyTaken(taken)
 
-    def _verify(self, wanted: Wanted, received: Received) -> None:
+    def _verify(self, place: Place, wanted: Wanted, received: Received) -> None:
         """Raise unless the bytes are those that the source lists and the user or the lock asks for."""
         file = wanted.file
+        if place.mirror is not None and received.sha256 != wanted.sha256:
+            raise wrong_at_mirror(place.mirror, file, str(wanted.sha256), received.sha256)
         for said, found, what in (
             (file.size, received.size, "bytes"),
             (file.sha256, received.sha256, "SHA-256"),

@@ -16,8 +16,8 @@ from model_provisioner.engine.fetching.provenance import note_digests, note_orig
 from model_provisioner.engine.fetching.refusals import mismatch
 from model_provisioner.engine.fetching.wanted import downloaded
 from model_provisioner.engine.resolve import check_opened, not_locked, record_keys
-from model_provisioner.errors import FetchError
-from model_provisioner.fetchers.listing import SECONDS, Listing, name_of
+from model_provisioner.errors import FetchError, NotAllowedError
+from model_provisioner.fetchers.listing import SECONDS, Listing, RemoteFile, name_of
 from model_provisioner.fetchers.patience import LONGEST
 from model_provisioner.fetchers.sources import source_of
 from model_provisioner.hashing.threads import in_pools, left_behind
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.fetching.wanted import Requests, Wanted
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.fetchers.listing import RemoteFile
     from model_provisioner.store.arriving.partial import Received
 
 
@@ -70,6 +69,8 @@ class PartFetch:
     """What the reference resolved to when it was last fetched, where that is to come."""
     known: Mapping[str, Known] = field(default_factory=dict)
     """The files that are to come, by name, as far as they are known."""
+    asked: set[str] = field(default_factory=set)
+    """The SHA-256 of the files that the mirrors were asked for before the source."""
     received: list[Received] = field(default_factory=list)
     given: list[tuple[str, bytes | None]] = field(default_factory=list)
     """What the source gave this run, or another one of this user: the SHA-256 of each file, and what was requested."""
@@ -89,10 +90,11 @@ class PartFetch:
             known = self.known.items()
             digests = {name: file.sha256 for name, file in known if self._is_here(name, file.sha256, file.size)}
             listing = None
+            if self._is_recorded:
+                digests |= self._from_mirrors(digests)
             if not digests or digests.keys() != self.known.keys():
-                listing = self.listing(revision)
-                digests = self._fetch_all(listing.files)
-                revision = listing.revision
+                listing, digests = self._from_source(revision, digests)
+                revision = revision if listing is None else listing.revision
             if not self.received and not self.record.origin:
                 self._from("found in the store")
         finally:
@@ -110,6 +112,39 @@ class PartFetch:
         store.record(Record(ref=key, revision=revision, files=files, tree=tree))
         if requests := [request for _, request in self.given if request is not None]:
             work.downloads.note_recorded(requests)
+
+    def _from_mirrors(self, here: Mapping[str, str]) -> dict[str, str]:
+        """Ask the mirrors for the files that are known and not `here`; return the SHA-256 of those that came, by name."""
+        wanted = [
+            self.requests.wanted(
+                RemoteFile(name=name, url="", size=file.size, sha256=file.sha256),
+                file.sha256,
+                file.sha256,
+                file.size,
+                is_pinned=True,
+                by_digest=True,
+            )
+            for name, file in self.known.items()
+            if name not in here and self.work.mirrors.live
+        ]
+        self.asked.update(file.key for file in wanted)
+        return self._download(wanted, with_source=False)
+
+    def _from_source(self, revision: str | None, here: dict[str, str]) -> tuple[Listing | None, dict[str, str]]:
+        """Ask the source which files there are, and fetch them; return its listing, and the SHA-256 of each file, by name.
+
+        Where it does not say, and the digests that are expected name all files, the mirrors are asked for these.
+        """
+        try:
+            listing = self.listing(revision)
+        except (FetchError, NotAllowedError) as error:
+            found = {} if self._is_recorded else here | self._from_mirrors(here)
+            if not found or found.keys() != self.known.keys():
+                if self.asked:
+                    self.work.mirrors.mention_in(error)
+                raise
+            return None, found
+        return listing, self._fetch_all(listing)
 
     def listing(self, revision: str | None) -> Listing:
         """Return which files there are, of names that can be used and that the engine can open."""
@@ -147,8 +182,12 @@ class PartFetch:
 
     def _is_pinned(self, revision: str | None) -> bool:
         """Tell whether the files need not be asked for: lock or record name them and the commit that they are of."""
-        by_record = self.part.locked is not None or self.last is not None
-        return bool(self.known) and by_record and (revision is not None or not isinstance(self.part.ref, HubRef))
+        return self._is_recorded and (revision is not None or not isinstance(self.part.ref, HubRef))
+
+    @property
+    def _is_recorded(self) -> bool:
+        """Whether the lock or the record of the last fetch names the files: then their source need not say what they are."""
+        return bool(self.known) and (self.part.locked is not None or self.last is not None)
 
     def _is_here(self, name: str, sha256: str, size: int | None) -> bool:
         """Tell whether a file is in the store, or could be taken from another program."""
@@ -167,12 +206,10 @@ class PartFetch:
         config, work = self.work.config, self.work
         NetworkPolicy(config.allow, work.offline, config.path, work.hosts).check(host, self.part.name, self.part.line)
 
-    def _fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, str]:
+    def _fetch_all(self, listing: Listing) -> dict[str, str]:
         """Fetch the files that are not here; return the SHA-256 of each, by name."""
-        from model_provisioner.fetchers.http.client import HttpClient
-
-        work, part = self.work, self.part
-        wanted = [self._wanted(file) for file in files]
+        work = self.work
+        wanted = [self._wanted(file, listing.revision) for file in listing.files]
         work.lease.use(each.sha256 for each in wanted if each.sha256 is not None)
         digests: dict[str, str] = {}
         for each in wanted:
@@ -184,34 +221,48 @@ class PartFetch:
                 self.given.append((found.sha256, each.request))
         left = [each for each in wanted if each.file.name not in digests]
         for each in left:
-            self._check_host(each.host)
-        if not left:
+            if not (each.by_digest and work.mirrors.live):
+                self._check_host(each.host)
+        return digests | self._download(left, with_source=True)
+
+    def _download(self, wanted: Sequence[Wanted], *, with_source: bool) -> dict[str, str]:
+        """Download files, from the mirrors or `with_source`; return the SHA-256 of those that came, by name."""
+        digests: dict[str, str] = {}
+        if not wanted:
             return digests
-        sizes = {each.key: each.size for each in left}
+        from model_provisioner.engine.fetching.places import Places
+
+        work, part = self.work, self.part
+        sizes = {each.key: each.size for each in wanted}
         known = {key: size for key, size in sizes.items() if size is not None}
         self._make_room(known)
         size = sum(known.values()) if len(known) == len(sizes) else None
-        with fetching(work.progress, part.name, size, left[0].host) as progress, HttpClient(self._check_host) as client:
+        with (
+            Places(work, self._check_host, with_source=with_source) as places,
+            fetching(work.progress, part.name, size, places.first(wanted[0])) as progress,
+        ):
             download = Download(
                 work=work,
                 entry=part,
-                client=client,
+                places=places,
                 progress=progress,
                 make_room=self._make_room,
                 copies=self._copies,
             )
-            for each, arrived in in_pools([(download.fetch, left, AT_ONCE)], client.close, self.check):
+            for each, arrived in in_pools([(download.fetch, wanted, AT_ONCE)], places.close, self.check):
+                if arrived is None:
+                    continue
                 if arrived.received is not None:
                     self.received.append(arrived.received)
-                if arrived.received is not None or each.request is not None:
+                if arrived.by_source or each.request is not None:
                     self.given.append((arrived.sha256, each.request))
                 digests[each.file.name] = arrived.sha256
                 self._release_room([each.key])
                 self._from(arrived.origin)
         return digests
 
-    def _wanted(self, file: RemoteFile) -> Wanted:
-        """Return what a file must be, by what was known of it beforehand and by what its source says."""
+    def _wanted(self, file: RemoteFile, revision: str | None) -> Wanted:
+        """Return what a file must be, by what was known of it beforehand and by what its source says of a revision."""
         known = self.known.get(file.name)
         if known is not None and file.sha256 not in (None, known.sha256):
             if self.part.strict:  # the source says beforehand that its bytes are others
@@ -220,7 +271,10 @@ class PartFetch:
         sha256 = file.sha256 if known is None else known.sha256
         size = file.size if known is None or known.size is None else known.size
         key = sha256 or f"{self.part.ref.id} {file.name} {file.git_blob}"
-        return self.requests.wanted(file, key, sha256, size, is_pinned=known is not None)
+        # That a revision has these bytes, which a lock would say, is known if it was listed, recorded or comes from there.
+        listed = self._is_recorded or revision is None or file.sha256 is not None
+        is_pinned, by_digest = known is not None, listed and key not in self.asked
+        return self.requests.wanted(file, key, sha256, size, is_pinned=is_pinned, by_digest=by_digest)
 
     def _make_room(self, sizes: dict[str, int]) -> None:
         """Keep room in the store for files, by the key of their download, as far as that is not kept already."""

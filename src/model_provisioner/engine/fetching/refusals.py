@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import accepting
 from model_provisioner.errors import DigestMismatchError, FetchError
+from model_provisioner.fetchers.http.begun import LieError
 from model_provisioner.invocation import command as called
 from model_provisioner.references.digest import SetDigest
 from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, OciRef, OllamaRef, is_whole
@@ -13,6 +14,7 @@ from model_provisioner.references.reference import HubRef, ModelRef, ObjectRef, 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.fetchers.listing import RemoteFile
+    from model_provisioner.references.mirror import Mirror
 
 _ACCESS: dict[type[ModelRef], str] = {
     HubRef: "ask for access on its page, then `hf auth login` or set HF_TOKEN to a token that may read it",
@@ -68,6 +70,17 @@ def mismatch(entry: Entry, file: RemoteFile, wanted: str, found: str) -> DigestM
     one = file.name if isinstance(entry.expected, SetDigest) else ""
     remedy = f"ask who runs the source; if what it has now is right, {accepting(entry, f'sha256:{found}', one)}"
     return DigestMismatchError(path, f"sha256:{wanted}", f"sha256:{found}", companion=entry.label, fix=remedy)
+
+
+def wrong_at_mirror(mirror: Mirror, file: RemoteFile, wanted: str, found: str) -> LieError:
+    """Return the error for a mirror that sent other bytes than those of the SHA-256 that it was asked for."""
+    return LieError(
+        "it sent other bytes than it was asked for, of which nothing was kept",
+        where=f"{mirror} ({file.name})",
+        expected=f"sha256:{wanted}",
+        found=f"sha256:{found}, for sha256:{wanted}",
+        fix="tell who runs the mirror",
+    )
 
 
 def _taking(entry: Entry) -> str:

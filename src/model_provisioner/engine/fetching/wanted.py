@@ -36,6 +36,9 @@ class Wanted:
     anew: bool
     """Whether the source is to say what it has now, whatever an earlier run brought."""
 
+    by_digest: bool = False
+    """Whether any place that has these bytes will do, and not the source alone."""
+
     def is_met_by(self, found: NotedDownload | None) -> bool:
         """Tell whether what another run downloaded for the same request will do."""
         return found is not None and found.will_do(self.since, anew=self.anew)
@@ -55,6 +58,8 @@ class Arrived:
     """Where it came from, in words."""
     received: Received | None = None
     """What this run received itself, None where it was there."""
+    by_source: bool = False
+    """Whether its source gave the bytes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,16 @@ class Requests:
         """Return the requests of a fetch that begins now. Raises `StorageError`."""
         return cls(work.memo.fingerprints.render(), work.downloads.last())
 
-    def wanted(self, file: RemoteFile, key: str, sha256: str | None, size: int | None, *, is_pinned: bool) -> Wanted:
+    def wanted(
+        self,
+        file: RemoteFile,
+        key: str,
+        sha256: str | None,
+        size: int | None,
+        *,
+        is_pinned: bool,
+        by_digest: bool,
+    ) -> Wanted:
         """Return a file as it is wanted; `key` and what follows are as `Wanted` has them.
 
         Of a file whose version the source has just named, any download of that version will do.
@@ -88,6 +102,7 @@ class Requests:
             request=None if sha256 is not None else self._request(file, key, version),
             since=0 if version else self.since,
             anew=self.anew,
+            by_digest=by_digest and sha256 is not None,
         )
 
     def _request(self, file: RemoteFile, key: str, version: str | None) -> bytes | None:

@@ -101,6 +101,7 @@ def key_of(
         environ.get("MODEL_PROVISIONER_CACHE_DIR", ""),
         environ.get("MODEL_PROVISIONER_RUNTIME_DIR", ""),
         environ.get("MODEL_PROVISIONER_NETWORK", ""),  # the long way tells what is wrong with it
+        environ.get("MODEL_PROVISIONER_MIRRORS", ""),  # and with this
         environ.get("HF_ENDPOINT", ""),  # whose URLs are read as hf:
         hashlib.sha256(source).hexdigest(),
         "" if lock is None else hashlib.sha256(lock).hexdigest(),

@@ -12,7 +12,7 @@ changed. `If-Range` asks for that very date.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_provisioner.errors import FetchError
 
@@ -27,18 +27,31 @@ class Begun:
 
     size: int
     """Bytes that are here, from the beginning of the file."""
-    validator: str
-    """What the server called this version: a strong ETag or a time of last modification."""
+    validator: str | None
+    """What the server called this version: a strong ETag or a time of last modification. None where only the digest tells."""
     total: int | None
     """Bytes of the whole file, None where it was not said."""
+    by_digest: bool = False
+    """Whether the digest of the whole file is known, so that the rest may come from a server that calls it otherwise."""
 
     @property
     def has_etag(self) -> bool:
         """Whether the version is known by an ETag, not by a date."""
-        return self.validator.startswith('"')
+        return self.validator is not None and self.validator.startswith('"')
+
+    @property
+    def ways(self) -> tuple[Begun, ...]:
+        """What to ask for, one after the other: the rest of this version; where the digest will tell, the rest of any."""
+        if not self.by_digest or self.validator is None:
+            return (self,)
+        return self, replace(self, validator=None)
 
     @property
     def conditions(self) -> dict[str, str]:
         """The headers that ask for the rest of this version, from the last byte here: a whole file has none after it."""
-        asked = {"range": f"bytes={self.size - 1}-", "if-range": self.validator} if self.size else {}
+        asked = {"range": f"bytes={self.size - 1}-"} if self.size else {}
+        if self.validator is None:
+            return asked
+        if asked:
+            asked["if-range"] = self.validator
         return {**asked, "if-none-match": self.validator} if self.size == self.total and self.has_etag else asked

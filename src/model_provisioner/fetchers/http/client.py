@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http.credentials import Credentials
 from model_provisioner.fetchers.http.url import Url, check_scheme
-from model_provisioner.fetchers.patience import TRANSIENT, wait_asked_by
+from model_provisioner.fetchers.patience import SOURCE, TRANSIENT, wait_asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.begun import Begun
     from model_provisioner.fetchers.http.response import FileResponse
+    from model_provisioner.fetchers.patience import Terms
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -47,13 +48,14 @@ class Answer:
 class HttpClient:
     """Asks servers for files. Threads may share one, and connections are kept between requests."""
 
-    def __init__(self, check: Callable[[str], None]) -> None:
+    def __init__(self, check: Callable[[str], None], terms: Terms = SOURCE) -> None:
         """`check` is given each host before it is contacted, and raises where it may not be."""
         from model_provisioner.fetchers.http.connections import Connections
 
         self._check = check
         self._credentials = Credentials()
-        self._connections = Connections()
+        self.connections = Connections(terms)
+        self.terms = terms
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +65,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all connections, also those that other threads wait for."""
-        self._connections.close()
+        self.connections.close()
 
     @contextmanager
     def open(
@@ -85,15 +87,17 @@ class HttpClient:
         from model_provisioner.fetchers.http.response import FileResponse
 
         first, headers = Url.parse(url), headers or {}
-        response, last = self._follow(first, headers, {} if begun is None else begun.conditions)
+        ways = [] if begun is None else [*begun.ways]
         answer = None
+        response, last = self._follow(first, headers, ways[0].conditions if ways else {})
         try:
-            if begun is not None and response.status in {200, 206, 304, 416}:
+            while ways and answer is None and response.status in {200, 206, 304, 416}:
+                asked = ways.pop(0)
                 with suppress(FetchError):
-                    answer = None if response.status == 416 else FileResponse(response, last, begun=begun, size=size)
+                    answer = None if response.status == 416 else FileResponse(response, last, begun=asked, size=size)
                 if answer is None:
                     release(response)
-                    response, last = self._follow(first, headers, {})
+                    response, last = self._follow(first, headers, ways[0].conditions if ways else {})
             if answer is None:
                 if response.status != 200:
                     raise self._status_error(response, last, headers if last.origin == first.origin else None)
@@ -158,7 +162,7 @@ class HttpClient:
             if "authorization" not in own:
                 sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=bool(came_from)).items()}
             sent = {**sent, **own, **part, "accept-encoding": "identity"}
-            response = self._connections.get(url, sent, method=method, body=body)
+            response = self.connections.get(url, sent, method=method, body=body)
             location = response.headers.get("Location", "")
             if response.status not in _REDIRECTS or not location or method not in _ASKING:
                 return response, url

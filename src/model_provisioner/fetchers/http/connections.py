@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from model_provisioner.fetchers.http.environment import Environment
 from model_provisioner.fetchers.http.failures import EndlessError, connection_error
+from model_provisioner.fetchers.patience import SOURCE
 
 if TYPE_CHECKING:
     import ssl
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.fetchers.http.environment import Proxy
     from model_provisioner.fetchers.http.url import Url
+    from model_provisioner.fetchers.patience import Terms
 
 __all__ = ["Connections", "HTTPError", "release"]
 
@@ -128,8 +130,8 @@ class Connections:
     They go the way that the environment tells, as it is when this is made.
     """
 
-    def __init__(self) -> None:
-        self._timeout = urllib3.Timeout(connect=CONNECT, read=STALL)
+    def __init__(self, terms: Terms = SOURCE) -> None:
+        self._timeout = urllib3.Timeout(connect=min(CONNECT, terms.connect), read=min(STALL, terms.stall))
         self._environment = Environment.read()
         self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT))
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""

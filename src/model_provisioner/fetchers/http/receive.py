@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http.begun import Begun, LieError
-from model_provisioner.fetchers.patience import Patience, pause, too_long
+from model_provisioner.fetchers.patience import SOURCE, Patience, Terms, pause, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,16 +29,17 @@ def receive(
     reach: Callable[[int], object],
     wait: Callable[[float, str], object] = pause,
     before: Begun | None = None,
+    terms: Terms = SOURCE,
 ) -> bool:
     """Append the bytes of `file` to `partial`, which it resumes; nothing is said about what they are.
 
     Return False, with nothing appended, if the server still has the version that came whole `before`.
     `expect` is called with the size of the whole file where a server tells it, before its bytes come, and `reach` with how
-    many are here by now; what they raise ends it. Trouble that may pass is met with patience, which starts anew whenever a try
-    brought something; `wait` is told for how long, and why. Raises `FetchError` when there is no hope, and what the check of
-    `client` raises.
+    many are here by now; what they raise ends it. Trouble that may pass is met with patience, as much as `terms` allow, which
+    starts anew whenever a try brought something; `wait` is told for how long, and why. Raises `FetchError` when there is no
+    hope, and what the check of `client` raises.
     """
-    best, patience = partial.size, Patience(wait)
+    best, patience = partial.size, Patience(wait, terms)
     while True:
         try:
             return _try(client, file, partial, before, expect, reach)
@@ -67,8 +68,9 @@ def _try(
     if partial.size:
         before = None  # what is here is a part of a newer version
     begun = before
-    if partial.size and partial.validator is not None:
-        begun = Begun(size=partial.size, validator=partial.validator, total=partial.total)
+    by_digest = file.sha256 is not None
+    if partial.size and (partial.validator is not None or by_digest):
+        begun = Begun(size=partial.size, validator=partial.validator, total=partial.total, by_digest=by_digest)
     with client.open(file.url, begun=begun, headers=file.all_headers, size=file.size) as response:
         if before is not None and response.is_as_begun:
             return False

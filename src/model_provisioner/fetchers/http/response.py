@@ -127,7 +127,8 @@ class FileResponse:
         if self._at not in {0, begun.size - 1} and self._response.status != HTTPStatus.NOT_MODIFIED:
             raise self._lie(f"bytes from {begun.size - 1:,} on", f"bytes from {self._at:,} on")
         # An answer to If-Range or If-None-Match must repeat the ETag, but one to If-Range need not repeat the date.
-        if self.validator != begun.validator and (self.validator is not None or begun.has_etag):
+        named = begun.validator is not None and (self.validator is not None or begun.has_etag)
+        if named and self.validator != begun.validator:
             raise self._lie(f"the version {begun.validator}", f"{self.validator or 'no ETag'}")
         # One that begins anew, without a word about its length, may be a part that is not said to be one.
         if total != begun.total and (not self._at or None not in (total, begun.total)):

@@ -84,7 +84,7 @@ class Registry:
             raise self._error(answer, where)
         return int(length)
 
-    def push(self, sha256: str, size: int, body: IO[bytes], where: str) -> None:
+    def push(self, sha256: str, size: int, body: bytes | IO[bytes], where: str) -> None:
         """Send a blob in one piece, read from where `body` stands: the registry takes it only if its digest is right.
 
         Raises `FetchError`, an `IncompleteError` where another try may help: nothing stays behind of a blob that broke off.
@@ -103,9 +103,17 @@ class Registry:
         if answer.status != 201:
             raise self._error(answer, where)
 
+    def put_manifest(self, tag: str, manifest: bytes, media_type: str, where: str) -> None:
+        """Send a manifest under a tag, in the place of what the tag named. Raises `FetchError`."""
+        url = self.place.url(f"manifests/{tag}")
+        headers = {"content-type": media_type, "content-length": str(len(manifest)), **self.tokens.header()}
+        answer = self.client.ask(url, method="PUT", headers=headers, body=manifest, limit=_SHORT)
+        if answer.status != 201:
+            raise self._error(answer, where)
+
     def _ask(self, method: str, url: str, headers: Mapping[str, str], limit: int) -> Answer:
         """Return the answer to a question, asked again where that may help: with a token, or later."""
-        patience, tried = Patience(self.wait), False
+        patience, tried = Patience(self.wait, self.client.terms), False
         while True:
             try:
                 sent = {**headers, **self.tokens.header()}

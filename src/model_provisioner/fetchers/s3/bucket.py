@@ -10,14 +10,14 @@ import binascii
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, RemoteFile
-from model_provisioner.fetchers.patience import TRANSIENT, Patience, pause, too_long, wait_asked_by
+from model_provisioner.fetchers.patience import SOURCE, TRANSIENT, Patience, Terms, pause, too_long, wait_asked_by
 from model_provisioner.fetchers.s3.errors import storage_error
 from model_provisioner.fetchers.s3.session import AwsSession
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
@@ -25,6 +25,8 @@ from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from model_provisioner.fetchers.http.connections import Connections
 
 MOVES = 3
 """How often a question is asked again in another region."""
@@ -39,10 +41,22 @@ _TELL_DIGESTS = {"x-amz-checksum-mode": "ENABLED"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Response:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a request sends."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+    """In hexadecimal. The storage takes no bytes of another."""
+    open: Callable[[], bytes | IO[bytes]]
+    """Gives them from their beginning, anew for each try."""
 
 
 class Bucket:
@@ -53,13 +67,22 @@ class Bucket:
     can't be used.
     """
 
-    def __init__(self, name: str, check: Callable[[str], None], wait: Callable[[float, str], object] = pause) -> None:
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[str], None],
+        wait: Callable[[float, str], object] = pause,
+        *,
+        terms: Terms = SOURCE,
+        connections: Connections | None = None,
+    ) -> None:
+        """`terms` say how long the storage is borne with. Its questions go over `connections`, where these are given."""
         from model_provisioner.fetchers.http.connections import Connections
 
         self._name, self._check, self._wait = name, check, wait
         self._session = AwsSession(check)
         self._region = self._session.region
-        self._connections = Connections()
+        self._terms, self._connections = terms, connections or Connections(terms)
         check(Url.parse(self._place("")).host)
 
     def below(self, prefix: str) -> list[Listed]:
@@ -120,10 +143,10 @@ class Bucket:
         if response.status != 200:
             why = self._ask("GET", key, query, {"range": "bytes=0-0"})  # a response to HEAD has no place for reasons
             raise self._error(why if why.status >= 300 else response, key)
-        etag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
+        etag = response.headers.get("ETag", "")
         now = "etag:" + etag.strip('"') if etag else None
-        sha256 = _sha256_of(response.headers)
-        if kind == "etag" and revision is not None and sha256 is None and revision != now:
+        file = self._as_told(response, key, name, query)
+        if kind == "etag" and revision is not None and file.sha256 is None and revision != now:
             raise FetchError(
                 "the object was replaced since it was locked or first fetched, and the storage does not keep the old one",
                 where=self._where(key),
@@ -133,8 +156,23 @@ class Bucket:
             )
         if (kept := response.headers.get(_VERSION, "null")) != "null":
             now = f"version:{kept}"
+        return file, now
+
+    def find(self, key: str, name: str) -> RemoteFile | None:
+        """Return an object as it is now; None where there is none. Raises `FetchError`."""
+        response = self._ask("HEAD", key, {}, _TELL_DIGESTS)
+        if response.status == 200:
+            return self._as_told(response, key, name)
+        why = self._ask("GET", key, {}, {"range": "bytes=0-0"})  # a response to HEAD has no place for reasons
+        if why.status == 404 and read_error(why.body)[0] != "NoSuchBucket":
+            return None
+        raise self._error(why if why.status >= 300 else response, key)
+
+    def _as_told(self, response: Response, key: str, name: str, query: Mapping[str, str] | None = None) -> RemoteFile:
+        """Return the object that a response to HEAD is about."""
+        length = response.headers.get("Content-Length", "")
         size = int(length) if length.isascii() and length.isdigit() else None
-        return self._file(key, name, size, etag, sha256, query), now
+        return self._file(key, name, size, response.headers.get("ETag", ""), _sha256_of(response.headers), query)
 
     def _file(
         self,
@@ -165,13 +203,18 @@ class Bucket:
         return f"{place}?{urlencode(query, quote_via=quote, safe='~')}" if query else place
 
     def _ask(
-        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None
-    ) -> _Response:
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        payload: Payload | None = None,
+    ) -> Response:
         """Return the response to a question, asked again where that may help, and in the region of the bucket."""
-        patience, moved = Patience(self._wait), 0
+        patience, moved = Patience(self._wait, self._terms), 0
         while True:
             try:
-                response = self._exchange(method, self._place(key, query), headers or {})
+                response = self._exchange(method, self._place(key, query), headers or {}, payload)
             except IncompleteError as error:
                 if not patience.allows(None, error.what):
                     raise
@@ -185,7 +228,7 @@ class Bucket:
             ):
                 return response
 
-    def _moves(self, response: _Response) -> bool:
+    def _moves(self, response: Response) -> bool:
         """Switch to the region that a response names; tell whether that is another one."""
         region = response.headers.get("x-amz-bucket-region") or read_error(response.body)[1]
         if not is_region(region) or region == self._region:
@@ -193,15 +236,22 @@ class Bucket:
         self._region = region
         return True
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> _Response:
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str], payload: Payload | None = None) -> Response:
         from model_provisioner.fetchers.http.connections import HTTPError, release
         from model_provisioner.fetchers.http.failures import network_error
 
         to = Url.parse(url)
         self._check(to.host)
-        signed = self._session.sign(method, url, headers, self._region)
+        if payload is not None:
+            headers = {**headers, "content-length": str(payload.size)}
+        signed = self._session.sign(method, url, headers, self._region, None if payload is None else payload.sha256)
         sent = {"user-agent": "model-provisioner", **signed, "accept-encoding": "identity"}
-        response = self._connections.get(to, sent, method=method)
+        body_sent = None if payload is None else payload.open()
+        try:
+            response = self._connections.get(to, sent, method=method, body=body_sent)
+        finally:
+            if body_sent is not None and not isinstance(body_sent, bytes):
+                body_sent.close()
         body, end = bytearray(), monotonic() + _PATIENCE
         try:
             while data := response.read1(1 << 20):
@@ -212,12 +262,12 @@ class Bucket:
             raise network_error(to, error) from None
         finally:
             release(response)
-        return _Response(status=response.status, headers=response.headers, body=bytes(body))
+        return Response(status=response.status, headers=response.headers, body=bytes(body))
 
     def _where(self, key: str) -> str:
         return f"s3://{self._name}/{key} at {Url.parse(self._place('')).host}"
 
-    def _error(self, response: _Response, key: str) -> FetchError:
+    def _error(self, response: Response, key: str) -> FetchError:
         code, _ = read_error(response.body)
         anonymous, hint = self._session.is_anonymous, self._session.role_hint
         error = storage_error(response.status, code, where=self._where(key), anonymous=anonymous, hint=hint)

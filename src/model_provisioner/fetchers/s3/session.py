@@ -75,9 +75,12 @@ class AwsSession:
             style = dict(self._session.get_config_variable("s3") or {}).get("addressing_style")
         self.path_style = {"path": True, "virtual": False}.get(str(style))
 
-    def sign(self, method: str, url: str, headers: Mapping[str, str], region: str) -> dict[str, str]:
+    def sign(
+        self, method: str, url: str, headers: Mapping[str, str], region: str, payload: str | None = None
+    ) -> dict[str, str]:
         """Return `headers` with those that say who asks, good for some minutes; alone where nobody in particular does.
 
+        `payload` is the SHA-256, in hexadecimal, of what is sent, None where nothing is: the signature is of it, too.
         Raises `FetchError` and `NotAllowedError` where the credentials can't be had.
         """
         found = self._credentials()
@@ -87,8 +90,11 @@ class AwsSession:
         from botocore.awsrequest import AWSRequest
 
         request = AWSRequest(method, url, headers=dict(headers))
+        auth: Any = S3SigV4Auth(found, "s3", region)
+        if payload is not None:
+            auth.payload = lambda _: payload  # it is known: botocore would read all to find it out
         with aws_errors():
-            S3SigV4Auth(found, "s3", region).add_auth(request)
+            auth.add_auth(request)
         return dict(request.headers.items())
 
     @property

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_TAGS = 1 << 18
 """Opening and closing ones, of one text: ten times those of a page of a thousand objects. Each takes memory."""
+MAX_FIELD = 2048
+"""Characters of the name of an upload."""
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 _REGION = re.compile(r"[a-z0-9]{1,20}(?:-[a-z0-9]{1,20}){0,5}")
 
@@ -75,6 +77,13 @@ def read_error(body: bytes) -> tuple[str, str]:
         return "", ""
     code, region = _text(root, "Code"), _text(root, "Region")
     return code if _CODE.fullmatch(code) else "", region if is_region(region) else ""
+
+
+def read_upload(body: bytes, name: str, field: str) -> str:
+    """Return a field of an answer of that name, about an upload in parts. Raises `ValueError` for anything else."""
+    if not (found := _text(_tree(body, name), field)) or len(found) > MAX_FIELD:
+        raise ValueError(f"no sound {field}")
+    return found
 
 
 def is_region(text: str) -> bool:
