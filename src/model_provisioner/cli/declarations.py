@@ -82,8 +82,8 @@ LIST = Command(
         Option("differs", "with --fleet: models with another digest than models.lock here says"),
         Option("silent", "with --fleet: of hosts that did not publish for longer than AGE: 1d", "value", "AGE"),
     ),
-    description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG. The fleet's database "
-    "is the one that MODEL_PROVISIONER_FLEET_URL names.",
+    description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG. The fleet's "
+    "database is the one that MODEL_PROVISIONER_FLEET_URL names.",
     example="--all",
 )
 SHOW = Command(
