@@ -9,9 +9,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, FetchWaits, ReadingBegins
+from model_provisioner.engine.events import (
+    BytesRead,
+    FetchBegins,
+    FetchEnded,
+    FetchReached,
+    FetchWaits,
+    LockWaits,
+    ReadingBegins,
+)
 from model_provisioner.errors import printable
-from model_provisioner.fs.locking.waits import LockWaits
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
