@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         FetchEnded,
         FetchReached,
         FetchWaits,
+        LockWaits,
         MirrorFails,
         ModelEnded,
         Progress,
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
         UnsoundModelError,
         WrongKindError,
     )
-    from model_provisioner.fs.locking.waits import LockWaits
     from model_provisioner.operations.provision import ModelResult, ProvisionResult
     from model_provisioner.records.catalog import Catalog
     from model_provisioner.references.digest import Digest, SetDigest
@@ -77,7 +77,7 @@ _HOMES = {
     "FetchEnded": "engine.events",
     "FetchReached": "engine.events",
     "FetchWaits": "engine.events",
-    "LockWaits": "fs.locking.waits",
+    "LockWaits": "engine.events",
     "MirrorFails": "engine.events",
     "ModelEnded": "engine.events",
     "ModelProvisioner": "api",

@@ -10,6 +10,7 @@ from model_provisioner.api.resolved import ResolvedModel
 from model_provisioner.arguments import check_type, path_text, texts
 from model_provisioner.config.entries import only_model
 from model_provisioner.config.paths import real_path
+from model_provisioner.engine.events import waiting
 from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
@@ -54,7 +55,7 @@ def provision(
         check_type(name, value, bool, "True or False")
     options["locked"] = locked or is_on("MODEL_PROVISIONER_LOCKED")
     told = listener(progress)
-    with waits_told(told), Run.begin(path, cache_dir=store, rules=Rules(**options), progress=told) as run:
+    with waits_told(waiting(told)), Run.begin(path, cache_dir=store, rules=Rules(**options), progress=told) as run:
         return operation.provision(run, chosen, core_count())
 
 

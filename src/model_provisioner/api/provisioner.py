@@ -16,7 +16,7 @@ from model_provisioner.config.entries import Entry
 from model_provisioner.config.network_policy import offline_reason, users_hosts
 from model_provisioner.config.paths import DEFAULT_CACHE_DIR, asked_cache_dir
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.events import silent
+from model_provisioner.engine.events import silent, waiting
 from model_provisioner.engine.register import put_verified, row_of
 from model_provisioner.engine.resolve import resolve, resolve_reference
 from model_provisioner.engine.verify import verify
@@ -98,7 +98,7 @@ class ModelProvisioner:
         `NotAllowedError` or `FetchError` where the model can't be had; `DigestMismatchError` for other bytes;
         `UnreadableModelError`, `UnsoundModelError` or `ChangingModelError` for the model; `StorageError` for the records.
         """
-        with waits_told(told := listener(progress)):
+        with waits_told(waiting(told := listener(progress))):
             return self._ensure(reference("ref", ref), expected_digest(digest), allowed(allow), told)
 
     def ensure_present_with_digest(

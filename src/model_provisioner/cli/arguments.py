@@ -5,8 +5,6 @@ Every no-op imports this module, so it imports next to nothing.
 
 from __future__ import annotations
 
-import os
-
 from model_provisioner.cli.command import JSON
 from model_provisioner.errors import InputError
 from model_provisioner.invocation import command as called
@@ -106,8 +104,10 @@ def _option(command: Command, argument: str) -> tuple[Option, str | None]:
 def unknown_option(command: Command, flag: str) -> InputError:
     """Return the error for an option that a command does not have; it names the nearest that it has."""
     near = nearest(flag, [f"--{option.long}" for option in command.options])
-    if not near and command.names and os.path.lexists(flag):
-        near = f"the file: ./{flag}"
+    if not near and command.names:
+        from model_provisioner.fs.paths import may_be_there
+
+        near = f"the file: ./{flag}" if may_be_there(flag) else ""
     return _refused(command, f"{_named(command)} has no option {flag}", found=flag, near=near)
 
 

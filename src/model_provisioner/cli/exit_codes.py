@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.errors import ProvisionError
+    from model_provisioner.fs.locking.holder import Holder
 
 BROKEN = 2
 MISTAKEN = 3
@@ -41,13 +42,15 @@ def exit_code_of(
     `interrupted` is said where Ctrl-C, SIGTERM or SIGHUP ended it. Errors of the types `passing` are raised: the caller
     words them, as bad input.
     """
+    from model_provisioner.fs.locking.waits import waits_told
+
     prepare_streams()
     code = BROKEN
     passed: BaseException | None = None
     try:
         with _signals_interrupt():
             try:
-                with nullcontext() if reply is None else reply.alone(), _waits_told():
+                with nullcontext() if reply is None else reply.alone(), waits_told(_show_wait):
                     code = command()
                     sys.stdout.flush()
             except BaseException as error:  # noqa: BLE001  whatever ends it, its document says so
@@ -121,14 +124,10 @@ def _code_of_passed(error: BaseException, reply: Reply | None) -> int:
     return code
 
 
-@contextmanager
-def _waits_told() -> Iterator[None]:
-    """Say on stderr what a command waits for long."""
-    from model_provisioner.cli.progress import show_wait
-    from model_provisioner.fs.locking.waits import waits_told
+def _show_wait(path: str, holder: Holder | None) -> None:
+    from model_provisioner.cli.progress import show_wait  # it brings along what few commands need
 
-    with waits_told(show_wait):
-        yield
+    show_wait(path, holder)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
-from model_provisioner.fs.locking.waits import LockWaits
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from model_provisioner.fs.locking.holder import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,16 @@ class FetchEnded:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class LockWaits:
+    """A thread of this process waits for a lock that another process, another thread or another host holds."""
+
+    path: str
+    """The file or folder that is locked."""
+    holder: Holder | None
+    """Who holds it; None where that can't be told."""
+
+
 Event: TypeAlias = (
     WorkBegins
     | ModelEnded
@@ -118,6 +128,11 @@ Progress: TypeAlias = Callable[[Event], object]
 
 def silent(event: Event) -> None:
     """Ignore an event."""
+
+
+def waiting(progress: Progress) -> Callable[[str, Holder | None], object]:
+    """Return what tells `progress` of a lock that is waited for, by its path and its holder."""
+    return lambda path, holder: progress(LockWaits(path, holder))
 
 
 def counting(progress: Progress, model: str = "") -> Callable[[int], None]:

@@ -15,10 +15,9 @@ import pytest
 
 from model_provisioner.cli.progress.lines import Lines
 from model_provisioner.cli.progress.screen import Screen
-from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, ReadingBegins
+from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, LockWaits, ReadingBegins
 from model_provisioner.fs.locking import waits
 from model_provisioner.fs.locking.holder import Holder
-from model_provisioner.fs.locking.waits import LockWaits
 from tests.support.hub import Hub, slow
 from tests.support.project import DODO, TINY, Project, document, settle
 

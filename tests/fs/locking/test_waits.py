@@ -14,7 +14,7 @@ from model_provisioner.fs.locking import holder as module
 from model_provisioner.fs.locking import waits
 from model_provisioner.fs.locking.holder import Holder, holder_of
 from model_provisioner.fs.locking.locks import lock
-from model_provisioner.fs.locking.waits import LockWaits, waits_told
+from model_provisioner.fs.locking.waits import waits_told
 
 HOLD = """
 import fcntl, os, sys, time
@@ -51,7 +51,7 @@ def hold(tmp_path):
 def told(monkeypatch):
     monkeypatch.setattr(waits, "AFTER_S", 0.05)
     events = []
-    with waits_told(events.append):
+    with waits_told(lambda *told: events.append(told)):
         yield events
 
 
@@ -84,7 +84,7 @@ def test_a_long_wait_is_told_once_with_the_process_that_holds_the_lock(hold, tol
 
     wait_for(path, told, then=end)
     # Of the command line, its words up to the first that may be a secret: here a path.
-    assert told == [LockWaits(path, Holder(process.pid, "model-provisioner", is_stopped=False))]
+    assert told == [(path, Holder(process.pid, "model-provisioner", is_stopped=False))]
 
 
 def test_a_short_wait_is_not_told(told, path, monkeypatch):
@@ -154,7 +154,7 @@ def test_what_the_listener_raises_comes_out_of_the_wait(hold, path, monkeypatch)
     threading.Timer(0.4, process.stdin.close).start()
     fd = os.open(path, os.O_RDWR)
 
-    def stop(event):
+    def stop(path, holder):
         raise KeyboardInterrupt
 
     with waits_told(stop), pytest.raises(KeyboardInterrupt):

@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.progress.lines import Lines
+from model_provisioner.engine.events import LockWaits
 
 if TYPE_CHECKING:
     from model_provisioner.cli.progress.screen import Screen
-    from model_provisioner.fs.locking.waits import LockWaits
+    from model_provisioner.fs.locking.holder import Holder
 
 _shown: Screen | Lines = Lines()
 """The progress that this process began last."""
@@ -28,6 +29,6 @@ def progress_for_stderr() -> Screen | Lines:
     return _shown
 
 
-def show_wait(event: LockWaits) -> None:
-    """Show on stderr that a lock is waited for, beside what else is shown there."""
-    _shown(event)
+def show_wait(path: str, holder: Holder | None) -> None:
+    """Show on stderr that a lock is waited for, and by whom it is held, beside what else is shown there."""
+    _shown(LockWaits(path, holder))

@@ -15,11 +15,11 @@ from model_provisioner.engine.events import (
     FetchEnded,
     FetchReached,
     FetchWaits,
+    LockWaits,
     MirrorFails,
     ReadingBegins,
 )
 from model_provisioner.errors import printable
-from model_provisioner.fs.locking.waits import LockWaits
 from model_provisioner.units import human
 
 if TYPE_CHECKING:

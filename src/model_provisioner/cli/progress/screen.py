@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.cli.columns import columns, cut
 from model_provisioner.cli.progress.lines import say_locked, say_mirror, say_waiting
 from model_provisioner.cli.progress.under_way import UnderWay, line_of
-from model_provisioner.engine.events import FetchWaits, MirrorFails
-from model_provisioner.fs.locking.waits import LockWaits
+from model_provisioner.engine.events import FetchWaits, LockWaits, MirrorFails
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,32 +5,24 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from model_provisioner.fs.locking.holder import Holder, holder_of
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from model_provisioner.fs.locking.holder import Holder
+
+    Listener: TypeAlias = Callable[[str, Holder | None], object]
+    """Called with the path of the file or folder that is locked, and who holds it; None where that can't be told."""
+
 AFTER_S = 3.0
 """How many seconds a wait takes before it is told."""
 
-_listeners: list[Callable[[LockWaits], object]] = []
-
-
-@dataclass(frozen=True, slots=True)
-class LockWaits:
-    """A thread of this process waits for a lock that another process, another thread or another host holds."""
-
-    path: str
-    """The file or folder that is locked."""
-    holder: Holder | None
-    """Who holds it; None where that can't be told."""
+_listeners: list[Listener] = []
 
 
 @contextmanager
-def waits_told(listener: Callable[[LockWaits], object]) -> Iterator[None]:
+def waits_told(listener: Listener) -> Iterator[None]:
     """Tell a listener of the long waits of this process during the block, whichever thread waits.
 
     It is called from a thread of its own; what it raises comes out of the wait when that is over.
@@ -49,10 +41,12 @@ def telling(fd: int, path: str) -> Iterator[None]:
     ended = threading.Event()
 
     def tell() -> None:
+        from model_provisioner.fs.locking.holder import holder_of  # few waits are told
+
         try:
-            event = LockWaits(path, holder_of(os.fstat(fd)))
+            holder = holder_of(os.fstat(fd))
             for listener in () if ended.is_set() else tuple(_listeners):
-                listener(event)
+                listener(path, holder)
         except OSError:
             pass  # nobody reads what is told, or the file was closed: the wait goes on or is over
         except BaseException as error:  # noqa: BLE001  raised again where the caller waits
