@@ -23,5 +23,7 @@ def test_and_in_the_environment(local):
 def test_an_executor_that_can_not_be_used_is_left_out(local):
     local.environ["PYTHONWARNINGS"] = "default"  # those of dask are its own
     answer = local.process("provision", "--scheduler", "dask:nonsense://x", code=2)
-    advised(answer, "start it, or correct the address; or leave --scheduler out: then the files are read by this machine")
+    advised(
+        answer, "start it, or correct the address; or leave --scheduler out: then the files are read by this machine"
+    )
     local.provision()
