@@ -63,6 +63,7 @@ UNSHARE = Peer("unshare", "Debian's util-linux")
 NSENTER = Peer("nsenter", "Debian's util-linux")
 TASKSET = Peer("taskset", "Debian's util-linux")
 GGUF = Module("gguf", "pip install gguf")
+DISTRIBUTED = Module("distributed", "pip install distributed")
 
 
 class PlainDoit:

@@ -1,8 +1,8 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
 python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--threads CORES] [--cold 8192]
-    [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000] [--database URL] [--hosts 50] [--published 200]
-    [--pairs 5] [--only WORD]
+    [--workers 3] [--shared 16] [--share 200] [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000]
+    [--database URL] [--hosts 50] [--published 200] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster import workers
 from fetching import fetching
 from header import header
 from large import cold, on_all_cores, one, several
@@ -46,6 +47,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from on_all_cores(folder / "several", options.files, options.each << 20, options.threads)
     if options.cold:
         yield from cold(folder / "cold", COLD_FILES, (options.cold << 20) // COLD_FILES)
+    if options.workers and options.shared:
+        yield from workers(folder / "workers", options.workers, options.shared, options.share * 1_000_000)
     if options.fetch:
         yield from fetching(folder / "fetching", options.fetch << 20, options.repository)
         yield from pulling(folder / "pulling", options.fetch << 20)
@@ -64,6 +67,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
     parser.add_argument("--threads", type=int, default=cores(), help="plain threads to compare --files with")
     parser.add_argument("--cold", type=int, default=8192, help="MiB to read from the disk, in 8 files; 0 for none")
+    parser.add_argument("--workers", type=int, default=3, help="dask workers that read --shared files; 0 for none")
+    parser.add_argument("--shared", type=int, default=16, help="how many files of --share; 0 for none")
+    parser.add_argument("--share", type=int, default=200, help="MB of each of --shared")
     parser.add_argument("--fetch", type=int, default=1024, help="MiB of the file to fetch; 0 for none")
     parser.add_argument("--repository", type=int, default=200, help="files of the repository to have; 0 for none")
     parser.add_argument(

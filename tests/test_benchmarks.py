@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SIZES = "--models 1 3 --large 2 --each 1 --threads 2 --cold 8 --fetch 1 --repository 3 --folder 3 --tokens 100 --pairs 1".split()
+SIZES = (
+    "--models 1 3 --large 2 --each 1 --threads 2 --cold 8 --workers 2 --shared 2 --share 1 --fetch 1 --repository 3 --folder 3 "
+    "--tokens 100 --pairs 1"
+).split()
 HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
 ROWS = [
     ("`import model_provisioner`", "`python -c pass`"),
@@ -40,6 +43,7 @@ ROWS = [
     ("`hash_both` of 8 files of 1 MB, 2 threads", "1 thread"),
     ("`hash_both` of 8 files of 1 MB, 2 threads", "4 threads"),
     ("first verification of 8 files of 1 MB, from the disk", "`dd bs=1M` of one after the other"),
+    ("first verification of 2 files of 1 MB, by 2 dask workers", "ours, by threads"),
     ("fetch of 1 MB, verified", "`curl -o FILE`, or SHA-256 alone: what is slower"),
     ("no-op, a fetched repository of 3 files", "the same files as a local folder"),
     ("pull of 1 MB from a registry, verified", "`curl -o FILE`, or SHA-256 alone: what is slower"),

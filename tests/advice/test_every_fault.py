@@ -119,6 +119,20 @@ NOT_FOLLOWED = {
     ),
     "run it again; if it comes back, report it with this message": "it needs a fault of ours, or of psycopg",
     "install the newer version of model-provisioner here": "there is none yet: tests/operations/fleet/test_schema.py",
+    "start it, or correct the address": PIECE,
+    "{}; or leave --scheduler out: then the files are read by this machine": PIECE,
+    **dict.fromkeys(
+        (
+            "mount the folder there",
+            "look at its log, and see that it has memory",
+            "look at the workers; where they are only busy, set MODEL_PROVISIONER_SCHEDULER_TIMEOUT=1h",
+            "install the same version everywhere",
+        ),
+        "it needs a cluster that is ill: tests/cli/commands/test_scheduler.py and tests/hashing/executors have them",
+    ),
+    "{}; or leave --scheduler and MODEL_PROVISIONER_SCHEDULER out: then files are read by threads of this machine": (
+        "it needs an environment without the extra: tests/hashing/executors/test_choose.py hides it"
+    ),
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

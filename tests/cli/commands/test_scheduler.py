@@ -22,6 +22,9 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
 
+waiting = []
+
+
 class Answering(Executor):
     slots = 2
 
@@ -44,6 +47,12 @@ class Answering(Executor):
             return future
         elif self.kind == "sleeps":
             return future
+        elif self.kind == "meets":  # answers when another file is there too
+            waiting.append((future, said))
+            if len(waiting) == 2:
+                for each, told in waiting:
+                    each.set_result(("worker-7", told))
+            return future
         future.set_result(("worker-7", said))
         return future
 '''
@@ -63,7 +72,6 @@ def cluster(project, tmp_path):
     for name in ("a", "b"):
         os.utime(project.add_tiny(f"{name}.gguf"), (1_600_000_000, 1_600_000_000))
     write(project)
-    settle_in_every_process()
     return project
 
 
@@ -106,8 +114,10 @@ def last(project, name="a"):
 # ---- who reads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["program", "doit"])
 def test_what_has_to_be_read_is_handed_over_and_what_is_known_is_not(cluster, by):
+    settle_in_every_process()
     found, err = run(cluster, "provision", "--scheduler", "test:honest", by=by)
     assert handed(cluster) == ["a.gguf", "b.gguf"]
     assert states(found) == {"a": ("Active", "warn"), "b": ("Active", "warn")}
@@ -136,6 +146,25 @@ def test_an_audit_hands_over_and_notes_each(cluster):
     found, _ = run(cluster, "verify", "--full", "--scheduler", "")
     assert handed(cluster) == []
     assert last(cluster).fingerprint is not None
+
+
+def test_several_models_are_audited_at_a_time(cluster):
+    cluster.program("provision")
+    cluster.environ["MODEL_PROVISIONER_SCHEDULER_TIMEOUT"] = "20s"
+    os.mkdir(cluster.root / "apart")  # small files of one folder have one lock
+    os.rename(cluster.root / "b.gguf", cluster.root / "apart" / "b.gguf")
+    cluster.models(
+        json.dumps(
+            {
+                "defaults": {"handoff": HANDOFFS},
+                "models": {"a": {"model_ref": "a.gguf"}, "b": {"model_ref": "apart/b.gguf"}},
+            }
+        )
+    )
+    cluster.program("provision")
+    found, _ = run(cluster, "verify", "--full", "--scheduler", "test:meets")
+    assert [each["name"] for each in found["result"]["audited"]] == ["a", "b"]
+    assert handed(cluster) == ["a.gguf", "b.gguf"]
 
 
 @pytest.mark.parametrize("by", ["program", "doit"])
@@ -175,7 +204,9 @@ def test_a_model_that_is_wrong_fails_by_what_was_read_here(cluster):
     assert handed_off(cluster) == []
 
 
+@pytest.mark.slow
 def test_what_a_worker_said_in_an_earlier_run_fails_no_model_either(cluster):
+    settle_in_every_process()
     run(cluster, "provision", "a", "--scheduler", "test:lies")
     assert last(cluster).sha256 == LIE
     write(cluster, expected_digest=f"sha256:{TINY_SHA}")
