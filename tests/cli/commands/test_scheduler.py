@@ -140,8 +140,14 @@ def test_an_audit_hands_over_and_notes_each(cluster):
 
 @pytest.mark.parametrize("by", ["program", "doit"])
 def test_the_project_chooses_no_executor(cluster, by):
-    cluster.write("pyproject.toml", '[tool.doit]\nscheduler = "test:lies"\n[tool.doit.commands.provision]\nscheduler = "test:lies"\n')
-    cluster.write("doit.cfg", "[GLOBAL]\nscheduler = test:lies\n[provision]\nscheduler = test:lies\n[model-verify]\nscheduler = test:lies\n")
+    cluster.write(
+        "pyproject.toml",
+        '[tool.doit]\nscheduler = "test:lies"\n[tool.doit.commands.provision]\nscheduler = "test:lies"\n',
+    )
+    cluster.write(
+        "doit.cfg",
+        "[GLOBAL]\nscheduler = test:lies\n[provision]\nscheduler = test:lies\n[model-verify]\nscheduler = test:lies\n",
+    )
     run(cluster, "provision", by=by)
     run(cluster, "model-verify" if by == "doit" else "verify", "--full", by=by)
     assert handed(cluster) == []

@@ -54,7 +54,9 @@ def test_a_kind_that_is_not_known(text, what, found):
     assert caught.value.fix == "write it as in   export MODEL_PROVISIONER_SCHEDULER=local:4"
 
 
-@pytest.mark.parametrize("text", ["local:", "local:0", "local:two", "local:-1", "local:99999", "local:٣", "dask:", "ray:"])
+@pytest.mark.parametrize(
+    "text", ["local:", "local:0", "local:two", "local:-1", "local:99999", "local:٣", "dask:", "ray:"]
+)
 def test_an_executor_that_is_not_named(text):
     with pytest.raises(InputError) as caught:
         chosen(text, {})

@@ -145,7 +145,9 @@ def test_of_small_ones_another_task_waits_for_each_worker_and_all_threads_share_
 
 def test_what_is_not_wanted_any_more_is_cancelled():
     executor = Patient()
-    with closing(window_to(executor).hash([file("a")], lambda count: (_ for _ in ()).throw(KeyboardInterrupt))) as found:
+    with closing(
+        window_to(executor).hash([file("a")], lambda count: (_ for _ in ()).throw(KeyboardInterrupt))
+    ) as found:
         with pytest.raises(KeyboardInterrupt):
             next(found)
     assert executor.given[0][1].cancelled()
@@ -195,7 +197,9 @@ def test_what_a_worker_can_not_read_is_trouble_of_the_worker_as_long_as_the_file
         "  fix       mount the folder there; or leave --scheduler out: then the files are read by this machine"
     )
     os.unlink(it.path)
-    assert list(window.hash([it], print)) == [[(it, SawAnother("worker-7 could not read it: No such file or directory"))]]
+    assert list(window.hash([it], print)) == [
+        [(it, SawAnother("worker-7 could not read it: No such file or directory"))]
+    ]
 
 
 @pytest.mark.parametrize(

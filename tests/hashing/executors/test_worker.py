@@ -89,7 +89,9 @@ def test_a_worker_imports_next_to_nothing_and_is_found_by_its_name():
         " {'typing', 'dataclasses', 'xxhash', 'sqlite3', 'yaml', 'pydantic', 'urllib3', 'doit'}"
         " or each.startswith('model_provisioner')))"
     )
-    run = subprocess.run([sys.executable, "-c", code, data.hex()], capture_output=True, text=True, check=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code, data.hex()], capture_output=True, text=True, check=True, timeout=60
+    )
     assert run.stdout == (
         "[]\n['model_provisioner', 'model_provisioner.fs', 'model_provisioner.fs.read', 'model_provisioner.hashing', "
         "'model_provisioner.hashing.executors', 'model_provisioner.hashing.executors.worker']\n"
