@@ -57,6 +57,7 @@ OPENSSL = Peer("openssl", "Debian's openssl")
 SHA256SUM = Peer("sha256sum", "GNU coreutils")
 TASKSET = Peer("taskset", "Debian's util-linux")
 GGUF = Module("gguf", "pip install gguf")
+DISTRIBUTED = Module("distributed", "pip install distributed")
 
 
 class PlainDoit:

@@ -1,7 +1,7 @@
 """Run every benchmark and print a table; each row is a ratio to a peer or limit measured in turn in the same run.
 
 python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--fetch 1024]
-    [--repository 200] [--folder 3000] [--tokens 152000] [--pairs 5] [--only WORD]
+    [--workers 3] [--shared 16] [--share 200] [--repository 200] [--folder 3000] [--tokens 152000] [--pairs 5] [--only WORD]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster import workers
 from fetching import fetching
 from header import header
 from large import one, several
@@ -39,6 +40,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from one(folder / "large", options.large << 20)
     if options.files and options.each:
         yield from several(folder / "several", options.files, options.each << 20)
+    if options.workers and options.shared:
+        yield from workers(folder / "workers", options.workers, options.shared, options.share * 1_000_000)
     if options.fetch:
         yield from fetching(folder / "fetching", options.fetch << 20, options.repository)
     if options.tokens:
@@ -52,6 +55,9 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=2048, help="MiB of the one large file; 0 for none")
     parser.add_argument("--files", type=int, default=8, help="how many files of --each; 0 for none")
     parser.add_argument("--each", type=int, default=256, help="MiB of each of --files")
+    parser.add_argument("--workers", type=int, default=3, help="dask workers that read --shared files; 0 for none")
+    parser.add_argument("--shared", type=int, default=16, help="how many files of --share; 0 for none")
+    parser.add_argument("--share", type=int, default=200, help="MB of each of --shared")
     parser.add_argument("--fetch", type=int, default=1024, help="MiB of the file to fetch; 0 for none")
     parser.add_argument("--repository", type=int, default=200, help="files of the repository to have; 0 for none")
     parser.add_argument("--folder", type=int, default=3000, help="files of the folder that is one model; 0 for none")

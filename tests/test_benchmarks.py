@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SIZES = "--models 1 3 --large 2 --each 1 --fetch 1 --repository 3 --folder 3 --tokens 100 --pairs 1".split()
+SIZES = "--models 1 3 --large 2 --each 1 --workers 2 --shared 2 --share 1 --fetch 1 --repository 3 --folder 3 --tokens 100 --pairs 1".split()
 HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
 ROWS = [
     ("`import model_provisioner`", "`python -c pass`"),
@@ -36,6 +36,7 @@ ROWS = [
     ("first verification of 8 files of 1 MB", "`rhash --sha256`"),
     ("first verification of 8 files of 1 MB", "`openssl dgst -sha256`"),
     ("first verification of 8 files of 1 MB", "`sha256sum -c`"),
+    ("first verification of 2 files of 1 MB, by 2 dask workers", "ours, by threads"),
     ("fetch of 1 MB, verified", "`curl -o FILE`, or SHA-256 alone: what is slower"),
     ("no-op, a fetched repository of 3 files", "the same files as a local folder"),
     ("header of a GGUF file of 100 tokens", "`gguf.GGUFReader`"),

@@ -105,6 +105,20 @@ NOT_FOLLOWED = {
         f"{RACE}, ten times: tests/cli/commands/test_add.py has it"
     ),
     "run it again, or name one: {}": "it is for who types at a terminal: tests/cli/commands/test_add.py has it",
+    "start it, or correct the address": PIECE,
+    "{}; or leave --scheduler out: then the files are read by this machine": PIECE,
+    **dict.fromkeys(
+        (
+            "mount the folder there",
+            "look at its log, and see that it has memory",
+            "look at the workers; where they are only busy, set MODEL_PROVISIONER_SCHEDULER_TIMEOUT=1h",
+            "install the same version everywhere",
+        ),
+        "it needs a cluster that is ill: tests/cli/commands/test_scheduler.py and tests/hashing/executors have them",
+    ),
+    "{}; or leave --scheduler and MODEL_PROVISIONER_SCHEDULER out: then files are read by threads of this machine": (
+        "it needs an environment without the extra: tests/hashing/executors/test_choose.py hides it"
+    ),
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -26,13 +27,13 @@ sys.stdin.read()
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The address of a cluster of one node with two CPUs, which ends with the tests here."""
-    home = tmp_path_factory.mktemp("ray")
+    home, folder = tmp_path_factory.mktemp("ray"), f"/tmp/ray-{os.getpid()}"  # a socket's path has to be short
     environ = {"HOME": str(home), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     with pytest.MonkeyPatch.context() as patched:
         for name, value in environ.items():
             patched.setenv(name, value)
         process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER, f"/tmp/ray-{os.getpid()}"],  # a socket's path has to be short
+            [sys.executable, "-c", CLUSTER, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -50,6 +51,7 @@ def address(tmp_path_factory):
                 process.kill()
                 process.wait(20)
             process.stdout.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -350,3 +352,22 @@ def test_a_process_that_dies_is_told(tmp_path):
         with pytest.raises(ExecutorError, match="a worker failed, or was lost") as caught:
             list(window.hash([it], print))
     assert caught.value.found.startswith("BrokenProcessPool: ")
+
+
+def test_no_process_outlives_who_started_it(tmp_path):
+    code = """
+import os
+from model_provisioner.hashing.executors import local
+from model_provisioner.hashing.executors.choose import Scheduler
+from model_provisioner.hashing.executors.window import Window
+if __name__ == "__main__":
+    window = Window(Scheduler("local:1", lambda: local.opened("1")))
+    executor = window._opened()
+    print(executor.submit(os.getpid).result(), flush=True)
+    executor.submit(__import__("time").sleep, 600)
+    os.kill(os.getpid(), 9)
+"""
+    (tmp_path / "main.py").write_text(code)
+    run = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == -9, run
+    wait_until(lambda: not os.path.exists(f"/proc/{int(run.stdout)}"))
