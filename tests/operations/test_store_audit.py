@@ -1,6 +1,7 @@
 """The audit of a store, where who hashes, or who else uses the store, is not what it should be."""
 
 import os
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from model_provisioner.operations.store_audit.plan import plan
 from model_provisioner.records import store_audits
 from model_provisioner.records.store_audits import StoreAudits
 from model_provisioner.store.store import Store
+from tests.support.clusters import Dask
 from tests.support.remote import sha256
 
 BLOBS = [bytes([number]) * 1000 for number in range(6)]
@@ -194,9 +196,25 @@ def test_processes_audit_as_threads_do(shop):
     bad = shop.names[3]
     with open(shop.path(bad), "r+b") as file:
         file.write(b"rotten")
-    window = Window(chosen("local:2"), hash_files_uncached)
-    try:
+    with closing(Window(chosen("local:2"), hash_files_uncached)) as window:
         found = {each.blob.sha256: type(each) for each in audit(shop, window)}
-    finally:
-        window.close()
     assert found == dict.fromkeys(shop.names, Whole) | {bad: Damaged}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_workers_of_a_cluster_audit_as_threads_do_and_who_sees_another_file_is_not_asked(shop, tmp_path):
+    bad, hidden = shop.names[3:5]
+    with open(shop.path(bad), "r+b") as file:
+        file.write(b"rotten")
+    (tmp_path / "another").write_bytes(b"another")
+    cluster = Dask(tmp_path)
+    try:
+        cluster.worker(mount=f"mount --bind {tmp_path}/another {shop.path(hidden)}")
+        with closing(Window(chosen(f"dask:{cluster.address}"), hash_files_uncached)) as window:
+            found = {each.blob.sha256: type(each) for each in audit(shop, window)}
+            assert list(window.read_here) == [shop.path(hidden)]
+    finally:
+        cluster.close()
+    assert found == dict.fromkeys(shop.names, Whole) | {bad: Damaged}
+    assert due(shop) == []

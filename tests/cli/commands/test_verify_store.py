@@ -339,6 +339,20 @@ def test_a_local_link_to_a_blob_counts_as_its_use(here, another):
     assert local.project.handoff("mine") is None
 
 
+def test_an_entry_that_takes_any_bytes_has_a_damaged_blob_withdrawn_too(tiny):
+    tiny.models({"tiny": {"model_ref": ONE, **EXPECTED, "strict_verification": False}})
+    tiny.provision()
+    rot(tiny)
+    os.utime(blob_of(tiny))  # that is no silent change, and tolerated
+    tiny.provision(code=None)
+    assert tiny.project.rows()["tiny"]["outcome"] == "fail"
+    assert tiny.project.handoff("tiny") is not None
+    (damaged,) = audit(tiny, code=1)["damaged"]
+    assert [(entry["name"], entry["withdrawn"]) for entry in damaged["entries"]] == [("tiny", True)]
+    tiny.provision()
+    assert tiny.bytes_of("tiny") == TINY_BYTES
+
+
 def test_the_model_of_a_program_fails_too(here, monkeypatch):
     monkeypatch.setenv("MODEL_PROVISIONER_STATE_DIR", str(here.project.state))
     ensure_present(str(blob_of(here)))

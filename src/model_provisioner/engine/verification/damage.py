@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.paths import DIGESTS
@@ -49,17 +50,20 @@ def fail_dependents(catalog: Catalog, store: Store, sha256: str, error: DamagedE
     """
     if (blob := stat_or_none(store.blob_path(sha256))) is None:
         return
+    bytes_of_it = {
+        sha256,
+        error.actual.removeprefix("sha256:"),
+    }  # without a strict policy it may be handed off as it is
     verifications = Verifications(catalog.database)
-    records: dict[str, dict[str, ProvenanceRecord]] = {}
-    for row in catalog.all():
-        if row.project not in records:
-            records[row.project] = verifications.of_project(row.project)
-        record = records[row.project].get(row.name)
-        if record is not None and all(file.sha256 != sha256 for file in record.files):
-            continue
-        with closing(of_row(catalog, row)) as work:
-            if any(_is(path, blob) for path in _files(work, store, row, record)):
-                yield _fail(work, row, error)
+    for project, rows in groupby(catalog.all(), lambda row: row.project):
+        records = verifications.of_project(project)
+        for row in rows:
+            record = records.get(row.name)
+            if record is not None and bytes_of_it.isdisjoint(file.sha256 for file in record.files):
+                continue
+            with closing(of_row(catalog, row)) as work:
+                if any(_is(path, blob) for path in _files(work, store, row, record)):
+                    yield _fail(work, row, error)
 
 
 def _is(path: str, blob: os.stat_result) -> bool:
