@@ -19,6 +19,8 @@ MAY_LACK = {
     "config.schema._companion": ({"where", "found"}, OF_A_FIELD),
     "config.schema._names_one_signer": ({"where"}, OF_A_FIELD),
     "config.schema._fault": ({"where"}, OF_A_FIELD),
+    "references.mirror.parse": ({"where"}, OF_A_FIELD),
+    "references.mirror.checked": ({"where"}, OF_A_FIELD),
     "references.digest.__post_init__": ({"where"}, OF_A_FIELD),
     "references.hub_url.meaning": ({"where"}, OF_A_FIELD),
     "references.digest.parse": ({"where"}, OF_A_FIELD),
@@ -99,6 +101,12 @@ NOT_FOLLOWED = {
         f"{RACE}, ten times: tests/cli/commands/test_add.py has it"
     ),
     "run it again, or name one: {}": "it is for who types at a terminal: tests/cli/commands/test_add.py has it",
+    **dict.fromkeys(
+        ("send it by `doit model-mirror --to`", "remove it there, and send the right one by `doit model-mirror --to`"),
+        "trouble of a mirror is a note without advice: its source is asked",
+    ),
+    "tell who runs the mirror": "it needs a mirror that takes a file, and does not have it then",
+    "run `doit provision`, and this again": f"{RACE}: a file changes while it is sent",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

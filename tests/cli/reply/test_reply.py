@@ -72,7 +72,11 @@ def test_every_command_is_asked_for_here():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_prints_one_document(tiny, command):
+def test_a_command_prints_one_document(tiny, command, request):
+    if command == "mirror":
+        tiny.environ.update(request.getfixturevalue("s3").environ())
+        request.getfixturevalue("moto").client().create_bucket(Bucket="models")
+        tiny.models(f"network: {{allow: [127.0.0.1]}}\n{ONE}")
     tiny.provision()
     for found, answer in faces(tiny, command, *LINES[command]):
         assert (found["errors"], answer.err) == ([], "")

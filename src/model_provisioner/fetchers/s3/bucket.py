@@ -55,7 +55,7 @@ class Payload:
     """In bytes."""
     sha256: str
     """In hexadecimal. The storage takes no bytes of another."""
-    open: Callable[[], bytes | IO[bytes]]
+    begin: Callable[[], bytes | IO[bytes]]
     """Gives them from their beginning, anew for each try."""
 
 
@@ -246,7 +246,7 @@ class Bucket:
             headers = {**headers, "content-length": str(payload.size)}
         signed = self._session.sign(method, url, headers, self._region, None if payload is None else payload.sha256)
         sent = {"user-agent": "model-provisioner", **signed, "accept-encoding": "identity"}
-        body_sent = None if payload is None else payload.open()
+        body_sent = None if payload is None else payload.begin()
         try:
             response = self._connections.get(to, sent, method=method, body=body_sent)
         finally:
