@@ -75,7 +75,8 @@ CONFIGS = st.builds(
     answers=st.lists(st.tuples(PATHS, PATHS), max_size=3).map(tuple),
     max_size=st.none() | st.integers(0, 2**60),
     mirrors=st.lists(
-        st.sampled_from(["s3://models/cache/", "https://host:8443/", "oci:host/repo"]).map(Mirror.parse), max_size=2
+        st.sampled_from(["s3://models/cache/", "https://host:8443/", "oci:host.example/repo"]).map(Mirror.parse),
+        max_size=2,
     ).map(tuple),
 )
 

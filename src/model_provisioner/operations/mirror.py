@@ -89,7 +89,7 @@ def fill(work: Workspace, files: Iterable[Sendable], to: Mirror, *, dry_run: boo
     each = {file.sha256: file for file in files}
     if not each:
         return  # nobody need be contacted for that
-    work.progress(WorkBegins(len({file.model for file in each.values()}), sum(file.size for file in each.values())))
+    work.progress(WorkBegins(1, sum(file.size for file in each.values())))
 
     def check(host: str) -> None:
         _check_host(work, host, to)

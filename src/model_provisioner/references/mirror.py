@@ -53,7 +53,7 @@ class Mirror:
                     return mirror
         except InvalidReferenceError as error:
             expected = f" ({error.expected})"
-        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else text.partition("?")[0])
+        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else re.split("[?#]", text, maxsplit=1)[0])
         raise InputError(
             "not a mirror",
             expected=f"{FORMS}, without credentials and query{expected}",

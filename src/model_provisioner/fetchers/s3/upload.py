@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
-from model_provisioner.fetchers.s3.bucket import Bucket, Payload
+from model_provisioner.fetchers.s3.bucket import Bucket
+from model_provisioner.fetchers.s3.session import Payload
 from model_provisioner.fetchers.s3.xml import read_error, read_upload
 from model_provisioner.fs.read import Piece
 from model_provisioner.invocation import command as called
