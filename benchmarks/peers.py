@@ -50,6 +50,7 @@ class Module(Peer):
 
 CURL = Peer("curl", "Debian's curl")
 NGINX = Peer("nginx", "Debian's nginx-light")
+REGISTRY = Peer("docker-registry", "Debian's docker-registry")
 NINJA = Peer("ninja", "pip install ninja, or Debian's ninja-build")
 DVC = Peer("dvc", "pip install dvc")
 RHASH = Peer("rhash", "Debian's rhash")

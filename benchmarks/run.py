@@ -16,6 +16,7 @@ from header import header
 from large import one, several
 from machine import describe
 from many import folder_of_files, many, startup, tracked
+from pulling import pulling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
         yield from several(folder / "several", options.files, options.each << 20)
     if options.fetch:
         yield from fetching(folder / "fetching", options.fetch << 20, options.repository)
+        yield from pulling(folder / "pulling", options.fetch << 20)
     if options.tokens:
         yield from header(folder / "header", options.tokens)
 

@@ -38,6 +38,7 @@ ROWS = [
     ("first verification of 8 files of 1 MB", "`sha256sum -c`"),
     ("fetch of 1 MB, verified", "`curl -o FILE`, or SHA-256 alone: what is slower"),
     ("no-op, a fetched repository of 3 files", "the same files as a local folder"),
+    ("pull of 1 MB from a registry, verified", "`curl -o FILE`, or SHA-256 alone: what is slower"),
     ("header of a GGUF file of 100 tokens", "`gguf.GGUFReader`"),
 ]
 

@@ -38,7 +38,7 @@ def done(local):
         ("see `doit help model-{}`", "model-lock t", "model-lock"),
         ("`doit model-show NAME` shows a model of the project", "model-list t", "model-show t"),
         ("write doit model-list hf:{}", "model-list hf:org/repo:Q4_K_M", "model-list"),
-        ("name a repository of the Hub", "model-list https://host/x.gguf", "model-list"),
+        ("name a repository of the Hub, or an artifact of a registry", "model-list https://host/x.gguf", "model-list"),
         ("see `doit help model-{}`", "model-why --xyz", "model-why t"),
         ("did you mean {}?", "model-why tt", "model-why t"),
         ("`doit list --all` shows the tasks that can be named as well", "model-retire zzz", "model-retire t"),

@@ -24,16 +24,20 @@ MAY_LACK = {
     "references.digest.__post_init__": ({"where"}, OF_A_FIELD),
     "references.hub_url.meaning": ({"where"}, OF_A_FIELD),
     "references.digest.parse": ({"where"}, OF_A_FIELD),
+    "references.file_names.path_of_file_url": ({"where"}, OF_A_FIELD),
+    "references.object_name.check_object": ({"where"}, OF_A_FIELD),
+    "references.object_name._not_an_object": ({"where"}, OF_A_FIELD),
+    "references.hub_name.read_hub_name": ({"where"}, OF_A_FIELD),
+    "references.hub_name.check_hub_name": ({"where"}, OF_A_FIELD),
+    "references.artifact_name.check_artifact_name": ({"where"}, OF_A_FIELD),
+    "references.artifact_name.check_ollama_name": ({"where"}, OF_A_FIELD),
     **{
         f"references.reference.{name}": ({"where"}, OF_A_FIELD)
         for name in (
             "parse",
             "__post_init__",
             "absolute",
-            "_decode_file_url",
-            "_parse_hub",
             "_parse_url",
-            "_not_an_object",
         )
     },
 }

@@ -172,9 +172,9 @@ IMATRIX = gguf({**HEADED, "general.type": text("imatrix")}, [])
             "model_ref: m, engine: vllm, lora: lora.gguf",
             "model_ref: m, engine: vllm, lora: peft",
         ),
-        ("name the one to load: {}/{}", "model_ref: two", "model_ref: two/a-Q4_K_M.gguf"),
+        ("name the one to load: {}{}", "model_ref: two", "model_ref: two/a-Q4_K_M.gguf"),
         (
-            "name the one to load: {}/{}; a projector goes under mmproj:",
+            "name the one to load: {}{}; a projector goes under mmproj:",
             "model_ref: three",
             "model_ref: three/a-Q4_K_M.gguf, mmproj: three/mmproj-a.gguf",
         ),

@@ -145,6 +145,8 @@ class TokenServer:
 
     def __init__(self, *, anonymous=True, seconds=300, host="127.0.0.1"):
         self.anonymous, self.seconds = anonymous, seconds
+        self.identity = None
+        """The identity token that stands for `USER` with `PASSWORD`."""
         self.asked = []
         """The requests that came: (path with query, headers with names in lower case)."""
         self.answer = lambda path: None
@@ -208,19 +210,30 @@ class _Tokens(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        owner, headers = self.owner, {name.lower(): value for name, value in self.headers.items()}
-        owner.asked.append((self.path, headers))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.owner.asked.append((self.path, headers))
         known = headers.get("authorization") == f"Basic {basic(USER, PASSWORD)}"
-        if "authorization" in headers and not known or not (known or owner.anonymous):
+        if ("authorization" in headers and not known) or not (known or self.owner.anonymous):
             return self.send(401, b'{"errors": []}')
-        if (other := owner.answer(self.path)) is not None:
+        return self.give(parse_qs(urlsplit(self.path).query), known)
+
+    def do_POST(self):
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.owner.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        if form["grant_type"] != ["refresh_token"] or form["refresh_token"] != [self.owner.identity]:
+            return self.send(401, b'{"errors": []}')
+        return self.give(form, True)
+
+    def give(self, asked, known):
+        if (other := self.owner.answer(self.path)) is not None:
             return self.send(200, other)
         access = []
-        for scope in parse_qs(urlsplit(self.path).query).get("scope", []):
+        for scope in asked.get("scope", []):
             kind, name, actions = scope.split(":")
             allowed = [each for each in actions.split(",") if known or each == "pull"]
             access.append({"type": kind, "name": name, "actions": allowed})
-        return self.send(200, json.dumps({"token": owner.token(access), "expires_in": owner.seconds}).encode())
+        token = {"token": self.owner.token(access), "expires_in": self.owner.seconds}
+        return self.send(200, json.dumps(token).encode())
 
     def send(self, status, body):
         self.send_response(status)

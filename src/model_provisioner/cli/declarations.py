@@ -64,13 +64,13 @@ PATH = Command(
 LIST = Command(
     name="list",
     is_query=True,
-    purpose="list the models of this project or of the machine, or the GGUFs that a repository offers",
+    purpose="list the models of this project or of the machine, or what a repository or an artifact offers",
     names="[REF]",
     options=(
         Option("all", "all models of the machine"),
         Option("allow", "with REF: contact its host, whatever network.allow says"),
     ),
-    description="REF is a repository, hf:ORG/REPO.",
+    description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG.",
     example="--all",
 )
 SHOW = Command(

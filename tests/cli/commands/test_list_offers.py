@@ -106,13 +106,14 @@ def test_a_repository_without_a_gguf_is_told(remote, hub):
         (["tiny"], "`model-provisioner show NAME` shows a model of the project"),
         (["hf:org/tiny/x.gguf"], "write model-provisioner list hf:org/tiny"),
         (["hf:org/tiny:Q4_0"], "write model-provisioner list hf:org/tiny"),
-        (["s3://bucket/x"], "name a repository of the Hub"),
+        (["s3://bucket/x"], "name a repository of the Hub, or an artifact of a registry"),
         (["hf:a/b", "hf:c/d"], "`model-provisioner show NAME` shows a model of the project"),
     ],
 )
 def test_what_is_no_repository_is_told(project, names, fix):
     answer = project.program("list", *names, code=3)
     assert answer.err == (
-        "ERROR: list takes one repository, or no name\n  where     the command line\n  expected  hf:ORG/REPO\n"
+        "ERROR: list takes one repository or artifact, or no name\n  where     the command line\n"
+        "  expected  hf:ORG/REPO, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG\n"
         f"  found     {' '.join(names)}\n  fix       {fix}\n"
     )

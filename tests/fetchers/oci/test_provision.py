@@ -271,7 +271,7 @@ def test_an_index_of_platforms_is_told(site):
         "the reference names an index of several manifests, and no model by itself\n"
         f"where     {site.ref('v1')} at 127.0.0.1\nexpected  the manifest of one artifact\n"
         f"found     {digest} (linux/arm64)\n"
-        f"fix       name the one that is meant by its digest: {site.ref('v1')}@{digest}"
+        f"fix       name the one that is meant by its digest: oci:{site.registry.place}/{site.repository}@{digest}"
     ) in site.error("provision")
     site.remote.models({"tiny": f"{site.ref('v1')}@{digest}"})
     site.program("provision")
@@ -313,8 +313,8 @@ def test_a_tag_that_is_not_there(site):
     oras(site.registry, site.repository, "q4", {"tiny.gguf": TINY_BYTES})
     site.remote.models({"tiny": site.ref("q5")})
     assert (
-        f"{site.registry.place} has no such tag\nwhere     {site.ref('q5')} at 127.0.0.1\nexpected  q5\n"
-        "found     no manifest of this tag, or no such repository\n"
+        f"{site.registry.place} has no such artifact\nwhere     {site.ref('q5')} at 127.0.0.1\nexpected  q5\n"
+        "found     no manifest of this tag or digest, or no such repository\n"
         "fix       copy the reference from the registry's page"
     ) in site.error("provision")
 
@@ -487,6 +487,17 @@ def test_storage_behind_a_redirect_gets_no_token_and_is_under_the_policy(remote,
         assert all("authorization" not in each.headers for each in storage.asked)
         assert "authorization" in front.asked[-1].headers
         assert b"s3cret" not in remote.everything()
+
+
+def test_a_manifest_of_other_bytes_than_were_expected_is_told_before_they_come(remote, lying):  # noqa: F811
+    lying.files[lying.blob] = TINY_BYTES
+    ref = f"oci:127.0.0.1:{lying.port}/m"
+    remote.models({"tiny": {"model_ref": ref, "expected_digest": f"sha256:{sha256(FLIPPED)}"}})
+    told = lines_of(remote.project.program("provision", code=1))
+    assert f"expected  sha256:{sha256(FLIPPED)}\nfound     sha256:{TINY_SHA}" in told
+    assert [each.path for each in lying.asked] == ["/v2/m/manifests/latest"]
+    remote.models({"tiny": {"model_ref": ref, "expected_digest": f"sha256:{TINY_SHA}"}})
+    remote.project.program("provision")
 
 
 # ---- what is on this disk already

@@ -169,7 +169,8 @@ class HttpClient:
             release(response)
             target = url.joined(location)
             if target.origin != url.origin:
-                own = {}  # and they stay away: a host in between must not bring them back with another path
+                # They stay away: a host in between must not bring them back with another path. What is accepted is no secret.
+                own = {name: value for name, value in own.items() if name == "accept"}
                 came_from = url.host
             url = target
         raise FetchError(

@@ -44,7 +44,7 @@ class Artifact:
     def listing(self) -> Listing:
         """Return the files that the reference means now; the revision is the digest of the manifest. Raises `FetchError`."""
         digest, files = self.files()
-        meant = meant_by(files, self.ref.path, self._where)
+        meant = meant_by(files, self.ref, self._where)
         return self._listed(digest, meant, [file for file in files if file not in meant])
 
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
@@ -67,12 +67,11 @@ class Artifact:
         tag = self._tag
         found = self.registry.manifest(tag, self._where)
         if found is None:
-            is_digest = tag.startswith("sha256:")
             raise FetchError(
-                f"{self.registry.place.registry} has no such {'manifest' if is_digest else 'tag'}",
+                f"{self.registry.place.registry} has no such artifact",
                 where=self._where,
                 expected=tag,
-                found="no manifest of this digest" if is_digest else "no manifest of this tag, or no such repository",
+                found="no manifest of this tag or digest, or no such repository",
                 fix="copy the reference from the registry's page",
             )
         return found[1], self._read(*found)
@@ -110,7 +109,7 @@ class Artifact:
         )
 
     def _read(self, data: bytes, digest: str) -> list[ArtifactFile]:
-        return files_of(read_manifest(data, digest, self._where), self._stem, self._where)
+        return files_of(read_manifest(data, digest, self.registry.place, self._where), self._stem, self._where)
 
     def _listed(self, revision: str, files: Sequence[ArtifactFile], beside: Sequence[ArtifactFile] = ()) -> Listing:
         remote, others = (

@@ -27,17 +27,16 @@ def registry_error(answer: Answer, place: Place, found: Found, where: str) -> Fe
         fix = "run again, which asks the registry for a new way to them; else tell who runs it"
     elif status in {401, 403} and found.login is None:
         what = f"{place.registry} shows this only to who is logged in, or does not have it"
-        fix = f"{found.why_not}: " if found.why_not else ""
-        fix += f"check the spelling; for a private one, {login_command(place.registry)}"
+        helper = f"{found.why_not}: " if found.why_not else ""
+        fix = f"{helper}check the spelling; for a private one, {login_command(place.registry)}"
     elif status in {401, 403}:
         what = f"{place.registry} does not take our login, or has nothing here that it may read"
         fix = f"check the spelling; ask for the right to pull it; or log in anew: {login_command(place.registry)}"
-    elif status == 404:
-        what, fix = f"{place.registry} has no such repository", "check the spelling, small and capital letters too"
     elif status in TRANSIENT:
         what, fix, kind = f"{place.registry} can't answer now", "try again later", IncompleteError
     else:
-        what, fix = f"{place.registry} does not answer as a registry does", "check that the reference names a registry"
+        what = f"{place.registry} {'has no such repository' if status == 404 else 'does not answer as a registry does'}"
+        fix = "check the registry that the reference names, and the repository there"
     error = kind(
         what,
         status=status,

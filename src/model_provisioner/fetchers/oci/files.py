@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from model_provisioner.fetchers.oci.manifest import Layer, Manifest
+    from model_provisioner.references.reference import OciRef, OllamaRef
 
 LISTED = 20
 """How many files a message lists."""
@@ -76,8 +77,9 @@ def files_of(manifest: Manifest, stem: str, where: str) -> list[ArtifactFile]:
     return found
 
 
-def meant_by(files: Sequence[ArtifactFile], path: str | None, where: str) -> list[ArtifactFile]:
+def meant_by(files: Sequence[ArtifactFile], ref: OciRef | OllamaRef, where: str) -> list[ArtifactFile]:
     """Return the files that a reference means, by the name after its `#`, or without one. Raises `FetchError` for none."""
+    path = ref.path
     if path is not None:
         shards = split_names(path) or [path.rpartition("/")[2]]
         folder = path.rpartition("/")[0]
@@ -102,7 +104,7 @@ def meant_by(files: Sequence[ArtifactFile], path: str | None, where: str) -> lis
             where=where,
             expected="a GGUF, safetensors or other weights",
             found=described(files),
-            fix=f"name the file that is meant: {where.partition(' ')[0].partition('#')[0]}#{loadable[0].name}"
+            fix=f"name the file that is meant: {ref}#{loadable[0].name}"
             if loadable
             else "name the artifact that holds the model",
         )

@@ -17,6 +17,8 @@ from model_provisioner.references.artifact_name import DIGEST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from model_provisioner.fetchers.oci.place import Place
+
 MANIFEST_BYTES = 4 << 20
 """What a manifest may have: registries take no more."""
 _LARGEST = 1 << 62
@@ -58,8 +60,11 @@ class _UnsoundError(Exception):
     """What is no manifest; says why, as what was found."""
 
 
-def read_manifest(data: bytes, digest: str, where: str) -> Manifest:
-    """Return the manifest that the bytes of a digest are; `where` is for messages. Raises `FetchError` for anything else."""
+def read_manifest(data: bytes, digest: str, place: Place, where: str) -> Manifest:
+    """Return the manifest that the bytes of a digest are, of a repository at a place; `where` is for messages.
+
+    Raises `FetchError` for anything else.
+    """
     try:
         document = _document(data)
         is_index = str(document.get("mediaType")) in INDEXES or isinstance(document.get("manifests"), list)
@@ -73,7 +78,7 @@ def read_manifest(data: bytes, digest: str, where: str) -> Manifest:
             fix="check that the reference names a model; else tell who runs the registry",
         ) from None
     if is_index:
-        raise _index(document, where)
+        raise _index(document, place, where)
     config = document.get("config")
     kind = config.get("mediaType") if isinstance(config, dict) else None
     return Manifest(digest=digest, is_image=isinstance(kind, str) and kind in IMAGE_CONFIGS, layers=layers)
@@ -124,7 +129,7 @@ def _layers(document: dict[str, Any]) -> Iterator[Layer]:
         )
 
 
-def _index(document: dict[str, Any], where: str) -> FetchError:
+def _index(document: dict[str, Any], place: Place, where: str) -> FetchError:
     """Return the error for an index: it names other manifests, of which a model is one."""
     found = [each for each in document.get("manifests") or () if isinstance(each, dict)]
     named = [f"{each.get('digest')!s:.80}{_platform(each)}" for each in found[:10]]
@@ -135,7 +140,7 @@ def _index(document: dict[str, Any], where: str) -> FetchError:
         where=where,
         expected="the manifest of one artifact",
         found=(", ".join(named) + more) if named else "an index of none",
-        fix=f"name the one that is meant by its digest: {where.partition(' ')[0].partition('#')[0]}@{first}",
+        fix=f"name the one that is meant by its digest: oci:{place.registry}/{place.repository}@{first}",
     )
 
 

@@ -56,7 +56,7 @@ _EXACT = {
 }
 _MODEL_PACK = re.compile(
     r"application/vnd\.(?:cncf|cnai)\.model\.(?P<what>weight|weight\.config|doc|code|dataset)\.v1\."
-    r"(?P<form>raw|gguf|safetensors|tar)(?:\+\w+)?"
+    r"(?:(?P<form>raw|gguf|safetensors)|(?P<packed>.*))"
 )
 _KIT = re.compile(r"application/vnd\.kitops\.modelkit\.\w+\.v1\.tar(?:\+[\w-]+)?")
 _FOREIGN = re.compile(r"application/vnd\.(?:oci\.image\.layer\.nondistributable\.|docker\.image\.rootfs\.foreign\.).*")
@@ -80,11 +80,10 @@ def type_of(media_type: str, *, of_image: bool) -> Type:
         return Type("image" if of_image else "any")
     if found := _MODEL_PACK.fullmatch(media_type):
         what = found["what"]
-        if found["form"] in {"gguf", "safetensors"}:
-            return Type("any", f"{{stem}}.{found['form']}")
-        if found["form"] == "raw":
-            return Type("any" if what == "weight" else "aside" if what == "dataset" else "file")
-        return Type("aside" if what in _ASIDE else "tar")  # an archive of documents is not in the way of a model
+        if found["packed"]:
+            return Type("aside" if what in _ASIDE else "tar")  # an archive of documents is not in the way of a model
+        kind: Kind = "any" if what == "weight" else "aside" if what == "dataset" else "file"
+        return Type(kind, "" if found["form"] == "raw" else f"{{stem}}.{found['form']}")
     if _KIT.fullmatch(media_type):
         return Type("tar")
     return _EXACT.get(media_type, Type("any"))
@@ -96,5 +95,6 @@ def is_foreign(media_type: str) -> bool:
 
 
 def is_archive(media_type: str) -> bool:
-    """Tell whether a layer is a tar file, whatever it holds."""
-    return ".tar" in media_type
+    """Tell whether a layer is packed, whatever it holds."""
+    found = _MODEL_PACK.fullmatch(media_type)
+    return found is not None and found["form"] is None

@@ -59,8 +59,8 @@ def _offers(reply: Reply, names: Sequence[str], *, allow: bool) -> int:
     from model_provisioner.references.reference import HubRef, ModelRef, OciRef, OllamaRef
 
     ref = ModelRef.parse(names[0]) if len(names) == 1 else None
-    is_one = isinstance(ref, HubRef) and ref.quantization is not None
-    if not isinstance(ref, HubRef | OciRef | OllamaRef) or ref.path is not None or is_one:
+    names_one = isinstance(ref, HubRef) and ref.quantization is not None
+    if not isinstance(ref, HubRef | OciRef | OllamaRef) or ref.path is not None or names_one:
         raise InputError(
             "list takes one repository or artifact, or no name",
             where="the command line",
