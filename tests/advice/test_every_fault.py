@@ -19,9 +19,14 @@ MAY_LACK = {
     "config.schema._companion": ({"where", "found"}, OF_A_FIELD),
     "config.schema._names_one_signer": ({"where"}, OF_A_FIELD),
     "config.schema._fault": ({"where"}, OF_A_FIELD),
+    "references.mirror.parse": ({"where"}, OF_A_FIELD),
+    "references.mirror.checked": ({"where"}, OF_A_FIELD),
     "references.digest.__post_init__": ({"where"}, OF_A_FIELD),
     "references.hub_url.meaning": ({"where"}, OF_A_FIELD),
     "references.digest.parse": ({"where"}, OF_A_FIELD),
+    "references.file_names.path_of_file_url": ({"where"}, OF_A_FIELD),
+    "references.object_name.check_object": ({"where"}, OF_A_FIELD),
+    "references.object_name._not_an_object": ({"where"}, OF_A_FIELD),
     "references.hub_name.read_hub_name": ({"where"}, OF_A_FIELD),
     "references.hub_name.check_hub_name": ({"where"}, OF_A_FIELD),
     "references.artifact_name.check_artifact_name": ({"where"}, OF_A_FIELD),
@@ -32,9 +37,7 @@ MAY_LACK = {
             "parse",
             "__post_init__",
             "absolute",
-            "_decode_file_url",
             "_parse_url",
-            "_not_an_object",
         )
     },
 }
@@ -133,6 +136,12 @@ NOT_FOLLOWED = {
     "{}; or leave --scheduler and MODEL_PROVISIONER_SCHEDULER out: then files are read by threads of this machine": (
         "it needs an environment without the extra: tests/hashing/executors/test_choose.py hides it"
     ),
+    **dict.fromkeys(
+        ("send it by `doit model-mirror --to`", "remove it there, and send the right one by `doit model-mirror --to`"),
+        "trouble of a mirror is a note without advice: its source is asked",
+    ),
+    "tell who runs the mirror": "it needs a mirror that takes a file, and does not have it then",
+    "run `doit provision`, and this again": f"{RACE}: a file changes while it is sent",
     "see docs/reference/models-yaml.md": "no field has a type without a sentence of its own: it is for the next one",
 }
 """The sentences that no test follows, and why."""

@@ -11,6 +11,7 @@ from model_provisioner.config.entries import ROLES, Claim, Companion, Config, En
 from model_provisioner.config.load import parse_config
 from model_provisioner.references.digest import Digest, SetDigest
 from model_provisioner.config.cache import MAGIC, parse, render, still_holds
+from model_provisioner.references.mirror import Mirror
 from model_provisioner.references.reference import HubRef, LocalRef, ObjectRef, UrlRef
 
 KEY = "0123456789abcdef" * 4
@@ -73,6 +74,10 @@ CONFIGS = st.builds(
     recheck=st.sampled_from(["xxh3", "sha256"]),
     answers=st.lists(st.tuples(PATHS, PATHS), max_size=3).map(tuple),
     max_size=st.none() | st.integers(0, 2**60),
+    mirrors=st.lists(
+        st.sampled_from(["s3://models/cache/", "https://host:8443/", "oci:host.example/repo"]).map(Mirror.parse),
+        max_size=2,
+    ).map(tuple),
 )
 
 

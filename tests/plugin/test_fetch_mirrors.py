@@ -12,7 +12,8 @@ import trustme
 from tests.support import hub as faults
 from tests.support.files_server import FilesServer
 from tests.support.gguf_bytes import gguf, text
-from tests.support.remote import FLIPPED, ONE, TINY_BYTES, TINY_SHA, resolved, sha256
+from tests.support.nginx import Nginx
+from tests.support.remote import FLIPPED, ONE, TINY_BYTES, TINY_SHA, resolved, sha256, wait_until
 
 BIG = gguf([("general.architecture", text("llama"))]) + random.Random(3).randbytes(2_000_000)
 
@@ -362,8 +363,8 @@ def test_what_began_at_the_source_is_resumed_at_a_mirror(halves, hub, web, hurri
     assert "fetched from the mirror" in halves.provision().out
     assert halves.bytes_of("big") == BIG
     assert hub.asked() == []
-    assert web.asked[-1].headers["range"].startswith("bytes=")
-    assert web.sent < len(BIG)
+    assert web.asked[-1].headers["range"].startswith("bytes=9")
+    assert "if-range" not in web.asked[-1].headers  # which names the source's version
 
 
 def test_half_of_a_lie_does_not_spoil_what_the_source_sends(halves, hub, web, hurried):
@@ -382,3 +383,56 @@ def test_the_document_is_whole_where_a_mirror_fails(locked, hub, web):
     found = locked.json("provision")
     assert found["exit_code"] == 0
     assert json.dumps(found).count("mirror") == 0
+
+
+# ---- as sites have them
+
+
+@pytest.fixture
+def nginx(tmp_path, halves):
+    """A real nginx, which the project's runs trust."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    for name, part in (
+        ("ca", authority.cert_pem),
+        ("chain", issued.cert_chain_pems[0]),
+        ("key", issued.private_key_pem),
+    ):
+        part.write_to_path(str(tmp_path / f"{name}.pem"))
+    halves.environ["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
+    with Nginx(tmp_path / "nginx", tmp_path / "chain.pem", tmp_path / "key.pem") as server:
+        yield server
+
+
+def test_nginx_serves_a_mirror_and_the_rest_of_a_file(halves, hub, nginx, hurried):
+    path = nginx.folder / place(BIG).removeprefix("/")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BIG)
+    hub.fault(faults.error(410), on="*big.gguf*")
+    hub.fault(faults.drop(after=1_000_000), on="*big.gguf*", times=1)
+    halves.provision(code=1)
+    hub.forget()
+    halves.models({"big": "hf:org/big/big.gguf"}, mirrors=[f"https://localhost:{nginx.port}/site/"])
+    assert "fetched from the mirror" in halves.provision().out
+    assert halves.bytes_of("big") == BIG
+    assert hub.asked() == []
+    assert [line.split()[0] for line in nginx.log.read_text().splitlines()][-1] == "206"
+
+
+# ---- killed
+
+
+@pytest.mark.slow
+def test_a_lie_that_a_kill_left_half_of_is_not_blamed_on_the_source(halves, hub, web):
+    web.files[place(BIG)] = b"\0" * len(BIG)
+    web.manners.stall_at = 1_500_000
+    halves.models({"big": "hf:org/big/big.gguf"}, mirrors=[mirror(web)])
+    process = halves.project.start("provision")
+    try:
+        wait_until(lambda: any((halves.cache / "partial" / name).stat().st_size > 0 for name in halves.on_the_way()))
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+    halves.models({"big": "hf:org/big/big.gguf"})
+    halves.provision()
+    assert halves.bytes_of("big") == BIG

@@ -54,6 +54,22 @@ def test_the_hugging_face_cache(tmp_path, environ, hub):
     assert found(tmp_path, **environ) == [Found(path, "the Hugging Face cache")]
 
 
+@pytest.mark.parametrize(
+    ("environ", "place", "whose"),
+    [
+        ({}, ".docker/models", "Docker Model Runner"),
+        ({"MODELS_PATH": "HOME/models"}, "models", "Docker Model Runner"),
+        ({}, ".local/share/containers/storage/artifacts", "Podman"),
+        ({"XDG_DATA_HOME": "HOME/data"}, "data/containers/storage/artifacts", "Podman"),
+    ],
+)
+def test_artifacts_of_programs_for_containers(tmp_path, environ, place, whose):
+    path = write(tmp_path / place / "blobs" / "sha256" / SHA)
+    write(tmp_path / place / "blobs" / "sha256" / f"{SHA}.incomplete")
+    environ = {name: value.replace("HOME", str(tmp_path)) for name, value in environ.items()}
+    assert found(tmp_path, **environ) == [Found(path, whose)]
+
+
 def test_a_blob_that_repositories_share(store, tmp_path):
     """Of what came by Xet the blob is a link to one place for all repositories, named by another hash."""
     hub = tmp_path / ".cache/huggingface/hub"

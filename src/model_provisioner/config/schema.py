@@ -22,6 +22,7 @@ from model_provisioner.config.fields import (
 )
 from model_provisioner.config.paths import DEFAULT_CACHE_DIR, DEFAULT_HANDOFF, DEFAULT_RUNTIME_DIR
 from model_provisioner.errors import InputError
+from model_provisioner.references.mirror import FORMS
 from model_provisioner.references.reference import ModelRef
 
 if TYPE_CHECKING:
@@ -192,8 +193,7 @@ class Settings(_Strict):
     cache: Cache = Cache()
     mirrors: Mirrors = Field(
         default=[],
-        description="Places that are asked for a file by its SHA-256 before its source: s3://BUCKET/PREFIX/, "
-        "https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY, each host in network.allow; MODEL_PROVISIONER_MIRRORS wins.",
+        description=f"Asked for files by SHA-256 before their source: {FORMS}; MODEL_PROVISIONER_MIRRORS wins.",
     )
     recheck: Literal["xxh3", "sha256"] = Field(default="xxh3", description="How a file whose times moved is confirmed.")
 

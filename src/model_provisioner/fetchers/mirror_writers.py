@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.errors import FetchError, IncompleteError, InputError
 from model_provisioner.fetchers.mirrors import where_of
+from model_provisioner.fetchers.oci.media_types import EMPTY, MANIFESTS
 from model_provisioner.fetchers.patience import Patience
 from model_provisioner.fetchers.s3.upload import not_taken
 from model_provisioner.fs.read import Piece
-from model_provisioner.references.mirror import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _EMPTY = b"{}"
 _EMPTY_SHA256 = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _FILE = "application/octet-stream"
 
 
@@ -61,9 +60,7 @@ def writer_of(
     raise InputError(
         "a web server is a mirror that is read, and not written by this program",
         where="--to",
-        expected=FORMS.replace("https://HOST/PREFIX/ ", "").replace(
-            "s3://BUCKET/PREFIX/, or", "s3://BUCKET/PREFIX/ or"
-        ),
+        expected="s3://BUCKET/PREFIX/ or oci:REGISTRY/REPOSITORY",
         found=str(mirror),
         fix="name the bucket or registry behind it; or copy the files there as sha256/<first two digits>/<64 digits>",
     )
@@ -104,7 +101,7 @@ class _Blobs:
             self.registry.push(_EMPTY_SHA256, len(_EMPTY), _EMPTY, where)
         if self.registry.size_of(sha256, where) != size:
             self._push(path, sha256, size, tell, where)
-        self.registry.put_manifest(_tag(sha256), _manifest(sha256, size), _MANIFEST, where)
+        self.registry.put_manifest(_tag(sha256), _manifest(sha256, size), MANIFESTS[0], where)
         if not self.has(sha256, size):
             raise _not_there(self.mirror, sha256, size)
 
@@ -130,7 +127,7 @@ def _tag(sha256: str) -> str:
 def _manifest(sha256: str, size: int) -> bytes:
     """Return the manifest of one file, as ORAS would write it; its name there is its digest."""
     empty = {
-        "mediaType": "application/vnd.oci.empty.v1+json",
+        "mediaType": EMPTY,
         "digest": f"sha256:{_EMPTY_SHA256}",
         "size": len(_EMPTY),
     }
@@ -139,7 +136,7 @@ def _manifest(sha256: str, size: int) -> bytes:
     return json.dumps(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
+            "mediaType": MANIFESTS[0],
             "artifactType": _FILE,
             "config": empty,
             "layers": [layer],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.http.begun import LieError
 from model_provisioner.fetchers.listing import RemoteFile
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ class _Objects:
                 where=where_of(self.mirror, sha256),
                 expected=f"sha256:{sha256}",
                 found=f"sha256:{found.sha256}",
-                fix="remove it there, and send the right one by `mirror --to`",
+                fix=f"remove it there, and send the right one by `{called('mirror --to')}`",
             )
         return replace(found, size=found.size if size is None else size, sha256=sha256)
 
@@ -100,7 +101,7 @@ def lacks(mirror: Mirror, sha256: str) -> FetchError:
         where=where_of(mirror, sha256),
         expected="the file",
         found="404 Not Found",
-        fix="send it by `mirror --to`",
+        fix=f"send it by `{called('mirror --to')}`",
     )
 
 

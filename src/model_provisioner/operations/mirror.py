@@ -55,14 +55,15 @@ def files_of(work: Workspace, entry: Entry) -> list[Sendable]:
     """
     files = files_to_load(work, entry)
     row = work.catalog.get(work.config.root, entry.name)
-    if row is None or row.outcome == "fail" or (entry.is_local and entry.expected is None):
+    is_wrong = row is not None and row.outcome == "fail"
+    if is_wrong or (entry.is_local and entry.expected is None):
         raise NotCurrentError(
-            f"{entry.name} has no digest that its bytes have to have"
-            if row is not None and row.outcome != "fail"
-            else f"{entry.name} has another digest than is expected",
+            f"{entry.name} has another digest than it has to have"
+            if is_wrong
+            else f"{entry.name} has no digest that its bytes have to have",
             where=f"{work.config.path}:{entry.line}",
             expected="a model with the digest that models.yaml or models.lock says",
-            found="none" if row is None else f"{row.digest}",
+            found="none that is expected" if row is None or row.digest is None else f"{row.digest}",
             fix=f"run `{called('lock')}`, then `{called('provision')}`",
         )
     found = []
@@ -89,7 +90,7 @@ def fill(work: Workspace, files: Iterable[Sendable], to: Mirror, *, dry_run: boo
     each = {file.sha256: file for file in files}
     if not each:
         return  # nobody need be contacted for that
-    work.progress(WorkBegins(len({file.model for file in each.values()}), sum(file.size for file in each.values())))
+    work.progress(WorkBegins(1, sum(file.size for file in each.values())))
 
     def check(host: str) -> None:
         _check_host(work, host, to)

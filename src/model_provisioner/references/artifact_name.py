@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from model_provisioner.errors import InvalidReferenceError
-from model_provisioner.references.hub_name import NO_KEY
+from model_provisioner.references.file_names import NO_KEY
 from model_provisioner.references.shown import shown
 
 _FORM = "oci:REGISTRY/REPO[:TAG][@sha256:DIGEST][#FILE]"

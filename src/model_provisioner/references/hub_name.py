@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.invocation import command
+from model_provisioner.references.file_names import NO_KEY
 from model_provisioner.references.quantizations import quantization_named
 from model_provisioner.references.shown import shown
 
@@ -14,9 +15,6 @@ _FORM = "hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]"
 _REPO = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
 # What git forbids in the name of a branch or tag, and "%", which is left for "%2F" alone.
 _NO_REVISION = re.compile(r"[ ~^:?*\[\\%]|\.\.|@\{|//|^/|/\Z|^\Z")
-# What can't be written as UTF-8, or would lead elsewhere when it is made a local path.
-NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
-"""Finds what makes a text no path of a file at a source."""
 
 
 class HubName(NamedTuple):

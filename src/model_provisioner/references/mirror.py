@@ -49,10 +49,11 @@ class Mirror:
             elif found := _HOST.fullmatch(text):
                 mirror = cls("https", found["place"].lower(), _folder(found["path"]))
                 UrlRef(mirror.url("0" * 64))
-                return mirror
+                if not {".", ".."} & set(unquote(mirror.path).split("/")):
+                    return mirror
         except InvalidReferenceError as error:
             expected = f" ({error.expected})"
-        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else text.partition("?")[0])
+        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else re.split("[?#]", text, maxsplit=1)[0])
         raise InputError(
             "not a mirror",
             expected=f"{FORMS}, without credentials and query{expected}",
@@ -109,8 +110,5 @@ def checked(mirrors: list[Mirror]) -> tuple[Mirror, ...]:
 
 
 def _folder(path: str | None) -> str:
-    """Return the path behind a host or bucket as the beginning of keys. Raises `InvalidReferenceError` where it leads up."""
-    parts = [part for part in (path or "").split("/") if part]
-    if {".", ".."} & {unquote(part) for part in parts}:
-        raise InvalidReferenceError("a path that leads elsewhere", expected="no . and .. in it")
-    return "".join(f"{part}/" for part in parts)
+    """Return the path behind a host or bucket as the beginning of keys."""
+    return "".join(f"{part}/" for part in (path or "").split("/") if part)

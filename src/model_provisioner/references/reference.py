@@ -5,7 +5,6 @@ The forms, their ids and the rules for paths stand in `docs/reference/references
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -13,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from model_provisioner.arguments import check_type, path_text
 from model_provisioner.errors import InvalidReferenceError
@@ -26,12 +25,14 @@ from model_provisioner.references.artifact_name import (
     read_artifact_name,
     read_ollama_name,
 )
-from model_provisioner.references.file_names import UTF8_FIX, is_beyond_locale, is_file_name
-from model_provisioner.references.hub_name import NO_KEY, check_hub_name, checked_quantization, read_hub_name
+from model_provisioner.references.file_names import UTF8_FIX, is_beyond_locale, is_file_name, path_of_file_url
+from model_provisioner.references.hub_name import check_hub_name, checked_quantization, read_hub_name
 from model_provisioner.references.hub_url import meaning
+from model_provisioner.references.object_name import check_object, read_object_name
 from model_provisioner.references.path_environment import PathEnvironment
-from model_provisioner.references.shards import split_names
+from model_provisioner.references.shards import check_first_shard, split_names
 from model_provisioner.references.shown import CREDENTIALS, shown
+from model_provisioner.references.url_name import URL, id_of_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,16 +43,7 @@ _ACCEPTED = (
 )
 _DEFAULT_BRANCH = "main"
 
-_BUCKET = re.compile(r"(?!.*\.\.)(?!(?:[0-9]+\.){3}[0-9]+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-# Host and credentials are matched narrowly, so that no other program can see another host in the same text.
-_URL = re.compile(
-    r"https://(?:[\w.~!$&'()*+,;=:%-]*@)?"
-    r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>(?::[0-9]{1,5})?)"
-    r"(?P<path>/[!-\"$->@-~]+)(?:\?(?P<query>[!-\"$-~]*))?(?:\#(?P<fragment>[!-~]*))?",
-    re.ASCII,
-)
 _NO_PATH = re.compile(r"https?//|//+[^/]*@|[^/]*//+[^/:]*:[^/]*@", re.IGNORECASE)
-_QUERY_MARK = re.compile(r"query-[0-9a-f]{12}")
 
 
 class ModelRef(ABC):
@@ -80,13 +72,13 @@ class ModelRef(ABC):
             case "local":
                 return LocalRef(rest)
             case "file":
-                return LocalRef(_decode_file_url(rest) if rest.startswith("//") else rest)
+                return LocalRef(path_of_file_url(rest) if rest.startswith("//") else rest)
             case "hf":
                 return HubRef(*read_hub_name(rest.removeprefix("//")))
             case "https" | "http":
                 return _parse_url(scheme.lower(), rest)
             case "s3":
-                return _parse_object(rest)
+                return ObjectRef(*read_object_name(rest))
             case "oci":
                 return OciRef(*read_artifact_name(rest))
             case "ollama":
@@ -238,7 +230,7 @@ class HubRef(ModelRef):
 
     def __post_init__(self) -> None:
         check_hub_name(self.repo, self.revision, self.path)
-        _check_shard(str(self), self.path or "")
+        check_first_shard(str(self), self.path or "")
         if self.quantization is not None:
             object.__setattr__(self, "quantization", checked_quantization(self.repo, self.quantization, self.path))
 
@@ -275,14 +267,14 @@ class UrlRef(ModelRef):
     url: str
 
     def __post_init__(self) -> None:
-        if not _URL.fullmatch(self.url):
+        if not URL.fullmatch(self.url):
             raise InvalidReferenceError(
                 "not an https: URL of a file",
                 expected="https://HOST/FILE, in ASCII, with %20 for a space",
                 found=shown(self.url),
                 fix="copy the link of the file from its page",
             )
-        _check_shard(self.id, unquote(urlsplit(self.id).path))
+        check_first_shard(self.id, unquote(urlsplit(self.id).path))
 
     @property
     def id(self) -> str:
@@ -290,14 +282,7 @@ class UrlRef(ModelRef):
 
         A fragment never reaches a server, so that an id is a reference again, with the same id.
         """
-        found = _URL.fullmatch(self.url)
-        assert found is not None  # __post_init__ saw to it
-        place = f"https://{found['host'].lower()}{found['port']}{found['path']}"
-        if found["query"]:
-            return f"{place}#query-{hashlib.sha256(found['query'].encode()).hexdigest()[:12]}"
-        if _QUERY_MARK.fullmatch(found["fragment"] or ""):
-            return f"{place}#{found['fragment']}"
-        return place
+        return id_of_url(self.url)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -319,16 +304,8 @@ class ObjectRef(ModelRef):
     key: str
 
     def __post_init__(self) -> None:
-        if self.bucket and not _BUCKET.fullmatch(self.bucket):
-            raise InvalidReferenceError(
-                "no bucket can have this name",
-                expected="3 to 63 of a-z, 0-9, - and . (none beside another), a letter or digit at both ends, no IP address",
-                found=shown(str(self)),
-                fix="copy the name as your storage lists it: s3://BUCKET/KEY, without host and credentials",
-            )
-        if not self.bucket or NO_KEY.search(self.key):
-            raise _not_an_object(str(self))
-        _check_shard(str(self), self.key)
+        check_object(self.bucket, self.key, str(self))
+        check_first_shard(str(self), self.key)
 
     @property
     def id(self) -> str:
@@ -356,7 +333,7 @@ class OciRef(ModelRef):
     def __post_init__(self) -> None:
         name = ArtifactName(self.registry, self.repository, self.tag, self.digest, self.path)
         check_artifact_name(name, str(self))
-        _check_shard(str(self), self.path or "")
+        check_first_shard(str(self), self.path or "")
 
     def _text(self, tag: str | None, digest: str | None) -> str:
         marked = ((":", tag), ("@", digest), ("#", self.path))
@@ -402,39 +379,9 @@ class OllamaRef(ModelRef):
         return f"ollama:{self.model}:{self.tag}" + ("" if self.path is None else f"#{self.path}")
 
 
-def _decode_file_url(rest: str) -> str:
-    """Return the path of a `file:` URL, given what follows the colon: the one place where percents are decoded."""
-    host, slash, path = rest[2:].partition("/")
-    if host.lower() not in {"", "localhost"}:
-        raise InvalidReferenceError(
-            "a file: URL of another machine",
-            expected="file:///PATH or file:PATH",
-            found=shown(f"file:{rest}"),
-            fix="three slashes start an absolute path; a relative one is written file:PATH",
-        )
-    try:
-        return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
-    except UnicodeEncodeError:
-        return slash + path  # which LocalRef refuses
-
-
-def _check_shard(text: str, path: str) -> None:
-    """Refuse a reference by another shard than the first, as `discover` refuses a local one."""
-    name = path.rpartition("/")[2]
-    names = split_names(name)
-    if names is not None and name != names[0]:
-        raise InvalidReferenceError(
-            "a split is referenced by its first shard",
-            where=shown(text),
-            expected=names[0],
-            found=name,
-            fix=f"name {names[0]} in its place: all shards come with it",
-        )
-
-
 def _parse_url(scheme: str, rest: str) -> ModelRef:
     """Read a URL: as the reference of a Hub's model that it means, or else as a file's."""
-    parts = _URL.fullmatch(f"https:{rest}")
+    parts = URL.fullmatch(f"https:{rest}")
     if parts is not None and (meant := meaning(f"{scheme}:{rest}")) is not None:
         ref, url = HubRef(*read_hub_name(meant.text)), None
         if meant.download is not None and scheme == "https":
@@ -461,22 +408,6 @@ def id_now(recorded: str) -> str:
         return ModelRef.parse(recorded).id
     except InvalidReferenceError:
         return recorded
-
-
-def _parse_object(rest: str) -> ObjectRef:
-    if not rest.startswith("//"):
-        raise _not_an_object(f"s3:{rest}")
-    bucket, _, key = rest[2:].partition("/")
-    return ObjectRef(bucket, key)
-
-
-def _not_an_object(text: str) -> InvalidReferenceError:
-    return InvalidReferenceError(
-        "not an object of S3 storage",
-        expected="s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for all under it",
-        found=shown(text),
-        fix="write bucket and key as your storage lists them; credentials come from the environment",
-    )
 
 
 def is_whole(ref: ModelRef) -> bool:

@@ -48,9 +48,13 @@ APART = {"prune", "publish", "schema", "completion", "add"}
 
 @pytest.fixture
 def answered(tiny, command, request):
-    """The project, and a fleet's database for the command that needs one."""
+    """The project, and a fleet's database or a mirror for the command that needs one."""
     if command == "publish":
         tiny.environ["MODEL_PROVISIONER_FLEET_URL"] = request.getfixturevalue("fleet").url()
+    if command == "mirror":
+        tiny.environ.update(request.getfixturevalue("s3").environ())
+        request.getfixturevalue("moto").client().create_bucket(Bucket="models")
+        tiny.models(f"network: {{allow: [127.0.0.1]}}\n{ONE}")
     return tiny
 
 

@@ -18,6 +18,7 @@ from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.http.begun import Begun
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
+from model_provisioner.fetchers.patience import MIRROR
 from tests.support.files_server import FilesServer, etag_of
 from tests.support.receiving import DATA, SECRETS, Naps, Sink, bring, fetch, refused, remote
 
@@ -457,3 +458,41 @@ def test_what_the_sink_raises_ends_it_at_once(https, server):
     with pytest.raises(KeyboardInterrupt):
         bring(https, remote(server), Stopped())
     assert len(server.asked) == 1
+
+
+# ---- a file whose digest is known, begun at another place
+
+
+def test_the_rest_is_taken_from_a_server_that_calls_the_file_otherwise(https, serve):
+    server = serve({"/x.gguf": DATA})
+    sink = Sink(DATA[:1_000_000], '"of another place"', len(DATA))
+    bring(https, remote(server, sha256="ab" * 32), sink)
+    assert bytes(sink.data) == DATA
+    assert [(each.headers["range"], each.headers.get("if-range")) for each in server.asked] == [
+        ("bytes=999999-", '"of another place"'),
+        ("bytes=999999-", None),
+    ]
+
+
+def test_without_a_digest_it_is_fetched_anew(https, serve):
+    server = serve({"/x.gguf": DATA})
+    sink = Sink(DATA[:1_000_000], '"of another place"', len(DATA))
+    bring(https, remote(server), sink)
+    assert bytes(sink.data) == DATA
+    assert sink.begun == [server.etag("/x.gguf")]
+
+
+def test_a_file_of_another_size_is_another_file(https, serve):
+    server = serve({"/x.gguf": DATA})
+    sink = Sink(b"x" * 1_000_000, '"of another place"', len(DATA) + 1)
+    bring(https, remote(server, sha256="ab" * 32), sink)
+    assert bytes(sink.data) == DATA
+
+
+def test_a_mirror_is_borne_with_for_two_tries(https, serve):
+    server = serve({"/x.gguf": DATA})
+    server.manners.statuses.extend([(503, {})] * 9)
+    naps = Naps()
+    with pytest.raises(FetchError, match="can't serve the file now, 2 times in a row"):
+        fetch(https, remote(server), Sink(), wait=naps, terms=MIRROR)
+    assert len(naps) == 1

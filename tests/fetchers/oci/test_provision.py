@@ -489,6 +489,17 @@ def test_storage_behind_a_redirect_gets_no_token_and_is_under_the_policy(remote,
         assert b"s3cret" not in remote.everything()
 
 
+def test_a_manifest_of_other_bytes_than_were_expected_is_told_before_they_come(remote, lying):  # noqa: F811
+    lying.files[lying.blob] = TINY_BYTES
+    ref = f"oci:127.0.0.1:{lying.port}/m"
+    remote.models({"tiny": {"model_ref": ref, "expected_digest": f"sha256:{sha256(FLIPPED)}"}})
+    told = lines_of(remote.project.program("provision", code=1))
+    assert f"expected  sha256:{sha256(FLIPPED)}\nfound     sha256:{TINY_SHA}" in told
+    assert [each.path for each in lying.asked] == ["/v2/m/manifests/latest"]
+    remote.models({"tiny": {"model_ref": ref, "expected_digest": f"sha256:{TINY_SHA}"}})
+    remote.project.program("provision")
+
+
 # ---- what is on this disk already
 
 

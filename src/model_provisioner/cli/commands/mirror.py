@@ -9,7 +9,7 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import entries_named, view_project
 from model_provisioner.cli.reply.fields import models_of
 from model_provisioner.config.network_policy import offline_reason, users_hosts
-from model_provisioner.errors import InputError, ProvisionError, printable
+from model_provisioner.errors import InputError, ProvisionError, StorageError, printable
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.mirror import files_of, fill
 from model_provisioner.references.mirror import FORMS, Mirror
@@ -34,6 +34,8 @@ def run(reply: Reply, names: Sequence[str], *, to: str | None, dry_run: bool) ->
         for entry in entries:
             try:
                 files += files_of(work, entry)
+            except StorageError:
+                raise
             except ProvisionError as error:
                 left[entry.name] = error
         reply.models = models_of(work, [entry.name for entry in entries])

@@ -86,6 +86,7 @@ class Download:
                     ref=self.entry.ref.id,
                 ) as partial,
             ):
+                self._check_room(wanted.file, (wanted.size or 0) - partial.size)
                 for place in self.places.of(wanted):
                     try:
                         return self._bring(place, wanted, partial, before, check)
@@ -172,7 +173,6 @@ class Download:
                 room = self._more_room(wanted, done)
             self.progress.reach(wanted.key, done)
 
-        self._check_room(wanted.file, (wanted.size or 0) - partial.size)
         self.progress.reach(wanted.key, partial.size)
         pinned = replace(place.find(wanted), sha256=wanted.sha256)  # also where the user or the lock says it
 

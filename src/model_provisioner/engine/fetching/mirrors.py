@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import MirrorFails
-from model_provisioner.errors import FetchError, NotAllowedError, SettingError
+from model_provisioner.errors import FetchError, MissingExtraError, NotAllowedError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,5 +70,5 @@ def _why(error: ProvisionError, *, is_lacking: bool) -> str:
         return f"it does not have every file; the first that it lacks is {error.where}"
     if isinstance(error, NotAllowedError):
         return f"it may not be asked: expected {error.expected}, found {error.found}"
-    fix = f"; {error.fix}" if isinstance(error, SettingError) else ""
+    fix = f"; {error.fix}" if isinstance(error, SettingError | MissingExtraError) else ""
     return f"{error.what} ({error.found}){fix}"

@@ -46,6 +46,8 @@ HEAD_BYTES = 256 << 10
 """Bytes of lines that may come between two pieces of a body."""
 _KEPT = 16
 """Connections to one host that are kept open."""
+_SENT = 256 << 10
+"""Bytes of a body that are sent at a time."""
 
 
 class _Stream:
@@ -133,7 +135,7 @@ class Connections:
     def __init__(self, terms: Terms = SOURCE) -> None:
         self._timeout = urllib3.Timeout(connect=min(CONNECT, terms.connect), read=min(STALL, terms.stall))
         self._environment = Environment.read()
-        self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT))
+        self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT, blocksize=_SENT))
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
         self._managers: dict[Proxy | None, urllib3.PoolManager] = {}
         """For https:, by the proxy."""
@@ -191,7 +193,7 @@ class Connections:
         if self._context is None:
             self._context = self._environment.trust.context()
         if proxy is None:
-            return _bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT))
+            return _bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT, blocksize=_SENT))
         return _bounded(
             urllib3.ProxyManager(
                 proxy.url.origin,
@@ -199,6 +201,7 @@ class Connections:
                 proxy_ssl_context=self._context,
                 ssl_context=self._context,
                 maxsize=_KEPT,
+                blocksize=_SENT,
             )
         )
 

@@ -10,7 +10,7 @@ import binascii
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from model_provisioner.errors import FetchError, IncompleteError
@@ -19,7 +19,7 @@ from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import FILES, RemoteFile
 from model_provisioner.fetchers.patience import SOURCE, TRANSIENT, Patience, Terms, pause, too_long, wait_asked_by
 from model_provisioner.fetchers.s3.errors import storage_error
-from model_provisioner.fetchers.s3.session import AwsSession
+from model_provisioner.fetchers.s3.session import AwsSession, Payload
 from model_provisioner.fetchers.s3.xml import Listed, is_region, read_error, read_page
 from model_provisioner.invocation import command as called
 
@@ -45,18 +45,6 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-@dataclass(frozen=True)
-class Payload:
-    """What a request sends."""
-
-    size: int
-    """In bytes."""
-    sha256: str
-    """In hexadecimal. The storage takes no bytes of another."""
-    open: Callable[[], bytes | IO[bytes]]
-    """Gives them from their beginning, anew for each try."""
 
 
 class Bucket:
@@ -242,11 +230,9 @@ class Bucket:
 
         to = Url.parse(url)
         self._check(to.host)
-        if payload is not None:
-            headers = {**headers, "content-length": str(payload.size)}
-        signed = self._session.sign(method, url, headers, self._region, None if payload is None else payload.sha256)
+        signed = self._session.sign(method, url, headers, self._region, payload)
         sent = {"user-agent": "model-provisioner", **signed, "accept-encoding": "identity"}
-        body_sent = None if payload is None else payload.open()
+        body_sent = None if payload is None else payload.begin()
         try:
             response = self._connections.get(to, sent, method=method, body=body_sent)
         finally:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from model_provisioner.errors import FetchError, MissingExtraError, NotAllowedError, SettingError
@@ -25,6 +26,18 @@ _BOTH = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _CONTAINER_HOST = "169.254.170.2"
 _ROLE_HOSTS = {"ipv4": "169.254.169.254", "ipv6": "fd00:ec2::254"}
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a request sends."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+    """In hexadecimal. The storage takes no bytes of another."""
+    begin: Callable[[], bytes | IO[bytes]]
+    """Gives them from their beginning, anew for each try."""
 
 
 class AwsSession:
@@ -76,13 +89,15 @@ class AwsSession:
         self.path_style = {"path": True, "virtual": False}.get(str(style))
 
     def sign(
-        self, method: str, url: str, headers: Mapping[str, str], region: str, payload: str | None = None
+        self, method: str, url: str, headers: Mapping[str, str], region: str, payload: Payload | None = None
     ) -> dict[str, str]:
         """Return `headers` with those that say who asks, good for some minutes; alone where nobody in particular does.
 
-        `payload` is the SHA-256, in hexadecimal, of what is sent, None where nothing is: the signature is of it, too.
+        `payload` is what is sent, None where nothing is: the signature is of that, too.
         Raises `FetchError` and `NotAllowedError` where the credentials can't be had.
         """
+        if payload is not None:
+            headers = {**headers, "content-length": str(payload.size)}
         found = self._credentials()
         if found is None:
             return dict(headers)
@@ -92,7 +107,7 @@ class AwsSession:
         request = AWSRequest(method, url, headers=dict(headers))
         auth: Any = S3SigV4Auth(found, "s3", region)
         if payload is not None:
-            auth.payload = lambda _: payload  # it is known: botocore would read all to find it out
+            auth.payload = lambda _: payload.sha256  # it is known: botocore would read all to find it out
         with aws_errors():
             auth.add_auth(request)
         return dict(request.headers.items())

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from model_provisioner.errors import ChangingModelError, ProvisionError
-from model_provisioner.fetchers.s3.bucket import Bucket, Payload
+from model_provisioner.fetchers.s3.bucket import Bucket
+from model_provisioner.fetchers.s3.session import Payload
 from model_provisioner.fetchers.s3.xml import read_error, read_upload
 from model_provisioner.fs.read import Piece
+from model_provisioner.invocation import command as called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +124,7 @@ def _changed(path: str, wanted: str, found: str) -> ChangingModelError:
         where=path,
         expected=f"sha256:{wanted}",
         found=f"sha256:{found}",
-        fix="run provision, and send it again",
+        fix=f"run `{called('provision')}`, and this again",
     )
 
 
@@ -133,5 +135,5 @@ def not_taken(path: str, code: str) -> ChangingModelError:
         where=path,
         expected="a file at rest, and a connection that changes nothing",
         found=code,
-        fix="run provision, which says if the file changed, and this again",
+        fix=f"run `{called('provision')}`, and this again",
     )
