@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+import threading
 import time
 import traceback
 from contextlib import closing, contextmanager
@@ -126,7 +127,7 @@ class _Fleet:
         )  # fmt: skip
 
     def _all(self, work: Callable[[Connection, str], None]) -> Sample:
-        """Do something for each catalog, all at once; the clock runs from the moment in which all have their connection."""
+        """Do something for each catalog, all at once; the clock runs from when all are connected to when all are done."""
         fork = multiprocessing.get_context("fork")
         barrier = fork.Barrier(self._clients + 1)
         children = [fork.Process(target=self._one, args=(work, state, barrier)) for state in self._states]
@@ -134,19 +135,24 @@ class _Fleet:
             child.start()
         barrier.wait(_SECONDS)
         began = time.perf_counter()
+        try:
+            barrier.wait(_SECONDS)
+        except threading.BrokenBarrierError:
+            raise SystemExit("a client failed") from None
+        seconds = time.perf_counter() - began
         for child in children:
             child.join()
-        if any(child.exitcode for child in children):
-            raise SystemExit("a client failed")
-        return Sample(seconds=time.perf_counter() - began)
+        return Sample(seconds=seconds)
 
-    def _one(self, work: Callable[[Connection, str], None], state: str, barrier: object) -> None:
+    def _one(self, work: Callable[[Connection, str], None], state: str, barrier: threading.Barrier) -> None:
         try:
             with self._connected() as connection:
                 barrier.wait(_SECONDS)
                 work(connection, state)
+                barrier.wait(_SECONDS)
         except BaseException:  # noqa: BLE001  a copy of this process is to end here, whatever happens
             traceback.print_exc()
+            barrier.abort()
             os._exit(1)
         os._exit(0)
 

@@ -8,8 +8,8 @@ from tests.support.advice import advised
 from tests.support.postgres import PASSWORD, Host, Silence
 
 URL = "MODEL_PROVISIONER_FLEET_URL"
-NOW = " has this catalog now: "
-AS_IT_IS = " has this catalog as it is"
+NOW = "published to "
+AS_IT_IS = "nothing moved: "
 
 
 @pytest.fixture
@@ -201,4 +201,4 @@ def test_a_lock_is_written_to_compare_with(host, fleet):
     host.environ[URL] = fleet.url("grafana")
     advised(host.doit("model-list", "--fleet", "--differs", code=3), "run `doit model-lock`")
     host.doit("model-lock")
-    assert host.doit("model-list", "--fleet", "--differs").out == "no model of the fleet is so\n"
+    assert host.doit("model-list", "--fleet", "--differs").out == "no model of the fleet matches\n"

@@ -89,7 +89,7 @@ def test_who_was_silent_for_a_day(asked):
     found = document(asked.program("list", "--fleet", "--silent", "1d", "--json"))
     (host,) = found["result"]["hosts"]
     assert (host["host"], host["models"], host["silent_seconds"] // 86400, found["models"]) == ("gamma", 1, 3, [])
-    assert asked.program("list", "--fleet", "--silent", "4d").out == "no host of the fleet is so\n"
+    assert asked.program("list", "--fleet", "--silent", "4d").out == "no host of the fleet matches\n"
 
 
 def test_which_hosts_differ_from_the_lock(asked):
@@ -108,7 +108,7 @@ def test_which_hosts_differ_from_the_lock(asked):
 def test_several_questions_at_once_narrow_each_other(asked):
     found = document(asked.program("list", "--fleet", "--digest", A, "--state", "Active", "--silent", "1d", "--json"))
     assert of_models(found) == [("gamma", "one")]
-    assert asked.program("list", "--fleet", "--digest", A, "--state", "Failed").out == "no model of the fleet is so\n"
+    assert asked.program("list", "--fleet", "--digest", A, "--state", "Failed").out == "no model of the fleet matches\n"
 
 
 def test_more_than_can_be_read_is_cut_and_said(asked, shared):
@@ -126,9 +126,9 @@ def test_more_than_can_be_read_is_cut_and_said(asked, shared):
         (["--fleet", "hf:org/repo"], "list --fleet takes no names"),
         (["--fleet", "--all"], "list --fleet takes no names"),
         (["--fleet", "--digest", "a" * 64], "a digest names its algorithm"),
-        (["--fleet", "--state", "Broken"], "--state is none that a model can be in"),
-        (["--fleet", "--silent", "long"], "--silent is no age"),
-        (["--fleet", "--silent", "9" * 30 + "d"], "--silent is no age"),
+        (["--fleet", "--state", "Broken"], "--state is not the state of a model"),
+        (["--fleet", "--silent", "long"], "--silent can't be read"),
+        (["--fleet", "--silent", "9" * 30 + "d"], "--silent can't be read"),
         (["--fleet", "--differs"], "no models.yaml here or in a folder above"),
     ],
 )

@@ -41,8 +41,8 @@ def published(one, fleet):
 @pytest.mark.slow
 def test_what_moved_is_sent(one, fleet):
     one.environ[URL] = fleet.url("admin")
-    assert one.program("publish").out == f"{fleet.place} has this catalog now: 1 model new or changed, 0 gone\n"
-    assert one.doit("model-publish").out == f"{fleet.place} has this catalog as it is\n"
+    assert one.program("publish").out == f"published to {fleet.place}: 1 model new or changed, 0 removed\n"
+    assert one.doit("model-publish").out == f"nothing moved: {fleet.place} is up to date\n"
     assert fleet.query("SELECT name, state, size_bytes FROM fleet.models") == [("tiny", "Active", 105248)]
     one.program("retire", "tiny")
     found = document(one.program("publish", "--json"))
@@ -68,7 +68,7 @@ def test_a_project_does_not_say_where_the_database_is_or_how_long_it_may_take(pu
         "doit.cfg",
         "[model-publish]\ntimeout = 1w\njitter = 1d\ntake_over = True\n\n[model-list]\nfleet = True\nstate = Failed\n",
     )
-    assert published.doit("model-publish").out == f"{fleet.place} has this catalog as it is\n"
+    assert published.doit("model-publish").out == f"nothing moved: {fleet.place} is up to date\n"
     assert published.doit("model-list").out.startswith("NAME ")
 
 
@@ -81,10 +81,10 @@ def test_no_code_of_a_project_is_imported(published):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--timeout", "0s"], "--timeout is no time"),
-        (["--timeout", "2d"], "--timeout is no time"),
-        (["--timeout", "soon"], "--timeout is no time"),
-        (["--jitter", "-1s"], "--jitter is no time"),
+        (["--timeout", "0s"], "--timeout can't be read"),
+        (["--timeout", "2d"], "--timeout can't be read"),
+        (["--timeout", "soon"], "--timeout can't be read"),
+        (["--jitter", "-1s"], "--jitter can't be read"),
         (["--as-new", "--take-over"], "a catalog is a copy of another or was restored, not both"),
         (["tiny"], "publish takes no names"),
     ],
@@ -110,16 +110,16 @@ def test_a_catalog_from_another_machine_says_so(published, fleet):
         connection.execute("UPDATE identity SET machine = 'another'")
     said, now = published.program("publish").out.splitlines()
     (newest, _) = fleet.query("SELECT catalog FROM fleet.hosts ORDER BY published_at DESC")
-    assert said == f"this catalog came from another machine: from now on it is published as {newest[0]}"
-    assert now == f"{fleet.place} has this catalog now: 1 model new or changed, 0 gone"
+    assert said == f"this catalog came from another machine: it is published as a host of its own, {newest[0]}"
+    assert now == f"published to {fleet.place}: 1 model new or changed, 0 removed"
 
 
 def test_a_clock_that_is_wrong_is_told(project, monkeypatch):
     project.environ[URL] = "postgresql://db.example/fleet"
     monkeypatch.setattr(publish, "ask", lambda *_: ANSWER | {"clock_skew_seconds": -7200})
     assert project.program("publish").err == (
-        "WARNING: the clock here is 7,200 s behind that of the fleet's database: times of verifications that others see are "
-        "as wrong\n"
+        "WARNING: the clock here is 7,200 s behind that of the fleet's database: so are the times of verifications "
+        "that others see\n"
     )
 
 

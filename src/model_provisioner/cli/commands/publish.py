@@ -40,29 +40,29 @@ def run(
     )
     reply.result = vars(found) | {}
     if found.is_copy:
-        reply.say(f"this catalog came from another machine: from now on it is published as {found.catalog}")
+        reply.say(f"this catalog came from another machine: it is published as a host of its own, {found.catalog}")
     reply.say(_said(found))
     if abs(found.clock_skew_seconds) > SKEWED:
         way = "ahead of" if found.clock_skew_seconds > 0 else "behind"
         sys.stderr.write(
-            f"WARNING: the clock here is {abs(found.clock_skew_seconds):,} s {way} that of the fleet's database: times of "
-            "verifications that others see are as wrong\n"
+            f"WARNING: the clock here is {abs(found.clock_skew_seconds):,} s {way} that of the fleet's database: so are "
+            "the times of verifications that others see\n"
         )
     return 0
 
 
 def _said(found: Published) -> str:
     if not found.projects:
-        return f"{found.database} has this catalog as it is"
-    models = f"{found.written} model{'s' if found.written != 1 else ''} new or changed, {found.removed} gone"
-    return f"{found.database} has this catalog now: {models}"
+        return f"nothing moved: {found.database} is up to date"
+    models = f"{found.written} model{'s' if found.written != 1 else ''} new or changed, {found.removed} removed"
+    return f"published to {found.database}: {models}"
 
 
 def _seconds(option: str, text: str, *, least: int) -> int:
     seconds = parse_age(text)
     if seconds is None or not least <= seconds <= _LONGEST:
         raise InputError(
-            f"--{option} is no time",
+            f"--{option} can't be read",
             where="the command line",
             expected=f"{AGES.replace('30d', '30s')}, between {least}s and 1d",
             found=text,

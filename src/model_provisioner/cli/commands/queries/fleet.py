@@ -67,7 +67,7 @@ def list_fleet(
         reply.result = {"hosts": found.rows, "is_cut": found.is_cut}
         reply.say(*_table(("HOST", "USER", "MODELS", "FAILED", "SIZE", "VERSION", "SEEN"), map(_of_host, found.rows)))
     if not found.rows:
-        reply.say("no model of the fleet is so" if wanted.is_about_models else "no host of the fleet is so")
+        reply.say("no model of the fleet matches" if wanted.is_about_models else "no host of the fleet matches")
     if found.is_cut:
         reply.say(f"and more: only the first {len(found.rows):,} are shown; SQL has them all: docs/reference/fleet.md")
     return 0
@@ -85,7 +85,7 @@ def _state(text: str) -> str:
     states: dict[str, str] = {each.lower(): each for each in get_args(Lifecycle)}
     if text.lower() not in states:
         raise InputError(
-            "--state is none that a model can be in",
+            "--state is not the state of a model",
             where="the command line",
             expected=" or ".join(states.values()),
             found=text,
@@ -97,7 +97,7 @@ def _state(text: str) -> str:
 def _age(text: str) -> int:
     if (seconds := parse_age(text)) is None or seconds > _LONGEST:
         raise InputError(
-            "--silent is no age",
+            "--silent can't be read",
             where="the command line",
             expected=AGES.replace("30d", "1d"),
             found=text,

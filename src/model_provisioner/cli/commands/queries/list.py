@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model_provisioner.cli.columns import columns, padded, shortened, width_of
 from model_provisioner.cli.project import (
@@ -34,12 +34,24 @@ _GAPS = 10
 """Columns between the cells of a row."""
 
 
-def run(reply: Reply, names: Sequence[str], *, all: bool, allow: bool, **fleet: Any) -> int:  # noqa: A002  the option's name
+def run(
+    reply: Reply,
+    names: Sequence[str],
+    *,
+    all: bool,  # noqa: A002  the option's name
+    allow: bool,
+    fleet: bool,
+    digest: str | None,
+    state: str | None,
+    differs: bool,
+    silent: str | None,
+) -> int:
     """Print a table; with a reference, what its repository offers; with the options of a fleet, what that has."""
-    if any(fleet.values()):
+    if fleet or digest or state or differs or silent:
         from model_provisioner.cli.commands.queries.fleet import list_fleet
 
-        return list_fleet(reply, [*names, *(["--all"] if all else []), *(["--allow"] if allow else [])], **fleet)
+        others = [*names, *(["--all"] if all else []), *(["--allow"] if allow else [])]
+        return list_fleet(reply, others, fleet=fleet, digest=digest, state=state, differs=differs, silent=silent)
     if names:
         return _offers(reply, names, allow=allow)
     with closing(Catalog.reader(state_folder_here())) as catalog:
