@@ -21,8 +21,8 @@ from process import Sample
 from model_provisioner.operations.fleet import schema
 from model_provisioner.operations.fleet.database import connected
 from model_provisioner.operations.fleet.sending import publish
-from model_provisioner.records.catalog import Catalog, Model
-from model_provisioner.records.publications import Publications
+from model_provisioner.records.catalog.catalog import Catalog, Model
+from model_provisioner.records.catalog.publications import Publications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         WrongKindError,
     )
     from model_provisioner.operations.provision import ModelResult, ProvisionResult
-    from model_provisioner.records.catalog import Catalog
+    from model_provisioner.records.catalog.catalog import Catalog
     from model_provisioner.references.digest import Digest, SetDigest
     from model_provisioner.references.reference import ModelRef
     from model_provisioner.version import __version__
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 # Importing the package costs next to nothing: each name brings its module when it is first used. Errors are in `errors`.
 _HOMES = {
     "BytesRead": "engine.events",
-    "Catalog": "records.catalog",
+    "Catalog": "records.catalog.catalog",
     "Digest": "references.digest",
     "Event": "engine.events",
     "FetchBegins": "engine.events",

@@ -26,7 +26,7 @@ from model_signing import signing
 from model_provisioner.cli import program
 from model_provisioner.fs import clock
 from model_provisioner.records import handoff
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.engine.snapshot import compare
 from model_provisioner.units import human
 from model_provisioner.config import cache as configuration

@@ -10,7 +10,7 @@ import pytest
 from model_provisioner.fs.state_folder import project_folder
 from model_provisioner.operations import metrics
 from model_provisioner.operations.metrics import NEVER, host_metrics
-from model_provisioner.records.catalog import Catalog, Model
+from model_provisioner.records.catalog.catalog import Catalog, Model
 from tests.support.fixtures import hub, remote, tiny  # noqa: F401
 from tests.support.project import TINY, Project, settle
 from tests.support.remote import ONE

@@ -9,7 +9,7 @@ import pytest
 
 from model_provisioner.errors import StorageError
 from model_provisioner.provenance.verifications import Verifications
-from model_provisioner.records.catalog import Catalog, Model
+from model_provisioner.records.catalog.catalog import Catalog, Model
 from tests.provenance.test_record import FILE, RECORD
 
 

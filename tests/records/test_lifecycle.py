@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from model_provisioner.records.catalog import Catalog, Model
+from model_provisioner.records.catalog.catalog import Catalog, Model
 from model_provisioner.records.lifecycle import MOVES, refusal
 from model_provisioner.errors import InvalidMoveError, RetiredModelError
 

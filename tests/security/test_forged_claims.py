@@ -11,7 +11,7 @@ import pytest
 from model_provisioner.provenance.record import FileRecord, Policy, ProvenanceRecord
 from model_provisioner.provenance.statement import OURS
 from model_provisioner.provenance.verifications import Verifications
-from model_provisioner.records.catalog import Catalog, Model
+from model_provisioner.records.catalog.catalog import Catalog, Model
 from model_provisioner.records.handoff import render
 from model_provisioner.references.digest import Digest
 from model_provisioner.store.refs import Record, StoredFile

@@ -22,7 +22,7 @@ import psycopg
 from model_provisioner.operations.fleet import schema
 from model_provisioner.operations.fleet.database import Connection, connected
 from model_provisioner.operations.fleet.sending import publish
-from model_provisioner.records.catalog import Catalog, Model
+from model_provisioner.records.catalog.catalog import Catalog, Model
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 PASSWORD = "fleet-s3cret"

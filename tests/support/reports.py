@@ -6,7 +6,7 @@ from typing import Any
 
 from model_provisioner.operations.model_report import ModelReport
 from model_provisioner.operations.report import Report
-from model_provisioner.records.catalog import Model
+from model_provisioner.records.catalog.catalog import Model
 
 DIGEST = "sha256:" + "a" * 64
 VERIFIED_AT = "2026-01-01T00:00:00Z"

@@ -25,7 +25,7 @@ from model_provisioner.engine.workspace import mirrors_of, without_project
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError, NotAllowedError, ProvisionError
 from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.fs.state_folder import check_state_folder, ensure_state_folder, state_folder
-from model_provisioner.records.catalog import NO_PROJECT, Catalog
+from model_provisioner.records.catalog.catalog import NO_PROJECT, Catalog
 from model_provisioner.references.digest import Digest, dirhash
 from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import HubRef, LocalRef, ModelRef, OciRef, is_whole
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
     from model_provisioner.references.digest import Expected
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.retention.eviction import Candidate, Eviction
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from model_provisioner.engine.entry_run import failing
 from model_provisioner.engine.withdraw import fail
 from model_provisioner.errors import DigestMismatchError
-from model_provisioner.records.catalog import Model, now
+from model_provisioner.records.catalog.catalog import Model, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.errors import InvalidMoveError
-    from model_provisioner.records.catalog import Catalog
+    from model_provisioner.records.catalog.catalog import Catalog
 
 _FIELDS = tuple(name for name in Model.__dataclass_fields__ if not name.endswith("_at"))
 

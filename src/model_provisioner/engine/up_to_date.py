@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.hashing.memo import FileDigest, How, Memo
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
     from model_provisioner.references.digest import Digest
 
 

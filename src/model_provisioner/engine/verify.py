@@ -27,7 +27,7 @@ from model_provisioner.fs.identity import identity, identity_of
 from model_provisioner.provenance import log as provenance
 from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import ProvenanceRecord, file_records
-from model_provisioner.records.catalog import now
+from model_provisioner.records.catalog.catalog import now
 from model_provisioner.records.checksums import render as render_checksums
 from model_provisioner.store.tree import changed_tree
 from model_provisioner.version import __version__

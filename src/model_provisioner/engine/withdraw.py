@@ -27,7 +27,7 @@ from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.fs.unreachable import storage_error
 from model_provisioner.invocation import command as called
 from model_provisioner.records.artifacts import writer_of
-from model_provisioner.records.catalog import Model
+from model_provisioner.records.catalog.catalog import Model
 from model_provisioner.records.handoff import handoff_id, is_handoff
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.root import Roots
-    from model_provisioner.records.catalog import Outcome
+    from model_provisioner.records.catalog.catalog import Outcome
     from model_provisioner.records.lifecycle import By, Lifecycle
 
 

@@ -27,10 +27,10 @@ from model_provisioner.hashing.memo import Memo
 from model_provisioner.provenance.record import Policy
 from model_provisioner.provenance.verifications import Verifications
 from model_provisioner.records.artifacts import BuildRecord
-from model_provisioner.records.catalog import NO_PROJECT, Catalog
-from model_provisioner.records.counters import Counters
-from model_provisioner.records.downloads import DownloadRecord
-from model_provisioner.records.fetched import FetchRecord
+from model_provisioner.records.catalog.catalog import NO_PROJECT, Catalog
+from model_provisioner.records.catalog.counters import Counters
+from model_provisioner.records.catalog.downloads import DownloadRecord
+from model_provisioner.records.catalog.fetched import FetchRecord
 from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.executors.window import Window
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
     from model_provisioner.references.mirror import Mirror
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.provenance.statement import Statement
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 AHEAD = timedelta(minutes=5)
 """By how much two clocks may differ without a note."""

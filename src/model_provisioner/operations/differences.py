@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Entry, Locked, LockedFile
     from model_provisioner.engine.verification.outcome import Part, Verification
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 Kind = Literal["lock", "model", "handoff", "checksums", "catalog"]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.paths import may_be_there
-from model_provisioner.records.catalog import Catalog
-from model_provisioner.records.counters import Counters
+from model_provisioner.records.catalog.catalog import Catalog
+from model_provisioner.records.catalog.counters import Counters
 from model_provisioner.records.last_run import last_end
 from model_provisioner.store.inventory import inventory
 from model_provisioner.store.owners import Witness
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
     from model_provisioner.records.lifecycle import Lifecycle
     from model_provisioner.store.store import Store
 

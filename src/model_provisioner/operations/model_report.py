@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from model_provisioner.config.entries import Claim, Entry
     from model_provisioner.engine.entry_run import Reason
     from model_provisioner.headers.metadata import SignatureResult
-    from model_provisioner.records.catalog import Model, Transition
+    from model_provisioner.records.catalog.catalog import Model, Transition
 
 Stands = Literal["failed", "tolerated", "stale", "pending", "new", "retired", "current"]
 """How a model stands, the worst first. `tolerated` is a mismatch that was handed off; `stale`: the next run has work to do."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from model_provisioner.fs.fileset import FileSet
     from model_provisioner.operations.model_report import HandoffState, Stands
     from model_provisioner.provenance.record import ProvenanceRecord
-    from model_provisioner.records.catalog import Model, Transition
+    from model_provisioner.records.catalog.catalog import Model, Transition
     from model_provisioner.references.reference import ModelRef
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from tests.plugin.test_shortcut import took_the_short_way
 from tests.support.project import DODO, settle
 from tests.support.remote import wait_until

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.errors import CorruptModelError
 from model_provisioner.engine.entry_run import EntryRun

@@ -17,7 +17,7 @@ from model_provisioner.errors import InputError, SettingError, printable
 from model_provisioner.invocation import command as called
 from model_provisioner.invocation import named
 from model_provisioner.operations.report import report
-from model_provisioner.records.catalog import now
+from model_provisioner.records.catalog.catalog import now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

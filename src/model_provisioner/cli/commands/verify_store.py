@@ -23,7 +23,7 @@ from model_provisioner.operations.store_audit.audit import StoreAudit
 from model_provisioner.operations.store_audit.found import Damaged, Gone, Unread, Whole
 from model_provisioner.operations.store_audit.plan import plan
 from model_provisioner.provenance.record import iso
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.records.store_audits import StoreAudits
 from model_provisioner.units import human
 

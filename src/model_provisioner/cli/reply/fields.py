@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.entry_run import Reason
     from model_provisioner.engine.workspace import Workspace
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 _SHARED = {"id", "state", "outcome", "digest", "size_bytes", "path", "handoff"}
 """The fields of a row that a model of the document has."""

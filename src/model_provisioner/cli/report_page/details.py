@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from model_provisioner.operations.model_report import ModelReport
-    from model_provisioner.records.catalog import Transition
+    from model_provisioner.records.catalog.catalog import Transition
 
 MOVES = 5
 """How many of a model's last moves the page shows."""

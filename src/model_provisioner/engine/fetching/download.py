@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.engine.fetching.refusals import larger, mismatch, reword, wrong_at_mirror
 from model_provisioner.engine.fetching.wanted import Arrived, downloaded
 from model_provisioner.errors import FetchError, ProvisionError
-from model_provisioner.records.downloads import Downloaded
+from model_provisioner.records.catalog.downloads import Downloaded
 from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.single_flight import single_flight
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.fetching.wanted import Wanted
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
-    from model_provisioner.records.downloads import NotedDownload
+    from model_provisioner.records.catalog.downloads import NotedDownload
     from model_provisioner.store.arriving.partial import Received
 
 AT_ONCE = 8

@@ -10,7 +10,7 @@ from model_provisioner.fs.clock import TICK_NS
 from model_provisioner.fs.fileset import discover
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.hashing.memo_rows import Row
-from model_provisioner.records.catalog import now
+from model_provisioner.records.catalog.catalog import now
 from model_provisioner.references.digest import Digest, dirhash
 
 if TYPE_CHECKING:

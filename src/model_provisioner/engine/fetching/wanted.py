@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fetchers.listing import RemoteFile
-    from model_provisioner.records.downloads import NotedDownload
+    from model_provisioner.records.catalog.downloads import NotedDownload
     from model_provisioner.store.arriving.partial import Received
 
 

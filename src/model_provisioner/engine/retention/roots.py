@@ -13,7 +13,7 @@ from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.read import read_if_there
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
 from model_provisioner.records.artifacts import artifacts_of_all
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.records.handoff import files_named
 from model_provisioner.store.owners import UNTIL_DEAD
 from model_provisioner.store.usage import owner_of, usage_records

@@ -156,7 +156,7 @@ def catalog_file(state: str) -> str:
 
 def catalog_change(state: str, root: str) -> str:
     """Return the change number of the project's rows in the catalog, empty where it can't be read."""
-    from model_provisioner.records.catalog_file import change_of
+    from model_provisioner.records.catalog.database import change_of
 
     try:
         return str(change_of(os.path.realpath(root), state))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.entries import accepting
 from model_provisioner.errors import CorruptModelError, DamagedError, StorageError
 from model_provisioner.invocation import command as called
-from model_provisioner.records.catalog import now
+from model_provisioner.records.catalog.catalog import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.hashing.memo import FileDigest
     from model_provisioner.hashing.memo_rows import Row
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
     from model_provisioner.store.store import Store
 
 IN_FULL = "a verification in full was begun"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.errors import DamagedError
     from model_provisioner.provenance.record import ProvenanceRecord
-    from model_provisioner.records.catalog import Catalog, Model
+    from model_provisioner.records.catalog.catalog import Catalog, Model
     from model_provisioner.store.store import Store
 
 

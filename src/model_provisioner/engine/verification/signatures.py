@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.verification.outcome import Verification
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.memo import FileDigest
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 
 def reason_to_check(work: Workspace, entry: Entry, row: Model | None) -> str | None:

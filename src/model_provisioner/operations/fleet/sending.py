@@ -17,8 +17,8 @@ from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.fleet import schema
 from model_provisioner.operations.fleet.machine import machine_id
-from model_provisioner.records.catalog_file import catalog_file
-from model_provisioner.records.publications import Publications, as_text
+from model_provisioner.records.catalog.database import catalog_file
+from model_provisioner.records.catalog.publications import Publications, as_text
 from model_provisioner.version import __version__
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from model_provisioner.hashing.memo import Memo
 from model_provisioner.hashing.uncached import hash_uncached
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.store_audit.found import Damaged, Gone, Unread, Whole
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.store.usage import owner_of, usage_records
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from model_provisioner.cli.project import (
 from model_provisioner.cli.reply.fields import model_fields, row_fields
 from model_provisioner.errors import InputError, printable
 from model_provisioner.invocation import command as called
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.units import human
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from model_provisioner.cli.reply.reply import Reply
     from model_provisioner.cli.store_view import StoreView
-    from model_provisioner.records.catalog import Model
+    from model_provisioner.records.catalog.catalog import Model
 
 _NAME, _SIZE, _TYPE = 0, 3, 4
 _GAPS = 10

@@ -18,13 +18,13 @@ from model_provisioner.cli.project import (
 from model_provisioner.cli.reply.fields import model_fields, models_of, row_fields
 from model_provisioner.errors import UnknownModelError, printable
 from model_provisioner.invocation import command as called
-from model_provisioner.records.catalog import Catalog
+from model_provisioner.records.catalog.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from model_provisioner.cli.reply.reply import Reply
-    from model_provisioner.records.catalog import Transition
+    from model_provisioner.records.catalog.catalog import Transition
 
 
 def run(reply: Reply, names: Sequence[str], *, provenance: bool) -> int:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from model_provisioner.records import downloads as module
-from model_provisioner.records.catalog import Catalog
-from model_provisioner.records.downloads import Downloaded, DownloadRecord
+from model_provisioner.records.catalog import downloads as module
+from model_provisioner.records.catalog.catalog import Catalog
+from model_provisioner.records.catalog.downloads import Downloaded, DownloadRecord
 
 ASKED, OTHER = b"a" * 32, b"b" * 32
 OLD, NEW = Downloaded("0" * 64, 1, '"v1"'), Downloaded("1" * 64, 2)

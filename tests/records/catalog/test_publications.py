@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from model_provisioner.fs.sqlite import Database
-from model_provisioner.records.catalog import Catalog, Model
-from model_provisioner.records.catalog_file import catalog_file
-from model_provisioner.records.publications import LONGEST, Publications, PublishedModel, as_text
+from model_provisioner.records.catalog import database as catalog_database
+from model_provisioner.records.catalog.catalog import Catalog, Model
+from model_provisioner.records.catalog.database import catalog_file
+from model_provisioner.records.catalog.publications import LONGEST, Publications, PublishedModel, as_text
 
 SECRET = "s3cretword"
 
@@ -60,7 +61,7 @@ def test_another_identity_is_drawn_where_it_is_asked_for(publications):
 
 
 def test_the_last_tokens_are_remembered(publications, monkeypatch):
-    monkeypatch.setattr("model_provisioner.records.publications.REMEMBERED", 3)
+    monkeypatch.setattr("model_provisioner.records.catalog.publications.REMEMBERED", 3)
     tokens = [publications.draw() for _ in range(5)]
     assert [publications.remembers(token) for token in tokens] == [False, False, True, True, True]
 
@@ -128,7 +129,7 @@ def test_a_long_text_is_cut_and_stays_another_than_its_like():
 def test_a_catalog_of_the_version_before_gets_what_publications_need(tmp_path):
     older = Database(
         str(tmp_path / "catalog.db"), title="catalog", application_id=0x6D706361, state=str(tmp_path),
-        schema="CREATE TABLE change (project, number)", version=4,
+        schema=catalog_database._VERSION_1, upgrades=(catalog_database._VERSION_2, catalog_database._VERSION_3, catalog_database._VERSION_4),
     )  # fmt: skip
     older.query("SELECT 1")
     older.close()

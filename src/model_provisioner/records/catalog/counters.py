@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FETCHED = "fetched bytes"
 _VERIFIED = "verified "
-"""And the outcome: see the triggers in `records/catalog_file.py`."""
+"""And the outcome: see the triggers in `records/catalog/database.py`."""
 
 
 class Counters:

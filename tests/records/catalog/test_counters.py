@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from model_provisioner.records.catalog import Catalog, Model
-from model_provisioner.records.counters import Counters
+from model_provisioner.records.catalog.catalog import Catalog, Model
+from model_provisioner.records.catalog.counters import Counters
 
 ACTIVE = Model(project="/p", name="tiny", id="local:/x", lifecycle="Active", outcome="pass", digest="d")
 

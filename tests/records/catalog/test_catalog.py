@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from model_provisioner.records import catalog_file
-from model_provisioner.records.catalog import READER, Catalog, Model, Transition
+from model_provisioner.records.catalog import database
+from model_provisioner.records.catalog.catalog import READER, Catalog, Model, Transition
 from model_provisioner.fs.sqlite import Database, ForeignDatabaseError
 from model_provisioner.headers.metadata import Metadata, Split
 
@@ -109,7 +109,7 @@ def test_what_an_older_reader_read_of_a_header_is_forgotten(catalog, tmp_path):
 
 def test_each_move_is_noted_and_only_the_last_ones_are_kept(catalog, tmp_path, monkeypatch):
     times = iter(f"2026-01-01T00:00:{number:02}Z" for number in range(60))
-    monkeypatch.setattr("model_provisioner.records.catalog.now", lambda: next(times))
+    monkeypatch.setattr("model_provisioner.records.catalog.catalog.now", lambda: next(times))
     catalog.put(row(lifecycle="Pending"))
     catalog.put(row(lifecycle="Failed", reason="the digest differs\n  where     /p/tiny.gguf"))
     catalog.put(row(lifecycle="Failed", reason="no move"))
@@ -128,7 +128,7 @@ def test_each_move_is_noted_and_only_the_last_ones_are_kept(catalog, tmp_path, m
 
 def test_the_history_keeps_the_order_of_the_moves_when_the_clock_goes_back(catalog, monkeypatch):
     for time, state in (("2026-01-02T00:00:00Z", "Pending"), ("2026-01-01T00:00:00Z", "Active")):
-        monkeypatch.setattr("model_provisioner.records.catalog.now", lambda time=time: time)
+        monkeypatch.setattr("model_provisioner.records.catalog.catalog.now", lambda time=time: time)
         catalog.put(row(lifecycle=state))
     assert [moved.lifecycle for moved in catalog.history("/p", "tiny")] == ["Pending", "Active"]
     assert catalog.get("/p", "tiny").lifecycle == "Active"
@@ -179,7 +179,7 @@ def test_corruption_is_noted_of_every_row_of_that_model(catalog):
 def version_1(tmp_path):
     """A catalog as version 1 of its schema had it, with one row; left so by a reader."""
     path = tmp_path / "catalog.db"
-    Database(str(path), title="catalog", application_id=0x6D706361, version=1, schema=catalog_file._VERSION_1).query(
+    Database(str(path), title="catalog", application_id=0x6D706361, version=1, schema=database._VERSION_1).query(
         "SELECT 1"
     )
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -207,9 +207,7 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date_in_place(version_
 
 def test_an_older_program_refuses_a_newer_catalog_by_name(catalog, tmp_path):
     catalog.put(row())
-    older = Database(
-        catalog.path, title="catalog", application_id=0x6D706361, version=1, schema=catalog_file._VERSION_1
-    )
+    older = Database(catalog.path, title="catalog", application_id=0x6D706361, version=1, schema=database._VERSION_1)
     with pytest.raises(ForeignDatabaseError) as caught:
         older.query("SELECT 1")
     assert "expected  schema version 1\n  found     schema version 5\n" in str(caught.value)

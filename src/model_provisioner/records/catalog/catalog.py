@@ -21,7 +21,7 @@ from model_provisioner.fs.sqlite import (
 )
 from model_provisioner.headers.metadata import Metadata, from_json, to_json
 from model_provisioner.invocation import as_called
-from model_provisioner.records.catalog_file import catalog_file
+from model_provisioner.records.catalog.database import catalog_file
 from model_provisioner.records.lifecycle import By, Lifecycle, refusal
 from model_provisioner.references.reference import id_now
 

@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 
 from model_provisioner.fs.sqlite import Database
-from model_provisioner.records import catalog_file, fetched
-from model_provisioner.records.catalog import Catalog
-from model_provisioner.records.fetched import Fetched, FetchRecord
+from model_provisioner.records.catalog import database, fetched
+from model_provisioner.records.catalog.catalog import Catalog
+from model_provisioner.records.catalog.fetched import Fetched, FetchRecord
 from model_provisioner.references.digest import Digest
 
 ID = "hf:org/repo"
@@ -48,8 +48,8 @@ def test_what_a_catalog_of_the_version_before_has_fetched_is_taken_over(tmp_path
         str(path),
         title="catalog",
         application_id=0x6D706361,
-        schema=catalog_file._VERSION_1,
-        upgrades=(catalog_file._VERSION_2,),
+        schema=database._VERSION_1,
+        upgrades=(database._VERSION_2,),
     )
     older.query("SELECT 1")
     older.close()
