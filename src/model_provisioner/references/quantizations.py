@@ -48,7 +48,7 @@ def offers(names: Collection[str]) -> list[Offer]:
             name,
         )
         seen.update(shards)
-        found.append(Offer(shards, quantization_of(name), _kind(name)))
+        found.append(Offer(shards, quantization_of(name), kind_of_gguf(name)))
     return found
 
 
@@ -66,7 +66,8 @@ def quantization_named(text: str) -> str | None:
     return quantization_of(text) if _NAME.fullmatch(text) else None
 
 
-def _kind(path: str) -> Literal["model", "mmproj", "imatrix"]:
+def kind_of_gguf(path: str) -> Literal["model", "mmproj", "imatrix"]:
+    """Return what a GGUF is by its name."""
     name = path.rpartition("/")[2]
     if _PROJECTOR.search(name):
         return "mmproj"

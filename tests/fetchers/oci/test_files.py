@@ -1,6 +1,7 @@
 """Which files an artifact has, and which of them its reference means, by what each tool writes."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from model_provisioner.fetchers.oci.files import files_of, meant_by
 from model_provisioner.fetchers.oci.manifest import read_manifest
 from model_provisioner.fetchers.oci.place import registry_place
 from model_provisioner.references.reference import ModelRef
+from tests.support.project import AT_ONCE
 
 PLACE = registry_place("r.io", "org/model")
 WHERE = "oci:r.io/org/model:q4 at r.io"
@@ -242,3 +244,10 @@ def test_whatever_a_registry_sends_ends_in_files_or_in_an_error(value, is_manife
         assert meant_by(found, ModelRef.parse("oci:r.io/m"), WHERE)
     except ProvisionError as error:
         assert all((error.what, error.where, error.expected, error.found, error.fix))
+
+
+def test_a_manifest_of_as_many_layers_as_it_can_have_is_read_at_once():
+    began = time.monotonic()
+    found = files([(LAYER, f"{number}.gguf") for number in range(18_000)])
+    assert len(meant_by(found, ModelRef.parse("oci:r.io/org/model:q4"), WHERE)) == 18_000
+    assert time.monotonic() - began < AT_ONCE

@@ -45,7 +45,8 @@ class Artifact:
         """Return the files that the reference means now; the revision is the digest of the manifest. Raises `FetchError`."""
         digest, files = self.files()
         meant = meant_by(files, self.ref, self._where)
-        return self._listed(digest, meant, [file for file in files if file not in meant])
+        names = {file.name for file in meant}
+        return self._listed(digest, meant, [file for file in files if file.name not in names])
 
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
         """Return where files are of a manifest that is known by its digest."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from model_provisioner.errors import FetchError
 from model_provisioner.fetchers.oci.media_types import is_archive, type_of
 from model_provisioner.headers.whole import is_beside
-from model_provisioner.references.quantizations import offers
+from model_provisioner.references.quantizations import kind_of_gguf, offers
 from model_provisioner.references.shards import split_names
 from model_provisioner.units import human
 
@@ -54,7 +54,7 @@ def files_of(manifest: Manifest, stem: str, where: str) -> list[ArtifactFile]:
             found="a manifest of none: a signature, or a note on another artifact",
             fix="name the artifact that holds the model",
         )
-    found = list(_files(manifest, stem, where))
+    found = _files(manifest, stem, where)
     if not found:
         raise FetchError(
             "no layer of the artifact says which file it is",
@@ -192,8 +192,8 @@ def _check_layer(layer: Layer, kind: str, where: str) -> None:
 def _role(kind: str, name: str) -> Role:
     if kind in {"projector", "adapter", "file", "aside"}:
         return kind  # type: ignore[return-value]
-    if (gguf := offers([name])) and gguf[0].kind != "model":
-        return "projector" if gguf[0].kind == "mmproj" else "imatrix"
+    if name.lower().endswith(".gguf") and (gguf := kind_of_gguf(name)) != "model":
+        return "projector" if gguf == "mmproj" else "imatrix"
     return "file" if kind == "any" and is_beside(name) else "weights"
 
 

@@ -59,7 +59,7 @@ class Registry:
             raise self._error(answer, where)
         digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         said = reference if reference.startswith("sha256:") else answer.headers.get("Docker-Content-Digest", digest)
-        if said != digest and (said.startswith("sha256:")):
+        if said != digest and said.startswith("sha256:"):
             raise FetchError(
                 f"{self.place.host} sends another manifest than it says",
                 where=where,
