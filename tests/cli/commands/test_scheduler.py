@@ -187,8 +187,9 @@ def test_the_project_chooses_no_executor(cluster, by):
 
 def test_a_model_that_a_worker_finds_wrong_is_read_here_before_it_fails(cluster):
     write(cluster, expected_digest=f"sha256:{TINY_SHA}")
-    found, _ = run(cluster, "provision", "a", "--scheduler", "test:lies")
+    found, err = run(cluster, "provision", "a", "--scheduler", "test:lies")
     assert states(found)["a"] == ("Active", "pass")
+    assert f"note: read by this machine: a.gguf (a worker said sha256:{LIE}, which it is not)\n" in err
     assert handed(cluster) == ["a.gguf"]
     row = last(cluster)
     assert row.sha256 == TINY_SHA and row.fingerprint is not None

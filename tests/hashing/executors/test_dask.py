@@ -14,6 +14,7 @@ from model_provisioner.errors import ExecutorError
 from model_provisioner.hashing.executors import window as windows
 from model_provisioner.hashing.executors.choose import chosen
 from model_provisioner.hashing.executors.window import Asked, Hashed, SawAnother, Window
+from model_provisioner.hashing.memo import Memo
 from tests.support.clusters import Dask
 from tests.support.project import AT_ONCE
 
@@ -87,6 +88,19 @@ def test_files_are_hashed_by_the_workers(workers, window, tmp_path):
     assert window.slots == 2
     assert answers(window, some, read.append) == right(some)
     assert sum(read) == sum(file.size for file in some)
+
+
+@pytest.mark.slow
+def test_a_project_is_provisioned_by_a_worker(workers, project):
+    workers.worker()
+    project.add_tiny()
+    project.models("models: {tiny: {model_ref: models/tiny.gguf}}")
+    project.environ["PYTHONWARNINGS"] = "default"  # those of dask are its own
+    answer = project.process("provision", "--scheduler", f"dask:{workers.address}")
+    assert answer.out.startswith("warn  tiny  hashed 105.2 KB (not verified before) → .runtime/engines/llamacpp.json\n")
+    assert answer.err == ""
+    with closing(Memo(str(project.state))) as memo:
+        assert memo.last(str(project.root / "models/tiny.gguf")).fingerprint is None
 
 
 @pytest.mark.slow

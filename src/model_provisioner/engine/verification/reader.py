@@ -33,8 +33,8 @@ class Reader:
         self._pending: set[EntryRun] = set()
         self.before: dict[str, Row | None] = {}
         """What the memo knew of files, by path, before they were read."""
-        self._said: set[str] = set()
-        """The files of which only workers said what they hold, in this run or an earlier one."""
+        self._said: dict[str, str] = {}
+        """SHA-256 of files, by path, of which only workers said what they hold, in this run or an earlier one."""
 
     def digests(self, paths: Sequence[str]) -> list[Answer]:
         """Return the digests of files, in their order; an error takes the place of one that can't be had.
@@ -76,7 +76,10 @@ class Reader:
         )
 
     def confirmed(self, paths: Sequence[str]) -> list[Answer]:
-        """Return the digests of files as `digests` does, but read here what only workers read until now."""
+        """Return the digests of files as `digests` does, but read here what only workers read until now.
+
+        Where a worker was wrong, the window has that to tell.
+        """
         answers = dict(zip(paths, self._digests(paths, None), strict=True))
         if said := _said_of(answers):
             refused = self._pend(said)
@@ -84,6 +87,14 @@ class Reader:
             progress = counting(self._work.progress, self._named)
             answers.update(refused)
             answers.update(zip(left, self._work.memo.digests_in_full(left, progress), strict=True))
+        for path, answer in answers.items():
+            was = self._said.get(path)
+            if (
+                self._work.window is not None
+                and not isinstance(answer, ProvisionError)
+                and was not in {None, answer.sha256}
+            ):
+                self._work.window.read_here[path] = f"a worker said sha256:{was}, which it is not"
         return [answers[path] for path in paths]
 
     def _pend(self, unknown: Collection[str]) -> dict[str, ProvisionError]:
@@ -125,6 +136,10 @@ class Reader:
         return replace(answer, how="hashed")
 
 
-def _said_of(answers: Mapping[str, Answer]) -> list[str]:
-    """Return the paths of the files of which only a worker said what they hold."""
-    return [path for path, each in answers.items() if not isinstance(each, ProvisionError) and not each.read_here]
+def _said_of(answers: Mapping[str, Answer]) -> dict[str, str]:
+    """Return the SHA-256 of files, by path, of which only a worker said what they hold."""
+    return {
+        path: each.sha256
+        for path, each in answers.items()
+        if not isinstance(each, ProvisionError) and not each.read_here
+    }
