@@ -52,9 +52,7 @@ class Cores:
         """Take one."""
         with self._lock:
             self._taken += 1
-            self._count = (
-                core_count()
-            )  # asked for each file: another program may change it, and for each buffer it costs
+            self._count = core_count()  # for each file: it may change, and for each buffer it costs
         try:
             yield
         finally:
