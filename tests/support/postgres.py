@@ -227,10 +227,10 @@ class Silence:
 
 
 class Partition(Silence):
-    """A way to a server that is cut, both ways and without a word, as soon as the server has said `after`."""
+    """A way to a server that is cut, both ways and without a word, when the server has said `after` so many `times`."""
 
-    def __init__(self, port: int, after: bytes) -> None:
-        self._to, self._after = port, after
+    def __init__(self, port: int, after: bytes, times: int = 1) -> None:
+        self._to, self._after, self._left = port, after, times
         self.cut = threading.Event()
         super().__init__()
 
@@ -248,7 +248,9 @@ class Partition(Silence):
                 if not self.cut.is_set():
                     other.sendall(data)
                 if is_server and self._after in data:
-                    self.cut.set()
+                    self._left -= 1
+                    if self._left == 0:
+                        self.cut.set()
 
 
 COPYING = b"G\x00\x00\x00"

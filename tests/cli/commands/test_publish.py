@@ -173,6 +173,22 @@ def test_a_peer_that_falls_silent_in_the_middle_of_a_copy_holds_nobody(published
 
 
 @pytest.mark.slow
+def test_what_arrived_before_the_silence_stays_and_is_counted(project, fleet):
+    fleet.make()
+    host = Host(fleet, str(project.state))
+    for name in "pqr":
+        host.put("a", project=f"/{name}")
+    with Partition(fleet.server.port, after=COPYING, times=2) as way:
+        fleet.port = way.port
+        project.environ[URL] = fleet.url("host_a")
+        answer = project.program("publish", "--timeout", "4s", code=2)
+    assert "\n  found     silence, after 1 project had arrived\n" in answer.err
+    assert len(fleet.query("SELECT 1 FROM fleet.models")) == 1
+    fleet.port = 0
+    assert host.publish()["written"] == 2
+
+
+@pytest.mark.slow
 def test_another_run_is_not_delayed_by_a_publication_that_waits(published, fleet):
     published.program("retire", "tiny")
     with Partition(fleet.server.port, after=COPYING) as way:
