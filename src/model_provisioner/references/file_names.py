@@ -10,7 +10,7 @@ from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.references.shown import shown
 
 NO_KEY = re.compile(r"^\Z|\0|[\ud800-\udfff]|(?:^|/)\.\.?(?:/|\Z)")
-"""Finds what makes a text no path of a file at a source: it can't be written as UTF-8, or would lead elsewhere when it is made a
+"""Finds what makes a text no path of a file at a source: it can't be written as UTF-8, or would lead elsewhere as a
 local path."""
 UTF8_FIX = "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8"
 """What gives a process all names of files, where its locale has bytes for some of them only."""

@@ -159,6 +159,35 @@ def test_credentials_do_not_come_back_by_a_detour(https, serve):
     assert "authorization" not in here.asked[-1].headers
 
 
+def test_an_answer_comes_as_a_whole_whatever_its_status_and_only_what_is_accepted_goes_to_another_host(environ, serve):
+    other = serve({"/x": b"a whole answer"})
+    front = serve({})
+    front.manners.redirects["/x"] = (307, other.url("/x", "127.0.0.1"))
+    asked = {"authorization": "Bearer s3cret", "accept": "application/json"}
+    with HttpClient(lambda host: None) as client:
+        answer = client.ask(front.url("/x"), headers=asked, limit=100)
+        assert (answer.status, answer.body, answer.url.host) == (200, b"a whole answer", "127.0.0.1")
+        assert client.ask(front.url("/y"), headers=asked, limit=100).status == 404
+        assert client.ask(front.url("/x"), headers=asked, limit=0, method="HEAD").body == b""
+    assert front.asked[0].headers["authorization"] == "Bearer s3cret"
+    assert [("authorization" in each.headers, each.headers["accept"]) for each in other.asked] == [
+        (False, "application/json")
+    ] * 2
+    assert "s3cret" not in repr(answer)
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(environ, serve):
+    server = serve({"/x": bytes(64 << 20)})
+    with HttpClient(lambda host: None) as client, pytest.raises(FetchError) as caught:
+        client.ask(server.url("/x"), limit=1 << 20)
+    assert str(caught.value) == (
+        f"localhost answers without an end\n  where     {server.url('/x')}\n"
+        "  expected  at most 1,048,576 bytes, within 60 s\n  found     more\n"
+        "  fix       check that the reference names the host that was meant"
+    )
+    assert server.sent < 32 << 20
+
+
 @pytest.mark.parametrize("location", ["/a/b%20c?d=1#e", "b%20c?d=1", "//localhost:{port}/a/b%20c?d=1", "/a/b c?d=1"])
 def test_relative_redirects_keep_the_credentials(https, serve, location):
     server = serve({"/a/b%20c": DATA})
