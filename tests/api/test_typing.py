@@ -32,6 +32,9 @@ def show(event: m.Event) -> None:
             assert_type(by_another_run, bool)
         case m.FetchWaits(model, seconds, why):
             assert_type(seconds, float)
+        case m.MirrorFails(mirror, why):
+            assert_type(mirror, str)
+            assert_type(why, str)
         case m.FetchEnded(model):
             assert_type(model, str)
         case _:
