@@ -34,6 +34,9 @@ def show(event: m.Event) -> None:
             assert_type(seconds, float)
         case m.LockWaits(path, holder):
             assert_type(None if holder is None else holder.pid, int | None)
+        case m.MirrorFails(mirror, why):
+            assert_type(mirror, str)
+            assert_type(why, str)
         case m.FetchEnded(model):
             assert_type(model, str)
         case _:
