@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -49,8 +50,10 @@ class Cluster:
     def _begin(self, what: str, *arguments: str, ready: str) -> str:
         log = self._folder / f"{what}{len(self._processes)}.log"
         command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
+        environ = {**os.environ, "DASK_TEMPORARY_DIRECTORY": str(self._folder)}
         with log.open("wb") as out:
-            self._processes.append(subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL))
+            process = subprocess.Popen(command, env=environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        self._processes.append(process)
         end = time.monotonic() + SECONDS
         while (found := re.search(ready, log.read_text())) is None:
             if self._processes[-1].poll() is not None or time.monotonic() > end:

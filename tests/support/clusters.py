@@ -49,7 +49,7 @@ class Dask:
             shell = f"{mount} && exec {shlex.join(command)}"
             command = ["unshare", "--map-root-user", "--mount", "sh", "-c", shell]
         log = self.folder / f"{name}.log"
-        environ = {**os.environ, **ENVIRON}
+        environ = {**os.environ, **ENVIRON, "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
         with log.open("wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environ)
         return process, log
