@@ -1,14 +1,13 @@
 """Whatever a server does in whatever order: in the end the bytes are those of one version of the file, never of two."""
 
 import random
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_provisioner.errors import FetchError
-from model_provisioner.fetchers import patience as module
+from model_provisioner.fetchers.patience import Terms
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.examples import examples
@@ -60,8 +59,8 @@ def test_the_bytes_are_of_one_version(troubles, last):
         sink = Sink()
         file = RemoteFile(name="x", url=server.url("/x"))
         try:
-            with patch.object(module, "ATTEMPTS", len(troubles) + 2):
-                fetch(CLIENT, file, sink, wait=lambda seconds, why: None)
+            terms = Terms(attempts=len(troubles) + 2)
+            fetch(CLIENT, file, sink, wait=lambda seconds, why: None, terms=terms)
         except FetchError as error:
             assert "does not send what it says" in error.what
             assert any(trouble.get("length_lie") for trouble in troubles)
