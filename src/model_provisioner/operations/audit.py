@@ -83,8 +83,10 @@ def plan(work: Workspace, entries: Iterable[Entry], older_than: int | None, at: 
     return found
 
 
-def audit(run: Run, due: Iterable[Due], max_bytes: int | None, workers: int) -> Generator[Audited]:
+def audit(run: Run, due: Iterable[Due], max_bytes: int | None, workers: int, done: list[Audited]) -> Generator[Audited]:
     """Audit models in their order, until the next would make them more than `max_bytes`; yield each as it is done.
+
+    Each is appended to `done`, also one that an interrupt keeps from being yielded.
 
     At most `workers` are read at a time, or as many as keep the workers of the run's executor busy. The first is audited
     whatever its size, or it would never have its turn. Each takes the steps of a run: its handoff is withdrawn before it is
@@ -100,7 +102,9 @@ def audit(run: Run, due: Iterable[Due], max_bytes: int | None, workers: int) -> 
             work.catalog.note_audit(work.config.root, each.record.name)
         found = each.record.error or each.record.verification
         assert found is not None
-        return Audited(due=each.due, size=each.size, found=found)
+        audited = Audited(due=each.due, size=each.size, found=found)
+        done.append(audited)
+        return audited
 
     turns: list[_Turn] = []
     total = 0

@@ -85,17 +85,22 @@ def run(
                 )
         told: set[str] = set()
         audited = Run(work)
+
+        def tell(each: Audited) -> None:
+            told.add(each.due.entry.name)
+            if not quiet or isinstance(each.found, ProvisionError) or each.found.outcome == "fail":
+                with progress.aside():
+                    reply.say(_line(each, "audited" if full else "verified"))
+
         try:
-            with closing(audit(audited, planned.due, size, core_count())) as audits:
+            with closing(audit(audited, planned.due, size, core_count(), done)) as audits:
                 for each in audits:
-                    done.append(each)
-                    told.add(each.due.entry.name)
-                    if quiet and not isinstance(each.found, ProvisionError) and each.found.outcome != "fail":
-                        continue
-                    with progress.aside():
-                        reply.say(_line(each, "audited" if full else "verified"))
+                    tell(each)
         except BaseException:
             progress.close()
+            for each in done:
+                if each.due.entry.name not in told:
+                    tell(each)
             warn_of_withdrawn(audited, told)
             raise
         finally:
