@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from typing import TextIO
 
 
@@ -53,3 +55,26 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     """Return a text with blanks up to `width` columns, before it where it belongs to the right."""
     blanks = " " * (width - columns(text))
     return f"{blanks}{text}" if right else f"{text}{blanks}"
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str], least: Mapping[str, int]
+) -> list[str]:
+    """Return rows below their head, as wide as the terminal; whole where standard output is none.
+
+    Columns of `right` are flush right. Where the lines would be too long, those of `least` lose the middle of their texts, one
+    after the other in its order, and keep so many columns.
+    """
+    lines = [head, *rows]
+    widths = [max(map(columns, column)) for column in zip(*lines, strict=True)]
+    if (most := width_of(sys.stdout)) is not None:
+        gaps = 2 * (len(head) - 1)
+        for at, fewest in ((head.index(name), fewest) for name, fewest in least.items() if name in head):
+            widths[at] = max(min(fewest, widths[at]), widths[at] - max(0, sum(widths) + gaps - most))
+    return [
+        "  ".join(
+            padded(shortened(cell, width) if name in least else cell, width, right=name in right)
+            for cell, width, name in zip(line, widths, head, strict=True)
+        ).rstrip()
+        for line in lines
+    ]

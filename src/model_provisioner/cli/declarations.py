@@ -51,9 +51,10 @@ ADD = Command(
         Option("engine", "who is to load them, where it is not llamacpp or what defaults: says", "value", "ENGINE"),
         Option("dry_run", "write nothing; print the difference"),
     ),
-    description="REF is a file or folder, hf:ORG/REPO/FILE, hf:ORG/REPO:QUANTIZATION, https://HOST/FILE or s3://BUCKET/KEY; of "
-    "hf:ORG/REPO alone one GGUF is chosen. models.yaml is looked for here and in the folders above, and made here where there "
-    "is none. Local files are hashed; what a remote reference is now is written into models.lock.\n\n"
+    description="REF is a file or folder, hf:ORG/REPO/FILE, hf:ORG/REPO:QUANTIZATION, https://HOST/FILE, s3://BUCKET/KEY, "
+    "oci:REGISTRY/REPO:TAG or ollama:NAME:TAG; of hf:ORG/REPO alone one GGUF is chosen. models.yaml is looked for here and in "
+    "the folders above, and made here where there is none. Local files are hashed; what a remote reference is now is written "
+    "into models.lock.\n\n"
     "The first argument is a NAME where another follows it and nothing here is called so.\n\n"
     "Exit codes: 0 all are there now, 1 a model could not be added, 2 something broke, 3 bad input, 130 interrupted.",
     example="qwen ~/models/qwen.gguf",
@@ -76,11 +77,11 @@ LIST = Command(
     options=(
         Option("all", "all models of the machine"),
         Option("allow", "with REF: contact its host, whatever network.allow says"),
-        Option("fleet", "the hosts of the fleet, as they published; with an option below but --silent, their models"),
+        Option("fleet", "the hosts of the fleet; with --digest, --state or --differs, the models on them"),
         Option("digest", "with --fleet: models with this digest", "value", "DIGEST"),
         Option("state", "with --fleet: models in this state: Pending, Active, Failed or Retired", "value", "STATE"),
         Option("differs", "with --fleet: models with another digest than models.lock here says"),
-        Option("silent", "with --fleet: of hosts that did not publish for longer than AGE: 1d", "value", "AGE"),
+        Option("silent", "with --fleet: only hosts that did not publish for longer than AGE: 1d", "value", "AGE"),
     ),
     description="REF is a repository, hf:ORG/REPO, or an artifact, oci:REGISTRY/REPO:TAG or ollama:NAME:TAG. The fleet's "
     "database is the one that MODEL_PROVISIONER_FLEET_URL names.",

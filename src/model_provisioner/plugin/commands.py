@@ -38,11 +38,11 @@ _DOITS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask)
 _ENDINGS = ("", ".db", ".dat", ".dir", ".pag")
 """What the modules of dbm add to a name."""
 _OF_THE_COMMAND_LINE = {
-    *("outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json", "scheduler"),
+    *("outfile", "output", "junit", "presets", "force", "key", "verify", "public_key", "json", "scheduler", "to"),
     *("fleet", "digest", "state", "differs", "silent", "timeout", "jitter", "as_new", "take_over"),
 }
-"""Options that name files to write, keys to sign with or to believe, who reads the models, what is printed and what a fleet's
-database is told: a clone's settings give none."""
+"""Options that name files to write, keys to sign with or to believe, who reads the models, where they are sent, what is printed
+and what a fleet's database is told: a clone's settings give none."""
 _TYPES = {"flag": bool, "value": str, "values": list}
 
 

@@ -17,6 +17,13 @@ TYPED = {
     "provision my-": {"my-other"},
     "why ": {"my.model", "my-other"},
     "completion ": {"bash", "fish", "zsh"},
+    "list --state ": {"Pending", "Active", "Failed", "Retired"},
+    "list --fleet --state=F": {"--state=Failed"},
+    "verify --scheduler ": {"local:", "dask:", "ray:"},
+    "publish --t": {"--timeout", "--take-over"},
+    "mirror my-": {"my-other"},
+    "mirror --to ": {"oci:registry.example.org/models", "s3://site/cache/"},
+    "mirror --to s": {"s3://site/cache/"},
     "nonsense ": set(),
 }
 
@@ -24,6 +31,7 @@ TYPED = {
 @pytest.fixture
 def two(project):
     project.models(
+        "mirrors: ['s3://site/cache', 'https://site.example.org/', 'oci:registry.example.org/models']\n"
         "models: {my.model: {model_ref: a.gguf, handoff: a.json}, my-other: {model_ref: b.gguf, handoff: b.json}}\n"
     )
     settle()
@@ -35,6 +43,11 @@ def test_what_may_come_next(two, typed):
     found = two.program("completion", "candidates", "--", *typed.split(" ")).out.splitlines()
     assert found == sorted(found)
     assert TYPED[typed] == set(found) if typed.strip() else TYPED[typed] <= set(found)
+
+
+def test_the_mirrors_that_the_user_names_come_in_the_place_of_the_projects(two):
+    two.environ["MODEL_PROVISIONER_MIRRORS"] = "s3://mine/ https://mine.example.org"
+    assert two.program("completion", "candidates", "--", "mirror", "--to", "").out == "s3://mine/\n"
 
 
 def test_outside_of_a_project_no_models_come_next(project):
@@ -50,7 +63,7 @@ def test_another_shell(project, arguments):
 
 ASKED = {
     "bash": 'COMP_WORDS=(model-provisioner {line}); COMP_CWORD={last}; _model_provisioner; printf "%s\\n" "${{COMPREPLY[@]}}"',
-    "zsh": 'compadd() {{ print -rl -- "${{(@P)2}}" }}; words=(model-provisioner {line}); CURRENT={last}+1; _model_provisioner',
+    "zsh": 'compadd() {{ print -rl -- "${{(@P)@[-1]}}" }}; words=(model-provisioner {line}); CURRENT={last}+1; _model_provisioner',
     "fish": 'complete -C "model-provisioner {line}"',
 }
 
@@ -58,7 +71,14 @@ ASKED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ASKED)
 @pytest.mark.parametrize(
-    ("line", "found"), [("prov", ["provision"]), ("why my-", ["my-other"]), ("lock --up", ["--upgrade"])]
+    ("line", "found"),
+    [
+        ("prov", ["provision"]),
+        ("why my-", ["my-other"]),
+        ("lock --up", ["--upgrade"]),
+        ("mirror --to s3", ["s3://site/cache/"]),
+        ("verify --scheduler d", ["dask:"]),
+    ],
 )
 def test_the_shell_completes_a_line(two, shell, line, found):
     script = two.program("completion", shell).out
@@ -69,3 +89,17 @@ def test_the_shell_completes_a_line(two, shell, line, found):
         [shell, "-c", f"{script}\n{ask}"], cwd=two.root, env=environ, capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == found, run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("mirror --to s3 : //si", ["//site/cache/"]),
+        ("mirror --to oci :", ["registry.example.org/models"]),
+        ("list --fleet --state = F", ["Failed"]),
+        ("mirror --to oci : registry.example.org/models my-", ["my-other"]),
+    ],
+)
+def test_bash_which_splits_words_at_colons_gets_what_follows_the_last(two, line, found):
+    test_the_shell_completes_a_line(two, "bash", line, found)

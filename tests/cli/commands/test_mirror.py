@@ -209,6 +209,14 @@ def test_what_is_no_mirror(here, place):
     assert "s3cret" not in answer.all
 
 
+def test_a_project_does_not_say_where_its_models_are_sent(here, s3):
+    here.project.write("doit.cfg", f"[GLOBAL]\nto = {BUCKET}\n[model-mirror]\nto = {BUCKET}\n")
+    s3.asked.clear()
+    answer = here.doit("model-mirror", code=3)
+    assert answer.err.startswith("ERROR: nothing says which mirror the models are sent to\n")
+    assert s3.asked == []
+
+
 def test_nothing_says_where_to(here):
     answer = mirror(here, code=3)
     assert answer.err.startswith("ERROR: nothing says which mirror the models are sent to\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from model_provisioner.cli.arguments import HELP
 from model_provisioner.cli.declarations import COMMANDS
@@ -14,26 +14,33 @@ if TYPE_CHECKING:
 
     from model_provisioner.cli.command import Command
     from model_provisioner.cli.reply.reply import Reply
+    from model_provisioner.config.entries import Config
 
 _FUNCTION = "_" + PROGRAM.replace("-", "_")
 _ASK = f"{PROGRAM} completion candidates --"
 SCRIPTS = {
     "bash": f"""\
 {_FUNCTION}() {{
-    local word
+    local word before="" line=() last=-1
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD}}"; do  # bash takes ":" and "=" as words of their own
+        if [[ $last -lt 0 || ! ( $word == [:=]* || $before == *[:=] ) ]]; then last=$((last + 1)); fi
+        line[last]+=$word before=$word
+    done
     COMPREPLY=()
     while IFS= read -r word; do
-        COMPREPLY+=("$word")
-    done < <({_ASK} "${{COMP_WORDS[@]:1:COMP_CWORD}}" 2>/dev/null)
+        COMPREPLY+=("${{word#"${{line[last]%"${{line[last]##*[:=]}}"}}"}}")
+    done < <({_ASK} "${{line[@]}}" 2>/dev/null)
+    if [[ ${{#COMPREPLY[@]}} -eq 1 && $COMPREPLY == *[:/] ]]; then compopt -o nospace 2>/dev/null; fi
 }}
 complete -o default -F {_FUNCTION} {PROGRAM}
 """,
     "zsh": f"""\
 #compdef {PROGRAM}
 {_FUNCTION}() {{
-    local -a found
+    local -a found begun whole
     found=("${{(@f)$({_ASK} "${{(@)words[2,CURRENT]}}" 2>/dev/null)}}")
-    if [[ -n "$found" ]]; then compadd -a found; else _files; fi
+    begun=("${{(@M)found:#*[:/]}}") whole=("${{(@)found:#*[:/]}}")
+    if [[ -n "$found" ]]; then compadd -S "" -a begun; compadd -a whole; else _files; fi
 }}
 (( $+functions[compdef] )) && compdef {_FUNCTION} {PROGRAM}
 """,
@@ -79,9 +86,11 @@ def _next(before: Sequence[str], last: str) -> Iterable[str]:
         return ()
     if command.name == "completion":
         return SCRIPTS
+    flag, equals, _ = last.partition("=")
     for option in command.options:
-        if option.kind != "flag" and before[-1] in {f"--{option.long}", f"-{option.short}"}:
-            return _models() if option.metavar == "NAME" else ()  # a file: the shell knows them
+        if option.kind != "flag" and (flag if equals else before[-1]) in {f"--{option.long}", f"-{option.short}"}:
+            values = _VALUES.get(option.metavar, tuple)()  # of a file none: the shell knows them
+            return [f"{flag}={value}" for value in values] if equals else values
     if last.startswith("-") and "--" not in before:
         return [*(f"--{option.long}" for option in command.options), HELP[1]]
     return _models() if _takes_models(command) else ()
@@ -92,12 +101,45 @@ def _takes_models(command: Command) -> bool:
 
 
 def _models() -> Iterable[str]:
-    """Return the names of the project's entries; none where it can't be read, which the command itself will say."""
+    return () if (config := _project()) is None else config.entries
+
+
+def _states() -> Iterable[str]:
+    from model_provisioner.records.lifecycle import Lifecycle
+
+    return get_args(Lifecycle)
+
+
+def _executors() -> Iterable[str]:
+    from model_provisioner.hashing.executors.choose import kinds
+
+    return [f"{kind}:" for kind in kinds()]
+
+
+def _places() -> Iterable[str]:
+    """Return the mirrors that are asked here and can be filled."""
+    from model_provisioner.references.mirror import users_mirrors
+
+    try:
+        mirrors = users_mirrors()
+    except ProvisionError:
+        mirrors = None
+    if mirrors is None:
+        mirrors = () if (config := _project()) is None else config.mirrors
+    return [str(each) for each in mirrors if each.kind != "https"]
+
+
+def _project() -> Config | None:
+    """Return the configuration of the project here; None where it can't be read, which the command itself will say."""
     from model_provisioner.cli.project import project_config
     from model_provisioner.config.load import parse_config, read_config
 
     try:
         path = project_config()
-        return parse_config(read_config(path), path).entries
+        return parse_config(read_config(path), path)
     except ProvisionError:
-        return ()
+        return None
+
+
+_VALUES = {"NAME": _models, "STATE": _states, "EXECUTOR": _executors, "PLACE": _places}
+"""What the value of an option may be, or may begin with, by what its help calls it."""

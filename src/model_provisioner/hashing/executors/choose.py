@@ -61,11 +61,12 @@ def chosen(option: str | None, environ: Mapping[str, str] = os.environ) -> Sched
     ours = name in _OURS
     found = None if ours else next(iter(entry_points(group=GROUP, name=name)), None)
     if not colon or not (ours or found):
-        others = sorted({each.name for each in entry_points(group=GROUP)} - _OURS.keys())
         raise kind(
             f"{name!r} is no kind of executor that is known here" if colon else "no kind of executor is named",
             where=where,
-            expected=", ".join(["local:N", "dask:ADDRESS", "ray:ADDRESS", *(f"{each}:…" for each in others)]),
+            expected=", ".join(
+                ["local:N", "dask:ADDRESS", "ray:ADDRESS", *(f"{each}:…" for each in kinds()[len(_OURS) :])]
+            ),
             found=shown,
             fix=f"write it as in   {example}",
         )
@@ -91,6 +92,11 @@ def chosen(option: str | None, environ: Mapping[str, str] = os.environ) -> Sched
         return module(rest)
 
     return Scheduler(shown, opens, _patience(environ))
+
+
+def kinds() -> list[str]:
+    """Return the kinds of executors that are known here, ours first."""
+    return [*_OURS, *sorted({each.name for each in entry_points(group=GROUP)} - _OURS.keys())]
 
 
 def without_credentials(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-from model_provisioner.cli.columns import columns, padded
+from model_provisioner.cli.columns import table
 from model_provisioner.cli.project import view_project
 from model_provisioner.cli.reply.fields import model_fields
 from model_provisioner.config.lockfile import lock_path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _OF_MODELS = ("name", "id", "state", "outcome", "size_bytes")
 """The columns that a model of the document has by the same name."""
 _NUMBERS = {"MODELS", "FAILED", "SIZE"}
+_LEAST = {"PROJECT": 12, "NAME": 12, "HOST": 12, "USER": 8}
+"""What is shortened where a terminal is narrow, first to last, and how many columns it keeps."""
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 _LONGEST = 1_000 * 365 * 86_400
 """Seconds: a database has no times of any age."""
@@ -148,14 +150,5 @@ def _ago(row: Mapping[str, Any]) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    lines = [head, *(tuple(map(printable, row)) for row in rows)]
-    if len(lines) == 1:
-        return []
-    widths = [max(map(columns, column)) for column in zip(*lines, strict=True)]
-    right = [name in _NUMBERS for name in head]
-    return [
-        "  ".join(
-            padded(cell, width, right=side) for cell, width, side in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    found = [tuple(map(printable, row)) for row in rows]
+    return table(head, found, right=_NUMBERS, least=_LEAST) if found else []

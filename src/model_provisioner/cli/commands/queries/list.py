@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.columns import columns, padded, shortened, width_of
+from model_provisioner.cli.columns import table
 from model_provisioner.cli.project import (
     CONFIG_NAME,
     find_config,
@@ -29,9 +28,7 @@ if TYPE_CHECKING:
     from model_provisioner.cli.store_view import StoreView
     from model_provisioner.records.catalog.catalog import Model
 
-_NAME, _SIZE, _TYPE = 0, 3, 4
-_GAPS = 10
-"""Columns between the cells of a row."""
+_HEAD = ("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST")
 
 
 def run(
@@ -116,17 +113,7 @@ def _store_view(reply: Reply, rows: Sequence[Model]) -> StoreView | None:
 
 
 def _table(rows: Sequence[Model]) -> list[str]:
-    """Return the rows as a table as wide as the terminal, where names and types lose their middle; else whole."""
-    lines = [("NAME", "STATE", "CHECK", "SIZE", "TYPE", "DIGEST"), *map(_cells, rows)]
-    widths = [max(map(columns, column)) for column in zip(*lines, strict=True)]
-    if (most := width_of(sys.stdout)) is not None:
-        for column, least in ((_TYPE, 16), (_NAME, 20)):
-            widths[column] = max(min(least, widths[column]), widths[column] - max(0, sum(widths) + _GAPS - most))
-    return ["  ".join(map(_fitted, line, widths, range(len(line)))).rstrip() for line in lines]
-
-
-def _fitted(cell: str, width: int, column: int) -> str:
-    return padded(shortened(cell, width) if column in (_NAME, _TYPE) else cell, width, right=column == _SIZE)
+    return table(_HEAD, [_cells(row) for row in rows], right={"SIZE"}, least={"TYPE": 16, "NAME": 20})
 
 
 def _cells(row: Model) -> tuple[str, str, str, str, str, str]:
