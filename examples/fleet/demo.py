@@ -2,9 +2,10 @@
 
 python examples/fleet/demo.py [FOLDER]
 
-It needs `pip install "model-provisioner[fleet,dask]"`, PostgreSQL, docker-registry and openssl. Everything but the database
-lies in FOLDER (by default a temporary one, which goes at the end), and listens on 127.0.0.1. Each line with a `$` is a command
-as an operator types it; what a host sets for itself stands in `Host`.
+It needs Linux, `pip install "model-provisioner[fleet,dask]"` and, on Debian or Ubuntu, `apt-get install postgresql
+docker-registry openssl`; two gigabytes of disk, and half a minute. Everything but the database lies in FOLDER (by default a
+temporary one, which goes at the end), and listens on 127.0.0.1. Each line with a `$` is a command as an operator types it on
+that host; what every host has in its environment stands in `Host`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROGRAM = os.path.join(os.path.dirname(sys.executable), "model-provisioner")
 DASK = os.path.join(os.path.dirname(sys.executable), "dask")
@@ -34,7 +40,9 @@ HOSTS = ("node-a", "node-b", "node-c")
 
 
 def main(folder: Path) -> None:
-    """Bring up the services, provision three hosts from one mirror, and find one flipped byte."""
+    """Bring up the services, provision three hosts from one mirror, and find one flipped bit."""
+    if missing := list(what_is_missing(folder)):
+        sys.exit("\n".join(missing))
     with ExitStack() as end:
         site = Site(folder, end)
         first, *others = (Host(folder / name, name, site) for name in HOSTS)
@@ -77,6 +85,34 @@ def main(folder: Path) -> None:
         first.run("list", "--fleet")
 
 
+def what_is_missing(folder: Path) -> Iterator[str]:
+    """Yield a line for each thing that is needed and is not here."""
+    for package, extra in (("distributed", "dask"), ("psycopg", "fleet")):
+        if find_spec(package) is None:
+            yield f"{package} is not installed: pip install 'model-provisioner[{extra}]'"
+    for program in (postgresql() / "initdb", "docker-registry", "openssl", "unshare"):
+        if shutil.which(program) is None:
+            yield f"there is no program {program}: apt-get install postgresql docker-registry openssl util-linux"
+    if folder.exists() and any(folder.iterdir()):
+        yield f"{folder} is not empty: name a new folder"
+    if (
+        shutil.which("unshare")
+        and subprocess.run([*as_host("test"), "true"], capture_output=True, check=False).returncode
+    ):
+        yield "no process may have a host name of its own here, as `unshare --map-root-user --uts` gives it: run this as root"
+
+
+def postgresql() -> Path:
+    """Return the folder of PostgreSQL's programs, the newest that is here."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    return found[-1] if found else Path(shutil.which("initdb") or "/usr/bin/initdb").parent
+
+
+def as_host(name: str) -> list[str]:
+    """Return what a command begins with so that its host has this name."""
+    return ["unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+
+
 def say(what: str) -> None:
     """Print what comes next."""
     print(f"\n# {what}", flush=True)
@@ -102,8 +138,7 @@ class Site:
         self.database = self._postgresql()
         port = free_port()
         self.scheduler = f"dask:tcp://127.0.0.1:{port}"
-        self._start([DASK, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], folder)
-        wait_for(port)
+        self._start([DASK, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"], folder, port)
         self._workers = [
             self._start(
                 [DASK, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard", "--no-nanny"], folder
@@ -128,29 +163,26 @@ class Site:
         (folder / "config.yml").write_text(
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
         )
-        self._start(["docker-registry", "serve", "config.yml"], folder)
-        wait_for(port)
+        self._start(["docker-registry", "serve", "config.yml"], folder, port)
         return port
 
     def _postgresql(self) -> str:
         folder = Path(self._end.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path(shutil.which("initdb") or "/").parent)
         user = {}
         if os.geteuid() == 0:  # PostgreSQL does not run as root
             nobody = pwd.getpwnam("nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         data, port = folder / "data", free_port()
-        initdb = [programs / "initdb", "-D", data, "-U", "fleet", "-A", "trust", "--no-sync"]
+        initdb = [postgresql() / "initdb", "-D", data, "-U", "fleet", "-A", "trust", "--no-sync"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
         self._start(
-            [programs / "postgres", "-D", data, "-k", folder, "-h", "127.0.0.1", "-p", str(port)], folder, **user
+            [postgresql() / "postgres", "-D", data, "-k", folder, "-h", "127.0.0.1", "-p", port], folder, port, **user
         )
-        wait_for(port)
         return f"postgresql://fleet@127.0.0.1:{port}/postgres"
 
-    def _start(self, command: list[object], folder: Path, **options: object) -> subprocess.Popen[bytes]:
-        """Start a service, which ends with the site."""
+    def _start(self, command: list[object], folder: Path, port: int = 0, **options: object) -> subprocess.Popen[bytes]:
+        """Start a service, which ends with the site; wait until it listens, where it has a port."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         service = subprocess.Popen(list(map(str, command)), cwd=folder, **quiet, **options)
 
@@ -163,6 +195,8 @@ class Site:
                 service.wait()
 
         self._end.callback(stop)
+        if port and not listens(port, service):
+            sys.exit(f"this does not come up: {shlex.join(map(str, command))}")
         return service
 
 
@@ -239,11 +273,11 @@ class Host:
 
     def begin(self, *words: str, mirrors: str = "") -> subprocess.Popen[str]:
         """Begin a command of model-provisioner."""
-        print(f"{self.name}$ {shlex.join(['model-provisioner', *words])}", flush=True)
-        environ = {**self._environ, **({"MODEL_PROVISIONER_MIRRORS": mirrors} if mirrors else {})}
-        named = ["unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
+        more = {"MODEL_PROVISIONER_MIRRORS": mirrors} if mirrors else {}
+        shown = [*(f"{name}={value}" for name, value in more.items()), shlex.join(["model-provisioner", *words])]
+        print(f"{self.name}$ {' '.join(shown)}", flush=True)
         return subprocess.Popen(
-            [*named, PROGRAM, *words], cwd=self._project, env=environ, text=True,
+            [*as_host(self.name), PROGRAM, *words], cwd=self._project, env={**self._environ, **more}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -298,14 +332,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
-    """Wait until a service listens."""
+def listens(port: int, service: subprocess.Popen[bytes]) -> bool:
+    """Wait until a service listens on a port; return False where it ends before that, or takes longer than a minute."""
     for _ in range(600):
         with socket.socket() as client:
             if not client.connect_ex(("127.0.0.1", port)):
-                return
+                return True
+        if service.poll() is not None:
+            return False
         time.sleep(0.1)
-    sys.exit(f"nothing listens on port {port}")
+    return False
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
     ("width", "line"),
     [
         (80, "gpu-host-1.site.example.org  /srv/projects/serving  1.0 KB"),
-        (50, "gpu-host-1.site.example.org  /srv/p…rving  1.0 KB"),
+        (50, "gpu-host-1.site.example.org  /srv/p…erving  1.0 KB"),
         (40, "gpu-host-…mple.org  /srv/p…rving  1.0 KB"),
         (10, "gpu-h….org  /srv/p…rving  1.0 KB"),
     ],
