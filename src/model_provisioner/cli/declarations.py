@@ -222,8 +222,10 @@ PUBLISH = Command(
         Option("take_over", "replace what the database has of this catalog: it was restored from a backup"),
     ),
     description="The database is the PostgreSQL that MODEL_PROVISIONER_FLEET_URL names: postgresql://ROLE@HOST/DATABASE. Of "
-    "all projects of this user, names, digests, states and times are sent; no path of a model and no credential.\n\n"
-    "Exit codes: 0 the database has what is here, 2 it has not, 3 bad input, 130 interrupted. What arrived stays.",
+    "all projects of this user, folders, names, ids (that of a local model is its path), digests, states and times are sent; no "
+    "credential.\n\n"
+    "Exit codes: 0 the database has what is here, 1 the extra fleet is missing, 2 the database has not all, 3 bad input, 130 "
+    "interrupted. What arrived stays.",
     example="--timeout 30s --jitter 5m",
     interrupted="interrupted: what arrived at the fleet's database stays, and the rest comes with the next publish",
 )
