@@ -222,8 +222,8 @@ PUBLISH = Command(
         Option("take_over", "replace what the database has of this catalog: it was restored from a backup"),
     ),
     description="The database is the PostgreSQL that MODEL_PROVISIONER_FLEET_URL names: postgresql://ROLE@HOST/DATABASE. Of "
-    "all projects of this user, folders, names, ids (that of a local model is its path), digests, states and times are sent; no "
-    "credential.\n\n"
+    "all projects of this user, folders, names, ids (that of a local model is its path), digests, states and times are sent; "
+    "no credential.\n\n"
     "Exit codes: 0 the database has what is here, 1 the extra fleet is missing, 2 the database has not all, 3 bad input, 130 "
     "interrupted. What arrived stays.",
     example="--timeout 30s --jitter 5m",

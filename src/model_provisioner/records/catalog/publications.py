@@ -36,7 +36,8 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedModel:
-    """A row of the catalog as a fleet sees it: no path but in the id of a local model, no credential, nothing that fingerprints are made of."""
+    """A row of the catalog as a fleet sees it: no path but the id of a local model, no credential, nothing that fingerprints
+    are made of."""
 
     name: str
     id: str
