@@ -37,7 +37,8 @@ class Identity:
 @dataclass(frozen=True, kw_only=True)
 class PublishedModel:
     """A row of the catalog as a fleet sees it: no path but the id of a local model, no credential, nothing that fingerprints
-    are made of."""
+    are made of.
+    """
 
     name: str
     id: str
