@@ -93,7 +93,7 @@ def test_the_port_and_the_sslmode_are_corrected(host, fleet):
 @pytest.mark.slow
 def test_a_role_becomes_a_member_of_the_group_that_is_told(host, fleet):
     host.environ[URL] = fleet.url("nobody_s")
-    sentence = 'have the owner of its schema say   GRANT fleet_writer TO "{}";   or   GRANT fleet_reader TO "{}";'
+    sentence = 'have its superuser say   GRANT fleet_writer TO "{}";   or   GRANT fleet_reader TO "{}";'
     role, _ = advised(publish(host, code=2), sentence)
     fleet.query(f'GRANT fleet_writer TO "{role}"')
     try:

@@ -406,7 +406,7 @@ def test_a_role_in_neither_group_is_told_what_it_lacks(host, fleet):
         f"  where     {fleet.place}\n"
         "  expected  a member of fleet_writer for publish, of fleet_reader for list --fleet\n"
         "  found     permission denied for schema fleet (42501)\n"
-        '  fix       have the owner of its schema say   GRANT fleet_writer TO "nobody_s";   or   GRANT fleet_reader TO '
+        '  fix       have its superuser say   GRANT fleet_writer TO "nobody_s";   or   GRANT fleet_reader TO '
         '"nobody_s";'
     )
 

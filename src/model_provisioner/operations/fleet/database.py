@@ -75,7 +75,7 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
             where=shown,
             expected="a member of fleet_writer for publish, of fleet_reader for list --fleet",
             found=_clean(error, options),
-            fix=f'have the owner of its schema say   GRANT fleet_writer TO "{role}";   or   GRANT fleet_reader TO "{role}";',
+            fix=f'have its superuser say   GRANT fleet_writer TO "{role}";   or   GRANT fleet_reader TO "{role}";',
         ) from None
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise FleetError(
