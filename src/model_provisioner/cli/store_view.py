@@ -55,7 +55,7 @@ class StoreView:
         others = [each for each in self.store.kept if each.item.place not in places]
         if others:
             free = sum(each.frees for each in others)
-            yield f"  and what this project does not name: {human(free)} of it may go ({called('prune --dry-run')})"
+            yield f"  and what this project does not name: {human(free) if free else "nothing"} of it may go ({called('prune --dry-run')})"
 
 
 def item_fields(found: Candidate) -> dict[str, Any]:
