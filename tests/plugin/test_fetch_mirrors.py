@@ -257,7 +257,7 @@ def test_a_mirror_that_the_policy_does_not_allow_is_not_asked(locked, hub, web):
     locked.models({"tiny": ONE}, mirrors=[mirror(web)], allow=["127.0.0.1"])
     assert noted(locked.provision()) == [
         f"note: the mirror {mirror(web)} was passed over: it may not be asked: expected localhost among the hosts of "
-        "network.allow, found allow: [127.0.0.1]"
+        "network.allow"
     ]
     assert web.asked == []
     assert resolved(hub) == ["tiny.gguf"]

@@ -69,6 +69,6 @@ def _why(error: ProvisionError, *, is_lacking: bool) -> str:
     if is_lacking:
         return f"it does not have every file; the first that it lacks is {error.where}"
     if isinstance(error, NotAllowedError):
-        return f"it may not be asked: expected {error.expected}, found {error.found}"
+        return f"it may not be asked: expected {error.expected}"
     fix = f"; {error.fix}" if isinstance(error, SettingError | MissingExtraError) else ""
     return f"{error.what} ({error.found}){fix}"
