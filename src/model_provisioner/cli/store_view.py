@@ -54,8 +54,9 @@ class StoreView:
         places = {found.item.place for _, found in mine}
         others = [each for each in self.store.kept if each.item.place not in places]
         if others:
-            free = sum(each.frees for each in others)
-            yield f"  and what this project does not name: {human(free) if free else "nothing"} of it may go ({called('prune --dry-run')})"
+            size = sum(each.frees for each in others)
+            free = human(size) if size else "nothing"
+            yield f"  and what this project does not name: {free} of it may go ({called('prune --dry-run')})"
 
 
 def item_fields(found: Candidate) -> dict[str, Any]:
