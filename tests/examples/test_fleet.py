@@ -24,7 +24,7 @@ def test_a_fleet_is_provisioned_from_one_mirror_and_finds_a_flipped_bit(tmp_path
     assert f"the audit names the damaged file, sha256:{damaged}" in told
     assert "4 blobs: 3 whole, 1 damaged" in told
     assert re.search(rf"^  node-b  .*  Failed  fail .*  {damaged}  ", told, re.M)
-    assert re.search(r"^node-b\$ MODEL_PROVISIONER_MIRRORS=oci:\S+ model-provisioner provision\n.*fetching .* from oci:", told, re.M), (
-        "again, from the mirror"
-    )
+    assert re.search(
+        r"^node-b\$ MODEL_PROVISIONER_MIRRORS=oci:\S+ model-provisioner provision\n.*fetching .* from oci:", told, re.M
+    ), "again, from the mirror"
     assert [line.split()[3] for line in re.findall(r"^  node-[abc] .* ago$", told, re.M)[-3:]] == ["0", "0", "0"]
