@@ -30,7 +30,7 @@ SCRIPTS = {
     while IFS= read -r word; do
         COMPREPLY+=("${{word#"${{line[last]%"${{line[last]##*[:=]}}"}}"}}")
     done < <({_ASK} "${{line[@]}}" 2>/dev/null)
-    if [[ ${{#COMPREPLY[@]}} -eq 1 && $COMPREPLY == *[:/] ]]; then compopt -o nospace 2>/dev/null; fi
+    if [[ ${{#COMPREPLY[@]}} -eq 1 && ${{line[last]}}$COMPREPLY == *[:/] ]]; then compopt -o nospace 2>/dev/null; fi
 }}
 complete -o default -F {_FUNCTION} {PROGRAM}
 """,
