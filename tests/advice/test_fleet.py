@@ -78,6 +78,18 @@ def test_role_and_password_are_corrected(host, fleet):
 
 
 @pytest.mark.slow
+def test_a_database_that_takes_no_connection_is_asked_again_later(host, fleet):
+    fleet.query(f"ALTER DATABASE {fleet.name} CONNECTION LIMIT 0")
+    sentence = (
+        "run it again in a while; if many hosts come at one moment, spread them by --jitter; the next publish sends what is "
+        "missing"
+    )
+    advised(publish(host, code=2), sentence)
+    fleet.query(f"ALTER DATABASE {fleet.name} CONNECTION LIMIT -1")
+    assert NOW in publish(host, "--jitter", "1s").out
+
+
+@pytest.mark.slow
 def test_the_port_and_the_sslmode_are_corrected(host, fleet):
     sentence = "look whether it is up, and whether MODEL_PROVISIONER_FLEET_URL has its host and port, and an sslmode that it speaks"
     fleet.port = 1
