@@ -216,3 +216,4 @@ def test_a_peer_that_says_nothing_is_not_waited_for(asked, monkeypatch):
         asked.environ[URL] = f"postgresql://me:{PASSWORD}@127.0.0.1:{peer.port}/fleet"
         answer = asked.program("list", "--fleet", code=2)
     assert answer.err.startswith("ERROR: the fleet's database did not answer in time\n")
+    assert answer.err.endswith("  fix       look whether it is up and in reach, and ask again\n")

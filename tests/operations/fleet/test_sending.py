@@ -103,8 +103,18 @@ def test_a_host_that_was_renamed_is_the_same_one(host, fleet, monkeypatch):
     assert fleet.query("SELECT host FROM fleet.models") == [("another-name",)]
 
 
+def test_names_are_names_and_never_a_part_of_a_statement(host, fleet):
+    odd = ("\\.", "\\N", "a\tb\nc", "'; DROP SCHEMA fleet CASCADE; --", "%s %(name)s {}", '"', "\\'", "$$", "")
+    host.put(*odd, project="/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s")
+    assert host.publish()["written"] == len(odd)
+    assert sorted(names(fleet)) == sorted(odd)
+    assert fleet.query("SELECT DISTINCT project FROM fleet.models") == [("/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s",)]
+    host.put("new", project="/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s")
+    assert host.publish()["written"] == 1
+
+
 def test_names_that_are_no_text_are_published_as_what_they_can_be(host, fleet):
-    host.put("x", project="/p\udcff")
+    host.put("x", project="/p\udcff", reason="🦙\udcff" * 100)
     host.put("x", project="/" + "ü" * 3000)
     host.put("x", project="/" + "ü" * 2999 + "x")
     assert len(host.publish()["projects"]) == 3
@@ -380,6 +390,7 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
         "model SET outcome = 'perfect'",
         "model SET digest = 'sha256:x'",
         "model SET size_bytes = -1",
+        "model SET reason = repeat('ü', 900)",
     ],
 )
 def test_a_writer_can_not_write_what_nobody_could_read(host, fleet, change):
@@ -441,6 +452,16 @@ def test_what_the_database_says_is_told(host, fleet, code, what):
     fleet.query("DROP TRIGGER fail ON fleet.model")
     assert names(fleet) == ["a"]
     assert host.publish()["written"] == 1
+
+
+def test_a_standby_takes_no_publication(host, fleet):
+    host.publish()
+    fleet.query(f"ALTER DATABASE {fleet.name} SET default_transaction_read_only = on")
+    for change in (lambda: None, lambda: host.put("a")):
+        change()
+        with pytest.raises(FleetError) as caught:
+            host.publish()
+        assert caught.value.what == "the fleet's database can only be read"
 
 
 def test_a_role_in_neither_group_is_told_what_it_lacks(host, fleet):

@@ -40,12 +40,13 @@ CREATE TABLE fleet.catalog (
   host varchar(1000) NOT NULL, login varchar(1000) NOT NULL, version varchar(100) NOT NULL,
   clock_skew_seconds bigint NOT NULL,
   first_published_at timestamptz NOT NULL DEFAULT now(), published_at timestamptz NOT NULL DEFAULT now(),
+  CHECK (greatest(octet_length(host), octet_length(login)) <= 1000),
   CHECK (first_published_at BETWEEN '0002-01-01' AND '9999-01-01'), CHECK (published_at BETWEEN '0002-01-01' AND '9999-01-01')
 );
 CREATE INDEX catalog_role ON fleet.catalog (role);
 CREATE TABLE fleet.project (
   catalog uuid NOT NULL REFERENCES fleet.catalog ON DELETE CASCADE, project varchar(1000) NOT NULL, change bigint,
-  PRIMARY KEY (catalog, project)
+  PRIMARY KEY (catalog, project), CHECK (octet_length(project) <= 1000)
 );
 CREATE TABLE fleet.model (
   catalog uuid NOT NULL, project varchar(1000) NOT NULL, name varchar(1000) NOT NULL, id varchar(1000) NOT NULL,
@@ -54,7 +55,8 @@ CREATE TABLE fleet.model (
   outcome varchar(20) CHECK (outcome IN ('pass', 'warn', 'fail', 'error')), reason varchar(1000),
   verified_at timestamptz CHECK (verified_at BETWEEN '0002-01-01' AND '9999-01-01'),
   audited_at timestamptz CHECK (audited_at BETWEEN '0002-01-01' AND '9999-01-01'),
-  PRIMARY KEY (catalog, project, name), FOREIGN KEY (catalog, project) REFERENCES fleet.project ON DELETE CASCADE
+  PRIMARY KEY (catalog, project, name), FOREIGN KEY (catalog, project) REFERENCES fleet.project ON DELETE CASCADE,
+  CHECK (greatest(octet_length(name), octet_length(id), octet_length(reason)) <= 1000)
 );
 CREATE INDEX model_digest ON fleet.model (digest);
 CREATE INDEX model_not_active ON fleet.model (state) WHERE state <> 'Active';
