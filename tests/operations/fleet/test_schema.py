@@ -113,7 +113,9 @@ def test_a_migration_that_fails_leaves_what_was_there(fleet):
 
 def test_a_connection_that_is_lost_in_a_migration_is_told_as_that(fleet):
     with pytest.raises(FleetError) as caught:
-        ensure(fleet, migrations=(Migration("SELECT pg_terminate_backend(pg_backend_pid())", writable_from=1),))
+        ensure(
+            fleet, migrations=(Migration("RESET ROLE; SELECT pg_terminate_backend(pg_backend_pid())", writable_from=1),)
+        )
     assert "(57P01)" in caught.value.found
     assert caught.value.what == "the fleet's database broke off"
 

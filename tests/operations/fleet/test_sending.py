@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from model_provisioner.errors import FleetError
-from model_provisioner.operations.fleet import database, sending
+from model_provisioner.operations.fleet import database, known, sending
 from tests.support.disks import ext4, need_mounts
 from tests.support.postgres import Host, Postgres
 
@@ -114,7 +114,7 @@ def test_names_are_names_and_never_a_part_of_a_statement(host, fleet):
 
 
 def test_names_that_are_no_text_are_published_as_what_they_can_be(host, fleet):
-    host.put("x", project="/p\udcff", reason="🦙\udcff" * 100)
+    host.put("x", project="/p\udcff", reason="🦙" * 300)
     host.put("x", project="/" + "ü" * 3000)
     host.put("x", project="/" + "ü" * 2999 + "x")
     assert len(host.publish()["projects"]) == 3
@@ -123,8 +123,8 @@ def test_names_that_are_no_text_are_published_as_what_they_can_be(host, fleet):
 
 
 def test_the_clock_of_the_host_is_compared_with_that_of_the_database(host, fleet, monkeypatch):
-    now = sending.time.time
-    monkeypatch.setattr(sending.time, "time", lambda: now() - 7200)
+    now = known.time.time
+    monkeypatch.setattr(known.time, "time", lambda: now() - 7200)
     assert host.publish()["clock_skew_seconds"] == -7200
     assert fleet.query("SELECT clock_skew_seconds, now() - published_at < interval '1 minute' FROM fleet.hosts") == [
         (-7200, True)
@@ -205,7 +205,7 @@ def test_a_restored_catalog_replaces_what_is_there_once_it_is_told_so(restored, 
 
 
 def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next_publication(restored, fleet, monkeypatch):
-    def killed(sender, project):
+    def killed(sender, project, known):
         raise SystemExit
 
     with monkeypatch.context() as patch:
@@ -379,9 +379,10 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
             fleet.query_as("host_a", statement)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_writer_can_not_write_what_nobody_could_read(host, fleet):
+    host.put("a")
+    host.publish()
+    for change in (
         "catalog SET published_at = 'infinity'",
         "catalog SET first_published_at = '20000-01-01'",
         "model SET verified_at = '-infinity'",
@@ -391,13 +392,9 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
         "model SET digest = 'sha256:x'",
         "model SET size_bytes = -1",
         "model SET reason = repeat('ü', 900)",
-    ],
-)
-def test_a_writer_can_not_write_what_nobody_could_read(host, fleet, change):
-    host.put("a")
-    host.publish()
-    with pytest.raises(psycopg.errors.CheckViolation):
-        fleet.query_as("host_a", f"UPDATE fleet.{change}")
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            fleet.query_as("host_a", f"UPDATE fleet.{change}")
 
 
 def test_a_reader_sees_all_and_changes_nothing(host, fleet):

@@ -137,10 +137,11 @@ def check_readable(connection: Connection, shown: str) -> None:
 
 def _version(connection: Connection, shown: str, ours: int) -> int:
     """Return the version of the schema, 0 where there is none. Raises `FleetError` for one that is too new."""
-    (is_there,) = _one(connection, "SELECT to_regclass('fleet.version') IS NOT NULL")
-    if not is_there:
+    try:
+        with connection.transaction():
+            number, writable_from = _one(connection, "SELECT number, writable_from FROM fleet.version")
+    except psycopg.errors.UndefinedTable:
         return 0
-    number, writable_from = _one(connection, "SELECT number, writable_from FROM fleet.version")
     if writable_from > ours:
         raise FleetError(
             "the fleet's database was made by a newer version of model-provisioner",

@@ -58,7 +58,7 @@ INSERT INTO fleet.project AS p
 ON CONFLICT (catalog, project) DO UPDATE SET change = excluded.change WHERE p.change IS NULL OR p.change < excluded.change
 """
 """A host that vanishes in the middle holds the lock of its row no longer than it would have waited itself."""
-_LAST = "SELECT publication FROM fleet.catalog WHERE catalog = %(catalog)s"
+_SEEN = "SELECT publication FROM fleet.catalog WHERE catalog = %(catalog)s"
 _FORGET = """
 DELETE FROM fleet.project p USING fleet.catalog c
   WHERE p.catalog = %(catalog)s AND p.change IS NULL AND c.catalog = p.catalog AND c.publication = %(token)s
@@ -212,13 +212,14 @@ class Sender:
 
     def _look_again(self) -> UUID:
         """Return the token that the database has, where it is not what it was. Raises `FleetError` if it is not ours."""
-        row = self._connection.execute(_LAST, {"catalog": self._catalog}).fetchone()
-        self._seen = None if row is None else row[0]
-        if self._seen is None:  # there is a row, which is not for this role to see
+        row = self._connection.execute(_SEEN, {"catalog": self._catalog}).fetchone()
+        if row is None:  # there is one, which is not for this role to see
             raise self._others()
-        if not self.is_ours(self._seen):
+        token: UUID = row[0]
+        if not self.is_ours(token):
             raise self.foreign()
-        return self._seen
+        self._seen = token
+        return token
 
     def _others(self) -> FleetError:
         return FleetError(
