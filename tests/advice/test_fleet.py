@@ -4,6 +4,7 @@ import stat
 
 import pytest
 
+from model_provisioner.operations.fleet import listing
 from tests.support.advice import advised
 from tests.support.postgres import PASSWORD, Host, Silence
 
@@ -75,6 +76,18 @@ def test_role_and_password_are_corrected(host, fleet):
     advised(publish(host, code=2), sentence)
     host.environ[URL] = fleet.url("host_a")
     assert NOW in publish(host).out
+
+
+@pytest.mark.slow
+def test_a_database_that_takes_no_connection_is_asked_again_later(host, fleet):
+    fleet.query(f"ALTER DATABASE {fleet.name} CONNECTION LIMIT 0")
+    sentence = (
+        "run it again in a while; if many hosts come at one moment, spread them by --jitter; the next publish sends what is "
+        "missing"
+    )
+    advised(publish(host, code=2), sentence)
+    fleet.query(f"ALTER DATABASE {fleet.name} CONNECTION LIMIT -1")
+    assert NOW in publish(host, "--jitter", "1s").out
 
 
 @pytest.mark.slow
@@ -161,7 +174,7 @@ def test_a_copy_is_not_restored_as_well(host):
 
 
 @pytest.mark.slow
-def test_a_silent_database_is_waited_for_again(host, fleet):
+def test_a_silent_database_is_waited_for_again(host, fleet, monkeypatch):
     sentence = (
         "look whether it is up and in reach, or give it longer: --timeout 5m; what arrived stays, and the rest comes with the "
         "next publish"
@@ -170,9 +183,15 @@ def test_a_silent_database_is_waited_for_again(host, fleet):
         fleet.port = peer.port
         host.environ[URL] = fleet.url("host_a")
         advised(publish(host, "--timeout", "1s", code=2), sentence)
+        host.environ[URL] = fleet.url("grafana")
+        monkeypatch.setattr(listing, "SECONDS", 1.0)
+        advised(host.doit("model-list", "--fleet", code=2), "look whether it is up and in reach, and ask again")
     fleet.port = 0
     host.environ[URL] = fleet.url("host_a")
     assert NOW in publish(host, "--timeout", "5m").out
+    host.environ[URL] = fleet.url("grafana")
+    monkeypatch.setattr(listing, "SECONDS", 30.0)
+    assert "HOST" in host.doit("model-list", "--fleet").out
 
 
 @pytest.mark.slow

@@ -135,6 +135,14 @@ def test_two_folders_whose_names_look_alike_do_not_make_it_invalid():
     assert len(families["model_provisioner_last_run_timestamp_seconds"].samples) == 1
 
 
+def test_a_model_whose_name_looks_like_that_of_a_failed_one_does_not_hide_it():
+    good = ModelMetrics(project="/p", name="a\\u200b", failed=False, size=1, audited=1)
+    text = openmetrics(replace(FULL, models=[replace(good, name="a\u200b", failed=True), good])).decode()
+    found = samples(openmetrics_of(text))
+    (failed,) = [value for (name, _), value in found.items() if name == "model_provisioner_model_failed"]
+    assert failed == 1
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
 def test_promtool_has_nothing_against_it_but_the_name_of_a_counter_which_openmetrics_wants_so():
     run = subprocess.run(

@@ -45,9 +45,9 @@ class _Family:
         if (unit := name.rpartition("_")[2]) in {"bytes", "seconds"}:
             yield f"# UNIT {name} {unit}"
         suffix = "_total" if self.kind == "counter" else ""
-        told = {
-            _told((*common, *labels)): value for labels, value in self.samples.items()
-        }  # twice the same is an error
+        told: dict[str, int] = {}
+        for labels, value in self.samples.items():
+            told.setdefault(_told((*common, *labels)), value)  # twice the same is an error; what failed comes first
         yield from (f"{name}{suffix}{{{labels}}} {value}" for labels, value in told.items())
 
 

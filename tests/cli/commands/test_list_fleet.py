@@ -1,11 +1,13 @@
 """`list --fleet`: which hosts hold a digest, what is Failed, who was silent for a day, who differs from the lock."""
 
+import json
 import re
 
 import pytest
 
 from model_provisioner.operations.fleet import listing, queries
 from model_provisioner.operations.fleet.database import connected
+from model_provisioner.records.catalog.publications import as_text
 from model_provisioner.version import __version__
 from tests.support.postgres import PASSWORD, Host, Silence
 from tests.support.project import document
@@ -105,6 +107,57 @@ def test_which_hosts_differ_from_the_lock(asked):
     ]
 
 
+def test_two_revisions_of_one_model_may_both_be_there(asked):
+    asked.models(
+        "models:\n  one: {model_ref: hf:org/repo/one, engine: llamacpp, handoff: one.json}\n"
+        "  old: {model_ref: 'hf:org/repo@old/one', engine: llamacpp, handoff: old.json}\n"
+    )
+    lock = json.loads(LOCK % ("a" * 64))
+    lock["models"]["old"] = json.loads((LOCK % ("b" * 64)).replace("hf:org/repo/one", "hf:org/repo@old/one"))["models"][
+        "one"
+    ]
+    asked.write("models.lock", json.dumps(lock))
+    assert of_models(document(asked.program("list", "--fleet", "--differs", "--json"))) == []
+
+
+def test_times_are_those_of_every_document(asked, shared):
+    shared.query(
+        f"ALTER DATABASE {shared.name} SET datestyle = 'German'",
+        f"ALTER DATABASE {shared.name} SET timezone = 'Asia/Kolkata'",
+    )
+    try:
+        (host, *_) = document(asked.program("list", "--fleet", "--json"))["result"]["hosts"]
+        (model, *_) = document(asked.program("list", "--fleet", "--digest", A, "--json"))["result"]["fleet"]
+    finally:
+        shared.query(f"ALTER DATABASE {shared.name} RESET datestyle", f"ALTER DATABASE {shared.name} RESET timezone")
+    expected = "SELECT to_char(published_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM fleet.hosts WHERE host = 'alpha'"
+    assert host["published_at"] == model["published_at"] == shared.query(expected)[0][0]
+    assert (model["verified_at"], model["host"]) == (None, "alpha")
+
+
+def test_names_of_the_lock_are_looked_for_as_they_are_published(monkeypatch):
+    asked = []
+    monkeypatch.setenv(URL, "postgresql://db.example/fleet")
+    monkeypatch.setattr(listing, "ask", lambda _, question, __: asked.append(question) or {"rows": [], "more": False})
+    listing.fleet_rows(listing.Filter(locked=[("local:/p\udcff/x", A)]))
+    assert asked[0].values["ids"] == [as_text("local:/p\udcff/x")]
+
+
+def test_sizes_that_no_number_holds_end_no_question(asked, shared):
+    sizes = shared.query("SELECT catalog, name, size_bytes FROM fleet.models WHERE host = 'beta'")
+    shared.query(
+        "UPDATE fleet.model SET size_bytes = 9223372036854775807 WHERE catalog IN (SELECT catalog FROM fleet.hosts WHERE host = 'beta')"
+    )
+    try:
+        hosts = document(asked.program("list", "--fleet", "--json"))["result"]["hosts"]
+    finally:
+        for catalog, name, size in sizes:
+            shared.query(
+                f"UPDATE fleet.model SET size_bytes = {size or 'NULL'} WHERE (catalog, name) = ('{catalog}', '{name}')"
+            )
+    assert [host["size_bytes"] for host in hosts] == [1000, 9223372036854775807, 1000]
+
+
 def test_several_questions_at_once_narrow_each_other(asked):
     found = document(asked.program("list", "--fleet", "--digest", A, "--state", "Active", "--silent", "1d", "--json"))
     assert of_models(found) == [("gamma", "one")]
@@ -163,3 +216,4 @@ def test_a_peer_that_says_nothing_is_not_waited_for(asked, monkeypatch):
         asked.environ[URL] = f"postgresql://me:{PASSWORD}@127.0.0.1:{peer.port}/fleet"
         answer = asked.program("list", "--fleet", code=2)
     assert answer.err.startswith("ERROR: the fleet's database did not answer in time\n")
+    assert answer.err.endswith("  fix       look whether it is up and in reach, and ask again\n")

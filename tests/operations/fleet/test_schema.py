@@ -1,6 +1,7 @@
 """The schema is made and migrated by the first that may; others are told who may, and no version is guessed."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -108,6 +109,33 @@ def test_a_migration_that_fails_leaves_what_was_there(fleet):
     assert version(fleet) == [(1, 1)]
     ensure(fleet, "admin", (*MIGRATIONS, NEXT))
     assert version(fleet) == [(2, 1)]
+
+
+def test_a_connection_that_is_lost_in_a_migration_is_told_as_that(fleet):
+    with pytest.raises(FleetError) as caught:
+        ensure(
+            fleet, migrations=(Migration("RESET ROLE; SELECT pg_terminate_backend(pg_backend_pid())", writable_from=1),)
+        )
+    assert "(57P01)" in caught.value.found
+    assert caught.value.what == "the fleet's database broke off"
+
+
+def test_no_lock_outlives_the_transaction_that_made_the_schema(fleet, monkeypatch):
+    """A pooler may give what comes next another server, where nobody could let go of it."""
+    locks = "SELECT objid, mode FROM pg_locks WHERE locktype = 'advisory'"
+    kept = []
+    with connected(fleet.url(), fleet.place, 20) as connection:
+        transaction = connection.transaction
+
+        @contextmanager
+        def watched():
+            with transaction():
+                yield
+            kept.append(fleet.query(locks))
+
+        monkeypatch.setattr(connection, "transaction", watched)
+        schema.ensure(connection, fleet.place)
+    assert kept == [[]]
 
 
 def test_a_schema_of_another_program_is_left_alone(fleet):

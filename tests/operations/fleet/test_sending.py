@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from model_provisioner.errors import FleetError
-from model_provisioner.operations.fleet import sending
+from model_provisioner.operations.fleet import database, known, sending
 from tests.support.disks import ext4, need_mounts
 from tests.support.postgres import Host, Postgres
 
@@ -103,8 +103,18 @@ def test_a_host_that_was_renamed_is_the_same_one(host, fleet, monkeypatch):
     assert fleet.query("SELECT host FROM fleet.models") == [("another-name",)]
 
 
+def test_names_are_names_and_never_a_part_of_a_statement(host, fleet):
+    odd = ("\\.", "\\N", "a\tb\nc", "'; DROP SCHEMA fleet CASCADE; --", "%s %(name)s {}", '"', "\\'", "$$", "")
+    host.put(*odd, project="/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s")
+    assert host.publish()["written"] == len(odd)
+    assert sorted(names(fleet)) == sorted(odd)
+    assert fleet.query("SELECT DISTINCT project FROM fleet.models") == [("/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s",)]
+    host.put("new", project="/p\\'; DROP SCHEMA fleet CASCADE; --%(x)s")
+    assert host.publish()["written"] == 1
+
+
 def test_names_that_are_no_text_are_published_as_what_they_can_be(host, fleet):
-    host.put("x", project="/p\udcff")
+    host.put("x", project="/p\udcff", reason="🦙" * 300)
     host.put("x", project="/" + "ü" * 3000)
     host.put("x", project="/" + "ü" * 2999 + "x")
     assert len(host.publish()["projects"]) == 3
@@ -113,8 +123,8 @@ def test_names_that_are_no_text_are_published_as_what_they_can_be(host, fleet):
 
 
 def test_the_clock_of_the_host_is_compared_with_that_of_the_database(host, fleet, monkeypatch):
-    now = sending.time.time
-    monkeypatch.setattr(sending.time, "time", lambda: now() - 7200)
+    now = known.time.time
+    monkeypatch.setattr(known.time, "time", lambda: now() - 7200)
     assert host.publish()["clock_skew_seconds"] == -7200
     assert fleet.query("SELECT clock_skew_seconds, now() - published_at < interval '1 minute' FROM fleet.hosts") == [
         (-7200, True)
@@ -195,7 +205,7 @@ def test_a_restored_catalog_replaces_what_is_there_once_it_is_told_so(restored, 
 
 
 def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next_publication(restored, fleet, monkeypatch):
-    def killed(sender, project):
+    def killed(sender, project, known):
         raise SystemExit
 
     with monkeypatch.context() as patch:
@@ -204,6 +214,32 @@ def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next_publicatio
             restored.publish(take_over=True)
     restored.publish()
     assert names(fleet) == ["gone", "a", "old", "other"]
+
+
+def test_a_catalog_that_was_restored_on_another_machine_takes_over_as_well(restored, fleet, monkeypatch):
+    monkeypatch.setattr(sending, "machine_id", lambda: "new hardware")
+    found = restored.publish(take_over=True)
+    assert (found["is_copy"], names(fleet)) == (False, ["gone", "a", "old", "other"])
+    assert restored.publish()["is_copy"] is False
+    assert len(fleet.query("SELECT 1 FROM fleet.hosts")) == 1
+
+
+def test_who_was_taken_over_from_removes_nothing(restored, host, fleet, monkeypatch):
+    """Two copies take over from each other; the first is about to end when the second has only begun."""
+    finish = sending.Sender.finish
+
+    def killed(*_):
+        raise SystemExit
+
+    def late(sender, known, *, moved):
+        monkeypatch.setattr(sending.Sender, "send", killed)
+        with pytest.raises(SystemExit):
+            host.publish(take_over=True)
+        finish(sender, known, moved=moved)
+
+    monkeypatch.setattr(sending.Sender, "finish", late)
+    restored.publish(take_over=True)
+    assert names(fleet) == ["gone", "new", "a", "old", "other"], "the second has still to say what goes"
 
 
 def test_where_there_is_nothing_to_take_over_it_is_a_plain_publication(host, fleet):
@@ -327,7 +363,7 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
     for table in ("catalog", "project", "model"):
         assert len(fleet.query(f"SELECT 1 FROM fleet.{table}")) == 2
         assert len(fleet.query_as("host_a", f"SELECT 1 FROM fleet.{table}")) == 1
-    for statement in ("UPDATE fleet.model SET state = 'x'", "DELETE FROM fleet.model"):
+    for statement in ("UPDATE fleet.model SET state = 'Failed'", "DELETE FROM fleet.model"):
         fleet.query_as("host_a", statement)
     assert fleet.query("SELECT role::text, state FROM fleet.models JOIN fleet.hosts USING (catalog)") == [
         ("host_b", "Active")
@@ -335,12 +371,30 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
     (uuid,) = fleet.query("SELECT catalog FROM fleet.hosts WHERE role = 'host_b'")[0]
     for statement in (
         f"INSERT INTO fleet.project VALUES ('{uuid}', '/x', 1)",
-        f"INSERT INTO fleet.model (catalog, project, name, id, state) VALUES ('{uuid}', '/p', 'x', 'x', 'x')",
+        f"INSERT INTO fleet.model (catalog, project, name, id, state) VALUES ('{uuid}', '/p', 'x', 'x', 'Active')",
         "UPDATE fleet.catalog SET role = 'host_b'",
         "SELECT 1 FROM fleet.hosts",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             fleet.query_as("host_a", statement)
+
+
+def test_a_writer_can_not_write_what_nobody_could_read(host, fleet):
+    host.put("a")
+    host.publish()
+    for change in (
+        "catalog SET published_at = 'infinity'",
+        "catalog SET first_published_at = '20000-01-01'",
+        "model SET verified_at = '-infinity'",
+        "model SET audited_at = '4000-01-01 BC'",
+        "model SET state = 'Great'",
+        "model SET outcome = 'perfect'",
+        "model SET digest = 'sha256:x'",
+        "model SET size_bytes = -1",
+        "model SET reason = repeat('ü', 900)",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            fleet.query_as("host_a", f"UPDATE fleet.{change}")
 
 
 def test_a_reader_sees_all_and_changes_nothing(host, fleet):
@@ -397,6 +451,16 @@ def test_what_the_database_says_is_told(host, fleet, code, what):
     assert host.publish()["written"] == 1
 
 
+def test_a_standby_takes_no_publication(host, fleet):
+    host.publish()
+    fleet.query(f"ALTER DATABASE {fleet.name} SET default_transaction_read_only = on")
+    for change in (lambda: None, lambda: host.put("a")):
+        change()
+        with pytest.raises(FleetError) as caught:
+            host.publish()
+        assert caught.value.what == "the fleet's database can only be read"
+
+
 def test_a_role_in_neither_group_is_told_what_it_lacks(host, fleet):
     host.role = "nobody_s"
     with pytest.raises(FleetError) as caught:
@@ -420,6 +484,45 @@ def test_a_wrong_password_is_told_and_not_shown(host, fleet, monkeypatch):
     assert caught.value.what == "the fleet's database refuses the connection"
     assert "password authentication failed" in caught.value.found
     assert "wr0ngword" not in str(caught.value)
+
+
+def test_a_database_that_takes_no_more_connections_is_told_as_that(host, fleet):
+    fleet.query(f"ALTER DATABASE {fleet.name} CONNECTION LIMIT 0")
+    with pytest.raises(FleetError) as caught:
+        host.publish()
+    assert caught.value.what == "the fleet's database takes no connection now"
+    assert f'too many connections for database "{fleet.name}"' in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("FATAL:  sorry, too many clients already", "takes no connection now"),
+        ("FATAL:  remaining connection slots are reserved for superuser connections", "takes no connection now"),
+        ("FATAL:  the database system is starting up", "takes no connection now"),
+        ("FATAL:  the database system is not yet accepting connections", "takes no connection now"),
+        ("FATAL:  the database system is in recovery mode", "takes no connection now"),
+        ("FATAL:  the database system is shutting down", "takes no connection now"),
+        ('FATAL:  password authentication failed for user "host_a"', "refuses the connection"),
+        ("connection to server failed: Connection refused", "is out of reach"),
+    ],
+)
+def test_why_there_is_no_connection(said, what):
+    assert database._no_connection(said)[0] == f"the fleet's database {what}"
+
+
+def test_the_settings_of_a_database_change_nothing(host, fleet):
+    """Times and names arrive as they are, whatever a server has for its own users."""
+    fleet.query(
+        f"ALTER DATABASE {fleet.name} SET datestyle = 'German'",
+        f"ALTER DATABASE {fleet.name} SET timezone = 'Asia/Kolkata'",
+        f"ALTER DATABASE {fleet.name} SET client_encoding = 'LATIN1'",
+    )
+    host.put("模型", verified_at="2026-01-02T03:04:05Z")
+    host.publish()
+    assert fleet.query(
+        "SET client_encoding = 'UTF8'", "SELECT name, extract(epoch FROM verified_at) FROM fleet.models"
+    ) == [("模型", 1767323045)]
 
 
 def test_a_pooler_may_give_each_transaction_another_server(host, fleet, monkeypatch):

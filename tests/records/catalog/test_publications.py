@@ -54,10 +54,24 @@ def test_a_machine_that_can_not_be_told_is_no_other_one(publications):
     assert publications.identify("elsewhere").is_copy
 
 
+def test_a_catalog_that_was_restored_elsewhere_is_the_same_one(publications):
+    first = publications.identify("there")
+    token = publications.draw()
+    assert publications.identify("here", restored=True) == first
+    assert publications.remembers(token)
+    assert publications.identify("here") == first
+
+
 def test_another_identity_is_drawn_where_it_is_asked_for(publications):
     first = publications.identify("here")
     found = publications.identify("here", anew=True)
     assert (found.is_copy, found.catalog == first.catalog) == (False, False)
+
+
+def test_the_last_token_is_known(publications):
+    assert publications.last() is None
+    tokens = [publications.draw() for _ in range(3)]
+    assert publications.last() == tokens[-1]
 
 
 def test_the_last_tokens_are_remembered(publications, monkeypatch):
@@ -111,13 +125,17 @@ def test_times_are_times(catalog, publications):
     [
         ("plain", "plain"),
         ("ü/模型", "ü/模型"),
-        ("x\udcff", "x\\xff"),
-        ("x\0y", "x\\x00y"),
+        ("x\udcff", "x\\xff…41add8152e6530cd1f5030084f5c4fd3"),
+        ("x\0y", "x\\x00y…ce3890a816f5237a17aa7e1436113bba"),
         ("a" * LONGEST, "a" * LONGEST),
     ],
 )
 def test_a_text_is_held_as_any_database_can_hold_it(text, held):
     assert as_text(text) == held
+
+
+def test_bytes_and_the_text_that_shows_them_are_two():
+    assert as_text("/p\udcff") != as_text("/p\\xff")
 
 
 def test_a_long_text_is_cut_and_stays_another_than_its_like():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
+_NOT_NOW = re.compile(
+    "too many (clients|connections)|remaining connection slots|starting up|shutting down|not yet accepting|in recovery mode"
+)
 _AGAIN = "the next publish sends what is missing"
 
 
@@ -47,21 +51,37 @@ def connected(url: str, shown: str, seconds: float) -> Iterator[Connection]:
 
 
 def _connect(options: Mapping[str, Any], shown: str, seconds: float) -> Connection:
-    defaults = {"application_name": "model-provisioner", "connect_timeout": max(2, int(seconds / 2))}
+    defaults = {
+        "application_name": "model-provisioner",
+        "client_encoding": "UTF8",  # whatever the database has: names are of any script
+        "connect_timeout": max(2, int(seconds / 2)),
+    }
     try:
         # Values are bound here: so several statements go at once, and a pooler may give each transaction another server.
         return psycopg.connect("", autocommit=True, cursor_factory=psycopg.ClientCursor, **{**defaults, **options})
     except psycopg.OperationalError as error:
-        answered = "FATAL" in str(error)
+        what, fix = _no_connection(str(error))
         raise FleetError(
-            "the fleet's database refuses the connection" if answered else "the fleet's database is out of reach",
-            where=shown,
-            expected="a PostgreSQL that lets this role in",
-            found=_clean(error, options),
-            fix=f"correct role, password or database in {VARIABLE} or ~/.pgpass, or have its pg_hba.conf let this host in"
-            if answered
-            else f"look whether it is up, and whether {VARIABLE} has its host and port, and an sslmode that it speaks",
+            what, where=shown, expected="a PostgreSQL that lets this role in", found=_clean(error, options), fix=fix
         ) from None
+
+
+def _no_connection(said: str) -> tuple[str, str]:
+    """Return what it means that there is no connection, and what to do. libpq has words for it, and no code."""
+    if _NOT_NOW.search(said):
+        return (
+            "the fleet's database takes no connection now",
+            f"run it again in a while; if many hosts come at one moment, spread them by --jitter; {_AGAIN}",
+        )
+    if "FATAL" in said:
+        return (
+            "the fleet's database refuses the connection",
+            f"correct role, password or database in {VARIABLE} or ~/.pgpass, or have its pg_hba.conf let this host in",
+        )
+    return (
+        "the fleet's database is out of reach",
+        f"look whether it is up, and whether {VARIABLE} has its host and port, and an sslmode that it speaks",
+    )
 
 
 @contextmanager
@@ -89,7 +109,7 @@ def _worded(shown: str, options: Mapping[str, Any]) -> Iterator[None]:
         state = error.sqlstate or ""
         if state[:2] == "53":  # no disk, memory or connections left
             what, fix = "the fleet's database has no room", f"free some at its host; {_AGAIN}"
-        elif state[:2] in {"", "08", "57"}:
+        elif state[:2] in {"", "08", "40", "57"}:
             what, fix = "the fleet's database broke off", f"look into its log, then run it again; {_AGAIN}"
         else:
             what = "the fleet's database does not take a statement of ours"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.operations.fleet.address import fleet_address
 from model_provisioner.operations.fleet.process import Question, ask
+from model_provisioner.records.catalog.publications import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
 SECONDS = 30.0
 """How long the database may take."""
@@ -23,8 +24,8 @@ class Filter:
     state: str | None = None
     silent: float | None = None
     """Of hosts that did not publish for more seconds than these."""
-    locked: Mapping[str, str] | None = None
-    """Of models with one of these ids, and another digest than stands beside it."""
+    locked: Collection[tuple[str, str]] | None = None
+    """Of models with one of these ids, and another digest than those that stand beside it."""
 
     @property
     def is_about_models(self) -> bool:
@@ -44,14 +45,14 @@ class Found:
 
 def fleet_rows(wanted: Filter) -> Found:
     """Return the hosts of the fleet, or the models on them. Raises `SettingError`, `FleetError` and `MissingExtraError`."""
-    locked = wanted.locked or {}
+    locked = wanted.locked or ()
     values = {
         "digest": wanted.digest,
         "state": wanted.state,
         "silent": wanted.silent,
         "differs": wanted.locked is not None,
-        "ids": list(locked),
-        "digests": list(locked.values()),
+        "ids": [as_text(each) for each, _ in locked],
+        "digests": [digest for _, digest in locked],
     }
     question = Question("models" if wanted.is_about_models else "hosts", values)
     answer = ask(fleet_address(), question, SECONDS)

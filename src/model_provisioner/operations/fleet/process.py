@@ -52,7 +52,7 @@ def ask(address: FleetAddress, question: Question, seconds: float) -> dict[str, 
         except subprocess.TimeoutExpired:
             process.kill()
             out, _ = process.communicate()
-            raise _late(address, seconds, _lines(out)) from None
+            raise _late(address, question.job, seconds, _lines(out)) from None
         except BaseException:
             process.kill()
             raise
@@ -76,7 +76,7 @@ def _lines(out: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.split(b"\n")[:-1]]
 
 
-def _late(address: FleetAddress, seconds: float, told: list[dict[str, Any]]) -> FleetError:
+def _late(address: FleetAddress, job: str, seconds: float, told: list[dict[str, Any]]) -> FleetError:
     sent = len([each for each in told if "sent" in each])
     return FleetError(
         "the fleet's database did not answer in time",
@@ -84,7 +84,9 @@ def _late(address: FleetAddress, seconds: float, told: list[dict[str, Any]]) -> 
         expected=f"an answer within {seconds:g} s",
         found=f"silence, after {sent} project{'s' if sent != 1 else ''} had arrived" if sent else "silence",
         fix="look whether it is up and in reach, or give it longer: --timeout 5m; what arrived stays, and the rest comes with "
-        "the next publish",
+        "the next publish"
+        if job == "publish"
+        else "look whether it is up and in reach, and ask again",
     )
 
 

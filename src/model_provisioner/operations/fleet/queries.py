@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.operations.fleet import schema
@@ -14,23 +15,26 @@ if TYPE_CHECKING:
 MOST = 10_000
 """How many rows are answered."""
 
+_BEGIN = "BEGIN READ ONLY; SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL datestyle = ISO"
 _SILENT = "(%(silent)s::float8 IS NULL OR published_at < now() - make_interval(secs => %(silent)s::float8))"
 _AGE = "extract(epoch FROM now() - published_at)::bigint AS silent_seconds"
 _HOSTS = f"""
 SELECT h.*, {_AGE}, coalesce(m.models, 0) AS models, coalesce(m.failed, 0) AS failed,
-  coalesce(m.size_bytes, 0)::bigint AS size_bytes
+  least(coalesce(m.size_bytes, 0), 9223372036854775807)::bigint AS size_bytes
 FROM fleet.hosts h LEFT JOIN (
   SELECT catalog, count(*) AS models, count(*) FILTER (WHERE state = 'Failed') AS failed, sum(size_bytes) AS size_bytes
   FROM fleet.models GROUP BY catalog) m USING (catalog)
 WHERE {_SILENT} ORDER BY host, login, catalog LIMIT %(most)s
 """
 _MODELS = f"""
-SELECT m.*, {_AGE}, l.digest AS expected
-FROM fleet.models m LEFT JOIN unnest(%(ids)s::text[], %(digests)s::text[]) AS l (id, digest) USING (id)
+SELECT m.*, {_AGE}, array_to_string(l.digests, ' or ') AS expected
+FROM fleet.models m LEFT JOIN (
+  SELECT id, array_agg(DISTINCT digest) AS digests FROM unnest(%(ids)s::text[], %(digests)s::text[]) AS each (id, digest)
+  GROUP BY id) l USING (id)
 WHERE {_SILENT}
   AND (%(digest)s::text IS NULL OR m.digest = %(digest)s)
   AND (%(state)s::text IS NULL OR m.state = %(state)s)
-  AND (NOT %(differs)s OR (l.digest IS NOT NULL AND m.digest IS DISTINCT FROM l.digest))
+  AND (NOT %(differs)s OR (l.digests IS NOT NULL AND coalesce(m.digest <> ALL (l.digests), true)))
 ORDER BY host, login, project, name LIMIT %(most)s
 """
 
@@ -38,7 +42,7 @@ ORDER BY host, login, project, name LIMIT %(most)s
 def answer(connection: Connection, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rows that are asked for, each a mapping, and whether there are more. Raises `FleetError`."""
     schema.check_readable(connection, asked["shown"])
-    connection.execute(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {max(1, int(asked['seconds'] * 1000))}")
+    connection.execute(_BEGIN, {"milliseconds": max(1, int(asked["seconds"] * 1000))})
     cursor = connection.execute(_HOSTS if asked["job"] == "hosts" else _MODELS, {**asked, "most": MOST + 1})
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
@@ -46,5 +50,7 @@ def answer(connection: Connection, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """Return a value as JSON has it."""
+    """Return a value as our documents have it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return value if value is None or isinstance(value, int | str) else str(value)

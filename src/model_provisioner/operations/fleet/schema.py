@@ -29,6 +29,7 @@ class Migration:
     """The oldest version whose programs may still publish afterwards: hosts are not all upgraded in one night."""
 
 
+# What a row may hold is checked here: whoever may write could otherwise end every question of those who read.
 _VERSION_1 = """
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'fleet') THEN CREATE SCHEMA fleet; END IF;
@@ -38,17 +39,24 @@ CREATE TABLE fleet.catalog (
   catalog uuid PRIMARY KEY, role name NOT NULL DEFAULT current_user, publication uuid NOT NULL,
   host varchar(1000) NOT NULL, login varchar(1000) NOT NULL, version varchar(100) NOT NULL,
   clock_skew_seconds bigint NOT NULL,
-  first_published_at timestamptz NOT NULL DEFAULT now(), published_at timestamptz NOT NULL DEFAULT now()
+  first_published_at timestamptz NOT NULL DEFAULT now(), published_at timestamptz NOT NULL DEFAULT now(),
+  CHECK (greatest(octet_length(host), octet_length(login)) <= 1000),
+  CHECK (first_published_at BETWEEN '0002-01-01' AND '9999-01-01'), CHECK (published_at BETWEEN '0002-01-01' AND '9999-01-01')
 );
+CREATE INDEX catalog_role ON fleet.catalog (role);
 CREATE TABLE fleet.project (
   catalog uuid NOT NULL REFERENCES fleet.catalog ON DELETE CASCADE, project varchar(1000) NOT NULL, change bigint,
-  PRIMARY KEY (catalog, project)
+  PRIMARY KEY (catalog, project), CHECK (octet_length(project) <= 1000)
 );
 CREATE TABLE fleet.model (
   catalog uuid NOT NULL, project varchar(1000) NOT NULL, name varchar(1000) NOT NULL, id varchar(1000) NOT NULL,
-  digest varchar(100), size_bytes bigint, state varchar(20) NOT NULL, outcome varchar(20), reason varchar(1000),
-  verified_at timestamptz, audited_at timestamptz,
-  PRIMARY KEY (catalog, project, name), FOREIGN KEY (catalog, project) REFERENCES fleet.project ON DELETE CASCADE
+  digest varchar(100) CHECK (digest ~ '^(sha256|dirhash):[0-9a-f]{64}$'), size_bytes bigint CHECK (size_bytes >= 0),
+  state varchar(20) NOT NULL CHECK (state IN ('Pending', 'Active', 'Failed', 'Retired')),
+  outcome varchar(20) CHECK (outcome IN ('pass', 'warn', 'fail', 'error')), reason varchar(1000),
+  verified_at timestamptz CHECK (verified_at BETWEEN '0002-01-01' AND '9999-01-01'),
+  audited_at timestamptz CHECK (audited_at BETWEEN '0002-01-01' AND '9999-01-01'),
+  PRIMARY KEY (catalog, project, name), FOREIGN KEY (catalog, project) REFERENCES fleet.project ON DELETE CASCADE,
+  CHECK (greatest(octet_length(name), octet_length(id), octet_length(reason)) <= 1000)
 );
 CREATE INDEX model_digest ON fleet.model (digest);
 CREATE INDEX model_not_active ON fleet.model (state) WHERE state <> 'Active';
@@ -90,25 +98,13 @@ def ensure(connection: Connection, shown: str, migrations: Sequence[Migration] =
     """
     if _version(connection, shown, len(migrations)) >= len(migrations):
         return
-    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    try:
-        there = _version(connection, shown, len(migrations))  # as whoever held the lock before left it
-        if there < len(migrations):
-            _migrate(connection, shown, there, migrations)
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-
-
-def _migrate(connection: Connection, shown: str, there: int, migrations: Sequence[Migration]) -> None:
     try:
         with connection.transaction():
-            _become_owner(connection, shown, there, len(migrations))
-            for migration in migrations[there:]:
-                connection.execute(migration.sql)
-            connection.execute("DELETE FROM fleet.version")
-            connection.execute(
-                "INSERT INTO fleet.version VALUES (%s, %s)", (len(migrations), migrations[-1].writable_from)
-            )
+            # Of the transaction, not of the session: a pooler may give the next one another server.
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            there = _version(connection, shown, len(migrations))  # as whoever held the lock before left it
+            if there < len(migrations):
+                _migrate(connection, shown, there, migrations)
     except psycopg.errors.DuplicateTable as error:
         raise FleetError(
             "the fleet's database has a schema fleet of another program",
@@ -117,6 +113,14 @@ def _migrate(connection: Connection, shown: str, there: int, migrations: Sequenc
             found=str(error).partition("\n")[0],
             fix="name another database: CREATE DATABASE makes one on the same server",
         ) from None
+
+
+def _migrate(connection: Connection, shown: str, there: int, migrations: Sequence[Migration]) -> None:
+    _become_owner(connection, shown, there, len(migrations))
+    for migration in migrations[there:]:
+        connection.execute(migration.sql)
+    connection.execute("DELETE FROM fleet.version")
+    connection.execute("INSERT INTO fleet.version VALUES (%s, %s)", (len(migrations), migrations[-1].writable_from))
 
 
 def check_readable(connection: Connection, shown: str) -> None:
@@ -134,7 +138,8 @@ def check_readable(connection: Connection, shown: str) -> None:
 def _version(connection: Connection, shown: str, ours: int) -> int:
     """Return the version of the schema, 0 where there is none. Raises `FleetError` for one that is too new."""
     try:
-        number, writable_from = _one(connection, "SELECT number, writable_from FROM fleet.version")
+        with connection.transaction():
+            number, writable_from = _one(connection, "SELECT number, writable_from FROM fleet.version")
     except psycopg.errors.UndefinedTable:
         return 0
     if writable_from > ours:

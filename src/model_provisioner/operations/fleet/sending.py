@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import closing
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ from model_provisioner.fs.ownership import login_of
 from model_provisioner.fs.sqlite import Database
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.invocation import command as called
-from model_provisioner.operations.fleet import schema
+from model_provisioner.operations.fleet.known import read_known
 from model_provisioner.operations.fleet.machine import machine_id
 from model_provisioner.records.catalog.database import catalog_file
 from model_provisioner.records.catalog.publications import Publications, as_text
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from model_provisioner.operations.fleet.database import Connection, Cursor
+    from model_provisioner.operations.fleet.known import Known
 
 _TYPES = {
     "name": "text",
@@ -59,32 +58,21 @@ INSERT INTO fleet.project AS p
 ON CONFLICT (catalog, project) DO UPDATE SET change = excluded.change WHERE p.change IS NULL OR p.change < excluded.change
 """
 """A host that vanishes in the middle holds the lock of its row no longer than it would have waited itself."""
+_SEEN = "SELECT publication FROM fleet.catalog WHERE catalog = %(catalog)s"
+_FORGET = """
+DELETE FROM fleet.project p USING fleet.catalog c
+  WHERE p.catalog = %(catalog)s AND p.change IS NULL AND c.catalog = p.catalog AND c.publication = %(token)s
+"""
 _REST = tuple(_TYPES)[1:]
 _MERGE = f"""
-DELETE FROM fleet.model WHERE catalog = %(catalog)s AND project = %(project)s AND name NOT IN (SELECT name FROM incoming);
+DELETE FROM fleet.model AS m WHERE catalog = %(catalog)s AND project = %(project)s
+  AND NOT EXISTS (SELECT FROM incoming WHERE incoming.name = m.name);
 INSERT INTO fleet.model AS m (catalog, project, {", ".join(_TYPES)})
   SELECT %(catalog)s, %(project)s, {", ".join(_TYPES)} FROM incoming
 ON CONFLICT (catalog, project, name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _REST)}
   WHERE ({", ".join(f"m.{name}" for name in _REST)}) IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _REST)});
 COMMIT
 """
-_KNOWN = """
-SELECT (SELECT publication FROM fleet.catalog WHERE catalog = %(catalog)s),
-  (SELECT json_object_agg(project, change) FROM fleet.project WHERE catalog = %(catalog)s),
-  extract(epoch FROM clock_timestamp())::float8
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What the database knows of a catalog."""
-
-    token: UUID | None
-    """Of its last publication; None where it was never published."""
-    changes: Mapping[str, int | None]
-    """The number that each project had; None for one of another copy of the catalog."""
-    skew: int
-    """By how many seconds the clock here is ahead of the database's."""
 
 
 def publish(connection: Connection, asked: Mapping[str, Any], sent: Callable[[str], None]) -> dict[str, Any]:
@@ -92,20 +80,19 @@ def publish(connection: Connection, asked: Mapping[str, Any], sent: Callable[[st
 
     `as_new` and `take_over` say what a catalog is that has a copy. Raises `FleetError` and `StorageError`.
     """
-    schema.ensure(connection, asked["shown"])
     ensure_state_folder(asked["state"])
     with closing(catalog_file(asked["state"], Database)) as database:
         publications = Publications(database)
-        identity = publications.identify(machine_id(), anew=asked["as_new"])
-        known = read_known(connection, identity.catalog)
-        sender = Sender(connection, publications, identity.catalog, known, asked["shown"], asked["seconds"])
+        identity = publications.identify(machine_id(), anew=asked["as_new"], restored=asked["take_over"])
+        sender = Sender(connection, publications, identity.catalog, asked["shown"], asked["seconds"])
+        known = sender.meet()
         if not sender.is_ours(known.token):
             if not asked["take_over"]:
                 raise sender.foreign()
             known = sender.take_over()
         projects, written, removed = [], 0, 0
-        for project in [each for each, number in publications.changes().items() if _moved(known, each, number)]:
-            wrote, deleted = sender.send(project)
+        for project in [each for each in publications.changes() if as_text(each) in known.moved]:
+            wrote, deleted = sender.send(project, known)
             written, removed = written + wrote, removed + deleted
             projects.append(as_text(project))
             sent(projects[-1])
@@ -120,18 +107,6 @@ def publish(connection: Connection, asked: Mapping[str, Any], sent: Callable[[st
     }
 
 
-def _moved(known: Known, project: str, number: int) -> bool:
-    there = known.changes.get(as_text(project))
-    return there is None or there < number
-
-
-def read_known(connection: Connection, catalog: UUID) -> Known:
-    """Ask what the database knows of a catalog."""
-    row = connection.execute(_KNOWN, {"catalog": catalog}).fetchone()
-    assert row is not None
-    return Known(token=row[0], changes=row[1] or {}, skew=round(time.time() - row[2]))
-
-
 def _counts(cursor: Cursor) -> list[int]:
     """Return how many rows each of several statements touched."""
     counts = [cursor.rowcount]
@@ -141,19 +116,13 @@ def _counts(cursor: Cursor) -> list[int]:
 
 
 class Sender:
-    """Sends projects of one catalog. `known` is what the database knew of it before."""
+    """Sends projects of one catalog."""
 
     def __init__(
-        self,
-        connection: Connection,
-        publications: Publications,
-        catalog: UUID,
-        known: Known,
-        shown: str,
-        seconds: float,
+        self, connection: Connection, publications: Publications, catalog: UUID, shown: str, seconds: float
     ) -> None:
         self._connection, self._publications, self._catalog, self._shown = connection, publications, catalog, shown
-        self._seen = known.token
+        self._seen: UUID | None = None
         """The token that the database has, as far as we know."""
         self._token: UUID | None = None
         """The token of this publication."""
@@ -162,9 +131,15 @@ class Sender:
             "host": as_text(socket.gethostname()),
             "login": as_text(login_of(os.geteuid())),
             "version": __version__,
-            "skew": known.skew,
             "milliseconds": max(1, int(seconds * 1000)),
         }
+
+    def meet(self) -> Known:
+        """Ask what the database knows of the catalog."""
+        changes = {as_text(project): number for project, number in self._publications.changes().items()}
+        known = read_known(self._connection, self._host, changes, self._publications.last(), self._shown)
+        self._seen = known.token
+        return known
 
     def is_ours(self, token: UUID | None) -> bool:
         """Tell whether what the database has comes from this catalog, and from no copy of it."""
@@ -189,13 +164,18 @@ class Sender:
                 "UPDATE fleet.catalog SET publication = %s WHERE catalog = %s", (token, self._catalog)
             )
             self._connection.execute("UPDATE fleet.project SET change = NULL WHERE catalog = %s", (self._catalog,))
-        self._seen = token
-        return read_known(self._connection, self._catalog)
+        return self.meet()
 
-    def send(self, project: str) -> tuple[int, int]:
+    def send(self, project: str, known: Known) -> tuple[int, int]:
         """Send a project, unless a newer state of it is there by now; return how many models were written and removed."""
         number, models = self._publications.models(project)  # the catalog is not held while the network is waited for
-        values = {**self._host, "project": as_text(project), "change": number, "token": self._drawn()}
+        values = {
+            **self._host,
+            "project": as_text(project),
+            "change": number,
+            "token": self._drawn(),
+            "skew": known.skew,
+        }
         while not (begun := self._begun(values))[0]:
             self._connection.execute("ROLLBACK")
             self._look_again()
@@ -217,14 +197,14 @@ class Sender:
 
     def finish(self, known: Known, *, moved: bool) -> None:
         """Tell that this host is alive, and remove the projects that only another copy of the catalog had."""
-        if not moved:
+        values = {**self._host, "skew": known.skew}
+        if not moved and not known.is_told:
             token = self._seen or self._drawn()
-            while not self._connection.execute(_ANNOUNCE, {**self._host, "token": token, "seen": self._seen}).rowcount:
+            while not self._connection.execute(_ANNOUNCE, {**values, "token": token, "seen": self._seen}).rowcount:
                 token = self._look_again()
-        if None in known.changes.values():
-            self._connection.execute(
-                "DELETE FROM fleet.project WHERE catalog = %s AND change IS NULL", (self._catalog,)
-            )
+            self._seen = token
+        if known.has_foreign:
+            self._connection.execute(_FORGET, {**values, "token": self._seen})
 
     def _drawn(self) -> UUID:
         self._token = self._token or self._publications.draw()
@@ -232,12 +212,14 @@ class Sender:
 
     def _look_again(self) -> UUID:
         """Return the token that the database has, where it is not what it was. Raises `FleetError` if it is not ours."""
-        self._seen = read_known(self._connection, self._catalog).token
-        if self._seen is None:  # there is a row, which is not for this role to see
+        row = self._connection.execute(_SEEN, {"catalog": self._catalog}).fetchone()
+        if row is None:  # there is one, which is not for this role to see
             raise self._others()
-        if not self.is_ours(self._seen):
+        token: UUID = row[0]
+        if not self.is_ours(token):
             raise self.foreign()
-        return self._seen
+        self._seen = token
+        return token
 
     def _others(self) -> FleetError:
         return FleetError(

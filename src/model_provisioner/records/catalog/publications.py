@@ -6,6 +6,8 @@ fleet's database that this catalog does not remember knows that another copy of 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,16 +63,17 @@ class Publications:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def identify(self, machine: str, *, anew: bool = False) -> Identity:
+    def identify(self, machine: str, *, anew: bool = False, restored: bool = False) -> Identity:
         """Return whose publication it is. It is drawn for a catalog that has none or came from another machine, and `anew`.
 
-        `machine` is empty where it can't be told. Raises `StorageError`.
+        A catalog that was `restored` keeps it on any machine. `machine` is empty where it can't be told. Raises `StorageError`.
         """
         with self._database.transaction() as connection:
             row = connection.execute("SELECT uuid, machine FROM identity").fetchone()
-            is_copy = row is not None and bool(row[1] and machine) and row[1] != machine
+            is_elsewhere = row is not None and machine not in ("", row[1])
+            is_copy = is_elsewhere and bool(row[1]) and not restored
             if row is not None and not is_copy and not anew:
-                if machine and not row[1]:
+                if is_elsewhere:
                     connection.execute("UPDATE identity SET machine = ?", (machine,))
                 return Identity(uuid.UUID(row[0]), is_copy=False)
             drawn = uuid.uuid4()
@@ -88,6 +91,11 @@ class Publications:
                 "DELETE FROM publication WHERE number <= (SELECT max(number) FROM publication) - ?", (REMEMBERED,)
             )
         return drawn
+
+    def last(self) -> uuid.UUID | None:
+        """Return the token that was drawn last."""
+        rows = self._database.query("SELECT token FROM publication ORDER BY number DESC LIMIT 1")
+        return uuid.UUID(str(rows[0][0])) if rows else None
 
     def remembers(self, token: uuid.UUID) -> bool:
         """Tell whether a publication with this token was ours."""
@@ -119,19 +127,27 @@ def _published(row: tuple[object, ...]) -> PublishedModel:
         size_bytes=None if size is None else int(str(size)),
         state=str(state),
         outcome=None if outcome is None else str(outcome),
-        reason=None if first is None else as_text(first),
+        reason=None if first is None else _escaped(first),
         verified_at=_time(verified_at),
         audited_at=_time(audited_at),
     )
 
 
 def as_text(text: str) -> str:
-    """Return a text as any database can hold it: in UTF-8, without NUL, and no longer than an index takes."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    if len(data := text.encode()) <= LONGEST:
+    """Return a name as any database can hold it: in UTF-8, without NUL, and no longer than an index takes.
+
+    Two that differ are held as two that differ: what is cut or escaped ends in a hash.
+    """
+    held = _escaped(text)
+    if held == text and len(held.encode()) <= LONGEST:
         return text
-    end = f"…{uuid.uuid5(uuid.NAMESPACE_URL, text).hex}"
-    return data[: LONGEST - len(end.encode())].decode("utf-8", "ignore") + end
+    end = f"…{hashlib.sha256(os.fsencode(text)).hexdigest()[:32]}"
+    return held.encode()[: LONGEST - len(end.encode())].decode("utf-8", "ignore") + end
+
+
+def _escaped(text: str) -> str:
+    """Return a text in UTF-8, without NUL."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _time(value: object) -> datetime | None:

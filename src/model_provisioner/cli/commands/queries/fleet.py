@@ -108,11 +108,14 @@ def _age(text: str) -> int:
     return seconds
 
 
-def _locked() -> dict[str, str]:
-    """Return the digest that `models.lock` here has of each model, by its id. Raises `InputError` where it has none."""
+def _locked() -> set[tuple[str, str]]:
+    """Return the id and the digest of each model of `models.lock` here: two revisions have one id.
+
+    Raises `InputError` where it has none.
+    """
     with view_project() as work:
         entries = work.config.entries.values()
-        locked = {each.ref.id: str(each.locked.expected) for each in entries if each.locked is not None}
+        locked = {(each.ref.id, str(each.locked.expected)) for each in entries if each.locked is not None}
         path = lock_path(work.config)
     if not locked:
         raise InputError(
