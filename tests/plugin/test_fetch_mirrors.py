@@ -153,7 +153,7 @@ def test_a_setting_that_names_no_mirror_is_refused(locked):
         "  where     the environment\n"
         "  expected  off, or with blanks between them: s3://BUCKET/PREFIX/, https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY, without "
         "credentials and query\n"
-        "  found     …@mirror.site/\n"
+        "  found     https://…\n"
         '  fix       correct it, as in   export MODEL_PROVISIONER_MIRRORS="s3://models/cache/ https://mirror.example.org/"\n'
     )
 

@@ -16,7 +16,7 @@ from model_provisioner.references.reference import ModelRef
 from tests.support.artifacts import oras
 from tests.support.files_server import FilesServer
 from tests.support.fixtures import hurried, registry  # noqa: F401
-from tests.support.registry import PASSWORD, USER, Registry, TokenServer, basic, digest_of
+from tests.support.registry import OCI_EMPTY, OCI_MANIFEST, PASSWORD, USER, Registry, TokenServer, basic, digest_of
 
 DATA = b"weights " * 1000
 SHA = digest_of(DATA).partition(":")[2]
@@ -256,6 +256,17 @@ def test_a_realm_is_under_the_policy(client, home):
     assert caught.value.found == f"allow: []; 127.0.0.1:{server.port} has its tokens given out by tokens.example.org"
 
 
+def test_a_realm_elsewhere_gets_nothing_out_of_netrc(client, home):
+    """The registry names it, and not the user: as with a redirect."""
+    (home / ".netrc").write_text(f"machine localhost login {USER} password {PASSWORD}\n")
+    with FilesServer({}) as server, FilesServer({}) as other:
+        challenged(server, other.url("/token"))
+        with pytest.raises(FetchError):
+            client(f"127.0.0.1:{server.port}").size_of(SHA, WHERE)
+        assert [each.path.partition("?")[0] for each in other.asked] == ["/token"]
+        assert "authorization" not in other.asked[0].headers
+
+
 def test_a_registry_can_t_have_a_token_for_another_repository(client, private, home):
     """It may name any scope: what is asked for is the repository of the reference."""
     with FilesServer({}) as server:
@@ -294,6 +305,68 @@ def test_what_asks_for_nothing_that_is_spoken_ends_the_question(client, header):
 
 
 # ---- trouble
+
+
+def test_a_manifest_is_sent_with_a_token_though_nothing_was_asked_before(client, private, home):
+    """As where everybody may read: the first that is refused is what is sent."""
+    log_in(home, private.place)
+    empty = {"mediaType": OCI_EMPTY, "digest": private.push_blob("org/model", b"{}"), "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": empty, "layers": []}).encode()
+    client(private.place, actions="pull,push").put_manifest("sent", manifest, OCI_MANIFEST, WHERE)
+    assert client(private.place).manifest("sent", WHERE) == (manifest, digest_of(manifest))
+
+
+class Stopped(BaseException):
+    pass
+
+
+class Broken(io.BytesIO):
+    """Bytes that are read up to a place."""
+
+    def read(self, size=-1):
+        if self.tell() > 1 << 20:
+            raise Stopped
+        return super().read(size)
+
+
+def test_nobody_gets_half_of_a_blob_that_is_not_sent_to_its_end(client, registry):  # noqa: F811
+    zeros = bytes(4 << 20)
+    sha256 = digest_of(zeros).partition(":")[2]
+    with pytest.raises(Stopped):
+        client(registry.place, actions="pull,push").push(sha256, len(zeros), Broken(zeros), WHERE)
+    assert client(registry.place).size_of(sha256, WHERE) is None
+
+
+def test_where_an_upload_is_sent_on_to_nothing_of_ours_goes_but_the_bytes(client, home):
+    log_in(home, "127.0.0.1")
+    (home / ".netrc").write_text(f"machine localhost login {USER} password {PASSWORD}\n")
+    with FilesServer({}) as server, FilesServer({}) as other:
+        server.manners.statuses.append((202, {"Location": other.url("/upload")}))
+        with pytest.raises(FetchError):
+            client(f"127.0.0.1:{server.port}", actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+        assert {each.method for each in other.asked} == {"PUT"}
+        assert all("authorization" not in each.headers for each in other.asked)
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "what", "fix"),
+    [
+        (False, 401, "does not let us send files to org/model", "{login}"),
+        (True, 401, "does not let us send files to org/model", "ask for the right to push to it; or log in anew: {login}"),
+        (True, 403, "does not let us send files to org/model", "ask for the right to push to it; or log in anew: {login}"),
+        (True, 405, "is only read, as a registry is that keeps copies of another's", "name a registry that files can be pushed to"),
+    ],
+)
+def test_who_may_not_send_is_told_so(client, home, login, status, what, fix):
+    with FilesServer({}) as server:
+        place = f"127.0.0.1:{server.port}"
+        if login:
+            log_in(home, place)
+        server.manners.statuses.append((status, {}))
+        with pytest.raises(FetchError) as caught:
+            client(place, actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+    assert caught.value.what == f"{place} {what}"
+    assert caught.value.fix == fix.format(login=f"`docker login {place}` or `podman login {place}`")
 
 
 def test_a_busy_registry_is_asked_again(client, registry, hurried):  # noqa: F811

@@ -36,9 +36,9 @@ class Place:
             return wanted.file
         return self.reader.find(wanted.sha256, wanted.size, wanted.file.name)
 
-    def origin(self, wanted: Wanted) -> str:
-        """Where a file comes from that comes from here, in words."""
-        return f"fetched from {wanted.host}" if self.mirror is None else f"fetched from the mirror {self.mirror}"
+    def named(self, wanted: Wanted) -> str:
+        """Return who is asked here for a file, in words."""
+        return wanted.host if self.mirror is None else f"the mirror {self.mirror}"
 
 
 class Places:
