@@ -352,9 +352,24 @@ def test_where_an_upload_is_sent_on_to_nothing_of_ours_goes_but_the_bytes(client
     ("login", "status", "what", "fix"),
     [
         (False, 401, "does not let us send files to org/model", "{login}"),
-        (True, 401, "does not let us send files to org/model", "ask for the right to push to it; or log in anew: {login}"),
-        (True, 403, "does not let us send files to org/model", "ask for the right to push to it; or log in anew: {login}"),
-        (True, 405, "is only read, as a registry is that keeps copies of another's", "name a registry that files can be pushed to"),
+        (
+            True,
+            401,
+            "does not let us send files to org/model",
+            "ask for the right to push to it; or log in anew: {login}",
+        ),
+        (
+            True,
+            403,
+            "does not let us send files to org/model",
+            "ask for the right to push to it; or log in anew: {login}",
+        ),
+        (
+            True,
+            405,
+            "is only read, as a registry is that keeps copies of another's",
+            "name a registry that files can be pushed to",
+        ),
     ],
 )
 def test_who_may_not_send_is_told_so(client, home, login, status, what, fix):

@@ -170,7 +170,12 @@ class Download:
                 partial.begin(None)
                 raise
             if room is None or done > room:
-                room = self._more_room(place, wanted, done)
+                try:
+                    room = self._more_room(place, wanted, done)
+                except FetchError:
+                    if place.mirror is not None:  # the next place may have fewer bytes, for which there is room
+                        partial.begin(None)
+                    raise
             self.progress.reach(wanted.key, done)
 
         self.progress.reach(wanted.key, partial.size)
@@ -243,7 +248,8 @@ class Download:
                     found="more",
                     fix="set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
                 )
-            return UNSIZED
+            self._check_room(wanted.file, 2 * AHEAD)  # what has no end must not fill the disk
+            return done + AHEAD
         ahead = done + max(AHEAD, done // 4)
         try:
             self.make_room({wanted.key: ahead})

@@ -113,9 +113,7 @@ class Registry:
         if answer.status != 201:
             raise self._error(answer, where)
 
-    def _ask(
-        self, method: str, url: str, headers: Mapping[str, str], limit: int, body: bytes | None = None
-    ) -> Answer:
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], limit: int, body: bytes | None = None) -> Answer:
         """Return the answer to a question, asked again where that may help: with a token, or later."""
         patience, tried = Patience(self.wait, self.client.terms), False
         while True:

@@ -125,9 +125,7 @@ class Tokens:
     def _ask(self, url: str, method: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         other = Url.parse(url).origin != self.place.origin
         try:
-            return self.client.ask(
-                url, method=method, headers=headers, body=body, limit=_ANSWER_BYTES, as_nobody=other
-            )
+            return self.client.ask(url, method=method, headers=headers, body=body, limit=_ANSWER_BYTES, as_nobody=other)
         except NotAllowedError as error:
             error.found += f"; {self.place.registry} has its tokens given out by {Url.parse(url).host}"
             raise
