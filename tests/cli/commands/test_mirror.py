@@ -134,7 +134,7 @@ def test_parts_that_fail_are_taken_back(here, s3, client, monkeypatch, hub):
     assert answer.err.endswith(
         "ERROR: our credentials may not write this\n"
         f"  where     s3://site-models/cache/sha256/{sha256(BIG)[:2]}/{sha256(BIG)} at 127.0.0.1\n"
-        "  expected  a bucket and a key that we may read\n"
+        "  expected  a bucket and a key that we may write\n"
         "  found     403 Forbidden\n"
         "  fix       ask for s3:PutObject, s3:GetObject and s3:AbortMultipartUpload under the prefix, and for s3:ListBucket on "
         "the bucket\n"

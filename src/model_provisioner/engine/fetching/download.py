@@ -241,8 +241,9 @@ class Download:
         """Make room for a file of which so many bytes are here, and nobody says how many come; return for how many there is."""
         if self.work.config.max_size is None:
             if done > UNSIZED:
+                host, name = place.named(wanted), wanted.file.name
                 raise FetchError(
-                    f"{place.named(wanted)} does not say how long {wanted.file.name} is, and it is longer than is taken on trust",
+                    f"{host} does not say how long {name} is, and it is longer than is taken on trust",
                     where=self.entry.ref.id,
                     expected=f"at most {UNSIZED:,} bytes, where cache.max_size says nothing else",
                     found="more",
