@@ -8,6 +8,7 @@ import time
 import pytest
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError, SettingError
+from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.oci import tokens as tokens_module
 from model_provisioner.fetchers.oci.place import place_of, registry_place
@@ -335,6 +336,16 @@ def test_nobody_gets_half_of_a_blob_that_is_not_sent_to_its_end(client, registry
     with pytest.raises(Stopped):
         client(registry.place, actions="pull,push").push(sha256, len(zeros), Broken(zeros), WHERE)
     assert client(registry.place).size_of(sha256, WHERE) is None
+
+
+def test_a_registry_may_take_its_time_to_put_away_what_it_was_sent(client, monkeypatch):
+    """One that keeps its blobs in a bucket copies them there before it answers."""
+    monkeypatch.setattr(connections, "STALL", 0.2)
+    with FilesServer({}) as server:
+        server.manners.statuses.extend([(202, {"Location": "/put"}), (201, {})])
+        server.before_each = lambda: time.sleep(0.4 * len(server.asked))
+        client(f"127.0.0.1:{server.port}", actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+        assert [each.method for each in server.asked] == ["POST", "PUT"]
 
 
 def test_where_an_upload_is_sent_on_to_nothing_of_ours_goes_but_the_bytes(client, home):
