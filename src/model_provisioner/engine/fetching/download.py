@@ -249,8 +249,9 @@ class Download:
                     found="more",
                     fix="set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
                 )
-            self._check_room(wanted.file, 2 * AHEAD)  # what has no end must not fill the disk
-            return done + AHEAD
+            step = min(AHEAD, max(done, 1 << 20))
+            self._check_room(wanted.file, 2 * step)  # what has no end must not fill the disk
+            return done + step
         ahead = done + max(AHEAD, done // 4)
         try:
             self.make_room({wanted.key: ahead})
