@@ -80,9 +80,14 @@ def adopt(
             partial.begin(None)
             if partial.clone(source):
                 progress(partial.size)
-            elif not _copy(source, os.fstat(source).st_size, partial, progress):
-                partial.discard()
-                return False
+            else:
+                size, disk = os.fstat(source).st_size, os.statvfs(store.root)
+                fits = (
+                    size <= disk.f_bavail * disk.f_frsize
+                )  # of a size that nobody knew it may be made up to fill the disk
+                if not fits or not _copy(source, size, partial, progress):
+                    partial.discard()
+                    return False
             if partial.finish().sha256 != sha256:
                 partial.discard()
                 return False

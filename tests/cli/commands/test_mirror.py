@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from model_provisioner.fetchers.s3 import upload
 from model_provisioner.hashing.threads import Stopped
 from model_provisioner.installation import with_extra
+from tests.support.files_server import FilesServer
 from tests.support.gguf_bytes import gguf, text
 from tests.support.registry import Registry, TokenServer
 from tests.support.remote import ONE, TINY_BYTES, TINY_SHA, sha256, wait_until
@@ -360,6 +362,23 @@ def test_who_is_stopped_leaves_nothing_half_sent(here, s3, client):
     assert process.returncode == 130
     assert b"interrupted: what was sent whole is there, and is not sent again" in err
     assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+def test_who_is_stopped_while_a_registry_asks_for_a_long_wait_does_not_wait(tiny):
+    tiny.doit("model-lock")
+    tiny.provision()
+    with FilesServer({}) as busy:
+        busy.manners.statuses.extend([(503, {"Retry-After": "100"})] * 9)
+        process = tiny.project.start_program("mirror", "--to", f"oci:127.0.0.1:{busy.port}/m")
+        wait_until(lambda: busy.asked)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
 
 
 # ---- a large file
