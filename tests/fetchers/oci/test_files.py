@@ -13,6 +13,7 @@ from model_provisioner.fetchers.oci.manifest import read_manifest
 from model_provisioner.fetchers.oci.place import registry_place
 from model_provisioner.references.reference import ModelRef
 from tests.support.project import AT_ONCE
+from tests.support.registry import OCI_INDEX
 
 PLACE = registry_place("r.io", "org/model")
 WHERE = "oci:r.io/org/model:q4 at r.io"
