@@ -203,6 +203,25 @@ def test_threads_that_want_a_token_at_the_same_time_ask_once(client, private, ho
     assert len(private.tokens.asked) == before + 1
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_threads_that_are_refused_at_the_same_time_all_go_on(client, home, scheme):
+    """Though the second finds the header that the first just got: a password is the same each time, and so are some tokens."""
+    both = threading.Barrier(2, timeout=10)
+    with FilesServer({f"/v2/org/model/blobs/sha256:{SHA}": DATA, "/token": b'{"token": "same"}'}) as server:
+        place = f"127.0.0.1:{server.port}"
+        log_in(home, place)
+        challenge = {"WWW-Authenticate": f'{scheme} realm="http://{place}/token"'}
+        server.manners.statuses.extend([(401, challenge)] * 2)
+        server.before_each = lambda: both.wait() if len(server.asked) < 2 else None
+        one, found = client(place), []
+        threads = [threading.Thread(target=lambda: found.append(one.size_of(SHA, WHERE))) for _ in range(2)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    assert found == [len(DATA)] * 2
+
+
 def test_an_identity_token_is_exchanged(client, private, home):
     """As Azure's registries have it: Docker keeps no password then."""
     log_in(home, private.place, auth=basic("00000000", ""), identitytoken="id-t0ken")

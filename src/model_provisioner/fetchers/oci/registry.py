@@ -118,11 +118,11 @@ class Registry:
         patience, tried = Patience(self.wait, self.client.terms), False
         while True:
             try:
-                sent = {**headers, **self.tokens.header()}
-                answer = self.client.ask(url, method=method, headers=sent, body=body, limit=limit)
+                ours = self.tokens.header()
+                answer = self.client.ask(url, method=method, headers={**headers, **ours}, body=body, limit=limit)
                 if answer.status == 401 and not tried:
                     tried = True
-                    if self.tokens.answer(answer):
+                    if self.tokens.answer(answer, ours):
                         continue
             except IncompleteError as error:
                 if not patience.allows(error.wait, error.what):
