@@ -10,9 +10,11 @@ import pytest
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError, SettingError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.fetchers.mirror_writers import writer_of
 from model_provisioner.fetchers.oci import tokens as tokens_module
 from model_provisioner.fetchers.oci.place import place_of, registry_place
 from model_provisioner.fetchers.oci.registry import Registry as Client
+from model_provisioner.references.mirror import Mirror
 from model_provisioner.references.reference import ModelRef
 from tests.support.artifacts import oras
 from tests.support.files_server import FilesServer
@@ -365,6 +367,17 @@ def test_a_registry_may_take_its_time_to_put_away_what_it_was_sent(client, monke
         server.before_each = lambda: time.sleep(0.4 * len(server.asked))
         client(f"127.0.0.1:{server.port}", actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
         assert [each.method for each in server.asked] == ["POST", "PUT"]
+
+
+def test_a_blob_whose_answer_was_lost_is_not_sent_again(tmp_path):
+    (tmp_path / "file").write_bytes(b"what")
+    said = [200, 404, (202, {"Location": "/put"}), 503, 200, 201, 200, 200]
+    with FilesServer({}) as server, HttpClient(lambda host: None) as http:
+        server.manners.statuses.extend(each if isinstance(each, tuple) else (each, {}) for each in said)
+        to = Mirror.parse(f"oci:127.0.0.1:{server.port}/m")
+        writer = writer_of(to, http, lambda host: None, lambda seconds, why: None)
+        writer.send(str(tmp_path / "file"), SHA, 4, lambda count: None)
+        assert [each.method for each in server.asked] == ["HEAD", "HEAD", "POST", "PUT", "HEAD", "PUT", "HEAD", "GET"]
 
 
 def test_where_an_upload_is_sent_on_to_nothing_of_ours_goes_but_the_bytes(client, home):
