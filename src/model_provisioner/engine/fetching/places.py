@@ -72,7 +72,7 @@ class Places:
     def first(self, wanted: Wanted) -> str:
         """Return the name of the place that is asked first for a file, for progress."""
         place = next(self.of(wanted), None)
-        return wanted.host if place is None or place.mirror is None else str(place.mirror)
+        return wanted.host or "a mirror" if place is None or place.mirror is None else str(place.mirror)
 
     def failed(self, place: Place, wanted: Wanted, error: ProvisionError) -> None:
         """Take note of trouble at a mirror; trouble at the source is raised, and mentions that of the mirrors."""
