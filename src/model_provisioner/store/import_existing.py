@@ -82,9 +82,7 @@ def adopt(
                 progress(partial.size)
             else:
                 size, disk = os.fstat(source).st_size, os.statvfs(store.root)
-                fits = (
-                    size <= disk.f_bavail * disk.f_frsize
-                )  # of a size that nobody knew it may be made up to fill the disk
+                fits = size <= disk.f_bavail * disk.f_frsize  # where nobody knew the size, it may be made up
                 if not fits or not _copy(source, size, partial, progress):
                     partial.discard()
                     return False

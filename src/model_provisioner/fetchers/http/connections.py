@@ -9,7 +9,7 @@ import logging
 from contextlib import suppress
 from functools import partial
 from http.client import HTTPResponse
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from threading import Lock
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
@@ -127,8 +127,10 @@ class _Made:
             found = [connection.sock for connection in self._all]
         for sock in found:
             if sock is not None:
+                below = getattr(sock, "socket", sock)  # of TLS in the TLS of a proxy
                 with suppress(OSError):  # the other end was faster
-                    sock.shutdown(SHUT_RDWR)
+                    # Not TLS's own method: after it, a thread that still sends would send plain text.
+                    socket.shutdown(below, SHUT_RDWR)
 
 
 class _PlainConnection(HTTPConnection):
@@ -139,26 +141,21 @@ class _SecureConnection(HTTPSConnection):
     response_class = _Response
 
 
-class _PlainPool(urllib3.HTTPConnectionPool):
+class _Pool(urllib3.HTTPConnectionPool):
+    def __init__(self, made: _Made, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._made = made
+
+    def _new_conn(self) -> Any:
+        return self._made.note(super()._new_conn())
+
+
+class _PlainPool(_Pool):
     ConnectionCls = _PlainConnection
 
-    def __init__(self, made: _Made, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._made = made
 
-    def _new_conn(self) -> Any:
-        return self._made.note(super()._new_conn())
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
+class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
-
-    def __init__(self, made: _Made, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._made = made
-
-    def _new_conn(self) -> Any:
-        return self._made.note(super()._new_conn())
 
 
 class Connections:
