@@ -1,8 +1,12 @@
 """What is advised about mirrors lets them be named, and filled."""
 
+import json
+
 import pytest
 
 from tests.support.advice import advised
+from tests.support.files_server import FilesServer
+from tests.support.registry import PASSWORD, USER, Registry, basic
 from tests.support.remote import ONE, TINY_SHA
 
 
@@ -82,3 +86,24 @@ def test_a_local_model_without_a_digest(here):
     here.doit("model-lock")
     here.provision()
     assert f"sent  local  sha256:{TINY_SHA}" in mirror(here, "local", "--to", "s3://models/").out
+
+
+def test_a_registry_that_lets_us_send_nothing(tiny, tmp_path):
+    tiny.doit("model-lock")
+    tiny.provision()
+    (tiny.home / ".docker").mkdir()
+    with Registry(tmp_path / "registry", passwords=True) as registry:
+
+        def log_in(password):
+            auths = {registry.place: {"auth": basic(USER, password)}}
+            (tiny.home / ".docker" / "config.json").write_text(json.dumps({"auths": auths}))
+
+        log_in("wrong")
+        to = "--to", f"oci:{registry.place}/site/models"
+        advised(mirror(tiny, *to, code=1), "ask for the right to push to it; or log in anew: {}")
+        log_in(PASSWORD)
+        with FilesServer({}) as cache:
+            cache.manners.statuses.extend([(404, {}), (404, {}), (405, {})])
+            place = f"oci:127.0.0.1:{cache.port}/site/models"
+            advised(mirror(tiny, "--to", place, code=1), "name a registry that files can be pushed to")
+        mirror(tiny, *to)

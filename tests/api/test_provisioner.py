@@ -25,6 +25,7 @@ from model_provisioner import (
     InputError,
     InvalidDigestError,
     InvalidReferenceError,
+    MirrorFails,
     ModelNotFoundError,
     ModelProvisioner,
     ModelRef,
@@ -592,3 +593,22 @@ def test_references_by_their_parts():
         ModelRef.hugging_face("org/repo", "x")
     with pytest.raises(InvalidReferenceError):
         ModelRef.local("")
+
+
+def test_the_mirrors_of_the_user_are_asked_before_the_source(store, hub, trusted, monkeypatch):
+    """As everywhere: what `allow` does not have is not asked, and that is no error."""
+    with FilesServer({f"/sha256/{TINY_SHA[:2]}/{TINY_SHA}": TINY_BYTES}, context=trusted.context) as mirror:
+        monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+        monkeypatch.setenv("MODEL_PROVISIONER_MIRRORS", mirror.url("/"))
+        told = []
+        ensure_present(ONE, digest=f"sha256:{TINY_SHA}", allow=["127.0.0.1"], progress=told.append)
+        assert mirror.asked == []
+        (failed,) = (event for event in told if isinstance(event, MirrorFails))
+        assert (
+            failed.why == "it may not be asked: expected localhost among the hosts of allow, found allow: [127.0.0.1]"
+        )
+        shutil.rmtree(store)
+        hub.forget()
+        found = ensure_present(ONE, digest=f"sha256:{TINY_SHA}", allow=["localhost", "127.0.0.1"])
+        assert found.local_path.read_bytes() == TINY_BYTES
+        assert len(mirror.asked) == 1

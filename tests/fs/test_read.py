@@ -1,10 +1,11 @@
 """Bounded reads of regular files."""
 
 import os
+import sys
 
 import pytest
 
-from model_provisioner.fs.read import NotAFileError, TooLargeError, read_file, read_if_there
+from model_provisioner.fs.read import NotAFileError, Piece, TooLargeError, read_file, read_if_there
 
 
 def test_a_file_within_the_limit_is_read_whole(tmp_path):
@@ -37,3 +38,10 @@ def test_a_link_to_a_file_is_read(tmp_path):
 
 def test_what_the_kernel_makes_up_has_no_size():
     assert (read_if_there("/proc/self/comm") or b"").endswith(b"\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that can be opened and not read: only Linux has one")
+def test_a_piece_that_can_not_be_read_is_no_trouble_of_a_connection():
+    """Whoever sends it would take an `OSError` for one, and send it again."""
+    with Piece("/proc/self/mem", 0, 10) as piece, pytest.raises(EOFError, match=r"Input/output error"):
+        piece.read()

@@ -1,14 +1,17 @@
 """Mirrors: asked by SHA-256 before the source; whatever one does wrong costs a note, and not the run."""
 
 import json
+import os
 import random
 import socket
 import ssl
 import time
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
+from model_provisioner.engine.fetching import download
 from tests.support import hub as faults
 from tests.support.files_server import FilesServer
 from tests.support.gguf_bytes import gguf, text
@@ -153,7 +156,7 @@ def test_a_setting_that_names_no_mirror_is_refused(locked):
         "  where     the environment\n"
         "  expected  off, or with blanks between them: s3://BUCKET/PREFIX/, https://HOST/PREFIX/ or oci:REGISTRY/REPOSITORY, without "
         "credentials and query\n"
-        "  found     …@mirror.site/\n"
+        "  found     https://…\n"
         '  fix       correct it, as in   export MODEL_PROVISIONER_MIRRORS="s3://models/cache/ https://mirror.example.org/"\n'
     )
 
@@ -196,6 +199,22 @@ def test_a_mirror_that_lies_is_not_asked_again(remote, hub, web):
     remote.provision()
     assert {name: remote.bytes_of(name) for name in models} == models
     assert len(web.asked) <= 1 + 8  # those that were under way
+
+
+def test_a_mirror_without_an_end_does_not_fill_the_disk(remote, web, trusted, monkeypatch):
+    """Where only the digest is known, nobody but the mirror could say how many bytes there are."""
+    monkeypatch.setattr(download, "AHEAD", 1 << 20)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=3 << 19, f_frsize=1))
+    web.manners.chunked, web.manners.extra = True, bytes(8 << 20)
+    fill(web, TINY_BYTES)
+    with FilesServer({"/tiny.gguf": TINY_BYTES}, context=trusted.context) as source:
+        fields = {"model_ref": source.url("/tiny.gguf"), "expected_digest": f"sha256:{TINY_SHA}"}
+        remote.models({"tiny": fields}, mirrors=[mirror(web)])
+        answer = remote.provision()
+    assert [line.partition(": ")[2] for line in noted(answer)] == [
+        f"the mirror {mirror(web)} was passed over: tiny does not fit on the disk (1,572,864 bytes)"
+    ]
+    assert remote.bytes_of("tiny") == TINY_BYTES
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])

@@ -134,6 +134,8 @@ def test_what_is_refused_and_how_it_is_said(text, error):
         "oci:ghcr.io/m:-t",
         f"oci:ghcr.io/m:{'t' * 129}",
         "oci:ghcr.io:port/m",
+        "oci:ghcr.io:0/m",
+        "oci:ghcr.io:65536/m",
         "oci:-ghcr.io/m",
         "oci:ghcr.io/../m",
         "oci:ghcr.io/m..n",
@@ -158,6 +160,7 @@ def test_what_is_refused_and_how_it_is_said(text, error):
         "ollama:x:a/b",
         f"ollama:{'x' * 81}",
         "ollama:x#",
+        "ollama:x#m-00002-of-00003.gguf",
     ],
 )
 def test_what_is_not_well_formed_is_refused(text):

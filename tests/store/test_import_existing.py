@@ -140,6 +140,27 @@ def test_it_is_the_result_that_is_hashed(store, tmp_path):
     assert os.listdir(f"{store.root}/partial") == []
 
 
+def test_a_file_that_grows_is_copied_to_where_it_ended_when_it_was_opened(store, tmp_path):
+    path = write(tmp_path / "theirs")
+
+    def grow(_):
+        assert os.path.getsize(path) < 100 * len(DATA)
+        with open(path, "ab") as file:
+            file.write(DATA)
+
+    assert adopt(store, Found(path, "Ollama"), SHA, grow)
+    with open(store.blob_path(SHA), "rb") as file:
+        assert file.read() == DATA
+
+
+def test_what_does_not_fit_on_the_disk_is_not_copied(store, tmp_path):
+    """Of a file whose size nobody knew, another user may have made up one of any size."""
+    with open(tmp_path / "theirs", "wb") as file:
+        file.truncate(1 << 42)
+    assert not adopt(store, Found(str(tmp_path / "theirs"), "Ollama"), SHA, pytest.fail)
+    assert os.listdir(f"{store.root}/partial") == []
+
+
 def test_what_can_not_be_read_is_not_adopted(store, tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")

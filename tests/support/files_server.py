@@ -163,6 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_GET
 
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def short(self, status, headers):
         self.send_response(status)
         for name, value in headers.items():

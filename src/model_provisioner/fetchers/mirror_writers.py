@@ -53,10 +53,10 @@ def writer_of(
         return _Objects(mirror, UploadBucket(mirror.place, check, wait, connections=client.connections))
     if mirror.kind == "oci":
         from model_provisioner.fetchers.oci.place import registry_place
-        from model_provisioner.fetchers.oci.registry import Registry
+        from model_provisioner.fetchers.oci.registry import PUSH, Registry
 
         place = registry_place(mirror.place, mirror.path)
-        return _Blobs(mirror, Registry(place, client, wait, actions="pull,push"))
+        return _Blobs(mirror, Registry(place, client, wait, actions=PUSH))
     raise InputError(
         "a web server is a mirror that is read, and not written by this program",
         where="--to",
@@ -114,6 +114,8 @@ class _Blobs:
             except IncompleteError as error:
                 if not patience.allows(error.wait, error.what):
                     raise
+                if self.registry.size_of(sha256, where) == size:
+                    return  # it came whole, and only the answer was lost
             except FetchError as error:
                 raise not_taken(path, error.code) if error.code == "DIGEST_INVALID" else error from None
             else:

@@ -88,7 +88,8 @@ def read_if_there(path: str, limit: int = LIMIT) -> bytes | None:
 class Piece(io.BufferedReader):
     """The bytes of a regular file from a place on, as many as there must be: what is sent. `tell` is given each count.
 
-    Raises `OSError` when it is made, and `EOFError` where the file has become shorter.
+    Raises `OSError` when it is made. From then on it is `EOFError`, where the file has become shorter or the disk fails: who
+    sends what is read would take an `OSError` for one of the connection.
     """
 
     def __init__(self, path: str, start: int, size: int, tell: Callable[[int], object] = lambda _: None) -> None:
@@ -99,7 +100,10 @@ class Piece(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most so many of the bytes that are left; none at their end."""
         count = self._left if size is None or size < 0 else min(size, self._left)
-        data = super().read(count)
+        try:
+            data = super().read(count)
+        except OSError as error:
+            raise EOFError(error.strerror) from None
         if len(data) < count:
             raise EOFError("the file became shorter while it was read")
         self._left -= len(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from model_provisioner.engine.events import BytesRead, FetchWaits, WorkBegins
 from model_provisioner.errors import NotAllowedError, NotCurrentError, UnreadableModelError
 from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.fetchers.mirror_writers import writer_of
-from model_provisioner.hashing.threads import in_pools
+from model_provisioner.hashing.threads import Stopped, in_pools
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.path import files_to_load
 
@@ -95,11 +95,19 @@ def fill(work: Workspace, files: Iterable[Sendable], to: Mirror, *, dry_run: boo
     def check(host: str) -> None:
         _check_host(work, host, to)
 
+    stopped = threading.Event()
+
     def wait(seconds: float, why: str) -> None:
         work.progress(FetchWaits(str(to), seconds, why))
-        time.sleep(seconds)
+        if stopped.wait(seconds):
+            raise Stopped
 
     with HttpClient(check) as client:
+
+        def wake() -> None:
+            stopped.set()
+            client.close()
+
         writer = writer_of(to, client, check, wait)
 
         def send(file: Sendable, wanted: Callable[[], None]) -> Sent:
@@ -116,7 +124,7 @@ def fill(work: Workspace, files: Iterable[Sendable], to: Mirror, *, dry_run: boo
                     raise _unreadable(file, error) from None
             return Sent(file=file, was_there=was_there)
 
-        for _, sent in in_pools([(send, list(each.values()), AT_ONCE)], client.close):
+        for _, sent in in_pools([(send, list(each.values()), AT_ONCE)], wake):
             yield sent
 
 

@@ -16,7 +16,7 @@ _FORM = "oci:REGISTRY/REPO[:TAG][@sha256:DIGEST][#FILE]"
 _OLLAMA_FORM = "ollama:NAME[:TAG][#FILE] or ollama:USER/NAME[:TAG][#FILE]"
 
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]"
-_REGISTRY = re.compile(rf"(?:{_HOST})(?::[0-9]{{1,5}})?")
+_REGISTRY = re.compile(rf"(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"(?=.{{1,255}}\Z){_PART}(?:/{_PART})*")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
@@ -74,7 +74,8 @@ def check_artifact_name(name: ArtifactName, text: str) -> None:
             if is_hubs
             else "write the registry's host and then the repository, as in oci:ghcr.io/org/model:q4",
         )
-    if not _REGISTRY.fullmatch(host):
+    found = _REGISTRY.fullmatch(host)
+    if found is None or not 0 < int(found["port"] or 443) < 1 << 16:
         raise InvalidReferenceError(
             "not the host of a registry",
             expected="HOST or HOST:PORT, without credentials: these come from `docker login`",

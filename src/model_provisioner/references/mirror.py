@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote
 
-from model_provisioner.errors import InputError, InvalidReferenceError, SettingError, printable
+from model_provisioner.errors import InputError, InvalidReferenceError, SettingError
 from model_provisioner.references.reference import ModelRef, ObjectRef, OciRef, UrlRef
+from model_provisioner.references.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +54,10 @@ class Mirror:
                     return mirror
         except InvalidReferenceError as error:
             expected = f" ({error.expected})"
-        shown = printable(f"…@{text.rpartition('@')[2]}" if "@" in text else re.split("[?#]", text, maxsplit=1)[0])
         raise InputError(
             "not a mirror",
             expected=f"{FORMS}, without credentials and query{expected}",
-            found=shown[:200] or "an empty text",
+            found=shown(text) or "an empty text",
             fix="name the place that holds files by their SHA-256; credentials are where those for its host are",
         )
 

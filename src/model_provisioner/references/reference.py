@@ -369,6 +369,7 @@ class OllamaRef(ModelRef):
 
     def __post_init__(self) -> None:
         check_ollama_name(OllamaName(self.model, self.tag, self.path), str(self))
+        check_first_shard(str(self), self.path or "")
 
     @property
     def id(self) -> str:

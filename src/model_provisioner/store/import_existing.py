@@ -80,9 +80,12 @@ def adopt(
             partial.begin(None)
             if partial.clone(source):
                 progress(partial.size)
-            elif not _copy(source, partial, progress):
-                partial.discard()
-                return False
+            else:
+                size, disk = os.fstat(source).st_size, os.statvfs(store.root)
+                fits = size <= disk.f_bavail * disk.f_frsize  # where nobody knew the size, it may be made up
+                if not fits or not _copy(source, size, partial, progress):
+                    partial.discard()
+                    return False
             if partial.finish().sha256 != sha256:
                 partial.discard()
                 return False
@@ -92,17 +95,20 @@ def adopt(
         os.close(source)
 
 
-def _copy(source: int, partial: Partial, progress: Progress) -> bool:
-    """Copy to the end; return whether it could be read. The bytes are hashed as they are written."""
-    while True:
+def _copy(source: int, size: int, partial: Partial, progress: Progress) -> bool:
+    """Copy so many bytes, if there still are; return whether it could be read. They are hashed as they are written."""
+    left = size  # to the end, a file that grows would be copied for ever
+    while left:
         try:
-            chunk = os.read(source, BUFFER)
+            chunk = os.read(source, min(BUFFER, left))
         except OSError:
             return False
         if not chunk:
-            return True
+            break
+        left -= len(chunk)
         partial.write(chunk)
         progress(len(chunk))
+    return True
 
 
 def _layouts(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,25 @@
 
 import hashlib
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from model_provisioner.fetchers.s3 import upload
+from model_provisioner.hashing.threads import Stopped
 from model_provisioner.installation import with_extra
+from tests.support.files_server import FilesServer
 from tests.support.gguf_bytes import gguf, text
 from tests.support.registry import Registry, TokenServer
 from tests.support.remote import ONE, TINY_BYTES, TINY_SHA, sha256, wait_until
-from tests.support.s3 import SECRETS
+from tests.support.s3 import KEYS, SECRETS
 
 KEY = f"cache/sha256/{TINY_SHA[:2]}/{TINY_SHA}"
 BUCKET = "s3://site-models/cache/"
@@ -128,11 +136,33 @@ def test_parts_that_fail_are_taken_back(here, s3, client, monkeypatch, hub):
     assert answer.err.endswith(
         "ERROR: our credentials may not write this\n"
         f"  where     s3://site-models/cache/sha256/{sha256(BIG)[:2]}/{sha256(BIG)} at 127.0.0.1\n"
-        "  expected  a bucket and a key that we may read\n"
+        "  expected  a bucket and a key that we may write\n"
         "  found     403 Forbidden\n"
         "  fix       ask for s3:PutObject, s3:GetObject and s3:AbortMultipartUpload under the prefix, and for s3:ListBucket on "
         "the bucket\n"
     )
+    assert client.list_multipart_uploads(Bucket="site-models").get("Uploads", []) == []
+    assert objects(client) == {}
+
+
+def test_parts_are_taken_back_where_who_sends_them_is_stopped(client, moto, s3, tmp_path, monkeypatch):
+    monkeypatch.setattr(upload, "ONE_REQUEST", 6 << 20)
+    monkeypatch.setattr(upload, "PART", 5 << 20)
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "big").write_bytes(BIG)
+    sent = []
+
+    def stop_in_the_second_part(count):
+        sent.append(count)
+        if sum(sent) > 7 << 20:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        upload.UploadBucket("site-models", lambda host: None).put(
+            "big", str(tmp_path / "big"), sha256(BIG), len(BIG), stop_in_the_second_part
+        )
+    assert len(s3.of("DELETE")) == 1
     assert client.list_multipart_uploads(Bucket="site-models").get("Uploads", []) == []
     assert objects(client) == {}
 
@@ -340,3 +370,83 @@ def test_who_is_stopped_leaves_nothing_half_sent(here, s3, client):
     assert process.returncode == 130
     assert b"interrupted: what was sent whole is there, and is not sent again" in err
     assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+def test_who_is_stopped_while_a_registry_asks_for_a_long_wait_does_not_wait(tiny):
+    tiny.doit("model-lock")
+    tiny.provision()
+    with FilesServer({}) as busy:
+        busy.manners.statuses.extend([(503, {"Retry-After": "100"})] * 9)
+        process = tiny.project.start_program("mirror", "--to", f"oci:127.0.0.1:{busy.port}/m")
+        wait_until(lambda: busy.asked)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+
+
+# ---- a large file
+
+
+class Sink(BaseHTTPRequestHandler):
+    """Takes what is sent, as a bucket and as a registry, and keeps nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        self.answer(202)
+
+    def do_PUT(self):
+        left = int(self.headers["Content-Length"])
+        buffer = memoryview(bytearray(1 << 20))
+        while left:
+            left -= self.rfile.readinto(buffer[: min(left, len(buffer))])
+        self.answer(201 if self.path.startswith("/v2/") else 200)
+
+    def answer(self, status):
+        self.send_response(status)
+        self.send_header("Location", "/v2/m/blobs/uploads/1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+SENDING = """
+import resource, sys
+from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.fetchers.oci.place import registry_place
+from model_provisioner.fetchers.oci.registry import Registry
+from model_provisioner.fetchers.s3.upload import UploadBucket
+from model_provisioner.fs.read import Piece
+path, port, size, digits = sys.argv[1], sys.argv[2], int(sys.argv[3]), "0" * 64
+def check(host): pass
+def tell(count): pass
+UploadBucket("models", check).put("key", path, digits, size, tell)
+with HttpClient(check) as client, Piece(path, 0, size, tell) as body:
+    Registry(registry_place(f"127.0.0.1:{port}", "m"), client).push(digits, size, body, "")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_file_is_sent_in_little_memory(tmp_path):
+    size = 640 << 20
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(size)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            port = server.server_address[1]
+            environ = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **KEYS}
+            command = [sys.executable, "-c", SENDING, str(tmp_path / "large"), str(port), str(size)]
+            ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, check=False)
+        finally:
+            server.shutdown()
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 512 << 20

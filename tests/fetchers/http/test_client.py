@@ -18,6 +18,7 @@ from model_provisioner.fetchers.http.client import HttpClient
 from model_provisioner.config.network_policy import NetworkPolicy
 from model_provisioner.fetchers.listing import RemoteFile
 from tests.support.files_server import FilesServer
+from tests.support.remote import wait_until
 from tests.support.receiving import DATA, SECRETS, Naps, Sink, bring, fetch, refused, remote
 
 
@@ -371,3 +372,23 @@ def test_threads_share_one(https, serve):
     for thread in threads:
         thread.join()
     assert results == files
+
+
+def test_closing_ends_a_thread_that_waits_for_the_first_byte(environ, server):
+    """Whoever presses Ctrl-C would else wait until a silent host is given up."""
+    server.before_each = lambda: server.closing.wait(20)
+    client, ended = HttpClient(lambda host: None), []
+
+    def ask():
+        with pytest.raises(IncompleteError):
+            client.ask(server.url("/x"), limit=10)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until(lambda: server.connections)
+    time.sleep(0.1)
+    began = time.monotonic()
+    client.close()
+    thread.join()
+    assert ended[0] - began < 2

@@ -13,6 +13,7 @@ from model_provisioner.fetchers.oci.manifest import read_manifest
 from model_provisioner.fetchers.oci.place import registry_place
 from model_provisioner.references.reference import ModelRef
 from tests.support.project import AT_ONCE
+from tests.support.registry import OCI_INDEX
 
 PLACE = registry_place("r.io", "org/model")
 WHERE = "oci:r.io/org/model:q4 at r.io"
@@ -197,6 +198,11 @@ GOOD = descriptor(LAYER, "m.gguf")
         ({"schemaVersion": 2, "layers": [GOOD | {"size": 1 << 80}]}, "layer 0 has the size 12089258"),
         ({"schemaVersion": 2, "layers": [GOOD | {"size": "10"}]}, "layer 0 has the size '10'"),
         ({"schemaVersion": 2, "layers": [GOOD | {"annotations": {TITLE: 1}}]}, "layer 0 is named by something else"),
+        (
+            {"schemaVersion": 2, "layers": [GOOD | {"annotations": {TITLE: "x" * 4097}}]},
+            "layer 0 has a name of 4,097 characters",
+        ),
+        ({"schemaVersion": 2, "layers": [GOOD | {"mediaType": "x" * 256}]}, "layer 0 has no media type"),
     ],
 )
 def test_what_is_no_manifest_is_told(document, found):
@@ -206,6 +212,15 @@ def test_what_is_no_manifest_is_told(document, found):
     assert caught.value.what == "the registry's answer is no manifest that can be understood"
     assert caught.value.found.startswith(found)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("manifests", [None, 5, "x", {"digest": 1}, [], [1]])
+def test_an_index_that_names_nothing_is_told(manifests):
+    data = json.dumps({"mediaType": OCI_INDEX, "manifests": manifests}).encode()
+    with pytest.raises(FetchError) as caught:
+        read_manifest(data, "sha256:" + "f" * 64, PLACE, WHERE)
+    assert caught.value.what == "the reference names an index of several manifests, and no model by itself"
+    assert caught.value.found == "an index of none"
 
 
 @given(

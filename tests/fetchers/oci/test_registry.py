@@ -8,15 +8,18 @@ import time
 import pytest
 
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError, SettingError
+from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
+from model_provisioner.fetchers.mirror_writers import writer_of
 from model_provisioner.fetchers.oci import tokens as tokens_module
 from model_provisioner.fetchers.oci.place import place_of, registry_place
 from model_provisioner.fetchers.oci.registry import Registry as Client
+from model_provisioner.references.mirror import Mirror
 from model_provisioner.references.reference import ModelRef
 from tests.support.artifacts import oras
 from tests.support.files_server import FilesServer
 from tests.support.fixtures import hurried, registry  # noqa: F401
-from tests.support.registry import PASSWORD, USER, Registry, TokenServer, basic, digest_of
+from tests.support.registry import OCI_EMPTY, OCI_MANIFEST, PASSWORD, USER, Registry, TokenServer, basic, digest_of
 
 DATA = b"weights " * 1000
 SHA = digest_of(DATA).partition(":")[2]
@@ -202,6 +205,25 @@ def test_threads_that_want_a_token_at_the_same_time_ask_once(client, private, ho
     assert len(private.tokens.asked) == before + 1
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_threads_that_are_refused_at_the_same_time_all_go_on(client, home, scheme):
+    """Though the second finds the header that the first just got: a password is the same each time, and so are some tokens."""
+    both = threading.Barrier(2, timeout=10)
+    with FilesServer({f"/v2/org/model/blobs/sha256:{SHA}": DATA, "/token": b'{"token": "same"}'}) as server:
+        place = f"127.0.0.1:{server.port}"
+        log_in(home, place)
+        challenge = {"WWW-Authenticate": f'{scheme} realm="http://{place}/token"'}
+        server.manners.statuses.extend([(401, challenge)] * 2)
+        server.before_each = lambda: both.wait() if len(server.asked) < 2 else None
+        one, found = client(place), []
+        threads = [threading.Thread(target=lambda: found.append(one.size_of(SHA, WHERE))) for _ in range(2)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    assert found == [len(DATA)] * 2
+
+
 def test_an_identity_token_is_exchanged(client, private, home):
     """As Azure's registries have it: Docker keeps no password then."""
     log_in(home, private.place, auth=basic("00000000", ""), identitytoken="id-t0ken")
@@ -256,6 +278,17 @@ def test_a_realm_is_under_the_policy(client, home):
     assert caught.value.found == f"allow: []; 127.0.0.1:{server.port} has its tokens given out by tokens.example.org"
 
 
+def test_a_realm_elsewhere_gets_nothing_out_of_netrc(client, home):
+    """The registry names it, and not the user: as with a redirect."""
+    (home / ".netrc").write_text(f"machine localhost login {USER} password {PASSWORD}\n")
+    with FilesServer({}) as server, FilesServer({}) as other:
+        challenged(server, other.url("/token"))
+        with pytest.raises(FetchError):
+            client(f"127.0.0.1:{server.port}").size_of(SHA, WHERE)
+        assert [each.path.partition("?")[0] for each in other.asked] == ["/token"]
+        assert "authorization" not in other.asked[0].headers
+
+
 def test_a_registry_can_t_have_a_token_for_another_repository(client, private, home):
     """It may name any scope: what is asked for is the repository of the reference."""
     with FilesServer({}) as server:
@@ -294,6 +327,104 @@ def test_what_asks_for_nothing_that_is_spoken_ends_the_question(client, header):
 
 
 # ---- trouble
+
+
+def test_a_manifest_is_sent_with_a_token_though_nothing_was_asked_before(client, private, home):
+    """As where everybody may read: the first that is refused is what is sent."""
+    log_in(home, private.place)
+    empty = {"mediaType": OCI_EMPTY, "digest": private.push_blob("org/model", b"{}"), "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": empty, "layers": []}).encode()
+    client(private.place, actions="pull,push").put_manifest("sent", manifest, OCI_MANIFEST, WHERE)
+    assert client(private.place).manifest("sent", WHERE) == (manifest, digest_of(manifest))
+
+
+class Stopped(BaseException):
+    pass
+
+
+class Broken(io.BytesIO):
+    """Bytes that are read up to a place."""
+
+    def read(self, size=-1):
+        if self.tell() > 1 << 20:
+            raise Stopped
+        return super().read(size)
+
+
+def test_nobody_gets_half_of_a_blob_that_is_not_sent_to_its_end(client, registry):  # noqa: F811
+    zeros = bytes(4 << 20)
+    sha256 = digest_of(zeros).partition(":")[2]
+    with pytest.raises(Stopped):
+        client(registry.place, actions="pull,push").push(sha256, len(zeros), Broken(zeros), WHERE)
+    assert client(registry.place).size_of(sha256, WHERE) is None
+
+
+def test_a_registry_may_take_its_time_to_put_away_what_it_was_sent(client, monkeypatch):
+    """One that keeps its blobs in a bucket copies them there before it answers."""
+    monkeypatch.setattr(connections, "STALL", 0.2)
+    with FilesServer({}) as server:
+        server.manners.statuses.extend([(202, {"Location": "/put"}), (201, {})])
+        server.before_each = lambda: time.sleep(0.4 * len(server.asked))
+        client(f"127.0.0.1:{server.port}", actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+        assert [each.method for each in server.asked] == ["POST", "PUT"]
+
+
+def test_a_blob_whose_answer_was_lost_is_not_sent_again(tmp_path):
+    (tmp_path / "file").write_bytes(b"what")
+    said = [200, 404, (202, {"Location": "/put"}), 503, 200, 201, 200, 200]
+    with FilesServer({}) as server, HttpClient(lambda host: None) as http:
+        server.manners.statuses.extend(each if isinstance(each, tuple) else (each, {}) for each in said)
+        to = Mirror.parse(f"oci:127.0.0.1:{server.port}/m")
+        writer = writer_of(to, http, lambda host: None, lambda seconds, why: None)
+        writer.send(str(tmp_path / "file"), SHA, 4, lambda count: None)
+        assert [each.method for each in server.asked] == ["HEAD", "HEAD", "POST", "PUT", "HEAD", "PUT", "HEAD", "GET"]
+
+
+def test_where_an_upload_is_sent_on_to_nothing_of_ours_goes_but_the_bytes(client, home):
+    log_in(home, "127.0.0.1")
+    (home / ".netrc").write_text(f"machine localhost login {USER} password {PASSWORD}\n")
+    with FilesServer({}) as server, FilesServer({}) as other:
+        server.manners.statuses.append((202, {"Location": other.url("/upload")}))
+        with pytest.raises(FetchError):
+            client(f"127.0.0.1:{server.port}", actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+        assert {each.method for each in other.asked} == {"PUT"}
+        assert all("authorization" not in each.headers for each in other.asked)
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "what", "fix"),
+    [
+        (False, 401, "does not let us send files to org/model", "{login}"),
+        (
+            True,
+            401,
+            "does not let us send files to org/model",
+            "ask for the right to push to it; or log in anew: {login}",
+        ),
+        (
+            True,
+            403,
+            "does not let us send files to org/model",
+            "ask for the right to push to it; or log in anew: {login}",
+        ),
+        (
+            True,
+            405,
+            "is only read, as a registry is that keeps copies of another's",
+            "name a registry that files can be pushed to",
+        ),
+    ],
+)
+def test_who_may_not_send_is_told_so(client, home, login, status, what, fix):
+    with FilesServer({}) as server:
+        place = f"127.0.0.1:{server.port}"
+        if login:
+            log_in(home, place)
+        server.manners.statuses.append((status, {}))
+        with pytest.raises(FetchError) as caught:
+            client(place, actions="pull,push").push(SHA, len(DATA), io.BytesIO(DATA), WHERE)
+    assert caught.value.what == f"{place} {what}"
+    assert caught.value.fix == fix.format(login=f"`docker login {place}` or `podman login {place}`")
 
 
 def test_a_busy_registry_is_asked_again(client, registry, hurried):  # noqa: F811

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import fetching
+from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.store.import_existing import adopt, find
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Copies:
             if (sha256, found.path) in self.tried:
                 continue
             self.tried.add((sha256, found.path))
-            key, there = f"adopt {sha256}", os.path.getsize(found.path)
+            if (stat := stat_or_none(found.path)) is None:
+                continue  # its owner removed it
+            key, there = f"adopt {sha256}", stat.st_size
             self.make_room({key: there})
             own = fetching(self.work.progress, self.name, there, found.source)
             with own if progress is None else nullcontext(progress) as told:

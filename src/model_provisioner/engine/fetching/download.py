@@ -126,7 +126,7 @@ class Download:
         received = self.work.store.publish(partial, received.sha256)
         return Arrived(
             sha256=received.sha256,
-            origin=place.origin(wanted),
+            origin=f"fetched from {place.named(wanted)}",
             received=received,
             by_source=place.mirror is None,
         )
@@ -153,7 +153,7 @@ class Download:
 
         def expect(size: int) -> None:
             nonlocal room
-            self._check_size(wanted, size)
+            self._check_size(place, wanted, size)
             if wanted.size is None:  # else what the source listed counts
                 self._look_for_copy(wanted, size)
                 self._check_room(wanted.file, size - partial.size)
@@ -165,12 +165,17 @@ class Download:
             nonlocal room
             check()
             try:
-                self._check_size(wanted, done)
+                self._check_size(place, wanted, done)
             except FetchError:
                 partial.begin(None)
                 raise
             if room is None or done > room:
-                room = self._more_room(wanted, done)
+                try:
+                    room = self._more_room(place, wanted, done)
+                except FetchError:
+                    if place.mirror is not None:  # the next place may have fewer bytes, for which there is room
+                        partial.begin(None)
+                    raise
             self.progress.reach(wanted.key, done)
 
         self.progress.reach(wanted.key, partial.size)
@@ -227,23 +232,26 @@ class Download:
         if wanted.is_pinned and wanted.sha256 != received.sha256 and self.entry.strict:
             raise mismatch(self.entry, file, str(wanted.sha256), received.sha256)
 
-    def _check_size(self, wanted: Wanted, size: int) -> None:
+    def _check_size(self, place: Place, wanted: Wanted, size: int) -> None:
         """Raise if a file has so many bytes and has to have fewer: what is larger has another digest, too."""
         if wanted.size is not None and size > wanted.size and wanted.is_pinned and self.entry.strict:
-            raise larger(self.entry, wanted.file, wanted.host, wanted.size, size)
+            raise larger(self.entry, wanted.file, place.named(wanted), wanted.size, size)
 
-    def _more_room(self, wanted: Wanted, done: int) -> int:
+    def _more_room(self, place: Place, wanted: Wanted, done: int) -> int:
         """Make room for a file of which so many bytes are here, and nobody says how many come; return for how many there is."""
         if self.work.config.max_size is None:
             if done > UNSIZED:
+                host, name = place.named(wanted), wanted.file.name
                 raise FetchError(
-                    f"{wanted.host} does not say how long {wanted.file.name} is, and it is longer than is taken on trust",
+                    f"{host} does not say how long {name} is, and it is longer than is taken on trust",
                     where=self.entry.ref.id,
                     expected=f"at most {UNSIZED:,} bytes, where cache.max_size says nothing else",
                     found="more",
                     fix="set cache.max_size in models.yaml, which is the bound then; or download the model and name its file",
                 )
-            return UNSIZED
+            step = min(AHEAD, max(done, 1 << 20))
+            self._check_room(wanted.file, 2 * step)  # what has no end must not fill the disk
+            return done + step
         ahead = done + max(AHEAD, done // 4)
         try:
             self.make_room({wanted.key: ahead})

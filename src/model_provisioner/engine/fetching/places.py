@@ -36,9 +36,9 @@ class Place:
             return wanted.file
         return self.reader.find(wanted.sha256, wanted.size, wanted.file.name)
 
-    def origin(self, wanted: Wanted) -> str:
-        """Where a file comes from that comes from here, in words."""
-        return f"fetched from {wanted.host}" if self.mirror is None else f"fetched from the mirror {self.mirror}"
+    def named(self, wanted: Wanted) -> str:
+        """Return who is asked here for a file, in words."""
+        return wanted.host if self.mirror is None else f"the mirror {self.mirror}"
 
 
 class Places:
@@ -72,7 +72,7 @@ class Places:
     def first(self, wanted: Wanted) -> str:
         """Return the name of the place that is asked first for a file, for progress."""
         place = next(self.of(wanted), None)
-        return wanted.host if place is None or place.mirror is None else str(place.mirror)
+        return wanted.host or "a mirror" if place is None or place.mirror is None else str(place.mirror)
 
     def failed(self, place: Place, wanted: Wanted, error: ProvisionError) -> None:
         """Take note of trouble at a mirror; trouble at the source is raised, and mentions that of the mirrors."""

@@ -114,16 +114,18 @@ class HttpClient:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | IO[bytes] | None = None,
+        as_nobody: bool = False,
     ) -> Answer:
         """Send one request and return the answer as a whole, of at most `limit` bytes.
 
         `headers` go to the host of `url` only. A `body` that is a file needs a `content-length` among them.
+        `as_nobody` is for a URL that another host named, as for one that it redirects to: no credentials are looked up for it.
         Raises what `check` raises, `IncompleteError` for what may pass, `FetchError` for an answer without an end.
         """
         from model_provisioner.fetchers.http.connections import HTTPError, release
         from model_provisioner.fetchers.http.failures import network_error
 
-        response, last = self._follow(Url.parse(url), headers or {}, {}, method, body)
+        response, last = self._follow(Url.parse(url), headers or {}, {}, method, body, as_nobody=as_nobody)
         data, end = bytearray(), monotonic() + ANSWER_SECONDS
         try:
             while method != "HEAD" and (piece := response.read1(1 << 16)):
@@ -150,6 +152,8 @@ class HttpClient:
         part: Mapping[str, str],
         method: str = "GET",
         body: bytes | IO[bytes] | None = None,
+        *,
+        as_nobody: bool = False,
     ) -> tuple[BaseHTTPResponse, Url]:
         """Ask for `first` and go where redirects lead; return the response that is no redirect, and its URL."""
         from model_provisioner.fetchers.http.connections import release
@@ -160,7 +164,8 @@ class HttpClient:
             self._check_url(url, first, came_from)
             sent = {"user-agent": "model-provisioner", "accept": "*/*"}
             if "authorization" not in own:
-                sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=bool(came_from)).items()}
+                redirected = as_nobody or bool(came_from)
+                sent |= {k.lower(): v for k, v in self._credentials.for_url(url, redirected=redirected).items()}
             sent = {**sent, **own, **part, "accept-encoding": "identity"}
             response = self.connections.get(url, sent, method=method, body=body)
             location = response.headers.get("Location", "")

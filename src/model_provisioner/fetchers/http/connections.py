@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPResponse
+from socket import SHUT_RDWR, socket
 from threading import Lock
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
@@ -40,8 +42,10 @@ CONNECT = 10.0
 """Seconds that a connection may take."""
 STALL = 30.0
 """Seconds for which no byte may come."""
+TAKEN = 600.0
+"""Seconds for which no byte may come after a file was sent: a storage puts it in its place before it answers."""
 HEAD_SECONDS = 60.0
-"""Seconds that the head of a response may take, with all that comes before it."""
+"""Seconds that the head of a response may take from its first byte on, with all that comes before it."""
 HEAD_BYTES = 256 << 10
 """Bytes of lines that may come between two pieces of a body."""
 _KEPT = 16
@@ -69,13 +73,13 @@ class _Stream:
     def readline(self, limit: int = HEAD_BYTES + 1) -> bytes:
         """Return the next line, or `limit` bytes of it. Raises `EndlessError`."""
         line = b""
-        if self._end is None:
-            self._end = monotonic() + HEAD_SECONDS
         while len(line) < limit and not line.endswith(b"\n"):
-            if monotonic() > self._end:
+            if self._end is not None and monotonic() > self._end:
                 raise EndlessError(f"no response within {HEAD_SECONDS:.0f} s")
             if not (there := self._stream.peek(1)):  # waits for one packet at most
                 break
+            if self._end is None:
+                self._end = monotonic() + HEAD_SECONDS
             line += self._stream.read(
                 (there.find(b"\n", 0, limit - len(line)) + 1) or min(len(there), limit - len(line))
             )
@@ -104,6 +108,31 @@ class _Response(HTTPResponse):
         self.fp: Any = _Stream(self.fp)
 
 
+class _Made:
+    """The connections that were made, as long as anybody has them; threads may share one."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._all: WeakSet[Any] = WeakSet()
+
+    def note(self, connection: Any) -> Any:
+        """Return a connection that was just made."""
+        with self._lock:
+            self._all.add(connection)
+        return connection
+
+    def shut(self) -> None:
+        """Let every thread that sends or waits for bytes be told that there are none."""
+        with self._lock:
+            found = [connection.sock for connection in self._all]
+        for sock in found:
+            if sock is not None:
+                below = getattr(sock, "socket", sock)  # of TLS in the TLS of a proxy
+                with suppress(OSError):  # the other end was faster
+                    # Not TLS's own method: after it, a thread that still sends would send plain text.
+                    socket.shutdown(below, SHUT_RDWR)
+
+
 class _PlainConnection(HTTPConnection):
     response_class = _Response
 
@@ -112,18 +141,21 @@ class _SecureConnection(HTTPSConnection):
     response_class = _Response
 
 
-class _PlainPool(urllib3.HTTPConnectionPool):
+class _Pool(urllib3.HTTPConnectionPool):
+    def __init__(self, made: _Made, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._made = made
+
+    def _new_conn(self) -> Any:
+        return self._made.note(super()._new_conn())
+
+
+class _PlainPool(_Pool):
     ConnectionCls = _PlainConnection
 
 
-class _SecurePool(urllib3.HTTPSConnectionPool):
+class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
-
-
-def _bounded(manager: urllib3.PoolManager) -> urllib3.PoolManager:
-    """Let a manager make connections whose lines are bounded."""
-    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-    return manager
 
 
 class Connections:
@@ -134,8 +166,10 @@ class Connections:
 
     def __init__(self, terms: Terms = SOURCE) -> None:
         self._timeout = urllib3.Timeout(connect=min(CONNECT, terms.connect), read=min(STALL, terms.stall))
+        self._timeout_of_files = urllib3.Timeout(connect=self._timeout.connect_timeout, read=TAKEN)
         self._environment = Environment.read()
-        self._plain = _bounded(urllib3.PoolManager(maxsize=_KEPT, blocksize=_SENT))
+        self._made = _Made()
+        self._plain = self._bounded(urllib3.PoolManager(maxsize=_KEPT, blocksize=_SENT))
         """For http:, which is for this machine only: it needs no proxy, and no certificates, which take long to read."""
         self._managers: dict[Proxy | None, urllib3.PoolManager] = {}
         """For https:, by the proxy."""
@@ -147,6 +181,7 @@ class Connections:
         """Close all connections. A thread that waits for bytes of one is told that there are none."""
         with self._lock:
             left = list(self._open)
+        self._made.shut()  # those too of which no response is here
         for response in left:
             with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
                 response.shutdown()
@@ -161,6 +196,7 @@ class Connections:
         Host and target are handed over apart, so that no second reading of the URL can find another host in it.
         Raises `FetchError`, or `SettingError` where the environment names a proxy or certificates that can't be used.
         """
+        sends_file = not isinstance(body, bytes | None)
         proxy = self._environment.proxy_for(url)
         manager = self._plain if url.scheme == "http" else self._manager(proxy)
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
@@ -173,7 +209,7 @@ class Connections:
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                timeout=self._timeout,
+                timeout=self._timeout_of_files if sends_file else self._timeout,
                 preload_content=False,
                 decode_content=False,
             )
@@ -193,8 +229,8 @@ class Connections:
         if self._context is None:
             self._context = self._environment.trust.context()
         if proxy is None:
-            return _bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT, blocksize=_SENT))
-        return _bounded(
+            return self._bounded(urllib3.PoolManager(ssl_context=self._context, maxsize=_KEPT, blocksize=_SENT))
+        return self._bounded(
             urllib3.ProxyManager(
                 proxy.url.origin,
                 proxy_headers=proxy.headers,
@@ -204,6 +240,12 @@ class Connections:
                 blocksize=_SENT,
             )
         )
+
+    def _bounded(self, manager: urllib3.PoolManager) -> urllib3.PoolManager:
+        """Let a manager make connections that are noted, and whose lines are bounded."""
+        pools: Any = {"http": partial(_PlainPool, self._made), "https": partial(_SecurePool, self._made)}
+        manager.pool_classes_by_scheme = pools
+        return manager
 
 
 def release(response: BaseHTTPResponse) -> None:

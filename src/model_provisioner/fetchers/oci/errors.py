@@ -61,6 +61,20 @@ def reword_layer(error: FetchError, ref: OciRef | OllamaRef) -> None:
         error.fix = f"run again; for a private one, {login_command(registry)}"
 
 
+def reword_for_sender(error: FetchError, place: Place, found: Found) -> None:
+    """Let the error of a registry that takes no files of ours say so; `found` is who we are to it."""
+    if error.status == 405:
+        error.what = f"{place.registry} is only read, as a registry is that keeps copies of another's"
+        error.fix = "name a registry that files can be pushed to"
+    elif error.status in {401, 403}:
+        error.what = f"{place.registry} does not let us send files to {place.repository}"
+        error.fix = login_command(place.registry)
+        if found.login is not None:
+            error.fix = f"ask for the right to push to it; or log in anew: {error.fix}"
+        elif found.why_not:
+            error.fix = f"{found.why_not}: {error.fix}"
+
+
 def login_command(registry: str) -> str:
     """Return the commands that log in to a registry, as a part of a sentence."""
     return f"`docker login {registry}` or `podman login {registry}`"

@@ -23,6 +23,8 @@ MANIFEST_BYTES = 4 << 20
 """What a manifest may have: registries take no more."""
 _LARGEST = 1 << 62
 """Bytes of a layer, beyond which no file system has a file."""
+_LONGEST_NAME, _LONGEST_TYPE = 4096, 255
+"""Characters of a name, beyond which no system has a path, and of a media type (RFC 6838)."""
 _NAMES = ("org.cncf.model.filepath", "org.cnai.model.filepath", "org.opencontainers.image.title")
 """The annotations that name the file of a layer; the first that is there counts."""
 _UNPACK = "io.deis.oras.content.unpack"
@@ -110,7 +112,7 @@ def _layers(document: dict[str, Any]) -> Iterator[Layer]:
         annotations = each.get("annotations") or {}
         if media_type == EMPTY:
             continue
-        if not isinstance(media_type, str) or not isinstance(annotations, dict):
+        if not isinstance(media_type, str) or len(media_type) > _LONGEST_TYPE or not isinstance(annotations, dict):
             raise _UnsoundError(f"layer {number} has no media type, or annotations that are none")
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
             raise _UnsoundError(f"layer {number} has the digest {digest!r:.100}, where sha256: and 64 digits are read")
@@ -119,6 +121,8 @@ def _layers(document: dict[str, Any]) -> Iterator[Layer]:
         name = next((annotations[key] for key in _NAMES if key in annotations), None)
         if name is not None and not isinstance(name, str):
             raise _UnsoundError(f"layer {number} is named by something else than a text")
+        if name is not None and len(name) > _LONGEST_NAME:
+            raise _UnsoundError(f"layer {number} has a name of {len(name):,} characters")
         yield Layer(
             media_type=media_type,
             sha256=digest.partition(":")[2],
@@ -131,7 +135,8 @@ def _layers(document: dict[str, Any]) -> Iterator[Layer]:
 
 def _index(document: dict[str, Any], place: Place, where: str) -> FetchError:
     """Return the error for an index: it names other manifests, of which a model is one."""
-    found = [each for each in document.get("manifests") or () if isinstance(each, dict)]
+    manifests = document.get("manifests")
+    found = [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
     named = [f"{each.get('digest')!s:.80}{_platform(each)}" for each in found[:10]]
     more = f" and {len(found) - 10} more" if len(found) > 10 else ""
     first = next((str(each["digest"]) for each in found if DIGEST.fullmatch(str(each.get("digest")))), "sha256:DIGEST")

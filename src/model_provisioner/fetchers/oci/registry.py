@@ -14,7 +14,7 @@ from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http.client import status_text
 from model_provisioner.fetchers.http.url import Url
 from model_provisioner.fetchers.listing import RemoteFile
-from model_provisioner.fetchers.oci.errors import registry_error
+from model_provisioner.fetchers.oci.errors import registry_error, reword_for_sender
 from model_provisioner.fetchers.oci.manifest import MANIFEST_BYTES
 from model_provisioner.fetchers.oci.media_types import INDEXES, MANIFESTS
 from model_provisioner.fetchers.oci.tokens import Tokens
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from model_provisioner.fetchers.oci.place import Place
 
 _ACCEPT = ", ".join((*MANIFESTS, *sorted(INDEXES)))
+PULL, PUSH = "pull", "pull,push"
 _SHORT = 1 << 20
 """Bytes of an answer that holds nothing but an error."""
 
@@ -39,8 +40,8 @@ class Registry:
     client: HttpClient
     wait: Callable[[float, str], object] = pause
     """Waits some seconds where the registry is busy, and tells why."""
-    actions: str = "pull"
-    """What tokens are asked for: `pull,push` for who sends blobs."""
+    actions: str = PULL
+    """What tokens are asked for: `PUSH` for who sends blobs."""
     tokens: Tokens = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,40 +88,41 @@ class Registry:
     def push(self, sha256: str, size: int, body: bytes | IO[bytes], where: str) -> None:
         """Send a blob in one piece, read from where `body` stands: the registry takes it only if its digest is right.
 
-        Raises `FetchError`, an `IncompleteError` where another try may help: nothing stays behind of a blob that broke off.
+        A blob that broke off is served to nobody. What came of it lies there until the registry cleans up, after days: it
+        can't be taken back from here. Raises `FetchError`, an `IncompleteError` where another try may help.
         """
         begun = self._ask("POST", self.place.url("blobs/uploads/"), {"content-length": "0"}, _SHORT)
         location = begun.headers.get("Location", "")
         if begun.status != 202 or not location:
             raise self._error(begun, where)
         target = urljoin(self.place.url("blobs/uploads/"), location)
-        headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        if Url.parse(target).origin == self.place.origin:  # a token is for the registry alone
-            headers |= self.tokens.header()
+        other = Url.parse(target).origin != self.place.origin
+        ours = {} if other else self.tokens.header()  # a token is for the registry alone
+        headers = {"content-length": str(size), "content-type": "application/octet-stream", **ours}
         mark = "&" if "?" in target else "?"
         url = f"{target}{mark}digest=sha256:{sha256}"
-        answer = self.client.ask(url, method="PUT", headers=headers, body=body, limit=_SHORT)
+        answer = self.client.ask(url, method="PUT", headers=headers, body=body, limit=_SHORT, as_nobody=other)
         if answer.status != 201:
             raise self._error(answer, where)
 
     def put_manifest(self, tag: str, manifest: bytes, media_type: str, where: str) -> None:
         """Send a manifest under a tag, in the place of what the tag named. Raises `FetchError`."""
         url = self.place.url(f"manifests/{tag}")
-        headers = {"content-type": media_type, "content-length": str(len(manifest)), **self.tokens.header()}
-        answer = self.client.ask(url, method="PUT", headers=headers, body=manifest, limit=_SHORT)
+        headers = {"content-type": media_type, "content-length": str(len(manifest))}
+        answer = self._ask("PUT", url, headers, _SHORT, manifest)
         if answer.status != 201:
             raise self._error(answer, where)
 
-    def _ask(self, method: str, url: str, headers: Mapping[str, str], limit: int) -> Answer:
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], limit: int, body: bytes | None = None) -> Answer:
         """Return the answer to a question, asked again where that may help: with a token, or later."""
         patience, tried = Patience(self.wait, self.client.terms), False
         while True:
             try:
-                sent = {**headers, **self.tokens.header()}
-                answer = self.client.ask(url, method=method, headers=sent, limit=limit)
+                ours = self.tokens.header()
+                answer = self.client.ask(url, method=method, headers={**headers, **ours}, body=body, limit=limit)
                 if answer.status == 401 and not tried:
                     tried = True
-                    if self.tokens.answer(answer):
+                    if self.tokens.answer(answer, ours):
                         continue
             except IncompleteError as error:
                 if not patience.allows(error.wait, error.what):
@@ -132,4 +134,8 @@ class Registry:
                 return answer
 
     def _error(self, answer: Answer, where: str) -> FetchError:
-        return registry_error(answer, self.place, self.tokens.found(), where)
+        found = self.tokens.found()
+        error = registry_error(answer, self.place, found, where)
+        if self.actions != PULL and answer.url.origin == self.place.origin:
+            reword_for_sender(error, self.place, found)
+        return error

@@ -63,18 +63,21 @@ class Tokens:
                 self._renew(self._challenge)
             return {"authorization": self._header} if self._header else {}
 
-    def answer(self, refused: Answer) -> bool:
+    def answer(self, refused: Answer, sent: Mapping[str, str]) -> bool:
         """Take note of what a registry that refused a request asks for; return whether the request may go well now.
 
+        `sent` is the header that the request had: another thread may have got a new one meanwhile.
         Raises `FetchError`, and `NotAllowedError` where who gives out tokens may not be contacted.
         """
         challenge = _challenge(refused.headers.get("WWW-Authenticate", ""))
         if challenge is None or refused.url.origin != self.place.origin:
             return False
         with self._lock:
-            before, self._challenge = self._header, challenge
-            self._renew(challenge)
-            return bool(self._header) and self._header != before
+            before = sent.get("authorization", "")
+            if self._header in {"", before}:
+                self._challenge = challenge
+                self._renew(challenge)
+            return self._header not in {"", before}
 
     def found(self) -> Found:
         """Return who we are to the registry, as the user's files have it."""
@@ -123,8 +126,9 @@ class Tokens:
         return text
 
     def _ask(self, url: str, method: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        other = Url.parse(url).origin != self.place.origin
         try:
-            return self.client.ask(url, method=method, headers=headers, body=body, limit=_ANSWER_BYTES)
+            return self.client.ask(url, method=method, headers=headers, body=body, limit=_ANSWER_BYTES, as_nobody=other)
         except NotAllowedError as error:
             error.found += f"; {self.place.registry} has its tokens given out by {Url.parse(url).host}"
             raise

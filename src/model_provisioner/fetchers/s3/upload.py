@@ -95,7 +95,8 @@ class UploadBucket(Bucket):
             raise not_taken(path, code)
         error = self._error(response, key)
         if response.status == 403:
-            error.what, error.fix = "our credentials may not write this", _ACCESS
+            error.what, error.expected = "our credentials may not write this", "a bucket and a key that we may write"
+            error.fix = _ACCESS
         raise error
 
     def _read(self, response: Response, name: str, field: str) -> str:
