@@ -9,7 +9,8 @@ import pytest
 from model_provisioner.errors import StorageError
 from model_provisioner.hashing.executors.choose import chosen
 from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
-from model_provisioner.hashing.executors.window import Hashed, SawAnother, Window
+from model_provisioner.hashing.executors.tasks import Hashed, SawAnother
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.operations.store_audit import audit as auditing
 from model_provisioner.operations.store_audit.audit import StoreAudit
 from model_provisioner.operations.store_audit.found import Damaged, Gone, Unread, Whole

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.clock import at_rest
 from model_provisioner.fs.identity import Identity, identity
-from model_provisioner.hashing.executors.window import Asked, Hashed
+from model_provisioner.hashing.executors.tasks import Asked, Hashed
 from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.hashing.streaming import open_model
 from model_provisioner.hashing.sync import sync_all

@@ -111,16 +111,26 @@ def changed_files(paths: Sequence[str], columns: Sequence[Sequence[int]]) -> set
             changed = _changed(paths, columns, 0, count // 2)
             others = file.read()
     finally:
-        failed = os.waitpid(child, 0)[1]
+        failed = _failed(child)
     return changed | (_changed(paths, columns, count // 2, count) if failed else set(array("Q", others)))
 
 
 def _may_fork() -> bool:
-    # The child has only one of several threads, and the locks that the others held stay held there. On macOS, system
-    # libraries start such threads.
-    threading = sys.modules.get("threading")  # without it there is one
-    alone = threading is None or threading.active_count() == 1
-    return sys.platform == "linux" and alone and len(os.sched_getaffinity(0)) > 1
+    # The child has only one of several threads, and the locks that the others held stay held there. The kernel knows those
+    # too that Python did not start. On macOS, system libraries start such threads.
+    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
+
+
+def _failed(child: int) -> bool:
+    try:
+        return os.waitpid(child, 0)[1] != 0
+    except ChildProcessError:  # who started this process lets it ignore the ends of its children: none is told
+        return True
 
 
 def _changed(paths: Sequence[str], columns: Sequence[Sequence[int]], begin: int, end: int) -> set[int]:

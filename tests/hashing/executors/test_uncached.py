@@ -9,7 +9,8 @@ import pytest
 from model_provisioner.hashing import uncached
 from model_provisioner.hashing.executors import window as windows
 from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
-from model_provisioner.hashing.executors.window import Asked, Hashed, SawAnother, Window
+from model_provisioner.hashing.executors.tasks import Asked, Hashed, SawAnother
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.hashing.executors.worker import hash_files, look_of
 
 

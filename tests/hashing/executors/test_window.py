@@ -15,7 +15,8 @@ import pytest
 from model_provisioner.errors import ExecutorError
 from model_provisioner.hashing.executors import local, window as windows
 from model_provisioner.hashing.executors.choose import Scheduler
-from model_provisioner.hashing.executors.window import AHEAD, FILES, LARGE, Asked, Hashed, SawAnother, Window, tasks_of
+from model_provisioner.hashing.executors.tasks import FILES, LARGE, Asked, Hashed, SawAnother, tasks_of
+from model_provisioner.hashing.executors.window import AHEAD, Window
 
 
 def file(name, size=1):

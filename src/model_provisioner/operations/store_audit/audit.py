@@ -14,7 +14,7 @@ from model_provisioner.engine.verification.corruption import put_away
 from model_provisioner.engine.verification.damage import fail_dependents
 from model_provisioner.errors import DamagedError, ProvisionError, StorageError
 from model_provisioner.fs.identity import stat_or_none
-from model_provisioner.hashing.executors.window import Asked, Hashed
+from model_provisioner.hashing.executors.tasks import Asked, Hashed
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.hashing.uncached import hash_uncached
 from model_provisioner.invocation import command as called
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.verification.damage import Dependent
     from model_provisioner.fs.identity import Identity
-    from model_provisioner.hashing.executors.window import Answer
+    from model_provisioner.hashing.executors.tasks import Answer
     from model_provisioner.operations.store_audit.found import Audited
     from model_provisioner.operations.store_audit.plan import Plan
     from model_provisioner.records.store_audits import Blob, StoreAudits
