@@ -30,20 +30,15 @@ def core_count() -> int:
     """Return how many cores this process may use: those that it may run on, or the share of them that it is limited to."""
     # A container or a batch system may allow fewer than the machine has; macOS can't tell.
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, _limit() or count)
+    return min(count, cpu_limit() or count)
 
 
 @cache
-def _limit() -> int | None:
-    """Return how many cores the control groups of this process allow, as they were at first; None where they set no limit."""
-    return cpu_limit()
-
-
 def cpu_limit(own: str = "/proc/self/cgroup", top: str = "/sys/fs/cgroup") -> int | None:
-    """Return to how many cores' time control groups (version 2) limit a process, rounded up; None where they do not.
+    """Return to the time of how many cores control groups (version 2) limit a process, rounded up; None where they do not.
 
     `own` says in which group it is. Each group above has a limit too: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu.
-    A container sees its own group as the top.
+    A container sees its own group as the top. A limit that changes while the process runs is not seen.
     """
     lines = (read_if_there(own) or b"").decode("utf-8", "surrogateescape").splitlines()
     path = next((line.removeprefix("0::") for line in lines if line.startswith("0::/")), None)

@@ -1,7 +1,7 @@
 """The window: hands files to an executor, so many at a time, and judges what comes back.
 
-All threads of a run share one window. What a worker says of a file counts only where it saw that file, as it is here, before and
-after it read it. Trouble of the executor is an `ExecutorError`.
+All threads of a run share one window. What a worker says of a file counts only where it saw that file, as it is here, before
+and after it read it. Trouble of the executor is an `ExecutorError`.
 """
 
 from __future__ import annotations
