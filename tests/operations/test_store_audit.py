@@ -127,10 +127,30 @@ def test_a_blob_that_is_read_as_other_bytes_each_time_stays(shop, rotten):
         shop.path(wrong),
         f"sha256:{wrong}, each time",
         f"sha256:{'f' * 64}, then sha256:{here}",
-        "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory",
+        "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory, and at those of "
+        "the workers, if there are any",
     )
     assert os.path.exists(shop.path(wrong))
     assert due(shop) == [wrong]
+
+
+def test_a_blob_that_a_run_put_away_and_fetched_again_since_it_was_read_is_whole(shop):
+    bad = shop.names[0]
+    with open(shop.path(bad), "rb") as file:
+        good = file.read()
+    with open(shop.path(bad), "wb") as file:
+        file.write(b"rotten")
+
+    class FetchedMeanwhile(Reads):
+        def hash(self, files, progress):
+            for answers in list(UncachedThreads().hash(files, progress)):
+                os.unlink(shop.path(bad))
+                with open(shop.path(bad), "wb") as file:
+                    file.write(good)
+                yield answers
+
+    assert [type(each) for each in audit(shop, FetchedMeanwhile())] == [Whole] * 6
+    assert due(shop) == []
 
 
 def test_what_could_not_be_read_elsewhere_is_read_here(shop):
