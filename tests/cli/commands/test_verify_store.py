@@ -603,7 +603,9 @@ def test_what_an_interrupted_audit_withdrew_is_told(here, monkeypatch):
 
     monkeypatch.setattr("model_provisioner.store.blobs.Blobs.put_away", interrupted)
     answer = here.doit("model-verify", "--store", code=130)
-    assert f"FAIL  blob {TINY_SHA[:12]}  a fetched file is damaged: it holds other bytes than it came with\n" in answer.out
+    assert (
+        f"FAIL  blob {TINY_SHA[:12]}  a fetched file is damaged: it holds other bytes than it came with\n" in answer.out
+    )
     assert f"      failed: tiny of {here.project.root}/models.yaml (its handoff was withdrawn)\n" in answer.out
     assert here.project.handoff("tiny") is None
 
