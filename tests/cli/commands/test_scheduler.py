@@ -167,6 +167,33 @@ def test_several_models_are_audited_at_a_time(cluster):
     assert handed(cluster) == ["a.gguf", "b.gguf"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["program", "doit"])
+def test_where_nothing_has_to_be_read_an_executor_that_is_not_there_is_not_missed(cluster, by):
+    settle_in_every_process()
+    cluster.program("provision")
+    cluster.environ["MODEL_PROVISIONER_SCHEDULER"] = "dask:nonsense://x"
+    verify = "model-verify" if by == "doit" else "verify"
+    run(cluster, "provision", by=by)
+    run(cluster, verify, by=by)
+    os.unlink(cluster.root / ".runtime/engines/a.json")
+    run(cluster, "provision", by=by)
+    assert handed_off(cluster) == ["a", "b"]
+    os.utime(cluster.root / "b.gguf", (1_600_000_001, 1_600_000_001))
+    for command in ("provision", verify):
+        found, _ = run(cluster, command, by=by, code=2)
+        assert found["errors"][0]["what"] == "the executor can't be used"
+    assert handed_off(cluster) == ["a"]
+
+
+def test_a_file_of_two_models_is_handed_over_once(cluster):
+    models = {"a": {"model_ref": "a.gguf"}, "b": {"model_ref": "a.gguf"}}
+    cluster.models(json.dumps({"defaults": {"handoff": HANDOFFS}, "models": models}))
+    found, _ = run(cluster, "provision", "--full", "--scheduler", "test:honest")
+    assert states(found) == {"a": ("Active", "warn"), "b": ("Active", "warn")}
+    assert handed(cluster) == ["a.gguf"]
+
+
 @pytest.mark.parametrize("by", ["program", "doit"])
 def test_the_project_chooses_no_executor(cluster, by):
     cluster.write(
