@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -240,6 +241,36 @@ def test_what_a_worker_said_in_an_earlier_run_fails_no_model_either(cluster):
     write(cluster, expected_digest=f"sha256:{TINY_SHA}")
     found, _ = run(cluster, "provision", "a")
     assert states(found)["a"] == ("Active", "pass")
+    assert last(cluster).sha256 == TINY_SHA
+
+
+@pytest.mark.slow
+def test_by_what_a_worker_said_no_check_no_lock_and_no_statement_fails(cluster, tmp_path):
+    settle_in_every_process()
+    write(cluster, expected_digest=f"sha256:{TINY_SHA}")
+    cluster.program("provision")
+    cluster.program("attest", "a", "-o", str(tmp_path / "honest.json"))
+
+    def lie():
+        row = last(cluster)
+        with closing(Memo(str(cluster.state))) as memo:
+            memo.keep({str(cluster.root / "a.gguf"): replace(row, fingerprint=None, sha256=LIE)})
+
+    lie()
+    cluster.program("attest", "a", "--verify", str(tmp_path / "honest.json"))
+    assert last(cluster).sha256 == TINY_SHA
+    lie()
+    cluster.program("check")
+    assert last(cluster).sha256 == TINY_SHA
+    cluster.program("lock")
+    write(cluster)
+    lie()
+    cluster.program("lock", "--check")
+    assert last(cluster).sha256 == TINY_SHA
+    os.unlink(cluster.root / "models.lock")
+    write(cluster, expected_digest=f"sha256:{TINY_SHA}")
+    lie()
+    cluster.program("lock")
     assert last(cluster).sha256 == TINY_SHA
 
 
