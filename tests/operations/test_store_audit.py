@@ -1,6 +1,7 @@
 """The audit of a store, where who hashes, or who else uses the store, is not what it should be."""
 
 import os
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -190,6 +191,19 @@ def test_what_another_run_put_away_and_fetched_again_meanwhile_stays(shop, monke
     with open(shop.path(bad), "rb") as file:
         assert file.read() == good
     assert len(shop.store.held("quarantine").names()) == 1
+
+
+def test_what_another_audit_read_while_the_blobs_were_listed_is_not_due(shop, monkeypatch):
+    listed = Store.shelf
+
+    def shelf(store, digits):
+        if digits == "ff":
+            shop.audits.note(shop.names[:2], time.time_ns())
+        return listed(store, digits)
+
+    monkeypatch.setattr(Store, "shelf", shelf)
+    planned = plan(shop.store, shop.audits, None)
+    assert (planned.due.blobs, planned.recent, planned.ahead) == (4, 2, 0)
 
 
 def test_of_what_is_no_blob_a_hundred_are_named(shop):

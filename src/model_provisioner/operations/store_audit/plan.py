@@ -67,10 +67,10 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
         room = NAMED - len(others)
         others += strange[:room]
         more += len(strange[room:])
-    ahead = audits.distrust_after(began)
+    ahead = audits.distrust_after(time.time_ns())  # another audit may have noted blobs since this one began
     until = began - 1 - (older_than or 0) * 10**9
     due = audits.total(until)
-    recent = audits.total(began).blobs - due.blobs
+    recent = audits.total(sys.maxsize).blobs - due.blobs
     return Plan(
         began=began,
         until=until,
