@@ -1,4 +1,4 @@
-"""Hash files elsewhere: workers read them, and the rows of the memo are made here. Their word does no harm alone."""
+"""Hash files elsewhere: workers read them, and the rows of the memo are made here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from model_provisioner.hashing.executors.window import Window
-    from model_provisioner.hashing.memo import Answer as Known
-    from model_provisioner.hashing.memo import Memo
     from model_provisioner.hashing.streaming import Progress
 
 
@@ -43,14 +41,6 @@ def hash_elsewhere(window: Window, paths: Sequence[str], progress: Progress) -> 
             if isinstance(answer, Hashed) and _now(file.path) == then:
                 rows[file.path] = Row(then, None, answer.sha256, "hashed", settled, int(time.time()))
         yield rows
-
-
-def confirmed(memo: Memo, paths: Sequence[str], progress: Progress) -> list[Known]:
-    """Return the digests of files as the memo's `digests` does, but read here what only workers read until now."""
-    answers = dict(zip(paths, memo.digests(paths, progress), strict=True))
-    said = [path for path, each in answers.items() if not isinstance(each, ProvisionError) and not each.read_here]
-    answers.update(zip(said, memo.digests_in_full(said, progress), strict=True))
-    return [answers[path] for path in paths]
 
 
 def _now(path: str) -> Identity | None:

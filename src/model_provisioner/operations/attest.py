@@ -15,7 +15,7 @@ from model_provisioner.engine.verify import record_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
-from model_provisioner.hashing.elsewhere import confirmed
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.headers.metadata import Metadata
 from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json

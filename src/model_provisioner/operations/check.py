@@ -19,7 +19,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
-from model_provisioner.hashing.elsewhere import confirmed
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.differences import (

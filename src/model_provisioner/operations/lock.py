@@ -27,7 +27,7 @@ from model_provisioner.errors import (
 )
 from model_provisioner.fs.atomic import discard_left, write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
-from model_provisioner.hashing.elsewhere import confirmed
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.invocation import command as called
 from model_provisioner.references.reference import kind_of
 

@@ -11,6 +11,8 @@ import zlib
 from array import array
 from itertools import pairwise
 
+from model_provisioner.fs.read import read_if_there
+
 TYPE_CHECKING = False  # `typing` would take longer than all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,10 +122,7 @@ def _may_fork() -> bool:
     # too that Python did not start. On macOS, system libraries start such threads.
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         return False
-    try:
-        return len(os.listdir("/proc/self/task")) == 1
-    except OSError:
-        return False
+    return b"\nThreads:\t1\n" in (read_if_there("/proc/self/status") or b"")
 
 
 def _failed(child: int) -> bool:

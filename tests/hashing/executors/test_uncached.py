@@ -7,7 +7,7 @@ import os
 import pytest
 
 from model_provisioner.hashing import uncached
-from model_provisioner.hashing.executors import window as windows
+from model_provisioner.hashing.executors import tasks
 from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
 from model_provisioner.hashing.executors.tasks import Asked, Hashed, SawAnother
 from model_provisioner.hashing.executors.window import Window
@@ -46,7 +46,7 @@ def test_the_digest_is_that_of_the_bytes(file, hashed):
 
 
 def test_many_files_are_some_tasks_and_all_their_bytes_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(windows, "FILES", 4)
+    monkeypatch.setattr(tasks, "FILES", 4)
     files = []
     for number in range(10):
         (tmp_path / str(number)).write_bytes(bytes([number]) * 1000)
