@@ -39,7 +39,7 @@ def hash_elsewhere(window: Window, paths: Sequence[str], progress: Progress) -> 
         for file, answer in found:
             then, settled = ready[file.path]
             if isinstance(answer, Hashed) and _now(file.path) == then:
-                rows[file.path] = Row(then, None, answer.sha256, "hashed", settled, int(time.time()))
+                rows[file.path] = Row(then, None, answer.sha256, "said", settled, int(time.time()))
         yield rows
 
 

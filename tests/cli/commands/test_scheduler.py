@@ -124,7 +124,7 @@ def test_what_has_to_be_read_is_handed_over_and_what_is_known_is_not(cluster, by
     assert states(found) == {"a": ("Active", "warn"), "b": ("Active", "warn")}
     assert handed_off(cluster) == ["a", "b"]
     row = last(cluster)
-    assert (row.fingerprint, row.sha256, row.ground, row.settled) == (None, TINY_SHA, "hashed", True)
+    assert (row.fingerprint, row.sha256, row.ground, row.settled) == (None, TINY_SHA, "said", True)
     assert row.identity == identity_of(str(cluster.root / "a.gguf"))
     assert abs(row.hashed_at - time.time()) < 60
     run(cluster, "provision", "--scheduler", "test:honest", by=by)
@@ -254,7 +254,7 @@ def test_by_what_a_worker_said_no_check_no_lock_and_no_statement_fails(cluster, 
     def lie():
         row = last(cluster)
         with closing(Memo(str(cluster.state))) as memo:
-            memo.keep({str(cluster.root / "a.gguf"): replace(row, fingerprint=None, sha256=LIE)})
+            memo.keep({str(cluster.root / "a.gguf"): replace(row, fingerprint=None, sha256=LIE, ground="said")})
 
     lie()
     cluster.program("attest", "a", "--verify", str(tmp_path / "honest.json"))

@@ -52,9 +52,9 @@ def test_many_files_are_some_tasks_and_all_their_bytes_are_told(tmp_path, monkey
         (tmp_path / str(number)).write_bytes(bytes([number]) * 1000)
         files.append(asked(tmp_path / str(number)))
     counts = []
-    tasks = list(UncachedThreads().hash(files, counts.append))
-    assert sorted(map(len, tasks)) == [2, 4, 4]
-    assert {file.path for some in tasks for file, _ in some} == {file.path for file in files}
+    found = list(UncachedThreads().hash(files, counts.append))
+    assert sorted(map(len, found)) == [2, 4, 4]
+    assert {file.path for some in found for file, _ in some} == {file.path for file in files}
     assert sum(counts) == 10_000
 
 
