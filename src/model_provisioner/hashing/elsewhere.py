@@ -29,8 +29,9 @@ def hash_elsewhere(window: Window, paths: Sequence[str], progress: Progress) -> 
     has no row: it has to be read here. Raises `ExecutorError`.
     """
     ready: dict[str, tuple[Identity, bool]] = {}
-    for path, then in sync_all(paths, progress).items():
-        if not isinstance(then, ProvisionError):
+    synced = sync_all(paths, progress)
+    for path in paths:  # in their order, and not as their syncs ended
+        if not isinstance(then := synced[path], ProvisionError):
             with contextlib.suppress(OSError):
                 ready[path] = then, at_rest(path, then)
     asked = [Asked(path, then.size, then.mtime_ns, then.inode) for path, (then, _) in ready.items()]
