@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_provisioner.units import parse_age, parse_size
+from model_provisioner.units import duration, parse_age, parse_size
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,11 @@ def test_ages(text, seconds):
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5d", "1 d", "30D", "1y", "1d\n", "٣d"])
 def test_what_is_no_age(text):
     assert parse_age(text) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (13, "13 s"), (99, "99 s"), (100, "2 min"), (3600, "60 min"), (7800, "2 h 10 min")],
+)
+def test_times_are_told_in_words(seconds, text):
+    assert duration(seconds) == text

@@ -48,6 +48,14 @@ def human_of(part: int, size: int) -> str:
     return f"{part / scale:.{digits}f} of {size / scale:.{digits}f} {_UNITS[power]}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words: `13 s`, `4 min`, `2 h 10 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _rounded(size: float) -> str:
     for unit in _UNITS[:-1]:
         if size < 1000:

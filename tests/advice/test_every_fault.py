@@ -67,9 +67,8 @@ NOT_FOLLOWED = {
     "wait until what writes them has ended, then run again": f"{RACE}; what writes one file is followed in test_files.py",
     "run again": f"{RACE}: another program moves a folder of ours away",
     "run `doit provision`, and it is fetched again": f"{RACE}: another run put the damaged file away first",
-    "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory": (
-        f"{DISK} now and then: tests/operations/test_store_audit.py has it"
-    ),
+    "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory, and at "
+    "those of the workers, if there are any": (f"{DISK} now and then: tests/operations/test_store_audit.py has it"),
     "give yourself read and search permission (r-x) for it, or check that its disk is sound; then audit again": (
         f"{DISK}, or a user who is not root: tests/cli/commands/test_verify_store.py has it"
     ),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 from tests.support.advice import advised
 from tests.support.remote import TINY_BYTES
@@ -33,4 +34,19 @@ def test_a_blob_that_is_lost_is_removed_and_fetched_again(tiny, monkeypatch):
     os.unlink(tiny.cache / "blobs/sha256" / blob[:2] / blob)
     tiny.provision()
     assert tiny.bytes_of("tiny") == TINY_BYTES
+    tiny.doit("model-verify", "--store")
+
+
+def test_a_store_that_was_removed_is_forgotten_with_the_record_of_its_audits(tiny):
+    tiny.provision()
+    tiny.doit("model-verify", "--store")
+    elsewhere = tiny.cache.with_name("elsewhere")
+    os.rename(tiny.cache, elsewhere)
+    answer = tiny.doit("model-verify", "--store", code=2)
+    sentence = "mount the disk of the store; or, if you removed the store yourself, remove {}, which knows its blobs"
+    (record,) = advised(answer, sentence)
+    os.rename(elsewhere, tiny.cache)
+    tiny.doit("model-verify", "--store")
+    shutil.rmtree(tiny.cache)
+    os.unlink(record)
     tiny.doit("model-verify", "--store")

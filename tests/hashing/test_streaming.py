@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -97,6 +98,37 @@ def test_a_thread_reads_for_the_one_that_hashes_as_long_as_a_core_is_left(tmp_pa
     assert set(helped[:20]) == {1}
     assert set(helped[20 + hashing.BUFFERS + 1 : 60]) == {0}, "a second file is read, and has the core"
     assert set(helped[61 : -hashing.BUFFERS - 1]) == {1}, "the second file is at its end"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_helpers_that_come_and_go_in_the_middle_of_a_file_change_no_digest(tmp_path, small_segments, seed, monkeypatch):
+    """Cores are taken, given back and added at any buffer, and reads come short, as they do over a network."""
+    drawn, plainly_read = random.Random(seed), os.preadv
+    data = drawn.randbytes(drawn.randrange(49, 20_000))
+    (tmp_path / "x").write_bytes(data)
+    helped = set()
+
+    def short(fd, buffers, offset):
+        (view,) = buffers
+        return plainly_read(fd, [view[: drawn.randint(1, len(view))]], offset)
+
+    def progress(count):
+        helped.add(threading.active_count() - before)
+        if drawn.random() < 0.2:
+            others.close()
+            monkeypatch.setattr(CORES, "_count", drawn.randint(1, 3))
+            for _ in range(drawn.randint(0, 3)):
+                others.enter_context(CORES.taken())
+
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: drawn.randint(1, 3))
+    monkeypatch.setattr(os, "preadv", short)
+    fd, before = open_model(str(tmp_path / "x")), threading.active_count()
+    with contextlib.ExitStack() as others:
+        hashes = hash_both(fd, KEY, progress)
+    os.close(fd)
+    assert hashes == hashing.Hashes(hashlib.sha256(data).hexdigest(), plainly(KEY, data, 64))
+    assert len(data) < 5000 or helped >= {0, 1}
+    assert threading.active_count() == before
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from model_provisioner.hashing.threads import Cores, core_count, in_threads
+from model_provisioner.hashing.threads import Cores, core_count, cpu_limit, in_threads
 
 
 def names():
@@ -68,6 +68,40 @@ def test_who_wants_no_more_results_ends_the_work():
 
 def test_a_process_has_a_core():
     assert core_count() >= 1
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "cores"),
+    [
+        ("0::/", {"": "200000 100000"}, 2),
+        ("0::/", {"": "250000 100000"}, 3),
+        ("0::/", {"": "1000 100000"}, 1),
+        ("0::/", {"": "max 100000"}, None),
+        ("0::/a/b", {"": "800000 100000", "a": "200000 50000", "a/b": "max 100000"}, 4),
+        ("0::/a/b", {"a/b": "100000 100000"}, 1),
+        ("0::/../elsewhere", {"": "max 100000"}, None),
+        ("4:cpu:/a\n0::/b", {"a": "100000 100000", "b": "300000 100000"}, 3),
+        ("4:cpu:/a", {"a": "100000 100000"}, None),
+        ("0::/", {"": "nonsense"}, None),
+        ("0::/", {"": "0 0"}, None),
+        ("", {"": "100000 100000"}, None),
+    ],
+)
+def test_a_container_may_have_the_time_of_fewer_cores(own, limits, cores, tmp_path):
+    (tmp_path / "own").write_text(f"{own}\n")
+    for group, limit in limits.items():
+        (tmp_path / "top" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "top" / group / "cpu.max").write_text(f"{limit}\n")
+    assert cpu_limit(str(tmp_path / "own"), str(tmp_path / "top")) == cores
+    assert cpu_limit(str(tmp_path / "none"), str(tmp_path / "top")) is None
+
+
+def test_a_limit_of_time_counts_where_it_is_below_the_cores(monkeypatch):
+    cores = core_count()
+    monkeypatch.setattr("model_provisioner.hashing.threads.cpu_limit", lambda: 1)
+    assert core_count() == 1
+    monkeypatch.setattr("model_provisioner.hashing.threads.cpu_limit", lambda: cores + 1)
+    assert core_count() == cores
 
 
 @pytest.mark.parametrize(

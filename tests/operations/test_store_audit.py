@@ -1,6 +1,7 @@
 """The audit of a store, where who hashes, or who else uses the store, is not what it should be."""
 
 import os
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -9,7 +10,8 @@ import pytest
 from model_provisioner.errors import StorageError
 from model_provisioner.hashing.executors.choose import chosen
 from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
-from model_provisioner.hashing.executors.window import Hashed, SawAnother, Window
+from model_provisioner.hashing.executors.tasks import Hashed, SawAnother
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.operations.store_audit import audit as auditing
 from model_provisioner.operations.store_audit.audit import StoreAudit
 from model_provisioner.operations.store_audit.found import Damaged, Gone, Unread, Whole
@@ -126,10 +128,30 @@ def test_a_blob_that_is_read_as_other_bytes_each_time_stays(shop, rotten):
         shop.path(wrong),
         f"sha256:{wrong}, each time",
         f"sha256:{'f' * 64}, then sha256:{here}",
-        "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory",
+        "it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory, and at those of "
+        "the workers, if there are any",
     )
     assert os.path.exists(shop.path(wrong))
     assert due(shop) == [wrong]
+
+
+def test_a_blob_that_a_run_put_away_and_fetched_again_since_it_was_read_is_whole(shop):
+    bad = shop.names[0]
+    with open(shop.path(bad), "rb") as file:
+        good = file.read()
+    with open(shop.path(bad), "wb") as file:
+        file.write(b"rotten")
+
+    class FetchedMeanwhile(Reads):
+        def hash(self, files, progress):
+            for answers in list(UncachedThreads().hash(files, progress)):
+                os.unlink(shop.path(bad))
+                with open(shop.path(bad), "wb") as file:
+                    file.write(good)
+                yield answers
+
+    assert [type(each) for each in audit(shop, FetchedMeanwhile())] == [Whole] * 6
+    assert due(shop) == []
 
 
 def test_what_could_not_be_read_elsewhere_is_read_here(shop):
@@ -169,6 +191,19 @@ def test_what_another_run_put_away_and_fetched_again_meanwhile_stays(shop, monke
     with open(shop.path(bad), "rb") as file:
         assert file.read() == good
     assert len(shop.store.held("quarantine").names()) == 1
+
+
+def test_what_another_audit_read_while_the_blobs_were_listed_is_not_due(shop, monkeypatch):
+    listed = Store.shelf
+
+    def shelf(store, digits):
+        if digits == "ff":
+            shop.audits.note(shop.names[:2], time.time_ns())
+        return listed(store, digits)
+
+    monkeypatch.setattr(Store, "shelf", shelf)
+    planned = plan(shop.store, shop.audits, None)
+    assert (planned.due.blobs, planned.recent, planned.ahead) == (4, 2, 0)
 
 
 def test_of_what_is_no_blob_a_hundred_are_named(shop):

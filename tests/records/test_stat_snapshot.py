@@ -214,20 +214,37 @@ def test_where_no_more_processes_or_files_are_allowed_one_process_takes_all(look
     assert out == ["1", str(COUNT - 2), "[]", "True", "True"]
 
 
-def test_beside_other_threads_there_is_no_second_process(looked):
-    """Of several threads only one would be in it, and locks that others held would stay held."""
-    out = looked("""
+@pytest.mark.parametrize(
+    "start", ["threading.Thread(target=run).start()", "_thread.start_new_thread(run, ())"], ids=["known", "unknown"]
+)
+def test_beside_other_threads_there_is_no_second_process(looked, start):
+    """Of several threads only one would be in it, and locks that others held would stay held. Libraries start some too."""
+    out = looked(f"""
+        import _thread
         end = threading.Event()
-        thread = threading.Thread(target=end.wait)
-        thread.start()
+        def run():
+            end.wait()
+        {start}
         touch(7, len(paths) - 7)
         print(*sorted(stats.changed_files(paths, columns)), len(pids))
         end.set()
-        thread.join()
+        while len(os.listdir("/proc/self/task")) > 1:
+            time.sleep(0.001)
         stats.changed_files(paths, columns)
         print(len(pids))
     """)
     assert out == ["7", str(COUNT - 7), "0", "1" if FORKS else "0"]
+
+
+@pytest.mark.skipif(not FORKS, reason="needs Linux and a second core")
+def test_where_no_end_of_a_process_is_told_all_is_found(looked):
+    """Some supervisors start a program so that it ignores the ends of its children."""
+    out = looked("""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        touch(7, len(paths) - 7)
+        print(*sorted(stats.changed_files(paths, columns)), len(pids))
+    """)
+    assert out == ["7", str(COUNT - 7), "1"]
 
 
 def test_what_the_parent_has_to_write_is_written_once(looked):

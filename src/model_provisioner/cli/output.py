@@ -73,7 +73,8 @@ def note_read_here(window: Window | None) -> None:
     if window is None or not window.read_here:
         return
     (path, why), *others = window.read_here.items()
-    more = f", and {len(others)} more" if others else ""
+    left = len(others) + window.more_read_here
+    more = f", and {left} more" if left else ""
     with suppress(OSError):
         print_lines([f"note: read by this machine: {printable(relative(path))} ({printable(why)}){more}"], sys.stderr)
 

@@ -16,7 +16,7 @@ from model_provisioner.references.reference import LocalRef
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.events import Event
@@ -57,12 +57,24 @@ def cut(
     return [(record,) for _, record in large] + _together(small, workers), _together(tiny, 1), total
 
 
-def at_once(work: Workspace, workers: int) -> int:
+def at_once(work: Workspace, records: Iterable[EntryRun], workers: int) -> int:
     """Return how many models are read side by side: by so many threads here, or as many as keep the executor's workers busy.
 
-    Raises `ExecutorError` where there is an executor, and it can't be reached.
+    An executor is asked only where a model has to be read. Raises `ExecutorError` where it can't be reached then.
     """
-    return workers if work.window is None else min(AT_ONCE, work.window.slots + 2)
+    if work.window is None or not any(_is_read(work, record) for record in records):
+        return workers
+    return min(AT_ONCE, work.window.slots + 2)
+
+
+def _is_read(work: Workspace, record: EntryRun) -> bool:
+    """Tell whether workers are to read files of a model."""
+    try:
+        paths = [member.path for member in resolve(work, record).members]
+    except ProvisionError:
+        return False  # the verify step reports why
+    memo = work.memo
+    return work.rules.full or any(memo.known(path) is None and memo.doubted(path) is None for path in paths)
 
 
 def stoppable(work: Workspace, check: Callable[[], None]) -> Workspace:

@@ -150,7 +150,7 @@ class Run:
             record = self.record(name)
             (local if self._is_here(record) else remote).append(record)
         if local:
-            workers = at_once(self.work, workers)
+            workers = at_once(self.work, local, workers)
         several, tiny, size = cut(self.work, local, workers)
         self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.clock import at_rest
 from model_provisioner.fs.identity import Identity, identity
-from model_provisioner.hashing.executors.window import Asked, Hashed
+from model_provisioner.hashing.executors.tasks import Asked, Hashed
 from model_provisioner.hashing.memo_rows import Row
 from model_provisioner.hashing.streaming import open_model
 from model_provisioner.hashing.sync import sync_all
@@ -29,8 +29,9 @@ def hash_elsewhere(window: Window, paths: Sequence[str], progress: Progress) -> 
     has no row: it has to be read here. Raises `ExecutorError`.
     """
     ready: dict[str, tuple[Identity, bool]] = {}
-    for path, then in sync_all(paths, progress).items():
-        if not isinstance(then, ProvisionError):
+    synced = sync_all(paths, progress)
+    for path in paths:  # in their order, and not as their syncs ended
+        if not isinstance(then := synced[path], ProvisionError):
             with contextlib.suppress(OSError):
                 ready[path] = then, at_rest(path, then)
     asked = [Asked(path, then.size, then.mtime_ns, then.inode) for path, (then, _) in ready.items()]
@@ -39,7 +40,7 @@ def hash_elsewhere(window: Window, paths: Sequence[str], progress: Progress) -> 
         for file, answer in found:
             then, settled = ready[file.path]
             if isinstance(answer, Hashed) and _now(file.path) == then:
-                rows[file.path] = Row(then, None, answer.sha256, "hashed", settled, int(time.time()))
+                rows[file.path] = Row(then, None, answer.sha256, "said", settled, int(time.time()))
         yield rows
 
 

@@ -79,7 +79,7 @@ class Memo(MemoRows):
         self, state: str, recheck: Literal["xxh3", "sha256"] = "xxh3", *, database: type[Database] = Database
     ) -> None:
         super().__init__(state, database=database)
-        self._grounds: tuple[Ground, ...] = ("hashed", "xxh3") if recheck == "xxh3" else ("hashed",)
+        self._grounds: tuple[Ground, ...] = ("hashed", "said", "xxh3") if recheck == "xxh3" else ("hashed", "said")
         self._in_full: dict[str, FileDigest] = {}
         """The digests that `digests_in_full` took, by real path."""
         self._compared: dict[str, FileDigest | None] = {}
@@ -101,7 +101,7 @@ class Memo(MemoRows):
             row = self.same_file(now, self._grounds)
         if row is None or unseen_on(path, now.device) is not None:
             return None
-        return FileDigest(path, now, row.sha256, "stat", row.hashed_at, row.fingerprint is not None)
+        return FileDigest(path, now, row.sha256, "stat", row.hashed_at, row.ground != "said")
 
     def doubted(self, path: str) -> FileDigest | None:
         """Return the digest of a file that would be known, but for its file system: bytes may change there without a trace.
@@ -182,7 +182,7 @@ class Memo(MemoRows):
             self.disown({each.identity: each.sha256 for each in answers.values() if isinstance(each, FileDigest)})
         return [answers[path] for path in paths]
 
-    def same_content(self, path: str, progress: Progress = lambda _: None) -> tuple[bool, Ground]:
+    def same_content(self, path: str, progress: Progress = lambda _: None) -> tuple[bool, How]:
         """Read the file; tell whether it holds what the path's last row says, and by what that is known.
 
         Nothing is recorded. Raises `UnreadableModelError`.

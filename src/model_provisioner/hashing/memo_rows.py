@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-Ground = Literal["hashed", "xxh3"]
-"""On what a digest stands: SHA-256 of the bytes under this identity, or their fingerprint, which was that of hashed bytes."""
+Ground = Literal["hashed", "said", "xxh3"]
+"""On what a digest stands: SHA-256 of the bytes under this identity, taken here or, as a worker of a cluster said, there; or
+their fingerprint, which was that of hashed bytes."""
+
+
+_GROUNDS: dict[object, Ground] = {"hashed": "hashed", "said": "said"}
 
 
 @dataclass(frozen=True)
@@ -237,5 +241,5 @@ def _row(values: tuple[object, ...]) -> tuple[str, Row]:
     last = hashed_at if isinstance(hashed_at, int) else None
     found = Identity(*map(int, map(str, where)))
     taken = None if fingerprint is None else str(fingerprint)
-    row = Row(found, taken, str(sha256), "hashed" if ground == "hashed" else "xxh3", bool(settled), last)
+    row = Row(found, taken, str(sha256), _GROUNDS.get(ground, "xxh3"), bool(settled), last)
     return from_column(path), row

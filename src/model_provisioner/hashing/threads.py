@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
+
+from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +27,31 @@ class Stopped(BaseException):
 
 
 def core_count() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use: those that it may run on, or the share of them that it is limited to."""
     # A container or a batch system may allow fewer than the machine has; macOS can't tell.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, cpu_limit() or count)
+
+
+@cache
+def cpu_limit(own: str = "/proc/self/cgroup", top: str = "/sys/fs/cgroup") -> int | None:
+    """Return to the time of how many cores control groups (version 2) limit a process, rounded up; None where they do not.
+
+    `own` says in which group it is. Each group above has a limit too: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu.
+    A container sees its own group as the top. A limit that changes while the process runs is not seen.
+    """
+    lines = (read_if_there(own) or b"").decode("utf-8", "surrogateescape").splitlines()
+    path = next((line.removeprefix("0::") for line in lines if line.startswith("0::/")), None)
+    if path is None:
+        return None
+    found = []
+    groups = [name for name in path.split("/") if name]
+    for depth in range(len(groups) + 1):
+        text = read_if_there("/".join((top, *groups[:depth], "cpu.max"))) or b""
+        quota, _, period = text.decode("ascii", "replace").strip().partition(" ")
+        if quota.isdecimal() and period.isdecimal() and int(quota) and int(period):
+            found.append(-(-int(quota) // int(period)))
+    return min(found, default=None)
 
 
 class Cores:

@@ -15,6 +15,7 @@ from model_provisioner.engine.verify import record_of
 from model_provisioner.errors import InputError, NotVerifiedError, ProvisionError, StatementError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.fs.read import JSON_LIMIT, read_if_there
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.headers.metadata import Metadata
 from model_provisioner.invocation import command as called
 from model_provisioner.json_text import parse_json
@@ -23,8 +24,12 @@ from model_provisioner.provenance.record import Policy, ProvenanceRecord, file_r
 from model_provisioner.provenance.statement import is_ours, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from model_provisioner.config.entries import Entry
     from model_provisioner.engine.workspace import Workspace
+    from model_provisioner.fs.fileset import FileSet
+    from model_provisioner.hashing.memo import Answer
     from model_provisioner.provenance.statement import Statement
     from model_provisioner.records.catalog.catalog import Model
 
@@ -182,14 +187,12 @@ def check(work: Workspace, entry: Entry, read: StatementFile) -> list[str]:
     files = resolve_entry(entry, work.store)
     paths = [member.path for member in files.members]
     ask = work.memo.digests_in_full if work.rules.full else work.memo.digests
-    here = {}
-    for name, answer in zip(files.names(), ask(paths, counting(work.progress)), strict=True):
-        if isinstance(answer, ProvisionError):
-            raise answer
-        here[name] = answer.sha256
+    here = _by_name(files, ask(paths, counting(work.progress)))
     said = dict(statement.subjects)
     if files.kind == "file" and len(here) == len(statement.subjects) == 1:
         said = dict(zip(here, said.values(), strict=True))  # one file is the same under any name
+    if said != here:  # by what a worker of a cluster said, perhaps: that is not enough
+        here = _by_name(files, confirmed(work.memo, paths, counting(work.progress)))
     if said != here or len(said) != len(statement.subjects):
         raise StatementError(
             f"the statement is about other bytes than those of {entry.name}",
@@ -199,6 +202,16 @@ def check(work: Workspace, entry: Entry, read: StatementFile) -> list[str]:
             fix="get the bytes that it is about, or a statement about these",
         )
     return _notes(statement)
+
+
+def _by_name(files: FileSet, answers: Iterable[Answer]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its name. Raises what keeps one from being read."""
+    found = {}
+    for name, answer in zip(files.names(), answers, strict=True):
+        if isinstance(answer, ProvisionError):
+            raise answer
+        found[name] = answer.sha256
+    return found
 
 
 def _notes(statement: Statement) -> list[str]:

@@ -115,7 +115,8 @@ def audit(run: Run, due: Iterable[Due], max_bytes: int | None, workers: int, don
             break
         total += size
         turns.append(_Turn(each, record, size))
-    for _, audited in in_threads(read, turns, at_once(run.work, workers) if turns else 0):
+    workers = at_once(run.work, (each.record for each in turns), workers)
+    for _, audited in in_threads(read, turns, workers):
         yield audited
 
 

@@ -19,6 +19,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there, names_in
 from model_provisioner.fs.sqlite import ReadOnlyDatabase
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.differences import (
@@ -35,7 +36,7 @@ from model_provisioner.operations.lock import disagreement
 from model_provisioner.records.handoff import is_handoff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.workspace import Workspace
@@ -151,22 +152,37 @@ def _verifications(work: Workspace, records: Sequence[EntryRun], *, full: bool) 
     for record in unread:
         size = sum(size_or_zero(member.path) for member in resolve(work, record).members)
         work.progress(ReadingBegins(record.name, size))
-    find_out(work, unread, lambda paths: _digests(work, paths, full=full))
+    find_out(work, unread, lambda paths: _in_full(work, paths) if full else _asked(work, paths, Memo.digests))
+    unsure = [record for record in records if _is_unsure(record)]
+    find_out(work, unsure, lambda paths: _asked(work, paths, confirmed))
 
 
-def _digests(work: Workspace, paths: Sequence[str], *, full: bool) -> list[Answer]:
+def _is_unsure(record: EntryRun) -> bool:
+    """Tell whether an entry's bytes are not as expected, and only a worker of a cluster said what they are."""
+    found = record.verification
+    if found is None or all(each.read_here for each in found.digests):
+        return False
+    return found.outcome == "fail" or any(of_bytes(record.entry, found))
+
+
+def _in_full(work: Workspace, paths: Sequence[str]) -> list[Answer]:
+    # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
+    memo = Memo(work.state, database=ReadOnlyDatabase)
+    return memo.digests_in_full(paths, counting(work.progress)) if paths else []
+
+
+def _asked(
+    work: Workspace, paths: Sequence[str], ask: Callable[[Memo, Sequence[str], Callable[[int], object]], list[Answer]]
+) -> list[Answer]:
     if not paths:
         return []
     progress = counting(work.progress)
-    if full:
-        # Noted nowhere: bytes that rotted would become what the memo knows, and the only witness against them would be gone.
-        return Memo(work.state, database=ReadOnlyDatabase).digests_in_full(paths, progress)
     try:
-        return work.memo.digests(paths, progress)
+        return ask(work.memo, paths, progress)
     except StorageError:  # no lock can be made, on a full disk for instance: that is no reason to give no answer
         work.memo.close()
         work.memo = Memo(work.state, work.config.recheck, database=ReadOnlyDatabase)
-        return work.memo.digests(paths, progress)
+        return ask(work.memo, paths, progress)
 
 
 # ---- what belongs to no entry

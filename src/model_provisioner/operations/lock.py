@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.entries import Locked, LockedFile, accepting, label_of
@@ -26,16 +27,17 @@ from model_provisioner.errors import (
 )
 from model_provisioner.fs.atomic import discard_left, write_atomically
 from model_provisioner.fs.unreachable import RUNTIME_SETTING
+from model_provisioner.hashing.confirmed import confirmed
 from model_provisioner.invocation import command as called
 from model_provisioner.references.reference import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from model_provisioner.config.entries import Config, Entry
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.fs.fileset import FileSet
-    from model_provisioner.hashing.memo import FileDigest
+    from model_provisioner.hashing.memo import Answer, FileDigest
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _check_together(work: Workspace, entry: Entry, model: Locked, companions: Se
     except ModelNotFoundError:
         pass  # what was locked before need not be fetched for this
     except WrongKindError as error:
-        note_wrong(work.store, as_written(work.config, entry.name), error, work.memo.digests)
+        note_wrong(work.store, as_written(work.config, entry.name), error, partial(_confirmed, work))
         raise
 
 
@@ -217,9 +219,12 @@ def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     try:
         read_headers(entry, resolve_entry(entry, work.store))
     except (UnsoundModelError, WrongKindError) as error:
-        note_wrong(work.store, entry, error, work.memo.digests)
+        note_wrong(work.store, entry, error, partial(_confirmed, work))
         raise
-    files, digests = _read(work, entry)
+    files, digests = _read(work, entry, partial(_known, work))
+    differs = entry.expected is not None and not matches(entry.expected, files, digests)
+    if differs or any(work.store.blob_behind(each.path) not in {None, each.sha256} for each in digests):
+        files, digests = _read(work, entry, partial(_confirmed, work))
     put_away_damaged(work.store, digests)
     if entry.expected is not None and not matches(entry.expected, files, digests):
         raise DigestMismatchError(
@@ -232,11 +237,22 @@ def _sound(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
     return files, digests
 
 
-def _read(work: Workspace, entry: Entry) -> tuple[FileSet, list[FileDigest]]:
+def _known(work: Workspace, paths: Sequence[str]) -> list[Answer]:
+    return work.memo.digests(paths, counting(work.progress))
+
+
+def _confirmed(work: Workspace, paths: Sequence[str]) -> list[Answer]:
+    """Return the digests of files that are about to be found wrong, for which no worker's word is enough."""
+    return confirmed(work.memo, paths, counting(work.progress))
+
+
+def _read(
+    work: Workspace, entry: Entry, ask: Callable[[Sequence[str]], Sequence[Answer]]
+) -> tuple[FileSet, list[FileDigest]]:
     """Return the files of an entry, and the digest of each. Raises `ProvisionError` where one can't be read."""
     files = resolve_entry(entry, work.store)
     digests = []
-    for answer in work.memo.digests([member.path for member in files.members], counting(work.progress)):
+    for answer in ask([member.path for member in files.members]):
         if isinstance(answer, ProvisionError):
             raise answer
         digests.append(answer)
@@ -261,7 +277,9 @@ def _differences(work: Workspace, entry: Entry, locked: Locked) -> list[str]:
     if not entry.ref.is_local and not is_present(work, EntryRun(entry)):
         return []  # it will be fetched as it is locked, or not at all
     try:
-        now = _as_locked(work, entry, *_read(work, entry))
+        now = _as_locked(work, entry, *_read(work, entry, partial(_known, work)))
+        if any(compare_files(locked.files, now.files)):
+            now = _as_locked(work, entry, *_read(work, entry, partial(_confirmed, work)))
     except ProvisionError as error:
         return [f"{title} can't be compared: {error.what}"]
     return [f"{title}: {_in_words(there, here)}" for there, here in compare_files(locked.files, now.files)]

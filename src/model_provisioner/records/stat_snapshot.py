@@ -11,6 +11,8 @@ import zlib
 from array import array
 from itertools import pairwise
 
+from model_provisioner.fs.read import read_if_there
+
 TYPE_CHECKING = False  # `typing` would take longer than all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,16 +113,23 @@ def changed_files(paths: Sequence[str], columns: Sequence[Sequence[int]]) -> set
             changed = _changed(paths, columns, 0, count // 2)
             others = file.read()
     finally:
-        failed = os.waitpid(child, 0)[1]
+        failed = _failed(child)
     return changed | (_changed(paths, columns, count // 2, count) if failed else set(array("Q", others)))
 
 
 def _may_fork() -> bool:
-    # The child has only one of several threads, and the locks that the others held stay held there. On macOS, system
-    # libraries start such threads.
-    threading = sys.modules.get("threading")  # without it there is one
-    alone = threading is None or threading.active_count() == 1
-    return sys.platform == "linux" and alone and len(os.sched_getaffinity(0)) > 1
+    # The child has only one of several threads, and the locks that the others held stay held there. The kernel knows those
+    # too that Python did not start. On macOS, system libraries start such threads.
+    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
+        return False
+    return b"\nThreads:\t1\n" in (read_if_there("/proc/self/status") or b"")
+
+
+def _failed(child: int) -> bool:
+    try:
+        return os.waitpid(child, 0)[1] != 0
+    except ChildProcessError:  # who started this process lets it ignore the ends of its children: none is told
+        return True
 
 
 def _changed(paths: Sequence[str], columns: Sequence[Sequence[int]], begin: int, end: int) -> set[int]:

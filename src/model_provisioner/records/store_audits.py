@@ -50,8 +50,10 @@ class StoreAudits:
 
     def __init__(self, state: str, root: str, *, database: type[Database] = Database) -> None:
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:20]
+        self.path = os.path.join(state, "audits", f"{name}.db")
+        """The file of the record."""
         self._database = database(
-            os.path.join(state, "audits", f"{name}.db"),
+            self.path,
             title="audit record of the store",
             application_id=0x6D706175,
             schema=_SCHEMA,

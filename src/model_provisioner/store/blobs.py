@@ -80,12 +80,15 @@ class Blobs(Layout):
         found = self._stat(sha256)
         return found is not None and identity(found)[:2] == file[:2]
 
-    def shelves(self) -> list[str]:
-        """Return the names among which are the folders of blobs, by the first two digits of their SHA-256. Raises `OSError`."""
+    def shelves(self) -> list[str] | None:
+        """Return the names among which are the folders of blobs, by the first two digits of their SHA-256.
+
+        None where there is no folder for any of them. Raises `OSError`.
+        """
         try:
             return self.held(BLOBS).names()
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return None
 
     def shelf(self, digits: str) -> tuple[dict[str, int], list[str]]:
         """Return the blobs whose SHA-256 begins with two digits, with their bytes, and the places of what else lies there.

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_what_has_to_be_read_is_handed_over_and_what_is_known_is_not(cluster, by
     assert states(found) == {"a": ("Active", "warn"), "b": ("Active", "warn")}
     assert handed_off(cluster) == ["a", "b"]
     row = last(cluster)
-    assert (row.fingerprint, row.sha256, row.ground, row.settled) == (None, TINY_SHA, "hashed", True)
+    assert (row.fingerprint, row.sha256, row.ground, row.settled) == (None, TINY_SHA, "said", True)
     assert row.identity == identity_of(str(cluster.root / "a.gguf"))
     assert abs(row.hashed_at - time.time()) < 60
     run(cluster, "provision", "--scheduler", "test:honest", by=by)
@@ -165,6 +166,33 @@ def test_several_models_are_audited_at_a_time(cluster):
     found, _ = run(cluster, "verify", "--full", "--scheduler", "test:meets")
     assert [each["name"] for each in found["result"]["audited"]] == ["a", "b"]
     assert handed(cluster) == ["a.gguf", "b.gguf"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["program", "doit"])
+def test_where_nothing_has_to_be_read_an_executor_that_is_not_there_is_not_missed(cluster, by):
+    settle_in_every_process()
+    cluster.program("provision")
+    cluster.environ["MODEL_PROVISIONER_SCHEDULER"] = "dask:nonsense://x"
+    verify = "model-verify" if by == "doit" else "verify"
+    run(cluster, "provision", by=by)
+    run(cluster, verify, by=by)
+    os.unlink(cluster.root / ".runtime/engines/a.json")
+    run(cluster, "provision", by=by)
+    assert handed_off(cluster) == ["a", "b"]
+    os.utime(cluster.root / "b.gguf", (1_600_000_001, 1_600_000_001))
+    for command in ("provision", verify):
+        found, _ = run(cluster, command, by=by, code=2)
+        assert found["errors"][0]["what"] == "the executor can't be used"
+    assert handed_off(cluster) == ["a"]
+
+
+def test_a_file_of_two_models_is_handed_over_once(cluster):
+    models = {"a": {"model_ref": "a.gguf"}, "b": {"model_ref": "a.gguf"}}
+    cluster.models(json.dumps({"defaults": {"handoff": HANDOFFS}, "models": models}))
+    found, _ = run(cluster, "provision", "--full", "--scheduler", "test:honest")
+    assert states(found) == {"a": ("Active", "warn"), "b": ("Active", "warn")}
+    assert handed(cluster) == ["a.gguf"]
 
 
 @pytest.mark.parametrize("by", ["program", "doit"])
@@ -213,6 +241,36 @@ def test_what_a_worker_said_in_an_earlier_run_fails_no_model_either(cluster):
     write(cluster, expected_digest=f"sha256:{TINY_SHA}")
     found, _ = run(cluster, "provision", "a")
     assert states(found)["a"] == ("Active", "pass")
+    assert last(cluster).sha256 == TINY_SHA
+
+
+@pytest.mark.slow
+def test_by_what_a_worker_said_no_check_no_lock_and_no_statement_fails(cluster, tmp_path):
+    settle_in_every_process()
+    write(cluster, expected_digest=f"sha256:{TINY_SHA}")
+    cluster.program("provision")
+    cluster.program("attest", "a", "-o", str(tmp_path / "honest.json"))
+
+    def lie():
+        row = last(cluster)
+        with closing(Memo(str(cluster.state))) as memo:
+            memo.keep({str(cluster.root / "a.gguf"): replace(row, fingerprint=None, sha256=LIE, ground="said")})
+
+    lie()
+    cluster.program("attest", "a", "--verify", str(tmp_path / "honest.json"))
+    assert last(cluster).sha256 == TINY_SHA
+    lie()
+    cluster.program("check")
+    assert last(cluster).sha256 == TINY_SHA
+    cluster.program("lock")
+    write(cluster)
+    lie()
+    cluster.program("lock", "--check")
+    assert last(cluster).sha256 == TINY_SHA
+    os.unlink(cluster.root / "models.lock")
+    write(cluster, expected_digest=f"sha256:{TINY_SHA}")
+    lie()
+    cluster.program("lock")
     assert last(cluster).sha256 == TINY_SHA
 
 

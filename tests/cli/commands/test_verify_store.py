@@ -568,12 +568,46 @@ def test_a_blob_that_was_evicted_is_forgotten(shelf):
     assert times(remote).keys() == set(names[1:])
 
 
-def test_a_store_that_is_not_mounted_keeps_its_record(shelf):
+@pytest.mark.parametrize("how", ["gone", "not mounted"])
+def test_a_store_that_is_not_mounted_is_told_and_keeps_its_record(shelf, how):
     remote, names = shelf
     audit(remote)
     remote.cache.rename(remote.cache.with_name("elsewhere"))
-    assert "there is no blob in the store" in remote.doit("model-verify", "--store").out
+    if how == "not mounted":
+        remote.cache.mkdir()
+    assert remote.doit("model-verify", "--store", code=2).err == (
+        "ERROR: no blob of the store is there any more\n"
+        f"  where     {remote.cache}/blobs/sha256\n"
+        "  expected  the blobs that earlier audits found: 4 with 4.0 KB\n"
+        "  found     no such folder\n"
+        "  fix       mount the disk of the store; or, if you removed the store yourself, remove "
+        f"{record_of(remote)}, which knows its blobs\n"
+    )
     assert times(remote).keys() == set(names)
+
+
+def test_a_store_that_was_emptied_has_nothing_to_audit(shelf):
+    remote, names = shelf
+    audit(remote)
+    for name in names:
+        shutil.rmtree(blob_of(remote, name).parent, ignore_errors=True)
+    assert "there is no blob in the store" in remote.doit("model-verify", "--store").out
+    assert times(remote) == {}
+
+
+def test_what_an_interrupted_audit_withdrew_is_told(here, monkeypatch):
+    rot(here)
+
+    def interrupted(store, sha256):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("model_provisioner.store.blobs.Blobs.put_away", interrupted)
+    answer = here.doit("model-verify", "--store", code=130)
+    assert (
+        f"FAIL  blob {TINY_SHA[:12]}  a fetched file is damaged: it holds other bytes than it came with\n" in answer.out
+    )
+    assert f"      failed: tiny of {here.project.root}/models.yaml (its handoff was withdrawn)\n" in answer.out
+    assert here.project.handoff("tiny") is None
 
 
 @pytest.mark.slow

@@ -97,6 +97,23 @@ def test_lines_tell_now_and_then_how_far_it_is(capsys, monkeypatch):
     assert capsys.readouterr().err == "reading a\\x1b[31m, 3.0 GB\nread 2.0 GB of 3.0 GB\n"
 
 
+def test_lines_tell_for_how_long_nothing_came(capsys, monkeypatch):
+    """A worker tells of a file when it has read it all."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    lines = Lines()
+    lines(ReadingBegins("a", 200_000_000_000))
+    for second, count in ((20, 0), (40, 0), (720, 0), (721, 200_000_000_000), (760, 0)):
+        clock[0] = second
+        lines(BytesRead(count))
+    assert capsys.readouterr().err == (
+        "reading a, 200.0 GB\n"
+        "read 0 bytes of 200.0 GB, nothing new for 40 s\n"
+        "read 0 bytes of 200.0 GB, nothing new for 12 min\n"
+        "read 200.0 GB of 200.0 GB, nothing new for 39 s\n"
+    )
+
+
 # ---- fetches
 
 

@@ -136,3 +136,19 @@ def test_what_takes_no_time_is_not_shown(terminal):
         shown(event)
     shown.close()
     assert terminal.getvalue() == ""
+
+
+def test_of_what_is_read_elsewhere_it_is_shown_for_how_long(terminal):
+    """A worker tells of a file when it has read it all."""
+    shown = Screen()
+    for event in (WorkBegins(1, 200 * GB), ReadingBegins("a", 200 * GB)):
+        shown(event)
+    terminal.now = 4.0
+    shown(BytesRead(0, "a"))
+    assert terminal.getvalue() == ""
+    terminal.now = 6.0
+    shown(BytesRead(0, "a"))
+    assert terminal.shown() == ["  verifying a  200.0 GB, 6 s so far"]
+    terminal.now = 720.0
+    shown(BytesRead(0, "a"))
+    assert terminal.shown() == ["  verifying a  200.0 GB, 12 min so far"]

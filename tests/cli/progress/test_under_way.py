@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_provisioner.cli.columns import columns
-from model_provisioner.cli.progress.under_way import UnderWay, duration, line_of
+from model_provisioner.cli.progress.under_way import UnderWay, line_of
 from model_provisioner.engine.events import (
     BytesRead,
     FetchBegins,
@@ -67,14 +67,6 @@ def test_a_download_that_begins_anew_goes_back(clock):
     under_way.take(FetchEnded("a"))
     under_way.take(FetchReached("a", 200, 1000))  # a late word of a thread that was given up
     assert under_way.parts == {}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (13, "13 s"), (99, "99 s"), (100, "2 min"), (3600, "60 min"), (7800, "2 h 10 min")],
-)
-def test_times_are_told_in_words(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_a_name_is_shortened_before_what_is_told_of_it(clock):

@@ -36,6 +36,7 @@ def test_who_asks_for_none_gets_none(monkeypatch):
         ("local", "no kind of executor is named", "local"),
         (":2", "'' is no kind of executor that is known here", ":2"),
         ("x:https://me:secret@host", "'x' is no kind of executor that is known here", "x:https://host"),
+        ("x:https://me:s@cr/t@host/a", "'x' is no kind of executor that is known here", "x:https://host/a"),
     ],
 )
 def test_a_kind_that_is_not_known(text, what, found):

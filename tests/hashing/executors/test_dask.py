@@ -13,7 +13,8 @@ import pytest
 from model_provisioner.errors import ExecutorError
 from model_provisioner.hashing.executors import window as windows
 from model_provisioner.hashing.executors.choose import chosen
-from model_provisioner.hashing.executors.window import Asked, Hashed, SawAnother, Window
+from model_provisioner.hashing.executors.tasks import Asked, Hashed, SawAnother
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.hashing.memo import Memo
 from tests.support.clusters import Dask
 from tests.support.project import AT_ONCE

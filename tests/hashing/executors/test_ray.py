@@ -12,7 +12,8 @@ import pytest
 
 from model_provisioner.errors import ExecutorError
 from model_provisioner.hashing.executors.choose import chosen
-from model_provisioner.hashing.executors.window import Asked, Hashed, Window
+from model_provisioner.hashing.executors.tasks import Asked, Hashed
+from model_provisioner.hashing.executors.window import Window
 from tests.support.project import AT_ONCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -7,9 +7,10 @@ import os
 import pytest
 
 from model_provisioner.hashing import uncached
-from model_provisioner.hashing.executors import window as windows
+from model_provisioner.hashing.executors import tasks
 from model_provisioner.hashing.executors.uncached import UncachedThreads, hash_files_uncached
-from model_provisioner.hashing.executors.window import Asked, Hashed, SawAnother, Window
+from model_provisioner.hashing.executors.tasks import Asked, Hashed, SawAnother
+from model_provisioner.hashing.executors.window import Window
 from model_provisioner.hashing.executors.worker import hash_files, look_of
 
 
@@ -45,15 +46,15 @@ def test_the_digest_is_that_of_the_bytes(file, hashed):
 
 
 def test_many_files_are_some_tasks_and_all_their_bytes_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(windows, "FILES", 4)
+    monkeypatch.setattr(tasks, "FILES", 4)
     files = []
     for number in range(10):
         (tmp_path / str(number)).write_bytes(bytes([number]) * 1000)
         files.append(asked(tmp_path / str(number)))
     counts = []
-    tasks = list(UncachedThreads().hash(files, counts.append))
-    assert sorted(map(len, tasks)) == [2, 4, 4]
-    assert {file.path for some in tasks for file, _ in some} == {file.path for file in files}
+    found = list(UncachedThreads().hash(files, counts.append))
+    assert sorted(map(len, found)) == [2, 4, 4]
+    assert {file.path for some in found for file, _ in some} == {file.path for file in files}
     assert sum(counts) == 10_000
 
 

@@ -12,10 +12,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from model_provisioner.cli.output import note_read_here
 from model_provisioner.errors import ExecutorError
 from model_provisioner.hashing.executors import local, window as windows
 from model_provisioner.hashing.executors.choose import Scheduler
-from model_provisioner.hashing.executors.window import AHEAD, FILES, LARGE, Asked, Hashed, SawAnother, Window, tasks_of
+from model_provisioner.hashing.executors.tasks import FILES, LARGE, Asked, Hashed, SawAnother, tasks_of
+from model_provisioner.hashing.executors.window import AHEAD, NAMED, Window
 
 
 def file(name, size=1):
@@ -279,7 +281,10 @@ def test_silence_is_an_error_and_patience_grows_with_the_file(monkeypatch):
 
 
 def test_an_executor_that_does_not_open(monkeypatch):
+    tries = []
+
     def opens():
+        tries.append(1)
         raise OSError("no route to tcp://user:secret@host")
 
     with pytest.raises(ExecutorError) as caught:
@@ -291,6 +296,15 @@ def test_an_executor_that_does_not_open(monkeypatch):
         "  found     OSError: no route to tcp://host\n"
         "  fix       start it, or correct the address; or leave --scheduler out: then the files are read by this machine"
     )
+    tries.clear()
+    window = Window(Scheduler("test:it", opens))
+    for _ in range(3):  # of all threads that wait for it the first tries
+        with pytest.raises(ExecutorError):
+            window.connect()
+    window.close()
+    with pytest.raises(ExecutorError):
+        window.connect()
+    assert len(tries) == 2
     monkeypatch.setattr(windows, "CONNECT_SECONDS", 0.05)
     hangs = threading.Event()
     with pytest.raises(ExecutorError) as caught:
@@ -371,3 +385,48 @@ if __name__ == "__main__":
     run = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, timeout=60)
     assert run.returncode == -9, run
     wait_until(lambda: not os.path.exists(f"/proc/{int(run.stdout)}"))
+
+
+@pytest.mark.parametrize("after", [0, 0.03, 0.1])
+def test_ctrl_c_while_processes_begin_is_none_of_theirs(tmp_path, after):
+    """A terminal sends it to all of them, and Python would say where each was interrupted."""
+    code = f"""
+import os, pathlib, signal, threading, time
+from model_provisioner.hashing.executors import local
+
+def interrupt():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as if this thread were not there
+    children = pathlib.Path(f"/proc/self/task/{{os.getpid()}}/children")
+    while len(children.read_text().split()) < 2:  # the first one keeps account of resources
+        time.sleep(0.001)
+    time.sleep({after})
+    os.killpg(0, signal.SIGINT)
+
+if __name__ == "__main__":
+    threading.Thread(target=interrupt).start()
+    try:
+        with local.opened("2") as executor:
+            for _ in range(2):
+                executor.submit(time.sleep, 600)
+            time.sleep(600)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    (tmp_path / "main.py").write_text(code)
+    command = [sys.executable, tmp_path / "main.py"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "interrupted\n", "")
+
+
+# ---- what had to be read here
+
+
+def test_of_files_that_had_to_be_read_here_some_are_named_and_all_are_counted(tmp_path, capsys):
+    files = [asked(tmp_path / str(number)) for number in range(NAMED + 3)]
+    window = window_to(Answering(lambda task: ("worker-7", [("Stale file handle" * 99, look) for _, look in task])))
+    list(window.hash(files, print))
+    why = f"worker-7 could not read it to its end: {'Stale file handle' * 99}"[:239]
+    assert window.read_here == {each.path: why for each in files[:NAMED]}
+    assert window.more_read_here == 3
+    note_read_here(window)
+    assert capsys.readouterr().err == f"note: read by this machine: {files[0].path} ({why}), and {NAMED + 2} more\n"

@@ -104,7 +104,8 @@ def run(
             warn_of_withdrawn(audited, told)
             raise
         finally:
-            done.sort(key=lambda each: planned.due.index(each.due))
+            place = {due.entry.name: number for number, due in enumerate(planned.due)}
+            done.sort(key=lambda each: place[each.due.entry.name])
             note_read_here(window)
             _tell(reply, audited, planned, done)
         unread = [due.entry.name for due in _left(planned, done)]

@@ -67,12 +67,23 @@ def audit_store(
         try:
             with closing(progress_for_stderr()) as progress:
                 audit = StoreAudit(work.store, work.state, audits, window or UncachedThreads(), progress)
-                with closing(audit.run(planned, max_bytes)) as found:
-                    for each in found:
-                        tally.add(each)
-                        if isinstance(each, Damaged | Unread):
-                            with progress.aside():
-                                reply.say(*_lines(each))
+                told: Damaged | None = None
+
+                def tell(each: Audited) -> None:
+                    if isinstance(each, Damaged | Unread):
+                        with progress.aside():
+                            reply.say(*_lines(each))
+                    tally.add(each)
+
+                try:
+                    with closing(audit.run(planned, max_bytes)) as found:
+                        for each in found:
+                            tell(each)
+                            told = each if isinstance(each, Damaged) else told
+                except BaseException:
+                    if audit.damaged is not None and audit.damaged is not told:
+                        tell(audit.damaged)
+                    raise
         finally:
             note_read_here(window)
             now = audits.total(time.time_ns())

@@ -20,7 +20,7 @@ from model_provisioner.engine.events import (
     ReadingBegins,
 )
 from model_provisioner.errors import printable
-from model_provisioner.units import human
+from model_provisioner.units import duration, human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,8 @@ class Lines:
         self._total = self._done = 0
         self._last: dict[str | None, float] = {None: time.monotonic()}
         """When the last line was printed of the fetch of a model, and under None of the readings."""
+        self._moved = time.monotonic()
+        """When bytes of a reading came last, or one began."""
         self._waiting: set[str] = set()
         """The models that another run fetches."""
 
@@ -51,10 +53,12 @@ class Lines:
             match event:
                 case BytesRead(count, _):
                     self._done += count
+                    quiet = self._quiet(count)
                     if self._is_due(None):
-                        _say(f"read {human(self._done)} of {human(max(self._total, self._done))}")
+                        _say(f"read {human(self._done)} of {human(max(self._total, self._done))}{quiet}")
                 case ReadingBegins(model, size):
                     self._total += size
+                    self._moved = time.monotonic()
                     if size >= LONG_BYTES:
                         _say(f"reading {printable(model)}, {human(size)}")
                 case FetchReached(model, done, size, by_another_run):
@@ -84,6 +88,14 @@ class Lines:
 
     def close(self) -> None:
         """Nothing is left to close."""
+
+    def _quiet(self, count: int) -> str:
+        """Say for how long nothing came, where that is long: a worker tells of a file when it has read it all."""
+        now = time.monotonic()
+        if count:
+            self._moved = now
+        quiet = now - self._moved
+        return f", nothing new for {duration(quiet)}" if quiet >= LINE_EVERY_SECONDS else ""
 
     def _is_due(self, model: str | None) -> bool:
         now = time.monotonic()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 AFTER_SECONDS = 0.5
 """What takes less is not shown."""
+QUIET_SECONDS = 5.0
+"""After so long also that is shown of which nothing came yet."""
 EVERY_SECONDS = 0.1
 """How often it is drawn anew at the most."""
 _MOST_LINES = 12
@@ -86,7 +88,7 @@ class Screen:
         parts = [
             (name, part)
             for name, part in self._under_way.parts.items()
-            if now - part.since > AFTER_SECONDS and part.done
+            if now - part.since > (AFTER_SECONDS if part.done else QUIET_SECONDS)
         ]
         # Of many small models none is shown by itself.
         if not parts and not (self._under_way.done and now - self._began > AFTER_SECONDS):

@@ -17,7 +17,7 @@ from model_provisioner.engine.events import (
     WorkBegins,
 )
 from model_provisioner.errors import printable
-from model_provisioner.units import human, human_of
+from model_provisioner.units import duration, human, human_of
 
 if TYPE_CHECKING:
     from model_provisioner.engine.events import Event
@@ -63,8 +63,11 @@ class Part:
 
     @property
     def told(self) -> str:
-        """How far it is, in words."""
-        return told(self.done, self.size, self.rate.per_second)
+        """How far it is, in words; where nothing came yet, for how long: a worker tells of a file when it has read it all."""
+        if self.done:
+            return told(self.done, self.size, self.rate.per_second)
+        size = "" if self.size is None else f"{human(self.size)}, "
+        return f"{size}{duration(time.monotonic() - self.since)} so far"
 
 
 class UnderWay:
@@ -128,14 +131,6 @@ def told(done: int, size: int | None, rate: float) -> str:
         if size is not None and size > done:
             parts.append(f"{duration((size - done) / rate)} left")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: `13 s`, `4 min`, `2 h 10 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def line_of(name: str, part: Part, width: int) -> str:

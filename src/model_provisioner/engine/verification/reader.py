@@ -94,7 +94,7 @@ class Reader:
                 and not isinstance(answer, ProvisionError)
                 and was not in {None, answer.sha256}
             ):
-                self._work.window.read_here[path] = f"a worker said sha256:{was}, which it is not"
+                self._work.window.note_read_here(path, f"a worker said sha256:{was}, which it is not")
         return [answers[path] for path in paths]
 
     def _pend(self, unknown: Collection[str]) -> dict[str, ProvisionError]:

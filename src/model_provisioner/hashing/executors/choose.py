@@ -100,8 +100,8 @@ def kinds() -> list[str]:
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without what stands before the @ of an address."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    """Return a text without what stands before the last @ of an address: a password may hold any character."""
+    return re.sub(r"//\S*@", "//", text)
 
 
 def _patience(environ: Mapping[str, str]) -> int:

@@ -8,14 +8,18 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_provisioner.hashing.executors.choose import Scheduler
 from model_provisioner.hashing.threads import core_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from multiprocessing.connection import Connection
+
+NOT_THEIRS = (signal.SIGINT, signal.SIGHUP)
+"""What a terminal sends to every process: the one that was started by hand ends the others."""
 
 
 class Processes(ProcessPoolExecutor):
@@ -25,6 +29,14 @@ class Processes(ProcessPoolExecutor):
         # Not forked: there are threads here, and what they hold would be held for ever there.
         super().__init__(slots, mp_context=get_context("spawn"), initializer=_begin, initargs=(lifeline,))
         self.slots = slots
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let a call be made in a process. One that begins for it inherits that Ctrl-C has to wait until it is prepared."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_THEIRS)
+        try:
+            return super().submit(call, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Threads(ThreadPoolExecutor):
@@ -56,8 +68,9 @@ def threads() -> Scheduler:
 
 def _begin(lifeline: Connection) -> None:
     """Prepare a process: Ctrl-C is the other one's, and the end of the lifeline is the end."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in NOT_THEIRS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, NOT_THEIRS)
     Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from model_provisioner.fs.read import open_regular
-from model_provisioner.hashing.executors.window import Hashed, SawAnother, tasks_of
+from model_provisioner.hashing.executors.tasks import Hashed, SawAnother, look_asked, tasks_of
 from model_provisioner.hashing.executors.worker import look_of
 from model_provisioner.hashing.threads import core_count, in_threads
 from model_provisioner.hashing.uncached import hash_uncached
@@ -15,7 +15,7 @@ from model_provisioner.hashing.uncached import hash_uncached
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from model_provisioner.hashing.executors.window import Answer, Asked, Task
+    from model_provisioner.hashing.executors.tasks import Answer, Asked, Task
     from model_provisioner.hashing.executors.worker import Look, Said
     from model_provisioner.hashing.streaming import Progress
 
@@ -41,7 +41,7 @@ class UncachedThreads:
 
 
 def _answer(asked: Asked, progress: Progress) -> Answer:
-    look = (asked.size, asked.mtime_ns, asked.inode)
+    look = look_asked(asked)
     match _said(asked.path, look, progress):
         case str(sha256), before, after if before == after == look:
             return Hashed(sha256)

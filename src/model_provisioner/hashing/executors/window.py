@@ -1,7 +1,7 @@
 """The window: hands files to an executor, so many at a time, and judges what comes back.
 
-A large file is a task, small ones are tasks together. All threads of a run share one window. What a worker says of a file
-counts only where it saw that file, as it is here, before and after it read it. Trouble of the executor is an `ExecutorError`.
+All threads of a run share one window. What a worker says of a file counts only where it saw that file, as it is here, before
+and after it read it. Trouble of the executor is an `ExecutorError`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from model_provisioner.errors import ExecutorError
 from model_provisioner.fs.identity import stat_or_none
 from model_provisioner.hashing.executors.choose import without_credentials
+from model_provisioner.hashing.executors.tasks import Hashed, SawAnother, look_asked, size_of, tasks_of
 from model_provisioner.hashing.executors.worker import hash_files, look_of
 from model_provisioner.hashing.threads import CHECK_SECONDS, left_behind
 
@@ -24,52 +24,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from model_provisioner.hashing.executors.choose import Scheduler
+    from model_provisioner.hashing.executors.tasks import Answer, Asked, Task
     from model_provisioner.hashing.executors.worker import Look, Said
     from model_provisioner.hashing.streaming import Progress
 
-LARGE = 64 << 20
-"""A file of more bytes is a task of its own. Smaller ones are put together up to so many bytes."""
-FILES = 256
-"""How many files a task has at the most."""
 SLOTS = 16
 """How many tasks an executor is taken to do at a time that does not say."""
 AHEAD = 256 << 20
 """While no more bytes than so many a slot are in flight, each slot has a second task waiting: small ones keep it busy so."""
 CONNECT_SECONDS = 30
 CLOSE_SECONDS = 5
+NAMED = 16
+"""How many of the files that had to be read here are named: on a mount that numbers inodes anew it may be each of millions."""
 SLOWEST = 32 << 20
 """Bytes per second: the least that a worker is expected to read."""
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A file as it is here, and as a worker must see it."""
-
-    path: str
-    size: int
-    """In bytes."""
-    mtime_ns: int
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """The bytes of the file, as a worker says that read them."""
-
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SawAnother:
-    """A worker saw another file at the path, or it changed meanwhile: it has to be read here."""
-
-    found: str
-    """In words."""
-
-
-Answer: TypeAlias = Hashed | SawAnother
 Work: TypeAlias = "Callable[[Sequence[tuple[str, Look]]], tuple[str, list[Said]]]"
-Task: TypeAlias = tuple[Asked, ...]
 Result = TypeVar("Result")
 
 
@@ -90,12 +60,17 @@ class Window:
         self._heard = 0.0
         """When a task last ended, or the first began, by the monotonic clock."""
 
+        self._refused: ExecutorError | None = None
+        """Why the executor could not be opened: threads that wait for it do not each try again."""
         self.read_here: dict[str, str] = {}
-        """Why files had to be read here though they were handed over, by path."""
+        """Why files had to be read here though they were handed over, by path: the first `NAMED`."""
+        self.more_read_here = 0
+        """How many there were beside these."""
 
     def close(self) -> None:
         """End the executor, or the connection to it; its next use opens it again. What is in flight is given up."""
         with self._opening:
+            self._refused = None
             if self._executor is not None:
                 self._executor = None
                 with suppress(Exception):  # one that is gone does not answer to a farewell
@@ -126,7 +101,7 @@ class Window:
         running: dict[Future[Any], Task] = {}
         try:
             while waiting or running:
-                while waiting and self._enter(_size(waiting[0]), slots, patient=not running):
+                while waiting and self._enter(size_of(waiting[0]), slots, patient=not running):
                     task = waiting.popleft()
                     running[self._submit(task)] = task
                 progress(0)
@@ -135,25 +110,36 @@ class Window:
                 for future in done:
                     task = running.pop(future)
                     found = self._judged(task, future)
-                    self.read_here.update(
-                        (file.path, each.found) for file, each in found if isinstance(each, SawAnother)
-                    )
+                    for file, each in found:
+                        if isinstance(each, SawAnother):
+                            self.note_read_here(file.path, each.found)
                     yield found
-                    progress(_size(task))
+                    progress(size_of(task))
                 if not done:
                     self._check_silence()
         finally:
             for future in running:
                 future.cancel()
 
+    def note_read_here(self, path: str, why: str) -> None:
+        """Note that a file was read here though it was handed over, and why."""
+        with self._room:
+            if path in self.read_here or len(self.read_here) < NAMED:
+                self.read_here[path] = why
+            else:
+                self.more_read_here += 1
+
     def _opened(self) -> Executor:
         with self._opening:
+            if self._refused is not None:
+                raise self._refused
             if self._executor is None:
                 try:
                     self._executor = _within(CONNECT_SECONDS, lambda: self._open.enter_context(self._scheduler.opens()))
                 except Exception as error:  # noqa: BLE001  which errors they are is for each engine to choose
                     what, fix = "the executor can't be used", "start it, or correct the address"
-                    raise self._trouble(what, "one that answers there", error, fix) from None
+                    self._refused = self._trouble(what, "one that answers there", error, fix)
+                    raise self._refused from None
             return self._executor
 
     def _enter(self, size: int, slots: int, *, patient: bool) -> bool:
@@ -178,9 +164,9 @@ class Window:
             self._room.notify_all()
 
     def _submit(self, task: Task) -> Future[Any]:
-        size = _size(task)
+        size = size_of(task)
         try:
-            future = self._opened().submit(self._work, [(each.path, _look(each)) for each in task])
+            future = self._opened().submit(self._work, [(each.path, look_asked(each)) for each in task])
         except BaseException as error:
             self._leave(size)
             if isinstance(error, Exception):
@@ -201,20 +187,20 @@ class Window:
         raise self._incomprehensible(future.result())
 
     def _answer(self, asked: Asked, said: object, host: str) -> Answer:
-        look = _look(asked)
+        look = look_asked(asked)
         match said:
             case str(sha256), before, after if len(sha256) == 64 and not sha256.strip("0123456789abcdef"):
                 if before == after == look:
                     return Hashed(sha256)
                 return SawAnother(f"it changed while {host} read it")
             case (str(why), _):
-                return SawAnother(f"{host} could not read it to its end: {why}")
+                return SawAnother(f"{host} could not read it to its end: {why[:200]}")
             case (other,):
                 return SawAnother(f"{host} sees another file there: {_worded(other)}, and not {_worded(look)}")
             case str(why):
                 status = stat_or_none(asked.path)
                 if status is None or look_of(status) != look:
-                    return SawAnother(f"{host} could not read it: {why}")
+                    return SawAnother(f"{host} could not read it: {why[:200]}")
                 raise self._error(
                     "a worker can't read a file that is here",
                     where=asked.path,
@@ -279,31 +265,6 @@ def _within(seconds: float, call: Callable[[], Result]) -> Result:
             raise TimeoutError(f"no answer within {seconds:.0f} s")
 
     return left_behind(call, check)
-
-
-def tasks_of(files: Sequence[Asked]) -> list[Task]:
-    """Put files together to tasks, in their order; a large one is alone."""
-    tasks: list[Task] = []
-    some: list[Asked] = []
-    total = 0
-    for each in files:
-        if each.size > LARGE:
-            tasks.append((each,))
-            continue
-        if total + each.size > LARGE or len(some) == FILES:
-            tasks.append(tuple(some))
-            some, total = [], 0
-        some.append(each)
-        total += each.size
-    return [*tasks, tuple(some)] if some else tasks
-
-
-def _size(task: Task) -> int:
-    return sum(each.size for each in task)
-
-
-def _look(asked: Asked) -> tuple[int, int, int]:
-    return asked.size, asked.mtime_ns, asked.inode
 
 
 def _worded(look: object) -> str:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from model_provisioner.engine.events import BytesRead, ModelEnded, ReadingBegins
 from model_provisioner.engine.verification.corruption import put_away
 from model_provisioner.engine.verification.damage import fail_dependents
-from model_provisioner.errors import DamagedError, ProvisionError, StorageError
+from model_provisioner.errors import DamagedError, StorageError
 from model_provisioner.fs.identity import stat_or_none
-from model_provisioner.hashing.executors.window import Asked, Hashed
+from model_provisioner.hashing.executors.tasks import Asked, Hashed, look_asked
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.hashing.uncached import hash_uncached
 from model_provisioner.invocation import command as called
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from model_provisioner.engine.events import Progress
-    from model_provisioner.engine.verification.damage import Dependent
     from model_provisioner.fs.identity import Identity
-    from model_provisioner.hashing.executors.window import Answer
+    from model_provisioner.hashing.executors.tasks import Answer
     from model_provisioner.operations.store_audit.found import Audited
     from model_provisioner.operations.store_audit.plan import Plan
     from model_provisioner.records.store_audits import Blob, StoreAudits
@@ -54,6 +54,8 @@ class StoreAudit:
 
     def __init__(self, store: Store, state: str, audits: StoreAudits, reads: Reads, progress: Progress) -> None:
         self._store, self._state, self._audits, self._reads, self._progress = store, state, audits, reads, progress
+        self.damaged: Damaged | None = None
+        """The last damaged blob, and what was done: also where an interrupt keeps it from being yielded."""
 
     def run(self, plan: Plan, max_bytes: int | None) -> Generator[Audited]:
         """Audit what is due until the next blob would make it more than `max_bytes`; yield each as it is done.
@@ -81,14 +83,14 @@ class StoreAudit:
             files.append(Asked(path, *look))
         with closing(self._reads.hash(files, lambda count: self._progress(BytesRead(count, THE_STORE)))) as tasks:
             for answers in tasks:
-                said = [(by_path[asked.path], answer) for asked, answer in answers]
-                whole = [blob for blob, answer in said if answer == Hashed(blob.sha256)]
+                said = [(by_path[asked.path], asked, answer) for asked, answer in answers]
+                whole = [blob for blob, _, answer in said if answer == Hashed(blob.sha256)]
                 self._note(whole, began)
                 yield from (Whole(blob=blob) for blob in whole)
-                for blob, answer in said:
+                for blob, asked, answer in said:
                     if answer == Hashed(blob.sha256):
                         continue
-                    each = self._judged(blob, answer)
+                    each = self._judged(blob, asked, answer)
                     if isinstance(each, Whole):
                         self._note([blob], began)
                     elif isinstance(each, Gone):
@@ -99,9 +101,10 @@ class StoreAudit:
         """Note that blobs are whole, at a time that makes none of them due again in this audit."""
         self._audits.note([blob.sha256 for blob in blobs], max(began, time.time_ns()))
 
-    def _judged(self, blob: Blob, answer: Answer) -> Audited:
+    def _judged(self, blob: Blob, asked: Asked, answer: Answer) -> Audited:
         """Say what a blob is that was not read, or differs: it is read here, until two readings say the same, or not."""
         readings = [answer.sha256] if isinstance(answer, Hashed) else []
+        before = look_asked(asked)
         while len(readings) < 2:
             try:
                 sha256, file = hash_uncached(lambda flags: self._store.open(blob.sha256, flags))
@@ -109,9 +112,12 @@ class StoreAudit:
                 return Gone(blob=blob)
             except OSError as error:
                 return Unread(blob=blob, error=_unread(self._store.blob_path(blob.sha256), error))
-            readings.append(sha256)
-            if readings == [blob.sha256]:
+            look = file.size, file.mtime_ns, file.inode
+            is_another = look != before  # a run put the one that differed away, and fetched it again
+            if sha256 == blob.sha256 and (is_another or not readings):
                 return Whole(blob=blob)
+            readings.append(sha256)
+            before = look
         if readings[0] != readings[1]:
             return Unread(blob=blob, error=_unsteady(self._store.blob_path(blob.sha256), blob.sha256, readings))
         return self._damaged(blob, sha256, file)
@@ -127,25 +133,22 @@ class StoreAudit:
         memo.close()
         fix = f"run `{called('provision')}`, and it is fetched again"
         error = DamagedError(store.blob_path(wanted), f"sha256:{wanted}", f"sha256:{found}", fix=fix)
-        dependents: list[Dependent] = []
-        trouble: list[ProvisionError] = []
+        damaged = self.damaged = Damaged(blob=blob, error=error)
         catalog = Catalog(self._state)
         try:
             for each in fail_dependents(catalog, store, wanted, error):
-                dependents.append(each)
-                trouble += each.trouble
+                trouble = (*damaged.trouble, *each.trouble)
+                damaged = self.damaged = replace(damaged, dependents=(*damaged.dependents, each), trouble=trouble)
         except StorageError as broken:
-            trouble.append(broken)
+            damaged = replace(damaged, trouble=(*damaged.trouble, broken))
         finally:
             catalog.close()
-        elsewhere = self._used_elsewhere(wanted)
+        damaged = self.damaged = replace(damaged, elsewhere=self._used_elsewhere(wanted))
         if store.holds(wanted, file):  # else another run put it away, and perhaps fetched it again
-            error = put_away(store, wanted, error.path, found)
+            damaged = self.damaged = replace(damaged, error=put_away(store, wanted, error.path, found))
         if not store.holds(wanted, file):
             self._audits.forget([wanted])
-        return Damaged(
-            blob=blob, error=error, dependents=tuple(dependents), elsewhere=elsewhere, trouble=tuple(trouble)
-        )
+        return damaged
 
     def _used_elsewhere(self, sha256: str) -> tuple[str, ...]:
         """Return, in words, the projects of others that have a blob, as far as the store's records can be read."""
@@ -195,5 +198,6 @@ def _unsteady(path: str, wanted: str, readings: Sequence[str]) -> StorageError:
         where=path,
         expected=f"sha256:{wanted}, each time",
         found=", then ".join(f"sha256:{reading}" for reading in readings),
-        fix="it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory",
+        fix="it was left as it is, and the next audit reads it again: look at the disk, its cable and the memory, and at those "
+        "of the workers, if there are any",
     )

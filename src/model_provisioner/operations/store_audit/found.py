@@ -39,11 +39,11 @@ class Damaged:
 
     blob: Blob
     error: DamagedError
-    dependents: tuple[Dependent, ...]
+    dependents: tuple[Dependent, ...] = ()
     """The entries of this user's projects that had it: they are `Failed`."""
-    elsewhere: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
     """The projects of others that have it, in words: their next run fetches it again."""
-    trouble: tuple[ProvisionError, ...]
+    trouble: tuple[ProvisionError, ...] = ()
     """What kept the entries from being failed."""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import StorageError
 from model_provisioner.store.layout import BLOBS
+from model_provisioner.units import human
 
 if TYPE_CHECKING:
     from model_provisioner.records.store_audits import StoreAudits, Total
@@ -43,7 +45,7 @@ class Plan:
 def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
     """List the blobs; return which of them are due: all, or those last audited `older_than` seconds ago or more.
 
-    Raises `StorageError` where the folder is no store, or can't be listed.
+    Raises `StorageError` where the folder is no store, can't be listed, or lacks all blobs that earlier audits found.
     """
     began = time.time_ns()
     trouble: list[StorageError] = []
@@ -51,10 +53,11 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
         names = store.shelves()
     except OSError as error:
         raise _unlisted(os.path.join(store.root, BLOBS), error) from None
-    strange = [f"{BLOBS}/{name}" for name in names if name not in SHELVES]
+    if names is None and (known := audits.total(sys.maxsize)).blobs:  # its disk may only not be mounted
+        raise _missing(store, audits, known)
+    strange = [f"{BLOBS}/{name}" for name in names or () if name not in SHELVES]
     others, more = strange[:NAMED], len(strange[NAMED:])
-    # Where nothing is listed, the store may only not be mounted: then what is known of its blobs stays.
-    for digits in SHELVES if names else ():
+    for digits in SHELVES if names is not None else ():
         try:
             sizes, strange = store.shelf(digits)
         except OSError as error:
@@ -64,10 +67,10 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
         room = NAMED - len(others)
         others += strange[:room]
         more += len(strange[room:])
-    ahead = audits.distrust_after(began) if names else 0
-    until = began - 1 - (older_than or 0) * 10**9 if names else -1
+    ahead = audits.distrust_after(time.time_ns())  # another audit may have noted blobs since this one began
+    until = began - 1 - (older_than or 0) * 10**9
     due = audits.total(until)
-    recent = audits.total(began).blobs - due.blobs if names else 0
+    recent = audits.total(sys.maxsize).blobs - due.blobs
     return Plan(
         began=began,
         until=until,
@@ -77,6 +80,16 @@ def plan(store: Store, audits: StoreAudits, older_than: int | None) -> Plan:
         others=tuple(others),
         more=more,
         trouble=tuple(trouble),
+    )
+
+
+def _missing(store: Store, audits: StoreAudits, known: Total) -> StorageError:
+    return StorageError(
+        "no blob of the store is there any more",
+        where=os.path.join(store.root, BLOBS),
+        expected=f"the blobs that earlier audits found: {known.blobs} with {human(known.size)}",
+        found="no such folder",
+        fix=f"mount the disk of the store; or, if you removed the store yourself, remove {audits.path}, which knows its blobs",
     )
 
 
