@@ -1,4 +1,4 @@
-"""Python's garbage collector: it comes seldom while many values are made that stay, for it would go through them again and again.
+"""Python's garbage collector: it comes seldom while many values are made that stay, for it would go through them each time.
 
 Every no-op imports this module, so it imports next to nothing.
 """

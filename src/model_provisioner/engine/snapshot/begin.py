@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.run import Run
     from model_provisioner.engine.snapshot.compare import Shortcut
 
+
 def sweep_what_moved(run: Run, found: Shortcut | None, names: Iterable[str], *, orphans: bool) -> Shortcut | None:
     """Withdraw what can't be confirmed of these entries, and `orphans`, before any work; raises as `Run.sweep` does.
 
