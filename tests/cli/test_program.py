@@ -98,7 +98,7 @@ FIRST_RUN = {
     "store": "blobs last_use layout lease refs store tree usage",
 }
 """What a first run of a local GGUF needs, by room. Each module takes 0.1 to 5 ms, and nine tenths of such a run are imports."""
-ALONE = {"__main__", "arguments", "collector", "errors", "invocation", "json_text", "settings", "units", "version"}
+ALONE = {"arguments", "collector", "errors", "invocation", "json_text", "settings", "units", "version"}
 
 
 def test_a_first_run_imports_what_a_local_model_needs_and_no_more(one):
