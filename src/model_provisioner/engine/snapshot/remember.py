@@ -46,8 +46,8 @@ def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
     files = {} if found is None else _unchanged(path, found.key, run.unchanged - run.records.keys())
     fresh = [record for record in run.records.values() if _stands(record)]
     work.close()  # what SQLite still has to move into its files changes how they look
-    _wait(fresh, os.path.join(work.state, "catalog.db"))
     work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
+    _wait(fresh, os.path.join(work.state, "catalog.db"))
     for record in fresh:
         with contextlib.suppress(OSError):
             if (seen := _seen(run, record)) is not None:
