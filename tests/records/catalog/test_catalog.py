@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from model_provisioner.records.catalog.catalog import database
+from model_provisioner.records.catalog import database
 from model_provisioner.records.catalog.catalog import READER, Catalog, Model, Transition
 from model_provisioner.fs.sqlite import Database, ForeignDatabaseError
 from model_provisioner.headers.metadata import Metadata, Split

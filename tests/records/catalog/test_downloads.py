@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_provisioner.records.catalog.catalog import downloads as module
+from model_provisioner.records.catalog import downloads as module
 from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.records.catalog.downloads import Downloaded, DownloadRecord
 

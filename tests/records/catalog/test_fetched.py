@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from model_provisioner.fs.sqlite import Database
-from model_provisioner.records.catalog.catalog import database, fetched
+from model_provisioner.records.catalog import database, fetched
 from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.records.catalog.fetched import Fetched, FetchRecord
 from model_provisioner.references.digest import Digest

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from model_provisioner.fs.sqlite import Database
-from model_provisioner.records.catalog.catalog import database as catalog_database
+from model_provisioner.records.catalog import database as catalog_database
 from model_provisioner.records.catalog.catalog import Catalog, Model
 from model_provisioner.records.catalog.database import catalog_file
 from model_provisioner.records.catalog.publications import LONGEST, Publications, PublishedModel, as_text
