@@ -291,7 +291,7 @@ def test_a_document_stays_one_where_a_command_waits(project, held, face):
     [
         (None, "waiting for another program, which holds the lock of /l\n"),
         (
-            Holder(os.getpid(), "x", is_stopped=False),
+            Holder(5, "x", is_stopped=False),
             "waiting for another thread of this program, which holds the lock of /l\n",
         ),
         (Holder(7, "", is_stopped=False), "waiting for process 7, which holds the lock of /l\n"),
@@ -302,6 +302,7 @@ def test_a_document_stays_one_where_a_command_waits(project, held, face):
     ],
 )
 @pytest.mark.parametrize("shown", [Lines, Screen])
-def test_who_holds_a_lock_is_said_as_far_as_it_is_known(capsys, holder, line, shown):
+def test_who_holds_a_lock_is_said_as_far_as_it_is_known(capsys, monkeypatch, holder, line, shown):
+    monkeypatch.setattr("os.getpid", lambda: 5)
     shown()(LockWaits("/l", holder))
     assert capsys.readouterr().err == line
