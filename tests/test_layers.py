@@ -15,6 +15,7 @@ ROOMS = [
     "units",
     "version",
     "invocation",
+    "collector",
     "references",
     "fs",
     "installation",

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from model_provisioner.fs import clock
-from model_provisioner.fs.identity import Identity
+from model_provisioner.fs.identity import Identity, identity_of
 
 SECOND = 10**9
 
@@ -143,3 +143,63 @@ def test_a_device_that_no_mount_has_is_that_of_the_mount_above_the_path(tmp_path
 
 def test_without_a_mount_table_our_clock_counts(tmp_path):
     assert rests(tmp_path, tmp_path / "none", os.stat(tmp_path).st_dev, mtime=-3 * SECOND)
+
+
+# ---- the tick of the clock
+
+
+def identity_of_new(path):
+    path.write_text("new")
+    return identity_of(str(path))
+
+
+def test_once_the_clock_ticked_a_write_moves_the_times(tmp_path):
+    path = tmp_path / "m"
+    for number in range(20):
+        written = identity_of_new(path)
+        time.sleep(number / 10_000)  # now early, now late in a tick
+        clock.let_tick(str(path), written)
+        assert clock.ticked(str(path), written)
+        path.write_text("old")
+        assert identity_of(str(path)).mtime_ns > written.mtime_ns
+
+
+def test_the_wait_for_a_tick_is_as_long_as_the_tick(tmp_path, monkeypatch):
+    """And not as long as the longest that there may be: every run that hands something off waits."""
+    waits = []
+    monkeypatch.setattr(clock.time, "sleep", waits.append)
+    now = time.time_ns()
+    ticks = iter((now, now, now, now + 4_000_000))
+    monkeypatch.setattr(clock.time, "clock_gettime_ns", lambda _: next(ticks))
+    clock.let_tick(str(tmp_path), Identity(os.stat(tmp_path).st_dev, 1, 1, now + 1, now + 1))
+    assert len(waits) == 3
+    assert next(ticks, None) is None
+
+
+@pytest.mark.parametrize("kind", ["ext4", "nfs"])
+def test_a_time_ahead_of_the_clock_is_not_waited_for(tmp_path, kind):
+    device, mountinfo = mounts(tmp_path, kind)
+    ahead = time.time_ns() + 3600 * SECOND
+    began = time.monotonic()
+    clock.let_tick(str(tmp_path / "m"), Identity(device, 1, 1, ahead, ahead), mountinfo)
+    assert time.monotonic() - began < 1
+    assert not clock.ticked(str(tmp_path / "m"), Identity(device, 1, 1, ahead, ahead), mountinfo)
+
+
+@pytest.mark.parametrize(
+    ("kept", "step"),
+    [
+        (1_700_000_002 * SECOND, 2 * SECOND),  # FAT
+        (1_700_000_001 * SECOND, SECOND),  # HFS+, and ext4 with small inodes
+        (1_700_000_001_230_000_000, 10_000_000),  # exFAT
+        (1_700_000_001_234_567_000, 1_000),  # UDF
+        (1_700_000_001_234_567_800, 100),  # NTFS
+        (1_700_000_001_234_567_891, 1),
+    ],
+)
+def test_a_tick_that_the_file_system_does_not_keep_is_none(tmp_path, kept, step, monkeypatch):
+    device, mountinfo = mounts(tmp_path, "ext4")
+    status = Identity(device, 1, 1, kept, kept)
+    for after, has_ticked in ((0, False), (step - 1, False), (step, True)):
+        monkeypatch.setattr(clock.time, "clock_gettime_ns", lambda _, after=after: kept + after)
+        assert clock.ticked(str(tmp_path / "m"), status, mountinfo) is has_ticked

@@ -11,7 +11,7 @@ from model_provisioner.errors import StorageError
 from model_provisioner.store import lease as lease_module
 from model_provisioner.store.lease import FOLDER, Lease, Leased, alone, leased
 from model_provisioner.store.owners import Witness
-from model_provisioner.store.arriving.left import stem_of
+from model_provisioner.store.layout import stem_of
 from model_provisioner.store.store import Store
 
 A, B = "a" * 64, "b" * 64

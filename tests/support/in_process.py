@@ -53,7 +53,7 @@ def doit_here(arguments: tuple[str, ...]) -> int | None:
 def program_here(arguments: tuple[str, ...]) -> int:
     """Run `model-provisioner ARGUMENTS`."""
     sys.argv = [program.__file__, *arguments]
-    return program.main()
+    return program.run(list(arguments))
 
 
 def run_here(

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -88,6 +87,8 @@ def _tell(error: BaseException, interrupted: str, reply: Reply | None) -> int:
         _say(f"ERROR: {told}\n  found     {found}")
         code, name = BROKEN, type(error).__name__
     else:  # an error of ours, which a report should hold whole
+        import traceback
+
         traceback.print_exception(error)
         code, name, told, found = BROKEN, "InternalError", "an error that nobody foresaw", repr(error)
     if reply is not None:

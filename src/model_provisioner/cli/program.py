@@ -5,12 +5,14 @@ Every no-op imports this module, so it imports next to nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from model_provisioner.cli import declarations
 from model_provisioner.cli.arguments import HELP, asks_for_help, asks_for_json, nearest, parse
 from model_provisioner.cli.command import JSON
+from model_provisioner.collector import collecting_seldom
 from model_provisioner.errors import ProvisionError
 from model_provisioner.invocation import PROGRAM, called_by_doit
 from model_provisioner.invocation import command as called
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
-    return run(sys.argv[1:])
+    with collecting_seldom():
+        code = run(sys.argv[1:])
+    gc.freeze()  # all ends with the process: else Python, as it ends, goes through it again and again
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:

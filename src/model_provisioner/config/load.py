@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from model_provisioner.collector import gc_paused
 from model_provisioner.config.paths import asked_cache_dir, asked_runtime_dir, real_path, shown_path
 from model_provisioner.errors import ConfigError, InputError
 from model_provisioner.fs.read import LIMIT, NotAFileError, TooLargeError, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from model_provisioner.config.entries import Config
 
@@ -64,15 +63,3 @@ def parse_config(
         document = read_document(data, shown_path(path))
         folders = asked_cache_dir(cache_dir, environ), asked_runtime_dir(environ)
         return ConfigReader(document, real_path(path), *folders).read()
-
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """Pause the garbage collector while many values are made that all stay: it would take half the time of a large file."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -25,7 +25,6 @@ from model_provisioner.errors import (
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity, identity_of
 from model_provisioner.provenance import log as provenance
-from model_provisioner.provenance.publisher_signature import check_readable
 from model_provisioner.provenance.record import ProvenanceRecord, file_records
 from model_provisioner.records.catalog.catalog import now
 from model_provisioner.records.checksums import render as render_checksums
@@ -93,6 +92,8 @@ def find_out(
             with failing(record):
                 resolve(work, record)
                 if record.entry.signature is not None:
+                    from model_provisioner.provenance.publisher_signature import check_readable
+
                     check_readable(record.entry.signature)  # before an hour of hashing
     examine([record for record in records if record.error is None], digests)
     for record in records:

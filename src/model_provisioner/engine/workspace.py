@@ -28,9 +28,6 @@ from model_provisioner.provenance.record import Policy
 from model_provisioner.provenance.verifications import Verifications
 from model_provisioner.records.artifacts import BuildRecord
 from model_provisioner.records.catalog.catalog import NO_PROJECT, Catalog
-from model_provisioner.records.catalog.counters import Counters
-from model_provisioner.records.catalog.downloads import DownloadRecord
-from model_provisioner.records.catalog.fetched import FetchRecord
 from model_provisioner.references.mirror import users_mirrors
 from model_provisioner.references.reference import LocalRef
 from model_provisioner.store.lease import Lease
@@ -45,6 +42,9 @@ if TYPE_CHECKING:
     from model_provisioner.fs.identity import Identity
     from model_provisioner.hashing.executors.window import Window
     from model_provisioner.records.catalog.catalog import Model
+    from model_provisioner.records.catalog.counters import Counters
+    from model_provisioner.records.catalog.downloads import DownloadRecord
+    from model_provisioner.records.catalog.fetched import FetchRecord
     from model_provisioner.references.mirror import Mirror
 
 
@@ -92,16 +92,22 @@ class Workspace:
     @cached_property
     def fetches(self) -> FetchRecord:
         """What this user fetched."""
+        from model_provisioner.records.catalog.fetched import FetchRecord
+
         return FetchRecord(self.catalog.database)
 
     @cached_property
     def downloads(self) -> DownloadRecord:
         """What runs of this user downloaded, file by file."""
+        from model_provisioner.records.catalog.downloads import DownloadRecord
+
         return DownloadRecord(self.catalog.database)
 
     @cached_property
     def counters(self) -> Counters:
         """What this user's runs count."""
+        from model_provisioner.records.catalog.counters import Counters
+
         return Counters(self.catalog.database)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING
@@ -40,7 +41,13 @@ PROBE = ".model-provisioner-clock-"
 
 
 TICK_NS = 20_000_000
-"""More than the time between two ticks of a local file system's clock."""
+"""More than the time between two ticks of a file system's clock, for where that clock can't be read."""
+
+_COARSE_CLOCK = 5
+"""Linux's CLOCK_REALTIME_COARSE, which Python has no name for: with it a local file system times what is written."""
+
+_STEPS_NS = (2_000_000_000, 1_000_000_000, 10_000_000, 1_000, 100, 1)
+"""The steps in which file systems keep times: FAT, HFS+ and old ext3, exFAT, UDF, NTFS, all others."""
 
 
 def unseen_on(path: str, device: int, mountinfo: str = MOUNTINFO) -> str | None:
@@ -56,8 +63,27 @@ def ticked(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether a write after this moment would move the times in `status`, of a file whose content is known by now."""
     if unseen_on(path, status.device, mountinfo) is not None:
         return False
+    last = max(status.ctime_ns, status.mtime_ns)
+    if not _is_far(path, status.device, mountinfo):
+        return _has_ticked_since(last)
     now, margin = _clock(path, status.device, mountinfo)
-    return max(status.ctime_ns, status.mtime_ns) < now - (margin if margin == UNKNOWN_CLOCK_MARGIN_NS else TICK_NS)
+    return last < now - (margin if margin == UNKNOWN_CLOCK_MARGIN_NS else TICK_NS)
+
+
+def let_tick(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> None:
+    """Wait until a write would move the times in `status`, at most `TICK_NS`: they may lie ahead of the clock."""
+    last = max(status.ctime_ns, status.mtime_ns)
+    is_far = _is_far(path, status.device, mountinfo)
+    end = time.monotonic_ns() + TICK_NS
+    while time.monotonic_ns() < end and not (last < time.time_ns() - TICK_NS if is_far else _has_ticked_since(last)):
+        time.sleep(0.001)
+
+
+def _has_ticked_since(last: int) -> bool:
+    """Tell whether a local file system that kept `last` as a time would keep a later one now, whatever its steps are."""
+    step = next(each for each in _STEPS_NS if last % each == 0)
+    now = time.clock_gettime_ns(_COARSE_CLOCK) if sys.platform == "linux" else time.time_ns() - TICK_NS
+    return now >= last + step
 
 
 def at_rest(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> bool:
@@ -76,13 +102,18 @@ def at_rest(path: str, status: Identity, mountinfo: str = MOUNTINFO) -> bool:
 
 def _clock(path: str, device: int, mountinfo: str) -> tuple[int, int]:
     """Return the time of the file system's clock and how far it can be trusted, both in nanoseconds."""
-    if not _kind(path, device, mountinfo).startswith(_NETWORK):
+    if not _is_far(path, device, mountinfo):
         return time.time_ns(), MARGIN_NS
     try:
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=PROBE) as probe:
             return os.fstat(probe.fileno()).st_mtime_ns, MARGIN_NS
     except OSError:
         return time.time_ns(), UNKNOWN_CLOCK_MARGIN_NS
+
+
+def _is_far(path: str, device: int, mountinfo: str) -> bool:
+    """Tell whether another machine's clock, or another program's, may set the times of a file."""
+    return _kind(path, device, mountinfo).startswith(_NETWORK)
 
 
 _kinds: dict[int, str] = {}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.entries import label_of
 from model_provisioner.errors import WrongKindError, concerning
 from model_provisioner.headers.reader import read_metadata
-from model_provisioner.references.quantizations import offers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -66,7 +65,11 @@ def opened_in(names: Collection[str], engine: str, inside: str) -> str | None:
     `names` are the paths of the folder's files; `inside` is what one of them is added to, to name it, as the folder and its
     slash. Raises `WrongKindError` for several GGUFs.
     """
-    if engine not in _OPENS_ONE_FILE or not (found := offers(names)):
+    if engine not in _OPENS_ONE_FILE:
+        return None
+    from model_provisioner.references.quantizations import offers
+
+    if not (found := offers(names)):
         return None
     if len(found) > 1:
         raise no_folder(names, engine, inside)
@@ -78,6 +81,8 @@ def no_folder(names: Collection[str], engine: str, inside: str) -> WrongKindErro
 
     `inside` is as for `opened_in`.
     """
+    from model_provisioner.references.quantizations import offers
+
     found = offers(names)
     listed = [each.names[0] + (f" ({each.quantization})" if each.quantization else "") for each in found]
     more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""

@@ -13,7 +13,8 @@ from doit.task import Task
 
 from model_provisioner.cli.exit_codes import prepare_streams
 from model_provisioner.cli.project import find_config, find_file, no_config
-from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
+from model_provisioner.collector import collecting_seldom
+from model_provisioner.engine.snapshot.begin import sweep_what_moved
 from model_provisioner.engine.snapshot.compare import doit_state, look
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.folder import PrivateFolder

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from model_provisioner.errors import InvalidReferenceError
 from model_provisioner.invocation import command
 from model_provisioner.references.file_names import NO_KEY
-from model_provisioner.references.quantizations import quantization_named
 from model_provisioner.references.shown import shown
 
 _FORM = "hf:ORG/REPO[@REVISION][/FILE or :QUANTIZATION]"
@@ -82,6 +81,8 @@ def check_hub_name(repo: str, revision: str | None, path: str | None) -> None:
 
 def checked_quantization(repo: str, text: str, path: str | None) -> str:
     """Return a quantization as it is named everywhere. Raises `InvalidReferenceError`."""
+    from model_provisioner.references.quantizations import quantization_named
+
     found = quantization_named(text)
     if found is not None and path is None:
         return found

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.store.arriving.left import remove_unowned, stem_in
+from model_provisioner.store.arriving.left import remove_unowned
 from model_provisioner.store.arriving.note import Note
-from model_provisioner.store.layout import BLOBS, NAMED, PARTIAL, QUARANTINE, TREES, blob_place, store_error
+from model_provisioner.store.layout import BLOBS, NAMED, PARTIAL, QUARANTINE, TREES, blob_place, stem_in, store_error
 from model_provisioner.store.tree import KEY, VERSION
 
 if TYPE_CHECKING:

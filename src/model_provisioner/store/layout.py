@@ -5,6 +5,7 @@ The format stands in `docs/reference/store.md`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -170,6 +171,19 @@ def blob_place(sha256: str) -> str:
             fix="download the model and point model_ref at the file",
         )
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+def stem_of(key: str) -> str:
+    """Return how the names of all files of a key that are on their way begin.
+
+    A key may hold what no file name can, and what nobody may see.
+    """
+    return hashlib.sha256(os.fsencode(key)).hexdigest()
+
+
+def stem_in(name: str) -> str | None:
+    """Return the stem in the name of a file on its way; None where it is none."""
+    return match[1] if (match := ARRIVING.fullmatch(name)) else None
 
 
 def store_error(what: str, path: str, error: OSError) -> StorageError:

@@ -26,8 +26,7 @@ from model_provisioner.fs.locking.reach import LOCAL
 from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import read_descriptor
 from model_provisioner.references.digest import SHA256_HEX
-from model_provisioner.store.arriving.left import stem_of
-from model_provisioner.store.layout import store_error
+from model_provisioner.store.layout import stem_of, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

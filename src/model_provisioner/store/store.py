@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from model_provisioner.store.blobs import Blobs
-from model_provisioner.store.cleanup import sweep
 from model_provisioner.store.refs import Refs
 from model_provisioner.store.tree import Trees
 
@@ -12,5 +11,7 @@ class Store(Blobs, Trees, Refs):
     """The files under one `cache_dir`: blobs, the trees that name them, and records of what references resolved to."""
 
     def _prepare(self) -> None:
+        from model_provisioner.store.cleanup import sweep
+
         super()._prepare()
         sweep(self)

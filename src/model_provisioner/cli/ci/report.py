@@ -9,10 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from model_provisioner.cli.ci import github_annotations
-from model_provisioner.cli.ci.cases import of_error
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.cli.output import print_lines
-from model_provisioner.cli.output_file import STDOUT, OutputFile
 from model_provisioner.cli.project import CONFIG_NAME
 from model_provisioner.errors import InputError, ProvisionError
 from model_provisioner.invocation import named
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from model_provisioner.cli.ci.cases import Case
+    from model_provisioner.cli.output_file import OutputFile
 
 
 class CiReport:
@@ -28,20 +27,8 @@ class CiReport:
 
     def __init__(self, suite: str, file: str | None, *, force: bool) -> None:
         """Take what is called `suite` in the report, and what was given after `--junit`. Raises `InputError`."""
-        if file == STDOUT:
-            raise InputError(
-                "--junit takes the name of a file",
-                where="the command line",
-                expected="--junit FILE",
-                found=file,
-                fix=f"--junit {suite}.xml; --json is for standard output",
-            )
-        self._suite, self._file = suite, None
-        if file is not None:
-            from model_provisioner.cli.ci import junit  # nothing else of a run needs XML
-
-            path, command = os.path.join(os.getcwd(), file), named(suite.removeprefix("model-"))
-            self._file = OutputFile(path, "--junit", command, partial(junit.is_report, suite), force)
+        self._suite = suite
+        self._file = None if file is None else _junit_file(suite, file, force=force)
         self.config = os.path.abspath(CONFIG_NAME)
         """The configuration, as far as the command knows."""
         self.cases: list[Case] = []
@@ -66,6 +53,8 @@ class CiReport:
             may_write = False
             self._write()
         except Exception as error:
+            from model_provisioner.cli.ci.cases import of_error
+
             self.cases.append(of_error(error, self.config))
             self.annotate()
             try:
@@ -87,3 +76,20 @@ class CiReport:
         # GitHub Actions reads them from both streams: with JSON on standard output, what is printed goes to stderr.
         if github_annotations.are_wanted():
             print_lines(github_annotations.render(self._suite, self.cases, self.config), Patient(sys.stdout))
+
+
+def _junit_file(suite: str, file: str, *, force: bool) -> OutputFile:
+    """Return the file of the report that is called `suite`. Raises `InputError`."""
+    from model_provisioner.cli.ci import junit
+    from model_provisioner.cli.output_file import STDOUT, OutputFile
+
+    if file == STDOUT:
+        raise InputError(
+            "--junit takes the name of a file",
+            where="the command line",
+            expected="--junit FILE",
+            found=file,
+            fix=f"--junit {suite}.xml; --json is for standard output",
+        )
+    path, command = os.path.join(os.getcwd(), file), named(suite.removeprefix("model-"))
+    return OutputFile(path, "--junit", command, partial(junit.is_report, suite), force)

@@ -13,7 +13,7 @@ from model_provisioner.cli.progress import progress_for_stderr
 from model_provisioner.cli.project import enter_project
 from model_provisioner.cli.reply.fields import models_of
 from model_provisioner.cli.summary import models
-from model_provisioner.config.load import gc_paused
+from model_provisioner.collector import gc_paused
 from model_provisioner.config.lockfile import LOCK_NAME
 from model_provisioner.errors import printable
 from model_provisioner.operations.check import check, open_to_check

@@ -8,7 +8,6 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from model_provisioner.cli.ci.cases import of_run
 from model_provisioner.cli.ci.report import CiReport
 from model_provisioner.cli.exit_codes import Patient
 from model_provisioner.cli.output import note_read_here, removed, warn_of_withdrawn, withdrawn
@@ -19,7 +18,7 @@ from model_provisioner.cli.run_line import done_line, failed_line
 from model_provisioner.cli.summary import summary
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
-from model_provisioner.engine.snapshot.begin import collecting_seldom, sweep_what_moved
+from model_provisioner.engine.snapshot.begin import sweep_what_moved
 from model_provisioner.engine.snapshot.compare import look
 from model_provisioner.engine.snapshot.remember import remember
 from model_provisioner.errors import ModelNotFoundError, SettingError, StorageError
@@ -62,7 +61,6 @@ def run(
     found = look(path) if plain else None
     with (
         ci.written(),
-        collecting_seldom(),
         closing(progress_for_stderr()) as progress,
         Run.begin(path, rules=rules, progress=progress, window=window) as whole,
     ):
@@ -86,6 +84,8 @@ def run(
             if reply.is_json:
                 tell_run(reply, whole, asked)
             if ci.is_wanted:
+                from model_provisioner.cli.ci.cases import of_run
+
                 ci.cases += of_run(whole, asked, {})
         if code in (0, 1) and plain:
             remember(whole, None, found)

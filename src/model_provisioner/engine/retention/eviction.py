@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.retention.roots import RetentionRoots, tree_of, used_elsewhere
 from model_provisioner.errors import FetchError
-from model_provisioner.store.arriving.left import stem_in, stem_of
 from model_provisioner.store.inventory import inventory, remove
+from model_provisioner.store.layout import stem_in, stem_of
 from model_provisioner.store.lease import alone, leased
 from model_provisioner.store.owners import UNTIL_DEAD, Witness
 from model_provisioner.units import human

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from model_provisioner.engine.run import Run
     from model_provisioner.engine.snapshot.compare import Shortcut
-
-_OBJECTS = 100_000
-
-
-@contextmanager
-def collecting_seldom() -> Iterator[None]:
-    """Let Python's collector come seldom: it would go through thousands of records that stay, again and again."""
-    before = gc.get_threshold()
-    gc.set_threshold(_OBJECTS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def sweep_what_moved(run: Run, found: Shortcut | None, names: Iterable[str], *, orphans: bool) -> Shortcut | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.resolve import resolve
@@ -18,7 +17,7 @@ from model_provisioner.engine.snapshot.compare import (
 )
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import write_atomically
-from model_provisioner.fs.clock import TICK_NS, ticked
+from model_provisioner.fs.clock import let_tick, ticked
 from model_provisioner.fs.folder import PrivateFolder
 from model_provisioner.fs.identity import identity_of, identity_or_none
 from model_provisioner.fs.paths import may_be_there
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.run import Run
     from model_provisioner.engine.snapshot.compare import Shortcut
+    from model_provisioner.fs.identity import Identity
     from model_provisioner.records.snapshot import FileStat
 
 
@@ -46,8 +46,8 @@ def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
     files = {} if found is None else _unchanged(path, found.key, run.unchanged - run.records.keys())
     fresh = [record for record in run.records.values() if _stands(record)]
     work.close()  # what SQLite still has to move into its files changes how they look
-    _wait(fresh, os.path.join(work.state, "catalog.db"))
     work.memo.load(member.path for record in fresh for member in resolve(work, record).members)
+    _wait(fresh, os.path.join(work.state, "catalog.db"))
     for record in fresh:
         with contextlib.suppress(OSError):
             if (seen := _seen(run, record)) is not None:
@@ -78,13 +78,15 @@ def remember(run: Run, dep_file: str | None, found: Shortcut | None) -> None:
 
 def _wait(records: Collection[EntryRun], catalog: str) -> None:
     """Let the tick end in which the last of these was written: in it, it could be written once more without a trace."""
-    written = [each for record in records for each in record.artifacts.values()]
+    written = [each for record in records for each in record.artifacts.items()]
     if (seen := identity_or_none(catalog)) is not None:
-        written.append(seen)
-    last = max((each.ctime_ns for each in written), default=0)
-    left = min(last + TICK_NS - time.time_ns(), TICK_NS)
-    if left >= 0:
-        time.sleep((left + 1) / 1e9)
+        written.append((catalog, seen))
+    last: dict[int, tuple[str, Identity]] = {}  # of each file system, for each has a clock of its own
+    for path, seen in written:
+        if seen.device not in last or last[seen.device][1].ctime_ns < seen.ctime_ns:
+            last[seen.device] = path, seen
+    for path, seen in last.values():
+        let_tick(path, seen)
 
 
 def _at_rest(state: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from model_provisioner.errors import ChangingModelError, ProvisionError, SignatureError
 from model_provisioner.fs.identity import identity_of
 from model_provisioner.headers.metadata import SignatureResult
-from model_provisioner.provenance.publisher_signature import check_readable, check_signature
 
 if TYPE_CHECKING:
     from model_provisioner.config.entries import Claim, Entry
@@ -61,6 +60,8 @@ def signed(work: Workspace, entry: Entry, found: Verification) -> Verification:
     before = recorded(work, entry, row, str(found.digest))
     if before is not None and before.fault is None and not work.rules.full:
         return replace(found, metadata=replace(found.metadata, signature=before))
+    from model_provisioner.provenance.publisher_signature import check_readable, check_signature
+
     check_readable(claim)
     digests = _digests(work, claim)
     result = SignatureResult(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 import stat
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.fs.locking.locks import NoLocksError, try_lock
 from model_provisioner.store.arriving.note import note_name
-from model_provisioner.store.layout import ARRIVING, PARTIAL
+from model_provisioner.store.layout import PARTIAL, stem_in, stem_of
 from model_provisioner.store.owners import reach_in
 
 if TYPE_CHECKING:
@@ -45,16 +44,6 @@ def remove_unowned(store: Layout, folder: Folder, name: str) -> bool:
         return True
     finally:
         os.close(fd)
-
-
-def stem_of(key: str) -> str:
-    """Return how the names of all files of a key begin: a key may hold what no file name can, and what nobody may see."""
-    return hashlib.sha256(os.fsencode(key)).hexdigest()
-
-
-def stem_in(name: str) -> str | None:
-    """Return the stem in the name of a file on its way; None where it is none."""
-    return match[1] if (match := ARRIVING.fullmatch(name)) else None
 
 
 def _left(folder: Folder, stem: str) -> list[str]:

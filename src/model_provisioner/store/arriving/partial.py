@@ -17,9 +17,9 @@ from model_provisioner.fs.locking.renewal import RENEWAL
 from model_provisioner.fs.read import clone
 from model_provisioner.hashing.follower import Follower
 from model_provisioner.hashing.streaming import Hashes
-from model_provisioner.store.arriving.left import begin, remove, stem_of, take_over
+from model_provisioner.store.arriving.left import begin, remove, take_over
 from model_provisioner.store.arriving.note import Note, note_name
-from model_provisioner.store.layout import PARTIAL, store_error
+from model_provisioner.store.layout import PARTIAL, stem_of, store_error
 
 if TYPE_CHECKING:
     from typing import Self
