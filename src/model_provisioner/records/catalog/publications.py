@@ -70,10 +70,10 @@ class Publications:
         """
         with self._database.transaction() as connection:
             row = connection.execute("SELECT uuid, machine FROM identity").fetchone()
-            is_elsewhere = row is not None and machine not in ("", row[1])
-            is_copy = is_elsewhere and bool(row[1]) and not restored
+            is_unlike = row is not None and machine not in ("", row[1])
+            is_copy = is_unlike and bool(row[1]) and not restored
             if row is not None and not is_copy and not anew:
-                if is_elsewhere:
+                if is_unlike:
                     connection.execute("UPDATE identity SET machine = ?", (machine,))
                 return Identity(uuid.UUID(row[0]), is_copy=False)
             drawn = uuid.uuid4()
