@@ -26,7 +26,9 @@ def command_of_doit(line: str) -> str:
     return f"doit {_by_doits_name(name)} {rest}".rstrip()
 
 
-_COMMANDS = "add|attest|check|completion|list|lock|path|provision|prune|report|retire|schema|show|verify|why"
+_COMMANDS = (
+    "add|attest|check|completion|list|lock|mirror|path|provision|prune|publish|report|retire|schema|show|verify|why"
+)
 _CALLED = (
     rf"(?<![\w/.-])(?:doit ((?:help )?model-(?:{_COMMANDS})|(?:help )?provision)|"
     rf"{PROGRAM} ((?:help )?(?:{_COMMANDS})))(?![\w/.-])"

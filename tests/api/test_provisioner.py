@@ -604,9 +604,7 @@ def test_the_mirrors_of_the_user_are_asked_before_the_source(store, hub, trusted
         ensure_present(ONE, digest=f"sha256:{TINY_SHA}", allow=["127.0.0.1"], progress=told.append)
         assert mirror.asked == []
         (failed,) = (event for event in told if isinstance(event, MirrorFails))
-        assert (
-            failed.why == "it may not be asked: expected localhost among the hosts of allow, found allow: [127.0.0.1]"
-        )
+        assert failed.why == "it may not be asked: expected localhost among the hosts of allow"
         shutil.rmtree(store)
         hub.forget()
         found = ensure_present(ONE, digest=f"sha256:{TINY_SHA}", allow=["localhost", "127.0.0.1"])

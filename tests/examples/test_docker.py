@@ -59,7 +59,7 @@ def layers():
 def environ(hub, tmp_path):
     """The environment of the image that FROM names: a Python with what the tests are installed with, and this Hub."""
     return {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": f"/usr/local/bin:{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_ENDPOINT": hub.environ(tmp_path / "outside")["HF_ENDPOINT"],
     }

@@ -42,8 +42,8 @@ PURPOSE
     finds silent corruption
 
 USAGE
-    doit model-verify [NAME...] [--full] [--older-than AGE] [--max-
-    bytes SIZE] [--json]
+    doit model-verify [NAME...] [--full] [--store] [--older-than AGE]
+    [--max-bytes SIZE] [--scheduler EXECUTOR] [--quiet] [--json]
 
 OPTIONS
 
@@ -51,12 +51,23 @@ OPTIONS
       --full
             ignore cached digests and hash every byte with SHA-256
             [default: False]  (config: full)
+      --store
+            audit the store instead: read every blob, whichever models
+            have it, past the page cache [default: False]  (config:
+            store)
       --older-than=AGE
             skip what was audited less than AGE ago: 30d, 12h or 45m
             (config: older_than)
       --max-bytes=SIZE
-            stop before SIZE is exceeded: 50GB; audits one model in
-            any case  (config: max_bytes)
+            stop before SIZE is exceeded: 50GB; audits one model or
+            blob in any case  (config: max_bytes)
+      --scheduler=EXECUTOR
+            let files be hashed by local:N (processes), dask:ADDRESS
+            or ray:ADDRESS; MODEL_PROVISIONER_SCHEDULER does the same
+            (config: scheduler)
+      --quiet
+            print nothing but warnings and failures [default: False]
+            (config: quiet)
       --json
             print one JSON document, on errors too [default: False]
             (config: json)
@@ -64,7 +75,8 @@ OPTIONS
 
 DESCRIPTION
     A model loses its handoff while it is read, and gets it back if it
-    passes. What was audited is kept, however the command ends: the
+    passes. With --store nothing is withdrawn but what has a blob that
+    differs. What was audited is kept, however the command ends: the
     next one continues after it.
 
     Exit codes: 0 all passed, 1 a model failed, now or in an earlier

@@ -208,7 +208,7 @@ def test_where_the_locale_has_no_bytes_for_a_name_every_command_says_so(chinese,
     chinese.environ.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     for command in [["provision"], ["run"], ["list"], *COMMANDS[9:14], ["model-why"]]:
         answer = chinese.process(*command, code=3)
-        where = ":3, models \\u2192 tiny \\u2192 model_ref"
+        where = ":3, models -> tiny -> model_ref"
         assert where in answer.err, command
         assert "the locale has no bytes for this name\n" in answer.err
         assert "run it with PYTHONUTF8=1, or in a UTF-8 locale: LC_ALL=C.UTF-8" in answer.err
@@ -222,7 +222,7 @@ def test_a_handoff_whose_name_the_locale_has_no_bytes_for_is_a_fault(tiny):
     tiny.models(f"{ONE}    handoff: '{{runtime_dir}}/模型.json'\n")
     tiny.environ.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     error = tiny.process("provision", code=3).err
-    assert ":4, models \\u2192 tiny \\u2192 handoff\n" in error
+    assert ":4, models -> tiny -> handoff\n" in error
     assert "the locale has no bytes for this name\n" in error
 
 

@@ -234,7 +234,7 @@ class Plan:
 
 def _unopened(entry: Entry, files: FileSet) -> WrongKindError:
     """Return the error for a folder of this machine that the engine of an entry can't open."""
-    error = no_folder([member.name for member in files.members], entry.engine, files.path)
+    error = no_folder([member.name for member in files.members], entry.engine, f"{files.path}/")
     error.fix = f"name the engine that loads it: {called(f'add {shlex.quote(files.path)} --engine vllm')}"
     return error
 
