@@ -78,7 +78,7 @@ class Patience:
 
 def backoff(tried: int) -> float:
     """Return for how many seconds to wait: twice as long each time, and not in step with others who failed with us."""
-    return min(30.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret
+    return min(30.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  no secret: it spreads tries
 
 
 def wait_asked_by(headers: Mapping[str, str]) -> float | None:

@@ -189,9 +189,13 @@ def _check_layer(layer: Layer, kind: str, where: str) -> None:
         )
 
 
+_ROLES: dict[str, Role] = {"projector": "projector", "adapter": "adapter", "file": "file", "aside": "aside"}
+"""The roles that a media type says by itself."""
+
+
 def _role(kind: str, name: str) -> Role:
-    if kind in {"projector", "adapter", "file", "aside"}:
-        return kind  # type: ignore[return-value]
+    if (role := _ROLES.get(kind)) is not None:
+        return role
     if name.lower().endswith(".gguf") and (gguf := kind_of_gguf(name)) != "model":
         return "projector" if gguf == "mmproj" else "imatrix"
     return "file" if kind == "any" and is_beside(name) else "weights"
