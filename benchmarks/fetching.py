@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from large import words
 from limits import inside
@@ -25,6 +25,8 @@ from model_provisioner.config.lockfile import render_lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from peers import Peer
 
 REPO = "test/model"
 COMMIT = "c" * 40
@@ -149,12 +151,21 @@ class Served:
         return sample
 
 
-def fetching(folder: Path, size: int, count: int) -> Iterator[Comparison]:
-    """Compare a fetch of one file of `size` bytes, and a run on a repository of `count` small files."""
-    large, small, many = (
-        Served(folder / name, sizes)
-        for name, sizes in (("large", [size]), ("small", [SMALL]), ("many", [SMALL] * count))
-    )
+class Fetched(Protocol):
+    """A file behind a server, and a project that has it as its model."""
+
+    def make(self) -> None:
+        """Make both, once."""
+
+    def first(self) -> Sample:
+        """Fetch and provision."""
+
+    def curl(self) -> Sample:
+        """Fetch the file to the disk by curl."""
+
+
+def against_the_slower(what: str, large: Fetched, small: Fetched, size: int, server: Peer) -> Comparison:
+    """Compare a fetch of `size` bytes, less that of a small file, with what is slower of curl and SHA-256."""
 
     def make() -> None:
         large.make()
@@ -167,15 +178,25 @@ def fetching(folder: Path, size: int, count: int) -> Iterator[Comparison]:
     def limit() -> Sample:
         return max(large.curl(), inside("sha256", size), key=lambda sample: sample.seconds)
 
-    yield Comparison(
-        what=f"fetch of {words(size)}, verified",
+    return Comparison(
+        what=what.format(words(size)),
         against="`curl -o FILE`, or SHA-256 alone: what is slower",
         reach="≤ 1.15",
         prepare=(make,),
         ours=first,
         theirs=limit,
-        needs=(CURL, NGINX),
+        needs=(CURL, server),
     )
+
+
+def fetching(folder: Path, size: int, count: int) -> Iterator[Comparison]:
+    """Compare a fetch of one file of `size` bytes, and a run on a repository of `count` small files."""
+    large, small, many = (
+        Served(folder / name, sizes)
+        for name, sizes in (("large", [size]), ("small", [SMALL]), ("many", [SMALL] * count))
+    )
+
+    yield against_the_slower("fetch of {}, verified", large, small, size, NGINX)
     if not count:
         return
     before: list[int] = []

@@ -14,15 +14,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from large import words
-from limits import inside
-from measure import Comparison
+from fetching import against_the_slower
 from peers import CURL, REGISTRY
 from process import Sample, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from measure import Comparison
 
 REPOSITORY = "test/model"
 SMALL = 4096
@@ -147,23 +147,4 @@ def pulling(folder: Path, size: int) -> Iterator[Comparison]:
     """Compare a pull of one layer of `size` bytes, start-up aside."""
     large, small = Pulled(folder / "large", size), Pulled(folder / "small", SMALL)
 
-    def make() -> None:
-        large.make()
-        small.make()
-
-    def first() -> Sample:
-        start_up = small.first()
-        return large.first() - start_up
-
-    def limit() -> Sample:
-        return max(large.curl(), inside("sha256", size), key=lambda sample: sample.seconds)
-
-    yield Comparison(
-        what=f"pull of {words(size)} from a registry, verified",
-        against="`curl -o FILE`, or SHA-256 alone: what is slower",
-        reach="≤ 1.15",
-        prepare=(make,),
-        ours=first,
-        theirs=limit,
-        needs=(CURL, REGISTRY),
-    )
+    yield against_the_slower("pull of {} from a registry, verified", large, small, size, REGISTRY)
