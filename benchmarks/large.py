@@ -197,7 +197,7 @@ def words(size: int) -> str:
 
 
 def _grown(pairs: Pairs) -> str:
-    return f"{pairs.memory / 1e6:+.0f} MB"
+    return f"{pairs.memory / 1e6:+.0f} MB; start-up {pairs.start_up:.2f} s"
 
 
 def _read_again(large: Large) -> str:

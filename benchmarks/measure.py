@@ -46,6 +46,11 @@ class Pairs:
         return median(ours.seconds - theirs.seconds for ours, theirs in self.samples)
 
     @property
+    def start_up(self) -> float:
+        """The median of the seconds that were taken off ours."""
+        return median(ours.start_up for ours, _ in self.samples)
+
+    @property
     def memory(self) -> int:
         """The largest memory of ours."""
         return max(ours.memory for ours, _ in self.samples)

@@ -24,6 +24,8 @@ class Sample:
     read: int | None = None
     """Bytes, by system calls, whether from the disk or the page cache; None where the system does not tell."""
     said: str = ""
+    start_up: float = 0
+    """Seconds that were taken off."""
 
     def __sub__(self, other: Sample) -> Sample:
         """Return what is left of this one when the start-up, measured by another, is taken off."""
@@ -31,6 +33,7 @@ class Sample:
             seconds=self.seconds - other.seconds,
             memory=self.memory - other.memory,
             read=None if self.read is None or other.read is None else self.read - other.read,
+            start_up=other.seconds,
         )
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/run.py [--models 1 100 1000 10000] [--large 2048] [--files 8] [--each 256] [--threads CORES] [--cold 8192]
     [--workers 3] [--shared 16] [--share 200] [--fetch 1024] [--repository 200] [--folder 3000 12000] [--tokens 152000]
-    [--database URL] [--hosts 50] [--published 200] [--pairs 5] [--only WORD]
+    [--database URL] [--hosts 50] [--published 200] [--pairs 5] [--only WORDS...]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from header import header
 from large import cold, on_all_cores, one, several
 from machine import cores, describe
 from many import folder_of_files, many, startup, tracked
-from publishing import publishing
 from pulling import pulling
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def comparisons(options: argparse.Namespace, folder: Path) -> Iterator[Compariso
     if options.tokens:
         yield from header(folder / "header", options.tokens)
     if options.database:
+        from publishing import publishing  # needs the extra `fleet`
+
         yield from publishing(options.database, options.hosts, options.published)
 
 
@@ -82,14 +83,15 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=50, help="how many publish at once")
     parser.add_argument("--published", type=int, default=200, help="models of each of --hosts")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured")
-    parser.add_argument("--only", default="", help="only rows that hold this word")
+    parser.add_argument("--only", nargs="*", default=[""], metavar="WORDS", help="only rows that hold one of these")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"{describe(folder)}; warm, medians of {options.pairs} pairs\n\n{HEAD}", flush=True)
         missing = []
         for comparison in comparisons(options, folder):
-            if options.only.lower() not in f"{comparison.what} {comparison.against}".lower():
+            row = f"{comparison.what} {comparison.against}".lower()
+            if not any(words.lower() in row for words in options.only):
                 continue
             if needed := [peer for peer in comparison.needs if not peer.find()]:
                 missing.append((comparison, needed[0]))
