@@ -9,6 +9,7 @@ import atexit
 import gc
 import importlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -16,13 +17,16 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import doit.__main__
 import doit.cmd_run
 import doit.doit_cmd
 import doit.globals
 import doit.loader
+import doit.plugin
 import pytest
 from doit.action import CmdAction, PythonAction
 from doit.doit_cmd import DoitMain
@@ -34,8 +38,10 @@ from model_provisioner.plugin import checker
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 ROOT = str(Path(__file__).parents[2])
 LIBRARIES = tuple(known for path in sys.path if path for known in (path, os.path.realpath(path)))
-BOUND_TO_ENVIRONMENT = "huggingface_hub"
-"""The package whose modules read the environment when they are imported."""
+BOUND_TO_ENVIRONMENT = re.compile(r"huggingface_hub(\.|$)").match
+"""Tells the modules of the package that reads the environment when it is imported."""
+
+doit.plugin.entry_points = cache(doit.plugin.entry_points)  # each call of doit reads what hundreds of packages declare
 
 
 class Doit(DoitMain):
@@ -106,27 +112,30 @@ def _surroundings(folder: str | Path, environ: Mapping[str, str]) -> Iterator[No
 @contextmanager
 def _modules() -> Iterator[None]:
     """Forget the modules of the project, and those that were bound to an environment."""
-    path, argv, bytecode, before = list(sys.path), sys.argv, sys.dont_write_bytecode, set(sys.path_importer_cache)
-    bound = _take_out(lambda name, module: name.partition(".")[0] == BOUND_TO_ENVIRONMENT)
+    path, argv, bytecode = list(sys.path), sys.argv, sys.dont_write_bytecode
+    bound = _take_out([name for name in sys.modules if BOUND_TO_ENVIRONMENT(name)])
+    importers, modules = set(sys.path_importer_cache), set(sys.modules)
     try:
         sys.path[:] = [os.getcwd(), *(each for each in path if each not in {"", ROOT})]
         sys.dont_write_bytecode = True  # a `dodo.py` that changes within a second keeps its size at times
         yield
     finally:
         sys.path[:], sys.argv, sys.dont_write_bytecode = path, argv, bytecode
-        for name in sys.path_importer_cache.keys() - before:
+        for name in sys.path_importer_cache.keys() - importers:
             del sys.path_importer_cache[name]
-        _take_out(lambda name, module: name.partition(".")[0] == BOUND_TO_ENVIRONMENT or _is_of_a_project(module))
+        _take_out(
+            [name for name in sys.modules.keys() - modules if BOUND_TO_ENVIRONMENT(name) or _is_of_a_project(name)]
+        )
         sys.modules.update(bound)
         importlib.invalidate_caches()
 
 
-def _take_out(wanted) -> dict:
-    return {name: sys.modules.pop(name) for name, module in list(sys.modules.items()) if wanted(name, module)}
+def _take_out(names: list[str]) -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in names}
 
 
-def _is_of_a_project(module: object) -> bool:
-    file = getattr(module, "__file__", None)
+def _is_of_a_project(name: str) -> bool:
+    file = getattr(sys.modules[name], "__file__", None)
     return bool(file) and not file.startswith(LIBRARIES)
 
 
