@@ -1,6 +1,6 @@
 """Whatever is read of a project or of a source is bounded: in bytes, in values, in memory, and in time without progress.
 
-Every command here runs in a process of its own: `Victim.doit` holds that it takes less than 512 MB, ends, and prints no
+Every command here runs in a process of its own: `Victim.bounded` holds that it takes less than 512 MB, ends, and prints no
 traceback.
 """
 
@@ -72,7 +72,7 @@ def remade(path, make):
 @cases(ENDLESS | {"lists": put(*HUGE_LISTS), "nesting": put(*DEEP), "names": names})
 def test_the_lock(victim, make):
     remade(victim.clone / "models.lock", make)
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code == 3, ran
     assert "the lock file" in ran.all
     limits = ("at most 33,554,432 bytes", "at most 2,097,152 are read", "the values nest too deeply")
@@ -86,7 +86,7 @@ def a_lock_of_faults(path):
 
 def test_a_lock_of_faults(victim):
     remade(victim.clone / "models.lock", a_lock_of_faults)
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code == 3
     assert "models.lock: 1000 faults" in ran.all
 
@@ -119,7 +119,7 @@ def defaults_and_models(path):
 )
 def test_the_configuration(victim, make):
     remade(victim.clone / "models.yaml", make)
-    ran = victim.doit("provision", seconds=100)
+    ran = victim.bounded("provision", seconds=100)
     assert ran.code == 3, ran
     assert len(ran.all) < 1 << 20
 
@@ -154,7 +154,7 @@ def named_header(path):
 def test_the_header_of_safetensors(victim, make):
     remade(victim.clone / "models/big.safetensors", make)
     victim.write("models.yaml", "models: {big: {model_ref: models/big.safetensors, engine: vllm}}")
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code == 1, ran
     assert "FAIL  big" in ran.out
 
@@ -173,7 +173,7 @@ def test_the_files_of_a_folder(victim, make):
     (folder := victim.clone / "models/folder").mkdir()
     make(folder)
     victim.write("models.yaml", "models: {folder: {model_ref: models/folder, engine: vllm}}")
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code == 1, ran
     assert "FAIL  folder" in ran.out
 
@@ -186,7 +186,7 @@ def test_files_that_nobody_parses_may_hold_anything(victim):
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         put(*LISTS)(folder / name)
     victim.write("models.yaml", "models: {folder: {model_ref: models/folder, engine: vllm}}")
-    assert victim.doit("provision", seconds=60).code == 0
+    assert victim.bounded("provision", seconds=60).code == 0
 
 
 def gguf(tensors=0, keys=1, rest=b""):
@@ -217,7 +217,7 @@ def key(kind, rest):
 )
 def test_the_header_of_gguf(victim, make):
     remade(victim.clone / "models/tiny.gguf", make)
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code == 1, ran
     assert "FAIL  tiny" in ran.out
 
@@ -227,7 +227,7 @@ def test_the_header_of_gguf(victim, make):
 def test_what_lies_where_ours_goes(victim, make, name):
     remade(victim.clone / ".runtime" / name, make)
     for command in ("provision", "model-check", "model-report"):
-        victim.doit(command, seconds=60)
+        victim.bounded(command, seconds=60)
 
 
 HASH = hashlib.sha256(b"hf:org/tiny/tiny.gguf").hexdigest()
@@ -259,7 +259,7 @@ def test_a_store_that_a_project_brings(victim, name, make):
     victim.write("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n")
     remade(victim.clone / "cache" / name, make)
     for command in (["provision", "--offline"], ["model-prune", "--dry-run"]):
-        victim.doit(*command, seconds=60)
+        victim.bounded(*command, seconds=60)
 
 
 def envelope(*parts):
@@ -289,7 +289,7 @@ def test_the_bundle_of_a_signature(victim, make):
     victim.write(
         "models.yaml", f"models: {{tiny: {{model_ref: models/tiny.gguf, engine: llamacpp, signature: {signature}}}}}"
     )
-    ran = victim.doit("provision", seconds=60)
+    ran = victim.bounded("provision", seconds=60)
     assert ran.code in {1, 3}, ran
     assert not (victim.clone / ".runtime/engines/llamacpp.json").exists()
 
@@ -302,11 +302,11 @@ def test_the_key_of_a_signature(victim, make):
     victim.write(
         "models.yaml", f"models: {{tiny: {{model_ref: models/tiny.gguf, engine: llamacpp, signature: {signature}}}}}"
     )
-    assert victim.doit("provision", seconds=60).code in {1, 3}
+    assert victim.bounded("provision", seconds=60).code in {1, 3}
 
 
 @cases(ENDLESS | {"lists": put(*HUGE_LISTS), "nesting": put(*DEEP), "names": names})
 def test_a_statement(victim, make):
     remade(victim.clone / "statement.json", make)
-    ran = victim.doit("model-attest", "tiny", "--check", "statement.json", seconds=60)
+    ran = victim.bounded("model-attest", "tiny", "--check", "statement.json", seconds=60)
     assert ran.code == 3, ran

@@ -1,6 +1,6 @@
 """A source may be endless: what is read of it is bounded in bytes, in memory and in time, and the error names the limit.
 
-Every command runs in a process of its own: `Victim.doit` holds that it takes less than 512 MB, ends, and prints no traceback.
+Every command runs in a process of its own: `Victim.bounded` holds that it takes less than 512 MB, ends, and prints no traceback.
 """
 
 import json
@@ -41,7 +41,7 @@ def project(victim, ref, host="127.0.0.1", **top):
 
 
 def refused(victim, server, limit, said, environ):
-    ran = victim.doit("provision", environ={"NO_PROXY": "*", **environ}, seconds=100)
+    ran = victim.bounded("provision", environ={"NO_PROXY": "*", **environ}, seconds=100)
     assert ran.code == 1, ran
     assert said in ran.out, ran
     assert server.sent <= limit + MORE, f"{server.sent:,} bytes"

@@ -50,7 +50,7 @@ def provision(victim, ref, *, allow=("localhost", "127.0.0.1"), code=0, **enviro
     entry = {"model_ref": ref, "engine": "llamacpp"}
     models = {"cache_dir": "cache", "network": {"allow": list(allow)}, "models": {"m": entry}}
     victim.write("models.yaml", json.dumps(models))
-    ran = victim.doit("provision", environ={"NO_PROXY": "*", **environ}, seconds=100)
+    ran = victim.doit("provision", environ={"NO_PROXY": "*", **environ})
     (victim.clone / "models.yaml").unlink()
     assert ran.code == code, ran
     assert SECRET not in ran.all, ran

@@ -16,7 +16,6 @@ from model_provisioner.records.handoff import render
 from model_provisioner.references.digest import Digest
 from model_provisioner.store.refs import Record, StoredFile
 from model_provisioner.store.store import Store
-from tests.support.in_process import doit_here, run_here
 from tests.support.keys import make_keys
 from tests.support.project import TINY, settle
 
@@ -156,22 +155,15 @@ FORGERIES = (
 )
 
 
-def ask(victim, *arguments):
-    """Run a command that only looks, in this process: exit code, output and errors."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MODEL_PROVISIONER_"))}
-    code, out, err = run_here(doit_here, arguments, victim.clone, {**environ, "HOME": str(victim.home)})
-    assert "Traceback" not in out + err
-    return code, out, err
-
-
 def told(victim):
     """Return all that the commands say, and the statement that they sign."""
-    texts = [text for command in COMMANDS for text in ask(victim, *command)[1:]]
+    texts = [victim.doit(*command).all for command in COMMANDS]
     keys, signed = make_keys(victim.home, "ed25519"), victim.home / "signed.json"
-    code, *said = ask(victim, "model-attest", "tiny", "--key", str(keys.private), "-o", str(signed))
-    if code == 0:
-        said.append(base64.b64decode(json.loads(signed.read_bytes())["payload"]).decode())
-    return "\n".join(texts + said)
+    ran = victim.doit("model-attest", "tiny", "--key", str(keys.private), "-o", str(signed))
+    texts.append(ran.all)
+    if ran.code == 0:
+        texts.append(base64.b64decode(json.loads(signed.read_bytes())["payload"]).decode())
+    return "\n".join(texts)
 
 
 def believed(text):
@@ -182,9 +174,9 @@ def believed(text):
 def test_before_a_run_there_is_nothing_to_tell(victim, forge):
     forge(victim)
     assert believed(told(victim)) == []
-    code, _, err = ask(victim, "model-attest", "tiny")
-    assert code == 1
-    assert err.startswith("ERROR: there is no verification of tiny to give an account of\n")
+    ran = victim.doit("model-attest", "tiny")
+    assert ran.code == 1
+    assert ran.err.startswith("ERROR: there is no verification of tiny to give an account of\n")
 
 
 @pytest.mark.parametrize("forge", FORGERIES)
@@ -196,7 +188,7 @@ def test_after_a_run_only_what_the_run_found_is_told(victim, forge):
     assert ran.code == 0, ran
     text = told(victim)
     assert believed(text) == []
-    statement = json.loads(ask(victim, "model-attest", "tiny")[1])
+    statement = json.loads(victim.doit("model-attest", "tiny").out)
     assert statement["subject"] == [{"name": "tiny.gguf", "digest": {"sha256": TINY_SHA}}]
     ours = statement["predicate"][OURS]
     assert (ours["how"], ours["outcome"], ours["origin"]) == ("hashed", "warn", None)
@@ -207,9 +199,9 @@ def test_after_a_run_only_what_the_run_found_is_told(victim, forge):
 def test_what_a_later_commit_forges_changes_no_word(victim, forge):
     settle()
     victim.doit("provision", "--offline")
-    before = ask(victim, "model-attest", "tiny"), ask(victim, "model-show", "tiny")
+    before = victim.doit("model-attest", "tiny"), victim.doit("model-show", "tiny")
     forge(victim)
-    after = ask(victim, "model-attest", "tiny"), ask(victim, "model-show", "tiny")
+    after = victim.doit("model-attest", "tiny"), victim.doit("model-show", "tiny")
     assert after == before
     assert believed(told(victim)) == []
 
@@ -239,10 +231,10 @@ def test_a_store_of_the_project_says_nothing_of_where_its_files_come_from(victim
     ran = victim.doit("provision", "--offline")
     assert ran.code == 0, ran
     assert believed(told(victim)) == []
-    shown = json.loads(ask(victim, "model-show", "tiny", "--json")[1])
+    shown = json.loads(victim.doit("model-show", "tiny", "--json").out)
     (model,), (row,) = shown["models"], shown["result"]["catalog"]
     assert (model["outcome"], row["source"], row["revision"]) == ("warn", None, None)
-    ours = json.loads(ask(victim, "model-attest", "tiny")[1])["predicate"][OURS]
+    ours = json.loads(victim.doit("model-attest", "tiny").out)["predicate"][OURS]
     assert (ours["origin"], ours["outcome"]) == (None, "warn")
 
 

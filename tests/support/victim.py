@@ -7,13 +7,13 @@ import os
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.project import TINY
+from tests.support.in_process import doit_here, run_here
+from tests.support.project import TINY, Answer
 
 MEMORY = 512 << 20
 """No command may take more bytes of memory than this, whatever it is given to read."""
@@ -28,22 +28,6 @@ os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
 """
 """What stands between this process and the command: a new process begins with the memory of the one that starts it, and
 a pytest that has run for long is large."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did: its exit code, what it printed, and what it took."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-    memory: int
-    """The most that it had in memory at a time, in bytes."""
-
-    @property
-    def all(self) -> str:
-        return self.out + self.err
 
 
 @dataclass(frozen=True)
@@ -94,36 +78,37 @@ class Victim:
         path.symlink_to(target)
         return path
 
-    def doit(
-        self, *arguments: str, cwd: Path | None = None, environ: dict[str, str] | None = None, seconds: float = 120
-    ) -> Ran:
-        """Run doit in the clone as the user would, in a process of its own; whatever it prints, it is no traceback."""
-        surroundings = {
-            **{
-                name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MODEL_PROVISIONER_"))
-            },
-            "HOME": str(self.home),
-            **(environ or {}),
-        }
+    def doit(self, *arguments: str, cwd: Path | None = None, environ: dict[str, str] | None = None) -> Answer:
+        """Run doit in the clone as the user would, in this process; whatever it prints, it is no traceback."""
+        ran = Answer(*run_here(doit_here, arguments, cwd or self.clone, self._surroundings(environ)))
+        assert "Traceback" not in ran.all, ran.all
+        return ran
+
+    def bounded(self, *arguments: str, environ: dict[str, str] | None = None, seconds: float = 120) -> Answer:
+        """Run doit so in a process of its own, and hold that it ends, and takes less than `MEMORY`."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as measured:
-            began = time.monotonic()
             actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in ((1, out), (2, err))]
             actions.append((os.POSIX_SPAWN_DUP2, measured.fileno(), 3))
-            command = [sys.executable, "-S", "-c", _MEASURE, str(cwd or self.clone)]
+            command = [sys.executable, "-S", "-c", _MEASURE, str(self.clone)]
             command += ["timeout", "-k", "5", str(seconds), sys.executable, "-m", "doit", *arguments]
-            pid = os.posix_spawn(sys.executable, command, surroundings, file_actions=actions)
+            pid = os.posix_spawn(sys.executable, command, self._surroundings(environ), file_actions=actions)
             _, status = os.waitpid(pid, 0)
-            took = time.monotonic() - began
             texts = []
             for file in (out, err, measured):
                 file.seek(0)
                 texts.append(file.read().decode(errors="replace"))
         memory = int(texts.pop()) * 1024
-        ran = Ran(os.waitstatus_to_exitcode(status), *texts, took, memory)
+        ran = Answer(os.waitstatus_to_exitcode(status), *texts)
         assert "Traceback" not in ran.all, ran.all
         assert ran.code != 124, f"it hangs: {ran}"
-        assert ran.memory < MEMORY, f"it took {ran.memory:,} bytes of memory"
+        assert memory < MEMORY, f"it took {memory:,} bytes of memory"
         return ran
+
+    def _surroundings(self, environ: dict[str, str] | None) -> dict[str, str]:
+        """Return the environment of the user, with more in it."""
+        ours = ("XDG_", "MODEL_PROVISIONER_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return {**kept, "HOME": str(self.home), **(environ or {})}
 
     def tree(self) -> dict[str, str]:
         """Return all that lies in the home beside the clone and what is ours, each with its kind, mode, time and bytes."""

@@ -392,3 +392,15 @@ def test_closing_ends_a_thread_that_waits_for_the_first_byte(environ, server):
     client.close()
     thread.join()
     assert ended[0] - began < 2
+
+
+def test_a_closed_client_leaves_no_connection_open_while_somebody_has_an_error_of_it(https, server):
+    """The traceback has the response, and with it the pool of the host."""
+    server.manners.redirects["/y.gguf"] = (302, "ftp://elsewhere.example/x.gguf")
+    with pytest.raises(FetchError) as raised, https.open(server.url("/y.gguf")):
+        pass
+    (connection,) = https.connections._made._all
+    assert connection.sock is not None
+    https.close()
+    assert connection.sock is None
+    assert raised.value.__traceback__ is not None

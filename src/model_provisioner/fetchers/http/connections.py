@@ -186,6 +186,9 @@ class Connections:
             with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
                 response.shutdown()
         for manager in (self._plain, *self._managers.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  it can't be iterated: threads may share it
+                if (pool := manager.pools.get(key)) is not None:
+                    pool.close()  # `clear` alone leaves its connections open as long as an error's traceback has it
             manager.clear()
 
     def get(
