@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from model_provisioner.fs.fileset import discover
+from model_provisioner.fs.folder import Folder
 from model_provisioner.store.single_flight import single_flight
 from model_provisioner.store.arriving.partial import Partial
 from model_provisioner.store.cleanup import KEPT_S, sweep
@@ -94,6 +95,23 @@ def test_the_store_is_marked_as_a_cache_of_ours_once(store):
     put(Store(store.root), b"another")
     with open(f"{store.root}/CACHEDIR.TAG", "rb") as tag:
         assert tag.read().endswith(b"# a note of the user's")
+
+
+@pytest.mark.parametrize("before", ["read", "names"])
+def test_a_store_that_another_run_begins_while_this_one_looks_is_a_store(store, monkeypatch, before):
+    other, real = Store(store.root), getattr(Folder, before)
+    Path(store.root).mkdir()
+
+    def late(folder, *args):
+        found = real(folder, *args)
+        if not Path(store.root, "CACHEDIR.TAG").exists():
+            monkeypatch.setattr(Folder, before, real)
+            put(other, b"theirs")
+        return found
+
+    monkeypatch.setattr(Folder, before, late)
+    assert Path(put(store, b"ours", key="b")).read_bytes() == b"ours"
+    assert store.has(sha(b"theirs"))
 
 
 @pytest.mark.parametrize(

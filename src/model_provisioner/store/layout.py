@@ -140,16 +140,18 @@ class Layout:
 
     def _check(self, folder: Folder) -> None:
         """Refuse a folder that holds something else. Raises `StorageError` and `OSError`."""
-        tag = folder.read(TAG)
-        if tag is None and not folder.has(TAG):
-            # Half a start: the draft of the tag is the first that is made.
+        tag, left = folder.read(TAG), set[str]()
+        if tag is None:
             left = set(folder.names()) - _ASIDE
-            if not left or (left == {PARTIAL} and all(map(IN_PARTIAL.fullmatch, folder.folder(PARTIAL).names()))):
-                return
-            found = f"{min(left)!r} and no {TAG} of ours"
-        else:
+            tag = folder.read(TAG)  # where another run begins the store meanwhile, the rest came after it
+        if tag is not None or TAG in left:
             found = f"a {TAG} that is not ours"
             self._is_ours = tag is not None and _OURS in tag
+        # Half a start: the draft of the tag is the first that is made.
+        elif not left or (left == {PARTIAL} and all(map(IN_PARTIAL.fullmatch, folder.folder(PARTIAL).names()))):
+            return
+        else:
+            found = f"{min(left)!r} and no {TAG} of ours"
         if not self._is_ours and not self._is_known():
             raise StorageError(
                 "the folder for fetched files holds something else",
