@@ -10,6 +10,7 @@ from model_provisioner.hashing import memo
 from tests.support import hub as faults
 from tests.support.project import AT_ONCE, settle
 from tests.support.remote import TINY_BYTES, reads, wait_until
+from tests.support.slow_disk import SlowDisk
 
 THREE = ("one", "two", "three")
 MODELS = {
@@ -115,7 +116,8 @@ def test_an_interrupt_waits_neither_for_a_silent_server_nor_for_the_hashing_and_
     both, hub, number, names
 ):
     with open(both.root / "large.bin", "wb") as file:
-        file.truncate(40 << 30)  # half a minute of hashing, and no space
+        file.truncate(300 << 20)
+    SlowDisk(both.project, 0.1)  # half a minute of reading
     hub.fault(faults.stall(after=50_000), on="*/resolve/*", method="GET")
     with both.project.start("provision", "-n", "2", *names) as run:
         wait_until(lambda: both.project.handoff("small") and len(hub.asked("GET", "*/resolve/*")) == len(THREE))

@@ -18,6 +18,7 @@ from statistics import median
 import pytest
 
 from tests.support.project import AT_ONCE, Project, cpu_seconds, read_only, settle_in_every_process
+from tests.support.slow_disk import SlowDisk
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -38,7 +39,7 @@ def large(project: Project, size: int) -> None:
 
 
 FORTY = 40
-HEAVY = 100 << 20
+HEAVY = 16 << 20
 
 
 def heavy(number: int) -> bool:
@@ -46,7 +47,7 @@ def heavy(number: int) -> bool:
 
 
 def forty(project: Project) -> None:
-    """Forty models that take a second or more together, all different: small ones between holes of 100 MiB."""
+    """Forty models, all different: small ones between holes of 16 MiB."""
     text = f"defaults: {{handoff: {HANDOFF}}}\nmodels:\n"
     for number in range(FORTY):
         with open(project.root / f"{number}.bin", "wb") as file:
@@ -151,6 +152,7 @@ def test_a_run_that_ends_in_the_middle_of_a_hash_leaves_pending_and_no_handoff(p
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_what_a_run_had_told_before_it_was_ended_is_not_done_again(project, number):
     forty(project)
+    SlowDisk(project, 0.05)  # the large ones take it many seconds
     out = b""
     with project.start("provision", start_new_session=True) as run:
         while len(hashed(out.decode())) < FORTY // 5:

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.support.project import DODO, Project, settle
+from tests.support.slow_disk import SlowDisk
 
 GONE = r"its handoff was withdrawn \(mtime changed\)"
 
@@ -152,7 +153,8 @@ def test_a_state_folder_that_is_not_believed(pair):
     ],
 )
 def test_a_signal_while_a_model_is_read(pair, command, number, code):
-    os.truncate(pair.root / "t.bin", 3 << 30)
+    os.truncate(pair.root / "t.bin", 300 << 20)
+    SlowDisk(pair, 0.1)
     process = pair.start(*command)
     deadline = time.monotonic() + 60
     while has(pair, "t") and process.poll() is None and time.monotonic() < deadline:

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from model_provisioner.cli.progress.lines import LONG_BYTES
 from model_provisioner.engine import run
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import DODO, settle, settle_in_every_process
+from tests.support.slow_disk import SlowDisk
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 
@@ -142,14 +144,23 @@ def test_a_state_folder_that_others_may_write_is_not_believed(current):
 
 @pytest.fixture
 def reading(current):
-    """A run of `current`, with a third model that it reads: a and b were found current, and their policy was read."""
+    """A run of `current`, with a third model that it reads: a and b were found current, and their policy was read.
+
+    Return what lets it come to its end.
+    """
     with open(current.root / "large.bin", "wb") as file:
-        file.truncate(3 << 30)
+        file.truncate(LONG_BYTES)
     current.models((current.root / "models.yaml").read_text() + "  large: {model_ref: large.bin}\n")
     settle_in_every_process()
+    disk = SlowDisk(current, 1)
+
+    def end():
+        disk.be_fast()
+        assert run.wait(timeout=60) == 0
+
     with current.start("provision") as run:
-        assert run.stderr.readline() == b"reading large, 3.2 GB\n"
-        yield run
+        assert run.stderr.readline() == b"reading large, 268.4 MB\n"
+        yield end
 
 
 def lock_a(project):
@@ -174,7 +185,7 @@ def test_a_lock_that_is_written_when_the_snapshot_was_compared_is_met(current, m
 @pytest.mark.slow
 def test_a_lock_that_was_written_while_a_run_was_at_work_is_met_by_the_next_run(current, reading):
     lock_a(current)
-    assert reading.wait() == 0
+    reading()
     assert current.handoff("a")["metadata"]["verification"] == "warn"
     current.provision()
     assert current.handoff("a")["metadata"]["verification"] == "pass"
@@ -183,6 +194,6 @@ def test_a_lock_that_was_written_while_a_run_was_at_work_is_met_by_the_next_run(
 @pytest.mark.slow
 def test_a_model_that_was_retired_while_a_run_was_at_work_is_retired_for_the_next_run(current, reading):
     current.process("model-retire", "a")
-    reading.wait()
+    reading()
     assert "3 models: 2 current, 1 retired" in current.process("provision").out
     assert current.handoff("a") is None

@@ -10,6 +10,7 @@ from model_provisioner.records.catalog.catalog import Catalog
 from tests.plugin.test_shortcut import took_the_short_way
 from tests.support.project import DODO, settle
 from tests.support.remote import wait_until
+from tests.support.slow_disk import SlowDisk
 
 HANDOFF = '"{runtime_dir}/engines/{name}.json"'
 SKIP = "skip  old  retired: no handoff; `doit model-retire --undo old` undoes it\n"
@@ -211,14 +212,16 @@ def test_a_program_that_asks_for_it_gets_an_error(project, run_python):
 @pytest.mark.parametrize("way", [["provision"], ["provision", "-r", "zero"], ["provision", "--full"]])
 def test_a_model_that_is_retired_while_it_is_read_is_not_handed_off(project, way):
     with open(project.root / "large.bin", "wb") as file:
-        file.truncate(6 << 30)
+        file.truncate(64 << 20)
     project.models("models: {large: {model_ref: large.bin}}\n")
+    disk = SlowDisk(project, 1)
     process = project.start(*way)
     wait_until(
         lambda: project.state.exists() and Catalog.reader(str(project.state)).all() or process.poll() is not None
     )
-    project.doit("model-retire", "large")  # it reads for seconds; to stop it would let it keep a lock for ever
+    project.doit("model-retire", "large")  # it reads for a minute
     assert process.poll() is None
+    disk.be_fast()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert b"Traceback" not in out + err

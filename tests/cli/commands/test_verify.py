@@ -19,6 +19,7 @@ from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.withdraw import READ, pend
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import Project, document, settle
+from tests.support.slow_disk import SlowDisk
 
 TINY_SHA = "a28bb84f488aaa63c7da76db6b44714eec01ada657b222fb3b9be04badf46897"
 OLD = 1_600_000_000
@@ -348,12 +349,13 @@ def test_show_says_where_the_clock_went_back(tiny):
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 130)]
 )
 def test_an_audit_that_ends_early_keeps_what_was_done(project, number, code):
-    for name, size in (("a", 1000), ("b", 2 << 30), ("c", 1000)):
+    for name, size in (("a", 1000), ("b", 100 << 20), ("c", 1000)):
         with open(project.root / f"{name}.bin", "wb") as file:
             file.truncate(size)
     provisioned(project, **{name: {"model_ref": f"{name}.bin"} for name in "ac"})
     provisioned(project, **{name: {"model_ref": f"{name}.bin"} for name in "abc"})
     set_times(project, a="2026-01-01T00:00:00Z", b="2026-01-02T00:00:00Z", c="2026-01-03T00:00:00Z")
+    SlowDisk(project, 0.1)
     process = project.start("model-verify", "--full")
     assert process.stdout.readline().startswith(b"warn  a  hashed 1.0 KB")
     while handed_off(project) != ["a", "c"]:  # that of the model in work goes before it is read

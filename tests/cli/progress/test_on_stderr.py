@@ -13,22 +13,23 @@ import threading
 
 import pytest
 
-from model_provisioner.cli.progress.lines import Lines
+from model_provisioner.cli.progress.lines import LONG_BYTES, Lines
 from model_provisioner.cli.progress.screen import Screen
 from model_provisioner.engine.events import BytesRead, FetchBegins, FetchEnded, FetchReached, LockWaits, ReadingBegins
 from model_provisioner.fs.locking import waits
 from model_provisioner.fs.locking.holder import Holder
 from tests.support.hub import Hub, slow
 from tests.support.project import DODO, TINY, Project, document, settle
+from tests.support.slow_disk import SlowDisk
 
 LARGE = "models:\n  large:\n    model_ref: file:large.bin\n"
 
 
 @pytest.fixture
 def large(project):
-    """A model that takes a second or two, and no disk space."""
+    """A model that a log names, for its size, and no disk space."""
     with open(project.root / "large.bin", "wb") as file:
-        file.truncate(3 << 30)
+        file.truncate(LONG_BYTES)
     project.models(LARGE)
     settle()
     return project
@@ -57,6 +58,8 @@ def on_terminal(project, *args):
 @pytest.mark.parametrize(("lines", "columns"), [(24, 80), (24, 0), (0, 0)])
 def test_a_terminal_shows_bytes_rate_and_time_left_and_is_clean_afterwards(large, lines, columns):
     """Some terminals do not know how wide they are."""
+    os.truncate(large.root / "large.bin", 50 << 20)
+    SlowDisk(large, 0.05)
     terminal, end = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     run = large.start("provision", stderr=end)
@@ -64,7 +67,7 @@ def test_a_terminal_shows_bytes_rate_and_time_left_and_is_clean_afterwards(large
     text = shown_by(terminal)
     out = run.communicate(timeout=60)[0].decode()
     assert run.returncode == 0
-    assert re.search(r"  verifying large  \d\.\d of 3\.2 GB, \d+\.\d [MG]B/s, \d+ s left\r", text), text
+    assert re.search(r"  verifying large  \d+\.\d of 52\.4 MB, \d+\.\d [MG]B/s, \d+ s left\r", text), text
     assert text.endswith("\r\x1b[J")  # the line is gone
     assert "1 model: 1 done" in out
     assert "verifying" not in out
@@ -72,11 +75,11 @@ def test_a_terminal_shows_bytes_rate_and_time_left_and_is_clean_afterwards(large
 
 @pytest.mark.slow
 def test_a_log_shows_a_line(large):
-    assert large.provision().err == "reading large, 3.2 GB\n"
+    assert large.provision().err == "reading large, 268.4 MB\n"
     assert large.provision().err == ""
     os.utime(large.root / "large.bin")  # as a restored cache has it: fingerprinted, and shown alike
     settle()
-    assert large.provision().err == "reading large, 3.2 GB\n"
+    assert large.provision().err == "reading large, 268.4 MB\n"
 
 
 def test_a_short_reading_shows_nothing(project):
@@ -247,7 +250,7 @@ def test_a_second_interrupt_ends_at_once_and_without_a_traceback():
 def test_a_terminal_that_can_not_go_back_has_lines_as_a_log_has(large):
     large.environ["TERM"] = "dumb"
     run, terminal = on_terminal(large, "provision")
-    assert shown_by(terminal) == "reading large, 3.2 GB\r\n"
+    assert shown_by(terminal) == "reading large, 268.4 MB\r\n"
     run.communicate(timeout=60)
 
 
