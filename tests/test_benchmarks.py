@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SIZES = (
-    "--models 1 3 --large 2 --each 1 --threads 2 --cold 8 --workers 2 --shared 2 --share 1 --fetch 1 --repository 3 --folder 3 "
+    "--models 3 --large 2 --each 1 --threads 2 --cold 8 --workers 2 --shared 2 --share 1 --fetch 1 --repository 3 --folder 3 "
     "--tokens 100 --pairs 1"
 ).split()
 HEAD = ["what", "ours", "against", "theirs", "ratio", "reach", "notes"]
@@ -20,8 +20,6 @@ ROWS = [
     ("no-op, one model, `model-provisioner provision`", "doit, one task that is up to date"),
     ("no-op, one model, `model-provisioner provision`", "`python -c pass`"),
     ("first run, one model, `model-provisioner provision`", "`python -c pass`"),
-    ("first run, 1 model", "doit, 3 empty tasks"),
-    ("no-op, 1 model", "doit, 3 empty tasks, no-op"),
     ("first run, 3 models", "doit, 9 empty tasks"),
     ("no-op, 3 models", "doit, 9 empty tasks, no-op"),
     ("no-op, 3 models, `doit provision`", "ninja, 9 edges, no-op"),

@@ -1,5 +1,6 @@
 """`--scheduler` of `provision` and `verify`, as a user meets it: who reads, what a worker's word is worth, and how trouble ends."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -21,9 +23,10 @@ KINDS = '''
 """Executors that answer as their name says."""
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from threading import Lock
 
 
-waiting = []
+waiting, meeting = [], Lock()
 
 
 class Answering(Executor):
@@ -49,10 +52,11 @@ class Answering(Executor):
         elif self.kind == "sleeps":
             return future
         elif self.kind == "meets":  # answers when another file is there too
-            waiting.append((future, said))
-            if len(waiting) == 2:
-                for each, told in waiting:
-                    each.set_result(("worker-7", told))
+            with meeting:  # several threads hand files over
+                waiting.append((future, said))
+                if len(waiting) == 2:
+                    for each, told in waiting:
+                        each.set_result(("worker-7", told))
             return future
         future.set_result(("worker-7", said))
         return future
@@ -149,16 +153,22 @@ def test_an_audit_hands_over_and_notes_each(cluster):
     assert last(cluster).fingerprint is not None
 
 
+def lock_of(folder):
+    return hashlib.blake2b(os.fsencode(os.path.realpath(folder)), digest_size=1).hexdigest()
+
+
 def test_several_models_are_audited_at_a_time(cluster):
     cluster.program("provision")
     cluster.environ["MODEL_PROVISIONER_SCHEDULER_TIMEOUT"] = "20s"
-    os.mkdir(cluster.root / "apart")  # small files of one folder have one lock
-    os.rename(cluster.root / "b.gguf", cluster.root / "apart" / "b.gguf")
+    # Small files of one folder have one lock, and those of one folder in 256 another's.
+    apart = next(each for each in map(str, count()) if lock_of(cluster.root / each) != lock_of(cluster.root))
+    os.mkdir(cluster.root / apart)
+    os.rename(cluster.root / "b.gguf", cluster.root / apart / "b.gguf")
     cluster.models(
         json.dumps(
             {
                 "defaults": {"handoff": HANDOFFS},
-                "models": {"a": {"model_ref": "a.gguf"}, "b": {"model_ref": "apart/b.gguf"}},
+                "models": {"a": {"model_ref": "a.gguf"}, "b": {"model_ref": f"{apart}/b.gguf"}},
             }
         )
     )
