@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from model_provisioner.config.load import parse_config, read_config
-from model_provisioner.engine.batches import at_once, cut, stoppable
+from model_provisioner.engine.batches import at_once, cut, stoppable, together
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import ModelEnded, WorkBegins, silent
 from model_provisioner.engine.orphans import withdraw_orphans
@@ -23,23 +23,24 @@ from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
 from model_provisioner.engine.sweep import sweep, withdraw_all
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.verify import verify
+from model_provisioner.engine.verify import judge, read, verify
 from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
 from model_provisioner.fs.state_folder import state_folder
-from model_provisioner.hashing.threads import in_pools
+from model_provisioner.hashing.threads import as_done
 from model_provisioner.records.last_run import note_end
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from model_provisioner.config.entries import Config
     from model_provisioner.engine.entry_run import Step
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.verification.outcome import Verification
+    from model_provisioner.engine.verification.reader import Reader
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.executors.window import Window
 
@@ -140,7 +141,9 @@ class Run:
         """Take every step for entries; yield their records batch by batch, as they are done or have failed.
 
         Models are read by at most `workers` threads, the largest first, and tiny ones by one more; what is to be fetched
-        is fetched beside that. A record that is neither `published` nor failed was done by another process meanwhile.
+        is fetched beside that. The caller's thread hands off whatever they have read, together: that takes Python, which
+        runs in one thread at a time, and transactions, which cost as much for one model as for many. A record that is
+        neither `published` nor failed was done by another process meanwhile.
 
         Raises `ExecutorError`: then no other model is begun, and what was not done stays withdrawn.
         """
@@ -154,11 +157,14 @@ class Run:
         several, tiny, size = cut(self.work, local, workers)
         self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
-        fetching, reading = self._fetch_and_hand_off, self._hand_off
-        for batch, _ in in_pools([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
-            for record in batch:
-                self.work.progress(ModelEnded(record.name))
-            yield batch
+        fetching, reading = self._fetch_and_read, self._read
+        for done in as_done([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
+            for some in together(done):
+                hand_off_read(self.work, [reader for _, reader in some])
+                for batch, _ in some:
+                    for record in batch:
+                        self.work.progress(ModelEnded(record.name))
+                    yield batch
 
     def provision_left(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
         """Take every step for those of these entries that the sweep found neither current nor retired, as `provision` does.
@@ -178,17 +184,17 @@ class Run:
 
         return is_present(self.work, record)
 
-    def _fetch_and_hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+    def _fetch_and_read(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> Reader:
         from model_provisioner.engine.fetching.fetch import fetch
 
         for record in batch:
             fetch(self.work, record, check)
-        self._hand_off(tuple(record for record in batch if record.error is None), check)
+        return self._read(tuple(record for record in batch if record.error is None), check)
 
-    def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+    def _read(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> Reader:
         work = stoppable(self.work, check)
         done = done_by_another(work, batch)
-        hand_off(work, [record for record in batch if record not in done])
+        return read(work, [record for record in batch if record not in done])
 
     def provision_one(self, name: str) -> Verification:
         """Take every step for one entry, the sweep too. Raises what it failed with, or `RetiredModelError`."""
@@ -253,17 +259,30 @@ class Run:
         note_end(self.work.state, self.work.config.root)
 
 
-def hand_off(work: Workspace, records: Collection[EntryRun]) -> None:
+def hand_off(work: Workspace, records: Sequence[EntryRun]) -> None:
     """Verify entries, register them and publish their handoffs; each is `published` afterwards or has its `error`.
 
     One that this run verified before is not verified again, unless it moved since: that is done three times at the most, and
     then it is a `ChangingModelError`.
     """
-    left = list(records)
-    for record in left:
-        record.advanced, record.reasons = True, None
-    for _ in range(TRIES):
-        verify_and_register(work, [record for record in left if record.verification is None])
+    unread = [record for record in records if record.verification is None]
+    _hand_off(work, records, [read(work, unread)] if unread else [])
+
+
+def hand_off_read(work: Workspace, readers: Sequence[Reader]) -> None:
+    """Do with entries that were read what is left to hand them off."""
+    readers = [reader for reader in readers if reader.records]
+    _hand_off(work, [record for reader in readers for record in reader.records], readers)
+
+
+def _hand_off(work: Workspace, records: Sequence[EntryRun], readers: Sequence[Reader]) -> None:
+    left = records
+    for turn in range(TRIES):
+        if turn:
+            readers = [read(work, left)]
+        if readers:
+            judge(work, readers)
+            register(work, [record for reader in readers for record in reader.records])
         ready = [record for record in left if record.error is None]
         publish(work, ready)
         for record in ready:
@@ -281,13 +300,6 @@ def hand_off(work: Workspace, records: Collection[EntryRun]) -> None:
             fix="wait until what writes them has ended, then run again",
         )
         fail(work, record, error)
-
-
-def verify_and_register(work: Workspace, records: Sequence[EntryRun]) -> None:
-    """Verify entries, and write those that can be used into the catalog."""
-    if records:
-        verify(work, records)
-        register(work, records)
 
 
 def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
