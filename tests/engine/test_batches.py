@@ -23,7 +23,8 @@ from model_provisioner.config.entries import Entry
 from model_provisioner.references.reference import ModelRef
 from model_provisioner.engine.batches import BYTES, MODELS, TINY, cut, together
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.run import Run, hand_off_read
+from model_provisioner.engine.hand_off import hand_off_read
+from model_provisioner.engine.run import Run
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 

@@ -10,9 +10,9 @@ import pytest
 
 from model_provisioner.errors import ChangingModelError, OccupiedError, PolicyChangedError
 from model_provisioner.engine import publish as handoff
-from model_provisioner.engine import run as provision
+from model_provisioner.engine import hand_off as handing
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.run import hand_off
+from model_provisioner.engine.hand_off import hand_off
 from model_provisioner.engine.register import register
 from model_provisioner.engine.verify import verify
 from model_provisioner.engine.workspace import Workspace, open_workspace
@@ -122,7 +122,7 @@ def test_a_model_that_moves_each_time_is_an_error_after_three_tries(work, tmp_pa
             file.write(b"x")
         return real(*args)
 
-    monkeypatch.setattr(provision, "publish", publish)
+    monkeypatch.setattr(handing, "publish", publish)
     with pytest.raises(ChangingModelError) as caught:
         handed_off(work)
     assert len(tries) == 3
