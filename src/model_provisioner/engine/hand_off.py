@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.engine.publish import publish
 from model_provisioner.engine.register import register
 from model_provisioner.engine.verify import judge, read
-from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, set_pending
+from model_provisioner.engine.withdrawal.withdraw import POLICY_CHANGED, fail, set_pending
 from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError
 from model_provisioner.references.reference import LocalRef
 

@@ -18,13 +18,13 @@ from model_provisioner.engine.batches import at_once, cut, stoppable, together
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import ModelEnded, WorkBegins, silent
 from model_provisioner.engine.hand_off import hand_off, hand_off_read
-from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
-from model_provisioner.engine.sweep import sweep, withdraw_all
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.verify import read, verify
-from model_provisioner.engine.withdraw import retired_error
+from model_provisioner.engine.withdrawal.orphans import withdraw_orphans
+from model_provisioner.engine.withdrawal.sweep import sweep, withdraw_all
+from model_provisioner.engine.withdrawal.withdraw import retired_error
 from model_provisioner.engine.workspace import open_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.state_folder import state_folder

@@ -13,7 +13,7 @@ from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.reader import Reader
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verification.wrong import note_wrong
-from model_provisioner.engine.withdraw import check_writer, fail, withdraw
+from model_provisioner.engine.withdrawal.withdraw import check_writer, fail, withdraw
 from model_provisioner.errors import (
     DamagedError,
     DigestRequiredError,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.verification.corruption import corruption
-from model_provisioner.engine.withdraw import READ, pend
+from model_provisioner.engine.withdrawal.withdraw import READ, pend
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there
