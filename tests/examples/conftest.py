@@ -36,5 +36,6 @@ def offline() -> dict[str, str]:
         "PIP_NO_INDEX": "1",
         "PIP_NO_BUILD_ISOLATION": "0",  # 0 means that nothing is isolated: pip reads it as the value of the option
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",  # a module is compiled when it is imported, and few of them are
         "PYTHONPATH": sysconfig.get_path("purelib"),
     }
