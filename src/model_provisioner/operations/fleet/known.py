@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model_provisioner.operations.fleet.database import Connection
 
 _IS_USABLE = "number >= %(ours)s AND writable_from <= %(ours)s"
-_SKEW = "round(%(time)s - extract(epoch FROM clock_timestamp()))::bigint"
+_SKEW = "%(time)s - extract(epoch FROM now())"
 _ALIVE = f"""
 SET LOCAL synchronous_commit = off;
 UPDATE fleet.catalog SET host = %(host)s, login = %(login)s, version = %(version)s, published_at = now(),
@@ -29,7 +29,7 @@ UPDATE fleet.catalog SET host = %(host)s, login = %(login)s, version = %(version
 """A sign of life that a crash of the database takes away comes again with the next publication, so nobody waits until it is on
 the disk."""
 _KNOWN = f"""
-SELECT {_IS_USABLE}, publication, {_SKEW},
+SELECT {_IS_USABLE}, publication, ({_SKEW})::bigint,
   ARRAY(SELECT project::text FROM fleet.project WHERE catalog = %(catalog)s ORDER BY project),
   ARRAY(SELECT change FROM fleet.project WHERE catalog = %(catalog)s ORDER BY project)
 FROM fleet.version LEFT JOIN fleet.catalog ON catalog = %(catalog)s
