@@ -68,13 +68,8 @@ def test_each_project_that_moved_costs_one_trip_more(host, trips):
 def test_what_was_published_before_the_catalog_noted_it_is_asked_for(host, trips):
     with closing(sqlite3.connect(f"{host.state}/catalog.db")) as connection, connection:
         connection.execute("UPDATE publication SET changes = NULL")
-    assert host.publish()["projects"] == []
-    assert len(trips) == 2
-    host.put("a")
-    host.publish()
-    del trips[:]
-    host.publish()
-    assert len(trips) == 1
+    assert [host.publish()["projects"] for _ in range(2)] == [[], []]
+    assert len(trips) == 2 + 1
 
 
 def test_a_publication_that_another_one_came_between_does_not_say_that_all_is_there(host, fleet, trips, monkeypatch):
@@ -92,8 +87,8 @@ def test_a_publication_that_another_one_came_between_does_not_say_that_all_is_th
     host.put("b", project="/q")
     host.publish()
     del trips[:]
-    assert host.publish()["projects"] == []
-    assert len(trips) == 2
+    assert [host.publish()["projects"] for _ in range(2)] == [[], []]
+    assert len(trips) == 3 + 1
 
 
 def test_a_publication_that_was_killed_between_two_projects_is_resumed_by_the_next(host, monkeypatch):

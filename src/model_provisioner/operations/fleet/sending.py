@@ -213,9 +213,10 @@ class Sender:
         """Tell that this host is alive, and remove the projects that only another copy of the catalog had."""
         values = {**self._host, "skew": known.skew}
         if not moved:
-            token = self._seen or self._whole(known)
+            token = self._whole(known)
             while not self._connection.execute(_ANNOUNCE, {**values, "token": token, "seen": self._seen}).rowcount:
-                token = self._look_again()
+                self._look_again()
+                token = self._drawn()
             self._seen = token
         if known.has_foreign:
             self._connection.execute(_FORGET, {**values, "token": self._seen})
@@ -231,8 +232,8 @@ class Sender:
             return self._drawn()
         return self._publications.draw(self._changes)
 
-    def _look_again(self) -> UUID:
-        """Return the token that the database has, where it is not what it was. Raises `FleetError` if it is not ours."""
+    def _look_again(self) -> None:
+        """See which token the database has, where it is not what it was. Raises `FleetError` if it is not ours."""
         row = self._connection.execute(_SEEN, self._host).fetchone()
         if row is None:  # there is one, which is not for this role to see
             raise self._others()
@@ -240,7 +241,6 @@ class Sender:
         if not self.is_ours(token):
             raise self.foreign()
         self._seen, self._changes = token, None
-        return token
 
     def _others(self) -> FleetError:
         return FleetError(
