@@ -379,6 +379,14 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
             fleet.query_as("host_a", statement)
 
 
+def test_a_writer_needs_to_connect_and_nothing_else_of_the_database(host, fleet):
+    fleet.query(
+        f"REVOKE ALL ON DATABASE {fleet.name} FROM PUBLIC", f"GRANT CONNECT ON DATABASE {fleet.name} TO fleet_writer"
+    )
+    host.put("a")
+    assert [host.publish()["written"] for _ in range(2)] == [1, 0]
+
+
 def test_a_writer_can_not_write_what_nobody_could_read(host, fleet):
     host.put("a")
     host.publish()
