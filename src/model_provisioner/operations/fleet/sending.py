@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_provisioner.errors import FleetError
 from model_provisioner.fs.ownership import login_of
-from model_provisioner.fs.sqlite import Database, ReadOnlyDatabase
+from model_provisioner.fs.sqlite import Database
 from model_provisioner.fs.state_folder import ensure_state_folder
 from model_provisioner.invocation import command as called
 from model_provisioner.operations.fleet.known import read_known, tell_alive
@@ -93,10 +93,12 @@ def publish(connection: Connection, asked: Mapping[str, Any], sent: Callable[[st
         "version": __version__,
         "milliseconds": max(1, int(asked["seconds"] * 1000)),
     }
-    if not asked["as_new"] and (found := _unmoved(connection, asked["state"], machine, host)) is not None:
-        return found
     with closing(catalog_file(asked["state"], Database)) as database:
         publications = Publications(database)
+        if not asked["as_new"] and (unmoved := publications.unmoved(machine)) is not None:
+            catalog, token = unmoved
+            if (skew := tell_alive(connection, {**host, "catalog": catalog}, token)) is not None:
+                return _answer(Identity(catalog, is_copy=False), skew)
         identity = publications.identify(machine, anew=asked["as_new"], restored=asked["take_over"])
         sender = Sender(connection, publications, {**host, "catalog": identity.catalog}, asked["shown"])
         known = sender.meet()
@@ -112,17 +114,6 @@ def publish(connection: Connection, asked: Mapping[str, Any], sent: Callable[[st
             sent(projects[-1])
         sender.finish(known, moved=bool(projects))
     return _answer(identity, known.skew, projects, written, removed)
-
-
-def _unmoved(connection: Connection, state: str, machine: str, host: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Publish a catalog of which the database has all: only the host is told to be alive. None if that is not so."""
-    with closing(catalog_file(state, ReadOnlyDatabase)) as database:
-        unmoved = Publications(database).unmoved(machine)
-    if unmoved is None:
-        return None
-    catalog, token = unmoved
-    skew = tell_alive(connection, {**host, "catalog": catalog}, token)
-    return None if skew is None else _answer(Identity(catalog, is_copy=False), skew)
 
 
 def _answer(
