@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from threading import active_count
 from types import SimpleNamespace
 
 import pytest
@@ -20,13 +21,15 @@ from model_provisioner.store.store import Store
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError
 from model_provisioner.config.entries import Entry
 from model_provisioner.references.reference import ModelRef
-from model_provisioner.engine.batches import BYTES, MODELS, TINY, cut
+from model_provisioner.engine.batches import BYTES, MODELS, TINY, cut, together
 from model_provisioner.engine.entry_run import EntryRun
+from model_provisioner.engine.hand_off import hand_off_read
 from model_provisioner.engine.run import Run
 from model_provisioner.engine.up_to_date import reasons
 from model_provisioner.engine.workspace import open_workspace
 
 from tests.support.examples import examples
+from tests.support.remote import wait_until
 
 LARGE = BUFFER + 1
 WORK = SimpleNamespace(store=Store("/nothing/was/fetched"))
@@ -116,6 +119,25 @@ def test_batches_at_the_same_time_open_no_more_files_than_a_process_may(tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert (len(found[0][0]), len(found[1][0])) == (small, tiny)
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        (4 * MODELS, [[MODELS], [1, 2, MODELS - 3], [1, MODELS - 1], [2]]),
+        (16, [[MODELS], [1, 2], [MODELS - 3], [1], [MODELS - 1], [2]]),
+    ],
+)
+def test_what_was_read_is_handed_off_together_as_far_as_a_process_may_open_files(files, parts):
+    sizes = [MODELS, 1, 2, MODELS - 3, 1, MODELS - 1, 2]
+    done = [((None,) * size, None) for size in sizes]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
+    try:
+        found = [[len(batch) for batch, _ in some] for some in together(done)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == parts
 
 
 def test_models_of_one_folder_are_together(tmp_path):
@@ -254,6 +276,22 @@ def test_results_come_batch_by_batch_and_by_entry(work, workers):
         )
         assert verified(run)[name].how == "hashed"
         assert project.catalog.get(project.config.root, name).lifecycle == "Active"
+
+
+def test_what_was_read_while_another_was_handed_off_is_handed_off_together(work, monkeypatch):
+    project, threads, handed_off = work({f"m{number}": b"1" * LARGE for number in range(9)}), active_count(), []
+
+    def waiting(work, readers):
+        if not handed_off:
+            wait_until(lambda: active_count() == threads)
+        handed_off.append(sum(len(reader.records) for reader in readers))
+        hand_off_read(work, readers)
+
+    monkeypatch.setattr("model_provisioner.engine.run.hand_off_read", waiting)
+    _, batches, results = provisioned(project, 3)
+    assert len(handed_off) == 2
+    assert sum(handed_off) == len(batches) == 9
+    assert results == dict.fromkeys(project.config.entries, True)
 
 
 def test_an_error_is_the_result_of_its_entry_alone(work):

@@ -10,9 +10,11 @@ import pytest
 
 from model_provisioner.errors import ChangingModelError, OccupiedError, PolicyChangedError
 from model_provisioner.engine import publish as handoff
-from model_provisioner.engine import run as provision
+from model_provisioner.engine import hand_off as handing
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.run import hand_off, verify_and_register
+from model_provisioner.engine.hand_off import hand_off
+from model_provisioner.engine.register import register
+from model_provisioner.engine.verify import verify
 from model_provisioner.engine.workspace import Workspace, open_workspace
 from tests.support.project import TINY, settle
 
@@ -27,7 +29,8 @@ def work(tmp_path) -> Workspace:
     (tmp_path / "models.yaml").write_text(ONE)
     work = open_workspace(str(tmp_path / "models.yaml"))
     work.tiny = EntryRun(work.config.entries["tiny"])
-    verify_and_register(work, [work.tiny])
+    verify(work, [work.tiny])
+    register(work, [work.tiny])
     return work
 
 
@@ -119,7 +122,7 @@ def test_a_model_that_moves_each_time_is_an_error_after_three_tries(work, tmp_pa
             file.write(b"x")
         return real(*args)
 
-    monkeypatch.setattr(provision, "publish", publish)
+    monkeypatch.setattr(handing, "publish", publish)
     with pytest.raises(ChangingModelError) as caught:
         handed_off(work)
     assert len(tries) == 3

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from model_provisioner.errors import ChangingModelError, ProvisionError, UnreadableModelError
 from model_provisioner.fs.identity import identity
 from model_provisioner.hashing import memo as memo_module
-from model_provisioner.hashing.memo import Memo
+from model_provisioner.hashing.memo import OWN_LOCKS, Memo
 from model_provisioner.hashing.memo_rows import Row
+from model_provisioner.hashing.streaming import BUFFER
 from tests.support.examples import examples
 from tests.support.project import settle_in_every_process
 
@@ -458,6 +459,23 @@ def test_a_spoiled_memo_costs_time_never_truth(model, settled, tmp_path, spoil):
     assert ask(fresh, model)[:2] == (sha256(model.read_bytes()), "hashed")
     if spoil is not spoil_folder:
         assert ask(Memo(str(tmp_path / "state")), model)[1] == "stat"
+
+
+@pytest.mark.parametrize(
+    ("together", "digits"), [(1, 4), (OWN_LOCKS, 4), (OWN_LOCKS + 1, 2)], ids=["one", "some", "many"]
+)
+def test_a_large_file_has_a_lock_that_hardly_any_other_has_unless_many_are_asked_for(memo, tmp_path, together, digits):
+    """Of sixteen that are read at a time two would as often as not have the same of 256, and one would wait."""
+    paths = []
+    for number in range(OWN_LOCKS + 1):
+        with open(tmp_path / f"large{number}", "wb") as file:
+            file.truncate(BUFFER + 1)
+        paths.append(file.name)
+    for first in range(0, len(paths), together):
+        memo.digests(paths[first : first + together])
+    locks = os.listdir(tmp_path / "state/locks/hash")
+    assert {len(name) for name in locks} == {digits}
+    assert digits == 2 or len(locks) >= len(paths) - 1
 
 
 @pytest.mark.slow

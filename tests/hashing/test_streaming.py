@@ -25,6 +25,7 @@ def small_segments(monkeypatch):
     for module in (definition, hashing):
         monkeypatch.setattr(module, "SEGMENT", 64)
     monkeypatch.setattr(hashing, "BUFFER", 48)
+    monkeypatch.setattr(hashing, "TELL_SECONDS", 0)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8])
@@ -77,6 +78,20 @@ def test_a_disk_that_fails_while_it_is_read_is_an_error(tmp_path, small_segments
     with pytest.raises(OSError, match="Input/output error"):
         read(fd, KEY, lambda _: None)
     os.close(fd)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8])
+@pytest.mark.parametrize("read", [hash_both, fingerprint])
+def test_what_was_read_is_told_at_first_now_and_then_and_at_the_end(tmp_path, small_segments, read, cores, monkeypatch):
+    monkeypatch.setattr("model_provisioner.hashing.threads.core_count", lambda: cores)
+    monkeypatch.setattr(hashing, "TELL_SECONDS", 60)
+    (tmp_path / "x").write_bytes(bytes(100 * 64))
+    fd, counts = open_model(str(tmp_path / "x")), []
+    read(fd, KEY, counts.append)
+    os.close(fd)
+    assert sum(counts) == 100 * 64
+    if read is hash_both or cores == 1:
+        assert counts == [48, 100 * 64 - 48]
 
 
 def test_a_thread_reads_for_the_one_that_hashes_as_long_as_a_core_is_left(tmp_path, small_segments, monkeypatch):

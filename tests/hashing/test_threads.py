@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from model_provisioner.hashing.threads import Cores, core_count, cpu_limit, in_threads
+from model_provisioner.hashing.threads import Cores, as_done, core_count, cpu_limit, in_threads
+from tests.support.remote import wait_until
 
 
 def names():
@@ -64,6 +65,42 @@ def test_who_wants_no_more_results_ends_the_work():
     results.close()
     assert len(started) < 5
     assert names() == before
+
+
+def test_what_is_done_while_the_caller_is_busy_comes_together():
+    before, begun = names(), threading.Event()
+
+    def work(item, _):
+        if item:
+            begun.wait(30)
+        return -item
+
+    results = as_done([(work, range(5), 2), (work, range(5, 7), 1)], check=lambda: None)
+    assert next(results) == [(0, 0)]
+    begun.set()
+    wait_until(lambda: names() == before)
+    assert sorted(next(results)) == [(item, -item) for item in range(1, 7)]
+    assert list(results) == []
+
+
+def test_what_was_done_before_an_error_comes_before_it():
+    before, begun = names(), threading.Event()
+
+    def work(item, _):
+        if item == 1:
+            begun.wait(30)
+        if item == 2:
+            raise ValueError("two")
+        return item
+
+    results = as_done([(work, range(3), 1), (work, [3], 1)])
+    found = next(results)
+    begun.set()
+    wait_until(lambda: names() == before)
+    with pytest.raises(ValueError, match="two"):
+        while True:
+            found += next(results)
+    assert sorted(found) == [(0, 0), (1, 1), (3, 3)]
 
 
 def test_a_process_has_a_core():

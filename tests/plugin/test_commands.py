@@ -43,7 +43,7 @@ PURPOSE
 
 USAGE
     doit model-verify [NAME...] [--full] [--store] [--older-than AGE]
-    [--max-bytes SIZE] [--scheduler EXECUTOR] [--quiet] [--json]
+    [--max-bytes SIZE] [--scheduler EXECUTOR] [-q] [--json]
 
 OPTIONS
 
@@ -65,7 +65,7 @@ OPTIONS
             let files be hashed by local:N (processes), dask:ADDRESS
             or ray:ADDRESS; MODEL_PROVISIONER_SCHEDULER does the same
             (config: scheduler)
-      --quiet
+      -q, --quiet
             print nothing but warnings and failures [default: False]
             (config: quiet)
       --json

@@ -11,9 +11,9 @@ from model_provisioner.arguments import check_type, path_text, texts
 from model_provisioner.config.entries import only_model
 from model_provisioner.config.paths import real_path
 from model_provisioner.engine.events import waiting
-from model_provisioner.engine.orphans import withdraw_orphans
 from model_provisioner.engine.rules import Rules
 from model_provisioner.engine.run import Run
+from model_provisioner.engine.withdrawal.orphans import withdraw_orphans
 from model_provisioner.errors import InputError
 from model_provisioner.fs.locking.waits import waits_told
 from model_provisioner.hashing.threads import core_count

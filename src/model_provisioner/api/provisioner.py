@@ -20,7 +20,7 @@ from model_provisioner.engine.events import silent, waiting
 from model_provisioner.engine.register import put_verified, row_of
 from model_provisioner.engine.resolve import resolve, resolve_reference
 from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import fail
+from model_provisioner.engine.withdrawal.withdraw import fail
 from model_provisioner.engine.workspace import mirrors_of, without_project
 from model_provisioner.errors import DigestMismatchError, ModelNotFoundError, NotAllowedError, ProvisionError
 from model_provisioner.fs.locking.waits import waits_told

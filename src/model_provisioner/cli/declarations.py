@@ -17,7 +17,7 @@ SCHEDULER = Option(
     "value",
     "EXECUTOR",
 )
-QUIET = Option("quiet", "print nothing but warnings and failures")
+QUIET = Option("quiet", "print nothing but warnings and failures", short="q")
 
 PROVISION = Command(
     name="provision",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
+    # What plugs into pydantic would be looked for in every installed package, and has no business in our models.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with collecting_seldom():
         code = run(sys.argv[1:])
     gc.freeze()  # all ends with the process: else Python, as it ends, goes through it again and again

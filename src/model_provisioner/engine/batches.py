@@ -16,10 +16,11 @@ from model_provisioner.references.reference import LocalRef
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from model_provisioner.engine.entry_run import EntryRun
     from model_provisioner.engine.events import Event
+    from model_provisioner.engine.verification.reader import Reader
     from model_provisioner.engine.workspace import Workspace
 
 MODELS = 128
@@ -55,6 +56,22 @@ def cut(
             (small if size > TINY else tiny).append((path, size, record))
     large.sort(key=lambda each: each[0], reverse=True)
     return [(record,) for _, record in large] + _together(small, workers), _together(tiny, 1), total
+
+
+def together(
+    done: Iterable[tuple[tuple[EntryRun, ...], Reader]],
+) -> Iterator[list[tuple[tuple[EntryRun, ...], Reader]]]:
+    """Yield batches that were read, as many together as may be handed off at once."""
+    limit, total = _models_at_once(1), 0
+    some: list[tuple[tuple[EntryRun, ...], Reader]] = []
+    for batch, reader in done:
+        if some and total + len(batch) > limit:
+            yield some
+            some, total = [], 0
+        some.append((batch, reader))
+        total += len(batch)
+    if some:
+        yield some
 
 
 def at_once(work: Workspace, records: Iterable[EntryRun], workers: int) -> int:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import failing
-from model_provisioner.engine.withdraw import check_place, publishing, retired_error
+from model_provisioner.engine.withdrawal.withdraw import check_place, publishing, retired_error
 from model_provisioner.fs.atomic import drafted
 from model_provisioner.fs.identity import identity
 from model_provisioner.records.handoff import render

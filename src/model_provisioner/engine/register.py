@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner.engine.entry_run import failing
-from model_provisioner.engine.withdraw import fail
+from model_provisioner.engine.withdrawal.withdraw import fail
 from model_provisioner.errors import DigestMismatchError
 from model_provisioner.records.catalog.catalog import Model, now
 

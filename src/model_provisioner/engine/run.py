@@ -14,37 +14,36 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from model_provisioner.config.load import parse_config, read_config
-from model_provisioner.engine.batches import at_once, cut, stoppable
+from model_provisioner.engine.batches import at_once, cut, stoppable, together
 from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import ModelEnded, WorkBegins, silent
-from model_provisioner.engine.orphans import withdraw_orphans
-from model_provisioner.engine.publish import publish
+from model_provisioner.engine.hand_off import hand_off, hand_off_read
 from model_provisioner.engine.register import register
 from model_provisioner.engine.retention.usage import note_usage
-from model_provisioner.engine.sweep import sweep, withdraw_all
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.verify import verify
-from model_provisioner.engine.withdraw import POLICY_CHANGED, fail, retired_error, set_pending
+from model_provisioner.engine.verify import read, verify
+from model_provisioner.engine.withdrawal.orphans import withdraw_orphans
+from model_provisioner.engine.withdrawal.sweep import sweep, withdraw_all
+from model_provisioner.engine.withdrawal.withdraw import retired_error
 from model_provisioner.engine.workspace import open_workspace
-from model_provisioner.errors import ChangingModelError, PolicyChangedError, ProvisionError, StorageError
+from model_provisioner.errors import StorageError
 from model_provisioner.fs.state_folder import state_folder
-from model_provisioner.hashing.threads import in_pools
+from model_provisioner.hashing.threads import as_done
 from model_provisioner.records.last_run import note_end
 from model_provisioner.references.reference import LocalRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from model_provisioner.config.entries import Config
     from model_provisioner.engine.entry_run import Step
     from model_provisioner.engine.events import Progress
     from model_provisioner.engine.rules import Rules
     from model_provisioner.engine.verification.outcome import Verification
+    from model_provisioner.engine.verification.reader import Reader
     from model_provisioner.engine.workspace import Workspace
     from model_provisioner.hashing.executors.window import Window
 
-TRIES = 3
-"""How often a model that moves after it was verified is verified again."""
 FETCHES = 8
 """How many models are fetched at a time."""
 
@@ -140,7 +139,9 @@ class Run:
         """Take every step for entries; yield their records batch by batch, as they are done or have failed.
 
         Models are read by at most `workers` threads, the largest first, and tiny ones by one more; what is to be fetched
-        is fetched beside that. A record that is neither `published` nor failed was done by another process meanwhile.
+        is fetched beside that. The caller's thread hands off whatever they have read, together: that takes Python, which
+        runs in one thread at a time, and transactions, which cost as much for one model as for many. A record that is
+        neither `published` nor failed was done by another process meanwhile.
 
         Raises `ExecutorError`: then no other model is begun, and what was not done stays withdrawn.
         """
@@ -154,11 +155,14 @@ class Run:
         several, tiny, size = cut(self.work, local, workers)
         self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
-        fetching, reading = self._fetch_and_hand_off, self._hand_off
-        for batch, _ in in_pools([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
-            for record in batch:
-                self.work.progress(ModelEnded(record.name))
-            yield batch
+        fetching, reading = self._fetch_and_read, self._read
+        for done in as_done([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
+            for some in together(done):
+                hand_off_read(self.work, [reader for _, reader in some])
+                for batch, _ in some:
+                    for record in batch:
+                        self.work.progress(ModelEnded(record.name))
+                    yield batch
 
     def provision_left(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
         """Take every step for those of these entries that the sweep found neither current nor retired, as `provision` does.
@@ -178,17 +182,17 @@ class Run:
 
         return is_present(self.work, record)
 
-    def _fetch_and_hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+    def _fetch_and_read(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> Reader:
         from model_provisioner.engine.fetching.fetch import fetch
 
         for record in batch:
             fetch(self.work, record, check)
-        self._hand_off(tuple(record for record in batch if record.error is None), check)
+        return self._read(tuple(record for record in batch if record.error is None), check)
 
-    def _hand_off(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> None:
+    def _read(self, batch: tuple[EntryRun, ...], check: Callable[[], None]) -> Reader:
         work = stoppable(self.work, check)
         done = done_by_another(work, batch)
-        hand_off(work, [record for record in batch if record not in done])
+        return read(work, [record for record in batch if record not in done])
 
     def provision_one(self, name: str) -> Verification:
         """Take every step for one entry, the sweep too. Raises what it failed with, or `RetiredModelError`."""
@@ -251,54 +255,6 @@ class Run:
         """
         note_usage(self.work, self.records)
         note_end(self.work.state, self.work.config.root)
-
-
-def hand_off(work: Workspace, records: Collection[EntryRun]) -> None:
-    """Verify entries, register them and publish their handoffs; each is `published` afterwards or has its `error`.
-
-    One that this run verified before is not verified again, unless it moved since: that is done three times at the most, and
-    then it is a `ChangingModelError`.
-    """
-    left = list(records)
-    for record in left:
-        record.advanced, record.reasons = True, None
-    for _ in range(TRIES):
-        verify_and_register(work, [record for record in left if record.verification is None])
-        ready = [record for record in left if record.error is None]
-        publish(work, ready)
-        for record in ready:
-            if record.error is not None:
-                _withdraw(work, record, record.error)
-        left = [record for record in ready if record.error is None and not record.published]
-        if not left:
-            return
-    for record in left:
-        error = ChangingModelError(
-            "the model keeps changing after it was verified",
-            where=record.entry.ref.path if isinstance(record.entry.ref, LocalRef) else record.entry.ref.id,
-            expected="files at rest",
-            found=f"other bytes, times or files after each of {TRIES} verifications",
-            fix="wait until what writes them has ended, then run again",
-        )
-        fail(work, record, error)
-
-
-def verify_and_register(work: Workspace, records: Sequence[EntryRun]) -> None:
-    """Verify entries, and write those that can be used into the catalog."""
-    if records:
-        verify(work, records)
-        register(work, records)
-
-
-def _withdraw(work: Workspace, record: EntryRun, error: ProvisionError) -> None:
-    """Withdraw what an entry has that can't be handed off: its policy may have changed, else it failed."""
-    if not isinstance(error, PolicyChangedError):
-        fail(work, record, error)
-        return
-    try:
-        set_pending(work, [record.entry], POLICY_CHANGED)
-    except ProvisionError as worse:
-        record.error = worse
 
 
 def done_by_another(work: Workspace, records: Sequence[EntryRun]) -> set[EntryRun]:

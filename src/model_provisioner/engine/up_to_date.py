@@ -22,7 +22,7 @@ from model_provisioner.engine.verification.outcome import (
 )
 from model_provisioner.engine.verification.signatures import reason_to_check, recorded
 from model_provisioner.engine.verify import render_target
-from model_provisioner.engine.withdraw import READ
+from model_provisioner.engine.withdrawal.withdraw import READ
 from model_provisioner.errors import ModelNotFoundError, ProvisionError
 from model_provisioner.fs.clock import unseen_on
 from model_provisioner.fs.identity import identity_of

@@ -13,7 +13,7 @@ from model_provisioner.engine.verification.examine import examine
 from model_provisioner.engine.verification.reader import Reader
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verification.wrong import note_wrong
-from model_provisioner.engine.withdraw import check_writer, fail, withdraw
+from model_provisioner.engine.withdrawal.withdraw import check_writer, fail, withdraw
 from model_provisioner.errors import (
     DamagedError,
     DigestRequiredError,
@@ -42,11 +42,17 @@ if TYPE_CHECKING:
 
 
 def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
-    """Verify entries, so that the promise holds however it ends: each has its `verification` or its `error` afterwards.
+    """Verify entries, so that the promise holds however it ends: each has its `verification` or its `error` afterwards."""
+    judge(work, [read(work, records)])
 
-    What must be read again loses its handoff first. A failure withdraws handoff and checksum file and is noted in the
-    catalog; a tolerated mismatch is none.
+
+def read(work: Workspace, records: Sequence[EntryRun]) -> Reader:
+    """Find out what the bytes of entries are, as `find_out` does; what must be read again loses its handoff first.
+
+    That is the long part of verifying, which threads do side by side. The reader is for `judge`.
     """
+    for record in records:
+        record.advanced, record.reasons = True, None
     if work.rules.locked:
         for record in records:
             if not record.entry.is_locked:
@@ -55,6 +61,15 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
     find_out(work, records, reader.digests)
     if unsure := [each for each in records if reader.is_unsure(each)]:
         find_out(work, unsure, reader.confirmed)
+    return reader
+
+
+def judge(work: Workspace, readers: Sequence[Reader]) -> None:
+    """Note and apply what was read: the rest of verifying, which costs little more for many entries than for one.
+
+    A failure withdraws handoff and checksum file and is noted in the catalog; a tolerated mismatch is none.
+    """
+    records = [record for reader in readers for record in reader.records]
     found = [each for each in records if each.verification is not None]
     with failing(*found):
         told = [record_of(work, each) for each in found if each.entry.handoff]
@@ -62,20 +77,22 @@ def verify(work: Workspace, records: Sequence[EntryRun]) -> None:
         lines = (each.to_dict() for each in told if each.how != "stat")
         provenance.append(work.provenance_log, lines, work.roots)
         work.verifications.note(work.config.root, told)
-    for record in records:
-        if record.error is None:
-            with failing(record):
-                _check_store(work, record)
-                _check_policy(work, record, reader.before)
+    for reader in readers:
+        for record in reader.records:
+            if record.error is None:
+                with failing(record):
+                    _check_store(work, record)
+                    _check_policy(work, record, reader.before)
     _write_targets(work, [record for record in records if record.error is None])
-    for record in records:
-        if record.error is not None:
-            fail(work, record, record.error)
-        if isinstance(record.error, UnsoundModelError | WrongKindError):
-            try:
-                note_wrong(work.store, record.entry, record.error, reader.confirmed)
-            except ProvisionError as error:
-                fail(work, record, error)
+    for reader in readers:
+        for record in reader.records:
+            if record.error is not None:
+                fail(work, record, record.error)
+            if isinstance(record.error, UnsoundModelError | WrongKindError):
+                try:
+                    note_wrong(work.store, record.entry, record.error, reader.confirmed)
+                except ProvisionError as error:
+                    fail(work, record, error)
 
 
 def find_out(

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.streaming import Progress
 
 TRIES = 3
+OWN_LOCKS = 16
+"""How many files that are asked for together have locks that hardly any other file has."""
 
 _turns = BoundedSemaphore(core_count())
 """Those of files to be read, whoever reads them: models of many files would else have as many open as there are cores, each."""
@@ -214,7 +216,9 @@ class Memo(MemoRows):
             return contextlib.nullcontext()
         # A large file has its own lock; small ones share their folder's: many of them cost few locks.
         keys = {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in real_paths(paths)}
-        return locked(self._state, "hash", *keys)
+        # Among 256 locks, sixteen files that are read at a time have one in common as often as not, and one of the two then
+        # waits until all of the other is read. Many files at once may not have as many locks open.
+        return locked(self._state, "hash", *keys, size=2 if len(keys) <= OWN_LOCKS else 1)
 
     def _elsewhere(self, window: Window, paths: Sequence[str], progress: Progress) -> dict[str, FileDigest]:
         """Let workers read files, and record what they say as they do; return it, as far as it counts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,8 +24,33 @@ BUFFER = 1 << 20
 BUFFERS = 4
 """How many a thread that reads may fill before the one that hashes takes them."""
 
+TELL_SECONDS = 0.05
+"""How long bytes that were read may wait to be told of: many threads that told of each buffer would wait for each other."""
+
 Progress: TypeAlias = "Callable[[int], object]"
 """Takes the number of bytes that were read since the last call; an error that it raises ends the reading."""
+
+
+class _Teller:
+    """Tells `progress` of what was read, at first, then now and then."""
+
+    __slots__ = ("_count", "_due", "_progress")
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._count, self._due = progress, 0, 0.0
+
+    def add(self, count: int) -> None:
+        """Note that so many more bytes were read."""
+        self._count += count
+        if time.monotonic() >= self._due:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of what was not told of yet."""
+        count, self._count = self._count, 0
+        self._due = time.monotonic() + TELL_SECONDS
+        if count:
+            self._progress(count)
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ def hash_both(fd: int, key: FingerprintKey, progress: Progress) -> Hashes:
                     hashing.with_a_reader()
                 else:
                     hashing.alone()
+    hashing.told.tell()
     return hashing.hashes()
 
 
@@ -98,7 +125,7 @@ class _Both:
     """Takes both digests of an open file, in one thread or two, and goes on in the other way where it is told to."""
 
     def __init__(self, fd: int, key: FingerprintKey, progress: Progress) -> None:
-        self._file, self._progress = _Stretch(fd), progress
+        self._file, self.told = _Stretch(fd), _Teller(progress)
         self._sha, self._xxh3 = hashlib.sha256(), Fingerprint(key)
         self.ended = False
         """Whether all bytes were read."""
@@ -111,7 +138,7 @@ class _Both:
         view = memoryview(bytearray(BUFFER))
         while chunk := self._read(view):
             self._sha.update(chunk)
-            self._progress(len(chunk))
+            self.told.add(len(chunk))
             if CORES.left > 0:
                 return
 
@@ -140,7 +167,7 @@ class _Both:
                 view, chunk = found
                 self._sha.update(chunk)
                 empty.put(None if CORES.left < 0 else view)
-                self._progress(len(chunk))
+                self.told.add(len(chunk))
         finally:
             empty.put(None)  # the reader must be gone before the file is closed under it
             reader.join()
@@ -203,7 +230,8 @@ class _Stretch:
 
 def _read(stretch: _Stretch, update: Callable[[memoryview], None], progress: Progress) -> None:
     """Pass on all bytes of a stretch."""
-    view = memoryview(bytearray(BUFFER))
+    view, told = memoryview(bytearray(BUFFER)), _Teller(progress)
     while chunk := stretch.read(view):
         update(chunk)
-        progress(len(chunk))
+        told.add(len(chunk))
+    told.tell()

@@ -139,18 +139,29 @@ def in_pools(
     wake: Callable[[], object] | None = None,
     check: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
+    """Do several kinds of work side by side, as `as_done` does; yield each item with its result as it is done."""
+    for done in as_done(pools, wake, check):
+        yield from done
+
+
+def as_done(
+    pools: Sequence[tuple[Callable[[Item, Callable[[], None]], Result], Sequence[Item], int]],
+    wake: Callable[[], object] | None = None,
+    check: Callable[[], None] | None = None,
+) -> Iterator[list[tuple[Item, Result]]]:
     """Do several kinds of work side by side, each for its items in at most so many threads of its own.
 
-    Yield each item with its result as it is done. Work takes the item and a function to call now and then. That function
-    raises `Stopped` when the results are no longer wanted: other work raised, which is raised here, the caller's own
-    `check` raised, or the caller closed the generator. `wake` is called then, to end what threads may be waiting for. No
-    thread outlives the call. Work for one thread runs in the caller's own, unless there is a `wake`.
+    Yield items with their results, all at once that were done since the last time. Work takes the item and a function to
+    call now and then. That function raises `Stopped` when the results are no longer wanted: other work raised, which is
+    raised here, the caller's own `check` raised, or the caller closed the generator. `wake` is called then, to end what
+    threads may be waiting for. No thread outlives the call. Work for one thread runs in the caller's own, unless there is
+    a `wake`.
     """
     pools = [(work, items, min(workers, len(items))) for work, items, workers in pools if items]
     if wake is None and sum(workers for *_, workers in pools) < 2:
         for work, items, _ in pools:
             for item in items:
-                yield item, work(item, check or (lambda: None))
+                yield [(item, work(item, check or (lambda: None)))]
         return
     done: SimpleQueue[tuple[Item, Result] | BaseException] = SimpleQueue()
     stop = threading.Event()
@@ -182,17 +193,22 @@ def in_pools(
     for thread in threads:
         thread.start()
     try:
-        for _ in range(sum(len(items) for _, items, _ in pools)):
-            while True:
-                try:
-                    found = done.get(timeout=CHECK_SECONDS)
-                    break
-                except Empty:
-                    if check is not None:
-                        check()
-            if isinstance(found, BaseException):
-                raise found
-            yield found
+        left = sum(len(items) for _, items, _ in pools)
+        while left:
+            try:
+                found = [done.get(timeout=CHECK_SECONDS)]
+            except Empty:
+                if check is not None:
+                    check()
+                continue
+            while not done.empty():
+                found.append(done.get())
+            if ready := [each for each in found if not isinstance(each, BaseException)]:
+                yield ready
+                left -= len(ready)
+            for each in found:
+                if isinstance(each, BaseException):
+                    raise each
     finally:
         stop.set()
         if wake is not None and any(thread.is_alive() for thread in threads):

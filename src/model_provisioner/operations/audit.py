@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.batches import at_once, stoppable
+from model_provisioner.engine.hand_off import hand_off
 from model_provisioner.engine.resolve import resolve
-from model_provisioner.engine.run import hand_off
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.hashing.threads import in_threads

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from model_provisioner.config.lockfile import line_of, lock_path, parse_lock
 from model_provisioner.engine.entry_run import EntryRun, failing
 from model_provisioner.engine.events import ReadingBegins, counting
-from model_provisioner.engine.orphans import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import known
 from model_provisioner.engine.verification.signatures import signed
 from model_provisioner.engine.verify import find_out
+from model_provisioner.engine.withdrawal.orphans import orphaned_artifacts, orphaned_rows
 from model_provisioner.engine.workspace import look_at_workspace
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.identity import size_or_zero

@@ -8,7 +8,7 @@ from model_provisioner.engine.entry_run import EntryRun
 from model_provisioner.engine.events import counting
 from model_provisioner.engine.resolve import resolve
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.withdraw import retired_error
+from model_provisioner.engine.withdrawal.withdraw import retired_error
 from model_provisioner.errors import NotCurrentError
 from model_provisioner.fs.identity import identity_or_none
 from model_provisioner.invocation import command

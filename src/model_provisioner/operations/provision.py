@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model_provisioner.config.entries import unknown_name
-from model_provisioner.engine.withdraw import retired_error
+from model_provisioner.engine.withdrawal.withdraw import retired_error
 from model_provisioner.errors import FailedModelsError
 from model_provisioner.references.digest import Digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.withdraw import set_state, withdraw, withdraw_handoffs
+from model_provisioner.engine.withdrawal.withdraw import set_state, withdraw, withdraw_handoffs
 from model_provisioner.fs.state_folder import ensure_state_folder
 
 if TYPE_CHECKING:

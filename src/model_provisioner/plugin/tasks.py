@@ -9,8 +9,8 @@ from doit.exceptions import TaskError, TaskFailed
 from doit.globals import Globals
 
 from model_provisioner.cli.output import relative as shown
-from model_provisioner.engine.orphans import has_orphans
-from model_provisioner.engine.withdraw import check_place, retired_error, withdraw
+from model_provisioner.engine.withdrawal.orphans import has_orphans
+from model_provisioner.engine.withdrawal.withdraw import check_place, retired_error, withdraw
 from model_provisioner.errors import ExecutorError, ProvisionError, SettingError, StorageError
 from model_provisioner.fs.paths import may_be_there
 from model_provisioner.plugin.checker import watch

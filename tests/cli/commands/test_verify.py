@@ -14,9 +14,9 @@ from model_provisioner.records.catalog.catalog import Catalog
 from model_provisioner.hashing.memo import Memo
 from model_provisioner.errors import CorruptModelError
 from model_provisioner.engine.entry_run import EntryRun
-from model_provisioner.engine.run import hand_off
+from model_provisioner.engine.hand_off import hand_off
 from model_provisioner.engine.rules import Rules
-from model_provisioner.engine.withdraw import READ, pend
+from model_provisioner.engine.withdrawal.withdraw import READ, pend
 from model_provisioner.engine.workspace import open_workspace
 from tests.support.project import Project, document, settle
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import threading
+from contextlib import ExitStack
 import time
 
 import pytest
@@ -157,3 +158,10 @@ def test_there_are_few_lock_files_however_many_keys(tmp_path):
         with locked(str(tmp_path), "hash", str(number)):
             pass
     assert len(os.listdir(tmp_path / "locks" / "hash")) <= 256
+
+
+def test_keys_with_longer_numbers_hardly_ever_wait_for_each_other(tmp_path):
+    with ExitStack() as held:
+        for number in range(100):
+            held.enter_context(locked(str(tmp_path), "hash", str(number), size=2))
+    assert len(os.listdir(tmp_path / "locks" / "hash")) == 100

@@ -13,7 +13,7 @@ from model_provisioner.engine.fetching.part import PartFetch, known_files
 from model_provisioner.engine.fetching.wanted import Requests
 from model_provisioner.engine.fetching.wrong import is_right, put_away_replaced, wrong_record
 from model_provisioner.engine.resolve import record_of, resolve_entry, stored_files
-from model_provisioner.engine.withdraw import FETCHED, fail, pend
+from model_provisioner.engine.withdrawal.withdraw import FETCHED, fail, pend
 from model_provisioner.errors import ProvisionError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from model_provisioner.config.paths import DIGESTS
-from model_provisioner.engine.withdraw import check_writer, remove, unseen
+from model_provisioner.engine.withdrawal.withdraw import check_writer, remove, unseen
 from model_provisioner.engine.workspace import of_row
 from model_provisioner.errors import OccupiedError, ProvisionError, StorageError
 from model_provisioner.fs.fileset import discover

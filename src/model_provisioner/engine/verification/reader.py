@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.verification.corruption import corruption
-from model_provisioner.engine.withdraw import READ, pend
+from model_provisioner.engine.withdrawal.withdraw import READ, pend
 from model_provisioner.errors import ProvisionError
 from model_provisioner.fs.identity import size_or_zero
 from model_provisioner.fs.paths import may_be_there
@@ -29,7 +29,7 @@ class Reader:
     """
 
     def __init__(self, work: Workspace, records: Sequence[EntryRun]) -> None:
-        self._work, self._records = work, records
+        self._work, self.records = work, records
         self._pending: set[EntryRun] = set()
         self.before: dict[str, Row | None] = {}
         """What the memo knew of files, by path, before they were read."""
@@ -101,7 +101,7 @@ class Reader:
         """Withdraw the handoffs of entries whose files are about to be read; return, by path, what keeps one from that."""
         owners: dict[str, list[EntryRun]] = {}
         sizes: dict[EntryRun, int] = {}
-        for record in self._records:
+        for record in self.records:
             if record.files is None or record.error is not None or record.verification is not None:
                 continue
             if mine := [member.path for member in record.files.members if member.path in unknown]:
@@ -127,7 +127,7 @@ class Reader:
     @property
     def _named(self) -> str:
         """The model, where it is one."""
-        return self._records[0].name if len(self._records) == 1 else ""
+        return self.records[0].name if len(self.records) == 1 else ""
 
     def _as_received(self, answer: Answer) -> Answer:
         """Say of a file that was hashed while it came that it was: the memo knows it from there."""

@@ -100,13 +100,14 @@ def locked_folder(folder: Folder, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def locked(state: str, purpose: str, *keys: str) -> Iterator[None]:
+def locked(state: str, purpose: str, *keys: str, size: int = 1) -> Iterator[None]:
     """Hold the locks of all `keys` for `purpose`. Raises `StorageError` where one can't be made.
 
-    There are 256 lock files a purpose, however many keys: two keys that fall on one file wait for each other now and
-    then, which is harmless as long as no thread asks for more locks of a purpose while it holds some.
+    There are 256 lock files a purpose, however many keys, or more by a larger `size`, in bytes, of their numbers: keys of
+    one file wait for each other now and then. No thread may ask for more locks of a purpose while it holds some. Those of
+    another size are other locks.
     """
-    stripes = {hashlib.blake2b(os.fsencode(key), digest_size=1).hexdigest() for key in keys}
+    stripes = {hashlib.blake2b(os.fsencode(key), digest_size=size).hexdigest() for key in keys}
     path = os.path.join(state, "locks", purpose)
     held: list[int] = []
     try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from model_provisioner.engine.withdraw import remove, unseen
+from model_provisioner.engine.withdrawal.withdraw import remove, unseen
 from model_provisioner.errors import StorageError
 from model_provisioner.records.handoff import is_handoff
 

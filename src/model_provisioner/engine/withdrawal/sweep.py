@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from model_provisioner.config.paths import is_below
 from model_provisioner.engine.events import ReadingBegins, counting
 from model_provisioner.engine.up_to_date import reasons
-from model_provisioner.engine.withdraw import WITHDRAWN, set_pending, unseen, withdraw_handoffs
+from model_provisioner.engine.withdrawal.withdraw import WITHDRAWN, set_pending, unseen, withdraw_handoffs
 from model_provisioner.engine.workspace import roots_of
 from model_provisioner.errors import StorageError
 from model_provisioner.fs.atomic import remove_all_durably

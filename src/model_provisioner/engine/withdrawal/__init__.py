@@ -1,0 +1,1 @@
+"""Withdrawal: what can't be confirmed loses its handoff before the long work begins."""
