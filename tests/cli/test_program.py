@@ -82,10 +82,10 @@ FIRST_RUN = {
         progress.lines project reply reply.fields reply.reply reply.run run_line summary""",
     "config": """cache document entries faults fields load locked lockfile network_policy paths reader schema source_file
         source_map""",
-    "engine": """batches entry_run events fetching fetching.mirrors orphans publish register resolve retention
-        retention.usage rules run snapshot snapshot.begin snapshot.compare snapshot.remember sweep up_to_date verification
+    "engine": """batches entry_run events fetching fetching.mirrors hand_off publish register resolve retention
+        retention.usage rules run snapshot snapshot.begin snapshot.compare snapshot.remember up_to_date verification
         verification.corruption verification.examine verification.outcome verification.reader verification.signatures
-        verification.wrong verify withdraw workspace""",
+        verification.wrong verify withdrawal withdrawal.orphans withdrawal.sweep withdrawal.withdraw workspace""",
     "fs": """atomic clock fileset folder identity locking locking.locks locking.reach locking.renewal locking.waits mounts
         ownership paths read root secret sqlite state_folder unreachable""",
     "hashing": "executors fingerprint memo memo_rows streaming sync threads",

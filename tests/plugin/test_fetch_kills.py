@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import hub as faults
 from tests.support.project import AT_ONCE, wait_for_handlers
-from tests.support.remote import ONE, REPO, TINY_BYTES, resolved, wait_until
+from tests.support.remote import ONE, REPO, TINY_BYTES, resolved, sha256, wait_until
 
 
 @pytest.mark.slow
@@ -41,6 +41,28 @@ def test_two_projects_at_once_fetch_once(tiny, hub, tmp_path):
         assert run.returncode == 0, (out, err)
     assert resolved(hub) == ["tiny.gguf"]
     assert tiny.project.handoff("tiny") and other.handoff("tiny")
+
+
+@pytest.mark.slow
+def test_what_ctrl_c_leaves_of_a_secure_download_is_its_beginning(remote, web):
+    """No digest is known, so that nothing else would tell that other bytes are between those of the file."""
+    web.files["/tiny.bin"] = bytes(128 << 20)
+    remote.models({"tiny": {"model_ref": web.url("/tiny.bin"), "engine": "any"}})
+    with remote.project.start_program("provision") as run:
+        wait_until(lambda: received(remote) > 8 << 20 or run.poll() is not None)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert 0 < received(remote) < 128 << 20
+    remote.provision()
+    assert "range" in web.asked[-1].headers
+    assert remote.blobs() == {sha256(web.files["/tiny.bin"])}
+
+
+def received(remote):
+    """Return the bytes of the largest file that is on its way."""
+    folder = remote.cache / "partial"
+    return max((path.stat().st_size for path in folder.glob("*")), default=0)
 
 
 @pytest.mark.slow

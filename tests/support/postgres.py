@@ -253,8 +253,8 @@ class Partition(Silence):
                         self.cut.set()
 
 
-COPYING = b"G\x00\x00\x00"
-"""How the message begins by which the server lets a COPY begin."""
+ANSWERED = b"SELECT 1\x00"
+"""How the server ends an answer of one row: what it knows of a catalog, and then that a project arrived."""
 
 
 def _free_port() -> int:

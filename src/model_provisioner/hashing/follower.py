@@ -14,7 +14,7 @@ from model_provisioner.hashing.streaming import BUFFER
 if TYPE_CHECKING:
     from model_provisioner.hashing.fingerprint import FingerprintKey
 
-BACKLOG = 8 << 20
+BACKLOG = 4 << 20
 """How many bytes the writer may be ahead before it waits."""
 
 

@@ -1,7 +1,11 @@
 """`publish`: what moved comes to the fleet's database, and it ends in time whatever the database does."""
 
+import json
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 
@@ -9,7 +13,7 @@ import pytest
 
 from model_provisioner.operations.fleet.machine import machine_id
 from model_provisioner.operations.fleet import publish
-from tests.support.postgres import COPYING, PASSWORD, Host, Partition, Silence
+from tests.support.postgres import ANSWERED, PASSWORD, Host, Partition, Silence
 from tests.support.project import AT_ONCE, DODO, document
 from tests.support.remote import wait_until
 
@@ -158,9 +162,9 @@ def test_a_peer_that_says_nothing_is_waited_for_no_longer_than_is_said(published
 
 
 @pytest.mark.slow
-def test_a_peer_that_falls_silent_in_the_middle_of_a_copy_holds_nobody(published, fleet):
+def test_a_peer_that_falls_silent_while_a_project_is_sent_holds_nobody(published, fleet):
     published.program("retire", "tiny")
-    with Partition(fleet.server.port, after=COPYING) as way:
+    with Partition(fleet.server.port, after=ANSWERED) as way:
         fleet.port = way.port
         published.environ[URL] = fleet.url("host_a")
         silent(published.program("publish", "--timeout", "4s", code=2), fleet.place, 4)
@@ -178,7 +182,7 @@ def test_what_arrived_before_the_silence_stays_and_is_counted(project, fleet):
     host = Host(fleet, str(project.state))
     for name in "pqr":
         host.put("a", project=f"/{name}")
-    with Partition(fleet.server.port, after=COPYING, times=2) as way:
+    with Partition(fleet.server.port, after=ANSWERED, times=2) as way:
         fleet.port = way.port
         project.environ[URL] = fleet.url("host_a")
         answer = project.program("publish", "--timeout", "4s", code=2)
@@ -191,7 +195,7 @@ def test_what_arrived_before_the_silence_stays_and_is_counted(project, fleet):
 @pytest.mark.slow
 def test_another_run_is_not_delayed_by_a_publication_that_waits(published, fleet):
     published.program("retire", "tiny")
-    with Partition(fleet.server.port, after=COPYING) as way:
+    with Partition(fleet.server.port, after=ANSWERED) as way:
         fleet.port = way.port
         published.environ[URL] = fleet.url("host_a")
         with published.start_program("publish", "--timeout", "30s") as waiting:
@@ -215,12 +219,34 @@ def test_no_process_is_left_of_a_publication_that_was_ended(published, fleet, nu
     with Silence() as peer:
         fleet.port = peer.port
         published.environ[URL] = fleet.url("host_a")
-        with published.start_program("publish", "--timeout", "2s") as waiting:
+        with published.start_program("publish", "--timeout", "10m") as waiting:
             wait_until(lambda: children_of(waiting.pid))
             children = children_of(waiting.pid)
             waiting.send_signal(number)
             waiting.communicate(timeout=20)
-        wait_until(lambda: not any(map(is_alive, children)))
+        wait_until(lambda: not any(map(is_alive, children)), AT_ONCE)
+
+
+@pytest.mark.slow
+def test_the_process_ends_in_time_where_a_copy_of_who_asked_holds_the_pipe(published, fleet):
+    reader, writer = os.pipe()
+    with Silence() as peer:
+        fleet.port = peer.port
+        asked = {
+            "job": "publish",
+            "seconds": 1,
+            "pipe": reader,
+            "url": fleet.url("host_a"),
+            "shown": "x",
+            "by_doit": False,
+        }
+        worker = subprocess.run(
+            [sys.executable, "-m", "model_provisioner.operations.fleet.worker"],
+            input=json.dumps(asked).encode(), pass_fds=(reader,), capture_output=True, timeout=20,
+        )  # fmt: skip
+    os.close(reader)
+    os.close(writer)
+    assert (worker.returncode, worker.stdout) == (-signal.SIGALRM, b"")
 
 
 def children_of(pid):

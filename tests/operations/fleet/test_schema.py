@@ -1,9 +1,10 @@
 """The schema is made and migrated by the first that may; others are told who may, and no version is guessed."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from psycopg.errors import CheckViolation
 
 from model_provisioner.errors import FleetError
 from model_provisioner.operations.fleet import schema
@@ -11,7 +12,7 @@ from model_provisioner.operations.fleet.database import connected
 from model_provisioner.operations.fleet.schema import MIGRATIONS, Migration
 
 NEXT = Migration("ALTER TABLE fleet.model ADD COLUMN more text", writable_from=1)
-BREAKING = Migration("ALTER TABLE fleet.model DROP COLUMN reason CASCADE", writable_from=2)
+BREAKING = Migration("ALTER TABLE fleet.model DROP COLUMN reason CASCADE", writable_from=3)
 
 
 def ensure(fleet, role="admin", migrations=MIGRATIONS):
@@ -26,7 +27,7 @@ def version(fleet):
 def test_it_is_made_once_and_belongs_to_the_owner_of_the_database(fleet):
     ensure(fleet)
     ensure(fleet)
-    assert version(fleet) == [(1, 1)]
+    assert version(fleet) == [(2, 1)]
     assert fleet.query("SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'fleet'") == [
         ("fleet_owner",)
     ]
@@ -46,7 +47,7 @@ def test_many_that_may_make_it_at_once_make_one(fleet):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert (failures, version(fleet)) == ([], [(1, 1)])
+    assert (failures, version(fleet)) == ([], [(2, 1)])
 
 
 def test_who_may_not_make_it_is_told_who_may(fleet):
@@ -55,7 +56,7 @@ def test_who_may_not_make_it_is_told_who_may(fleet):
     assert str(caught.value) == (
         "the fleet's database has to be prepared by its owner\n"
         f"  where     {fleet.place}\n"
-        "  expected  a schema fleet of version 1\n"
+        "  expected  a schema fleet of version 2\n"
         "  found     none, and host_a may not make it\n"
         "  fix       run `model-provisioner publish` once as fleet_owner, or as a member of it"
     )
@@ -66,7 +67,7 @@ def test_a_schema_that_was_made_for_a_role_is_filled_by_it(fleet):
     with pytest.raises(FleetError, match="does not let this role do that"):
         ensure(fleet, "host_b")
     ensure(fleet, "host_a")
-    assert version(fleet) == [(1, 1)]
+    assert version(fleet) == [(2, 1)]
 
 
 def test_an_older_one_is_migrated_by_its_owner_and_nobody_else(fleet):
@@ -75,12 +76,12 @@ def test_an_older_one_is_migrated_by_its_owner_and_nobody_else(fleet):
     with pytest.raises(FleetError) as caught:
         ensure(fleet, "host_a", newer)
     assert (caught.value.expected, caught.value.found, caught.value.fix) == (
-        "a schema fleet of version 2",
-        "version 1, which host_a may not change",
+        "a schema fleet of version 3",
+        "version 2, which host_a may not change",
         "run `model-provisioner publish` once as fleet_owner, or as a member of it",
     )
     ensure(fleet, "admin", newer)
-    assert version(fleet) == [(2, 1)]
+    assert version(fleet) == [(3, 1)]
     fleet.query("SELECT more FROM fleet.model")
 
 
@@ -96,8 +97,8 @@ def test_a_newer_one_that_older_programs_may_not_use_is_refused(fleet):
     assert str(caught.value) == (
         "the fleet's database was made by a newer version of model-provisioner\n"
         f"  where     {fleet.place}\n"
-        "  expected  a schema fleet that programs of version 1 of it may use\n"
-        "  found     version 2, for those from version 2 on\n"
+        "  expected  a schema fleet that programs of version 2 of it may use\n"
+        "  found     version 3, for those from version 3 on\n"
         "  fix       install the newer version of model-provisioner here"
     )
 
@@ -106,9 +107,9 @@ def test_a_migration_that_fails_leaves_what_was_there(fleet):
     ensure(fleet)
     with pytest.raises(FleetError):
         ensure(fleet, "admin", (*MIGRATIONS, NEXT, Migration("SELECT 1 / 0", writable_from=1)))
-    assert version(fleet) == [(1, 1)]
-    ensure(fleet, "admin", (*MIGRATIONS, NEXT))
     assert version(fleet) == [(2, 1)]
+    ensure(fleet, "admin", (*MIGRATIONS, NEXT))
+    assert version(fleet) == [(3, 1)]
 
 
 def test_a_connection_that_is_lost_in_a_migration_is_told_as_that(fleet):
@@ -162,3 +163,30 @@ def test_a_cluster_without_the_two_groups_has_a_schema_of_its_owner_alone(fleet)
     ensure(fleet, migrations=(Migration(text, writable_from=1),))
     with pytest.raises(FleetError, match="does not let this role"):
         ensure(fleet, "host_a")
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        f"sha256:{'0f' * 32}", f"dirhash:{'a' * 64}", f"sha256:{'a' * 63}", f"sha256:{'a' * 65}", f"sha256:{'A' * 64}",
+        f"sha256:{'a' * 64}\n", f"\nsha256:{'a' * 64}", f"sha256:{'a' * 64}:a", f"sha1:{'a' * 64}", f":{'a' * 64}", "sha256:", "",
+    ],
+)  # fmt: skip
+def test_the_digests_that_the_first_version_took_are_those_that_the_second_takes(fleet, digest):
+    zeros = "00000000-0000-0000-0000-000000000000"
+    ensure(fleet, migrations=MIGRATIONS[:1])
+    fleet.query(
+        f"INSERT INTO fleet.catalog VALUES ('{zeros}', 'host_a', '{zeros}', 'h', 'l', '1', 0)",
+        f"INSERT INTO fleet.project VALUES ('{zeros}', '/p', 1)",
+    )
+    taken = []
+    for name in "ab":
+        with suppress(CheckViolation):
+            fleet.query(
+                "INSERT INTO fleet.model (catalog, project, name, id, state, digest)"
+                f" VALUES ('{zeros}', '/p', '{name}', 'x', 'Active', '{digest}')"
+            )
+            taken.append(name)
+        ensure(fleet)
+    assert "".join(taken) == ("ab" if digest in {f"sha256:{'0f' * 32}", f"dirhash:{'a' * 64}"} else "")
+    assert fleet.query("SELECT name FROM fleet.model ORDER BY name") == [(name,) for name in taken]

@@ -288,15 +288,15 @@ def test_an_older_state_that_comes_late_does_not_replace_a_newer_one(host, fleet
     host.put("a", lifecycle="Pending")
     host.publish()
     host.put("a", lifecycle="Failed")
-    begun = sending.Sender._begun
+    sent = sending.Sender._sent
 
     def late(sender, values):
-        monkeypatch.setattr(sending.Sender, "_begun", begun)
+        monkeypatch.setattr(sending.Sender, "_sent", sent)
         host.put("a", lifecycle="Active")
         assert host.publish()["written"] == 1
-        return begun(sender, values)
+        return sent(sender, values)
 
-    monkeypatch.setattr(sending.Sender, "_begun", late)
+    monkeypatch.setattr(sending.Sender, "_sent", late)
     assert host.publish()["written"] == 0
     assert fleet.query("SELECT state FROM fleet.models") == [("Active",)]
 
@@ -329,13 +329,13 @@ def test_many_publications_of_one_host_at_once_end_with_what_is_there(host, flee
 
 def test_no_transaction_of_the_catalog_is_open_while_the_network_is_waited_for(host, fleet, monkeypatch):
     host.put("a")
-    begun = sending.Sender._begun
+    sent = sending.Sender._sent
 
     def busy(sender, values):
         host.put("b")  # would wait, and fail, if the publication held the catalog
-        return begun(sender, values)
+        return sent(sender, values)
 
-    monkeypatch.setattr(sending.Sender, "_begun", busy)
+    monkeypatch.setattr(sending.Sender, "_sent", busy)
     host.publish()
     assert names(fleet) == ["a"]
 
@@ -377,6 +377,14 @@ def test_a_writer_sees_and_changes_its_own_rows_alone(host, fleet, tmp_path):
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             fleet.query_as("host_a", statement)
+
+
+def test_a_writer_needs_to_connect_and_nothing_else_of_the_database(host, fleet):
+    fleet.query(
+        f"REVOKE ALL ON DATABASE {fleet.name} FROM PUBLIC", f"GRANT CONNECT ON DATABASE {fleet.name} TO fleet_writer"
+    )
+    host.put("a")
+    assert [host.publish()["written"] for _ in range(2)] == [1, 0]
 
 
 def test_a_writer_can_not_write_what_nobody_could_read(host, fleet):

@@ -200,7 +200,7 @@ def test_a_catalog_of_the_version_before_is_brought_up_to_date_in_place(version_
     catalog = Catalog(str(tmp_path))
     assert catalog.get("/p", "tiny") == row(id="local:/x", digest="d")
     assert catalog.history("/p", "tiny") == []
-    assert version(version_1) == 5
+    assert version(version_1) == 6
     catalog.put(row(id="local:/x", lifecycle="Pending"))
     assert [moved.lifecycle for moved in catalog.history("/p", "tiny")] == ["Pending"]
 
@@ -210,7 +210,7 @@ def test_an_older_program_refuses_a_newer_catalog_by_name(catalog, tmp_path):
     older = Database(catalog.path, title="catalog", application_id=0x6D706361, version=1, schema=database._VERSION_1)
     with pytest.raises(ForeignDatabaseError) as caught:
         older.query("SELECT 1")
-    assert "expected  schema version 1\n  found     schema version 5\n" in str(caught.value)
+    assert "expected  schema version 1\n  found     schema version 6\n" in str(caught.value)
 
 
 def test_many_threads_and_connections_lose_no_row(catalog, tmp_path):
@@ -243,7 +243,7 @@ def test_a_catalog_of_another_version_is_refused_by_name(catalog, tmp_path):
     assert str(caught.value) == (
         "the catalog was written by another version of model-provisioner\n"
         f"  where     {catalog.path}\n"
-        "  expected  schema version 5\n"
+        "  expected  schema version 6\n"
         "  found     schema version 99\n"
         "  fix       it was left as it is: use that version, move it away or set MODEL_PROVISIONER_STATE_DIR to another folder"
     )

@@ -68,10 +68,18 @@ def test_another_identity_is_drawn_where_it_is_asked_for(publications):
     assert (found.is_copy, found.catalog == first.catalog) == (False, False)
 
 
-def test_the_last_token_is_known(publications):
-    assert publications.last() is None
-    tokens = [publications.draw() for _ in range(3)]
-    assert publications.last() == tokens[-1]
+def test_a_catalog_is_unmoved_while_its_last_token_stands_for_all_that_it_has(catalog, publications):
+    catalog.put(row())
+    uuid = publications.identify("here").catalog
+    assert publications.unmoved("here") is None
+    token = publications.draw(publications.changes())
+    assert publications.unmoved("here") == publications.unmoved("") == (uuid, token)
+    assert publications.unmoved("elsewhere") is None
+    catalog.put(row())
+    assert publications.unmoved("here") is None
+    publications.draw(publications.changes())
+    publications.draw()
+    assert publications.unmoved("here") is None, "the last one says nothing of what is there"
 
 
 def test_the_last_tokens_are_remembered(publications, monkeypatch):

@@ -16,7 +16,6 @@ from typing import IO, TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from model_provisioner.fetchers.http.environment import Environment
@@ -103,42 +102,41 @@ class _Stream:
 
 
 class _Response(HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **named: Any) -> None:
+    def __init__(self, made: _Made, sock: Any, *args: Any, **named: Any) -> None:
         super().__init__(sock, *args, **named)
         self.fp: Any = _Stream(self.fp)
+        self.sock = sock
+        """Also when no connection has it any more, because no second request will use it."""
+        made.note(self)
 
 
 class _Made:
-    """The connections that were made, as long as anybody has them; threads may share one."""
+    """The connections and responses that were made, as long as anybody has them; threads may share one."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._all: WeakSet[Any] = WeakSet()
 
-    def note(self, connection: Any) -> Any:
-        """Return a connection that was just made."""
+    def note(self, made: Any) -> None:
+        """Note a connection or response that was just made."""
         with self._lock:
-            self._all.add(connection)
-        return connection
+            self._all.add(made)
 
     def shut(self) -> None:
         """Let every thread that sends or waits for bytes be told that there are none."""
         with self._lock:
-            found = [connection.sock for connection in self._all]
+            found = [made.sock for made in self._all]
         for sock in found:
             if sock is not None:
-                below = getattr(sock, "socket", sock)  # of TLS in the TLS of a proxy
-                with suppress(OSError):  # the other end was faster
-                    # Not TLS's own method: after it, a thread that still sends would send plain text.
-                    socket.shutdown(below, SHUT_RDWR)
+                shut(sock)
 
 
-class _PlainConnection(HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
+def shut(sock: Any) -> None:
+    """Let a thread that sends to a socket, or waits for its bytes, be told that there are none."""
+    below = getattr(sock, "socket", sock)  # of TLS in the TLS of a proxy
+    with suppress(OSError):  # the other end was faster
+        # Not TLS's own method: after it, a thread would send plain text, and take what comes encrypted for the file.
+        socket.shutdown(below, SHUT_RDWR)
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -147,15 +145,14 @@ class _Pool(urllib3.HTTPConnectionPool):
         self._made = made
 
     def _new_conn(self) -> Any:
-        return self._made.note(super()._new_conn())
-
-
-class _PlainPool(_Pool):
-    ConnectionCls = _PlainConnection
+        connection: Any = super()._new_conn()
+        connection.response_class = partial(_Response, self._made)
+        self._made.note(connection)
+        return connection
 
 
 class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    """The same for https:."""
 
 
 class Connections:
@@ -175,16 +172,10 @@ class Connections:
         """For https:, by the proxy."""
         self._lock = Lock()
         self._context: ssl.SSLContext | None = None
-        self._open: WeakSet[BaseHTTPResponse] = WeakSet()
 
     def close(self) -> None:
         """Close all connections. A thread that waits for bytes of one is told that there are none."""
-        with self._lock:
-            left = list(self._open)
-        self._made.shut()  # those too of which no response is here
-        for response in left:
-            with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
-                response.shutdown()
+        self._made.shut()
         for manager in (self._plain, *self._managers.values()):
             for key in manager.pools.keys():  # noqa: SIM118  it can't be iterated: threads may share it
                 if (pool := manager.pools.get(key)) is not None:
@@ -204,7 +195,7 @@ class Connections:
         manager = self._plain if url.scheme == "http" else self._manager(proxy)
         pool = manager.connection_from_host(url.host, url.port, url.scheme)
         try:
-            response = pool.urlopen(
+            return pool.urlopen(
                 method,
                 url.target,
                 body=body,
@@ -218,9 +209,6 @@ class Connections:
             )
         except HTTPError as error:
             raise connection_error(url, error, proxy, self._environment.trust) from None
-        with self._lock:
-            self._open.add(response)
-        return response
 
     def _manager(self, proxy: Proxy | None) -> urllib3.PoolManager:
         with self._lock:
@@ -246,7 +234,7 @@ class Connections:
 
     def _bounded(self, manager: urllib3.PoolManager) -> urllib3.PoolManager:
         """Let a manager make connections that are noted, and whose lines are bounded."""
-        pools: Any = {"http": partial(_PlainPool, self._made), "https": partial(_SecurePool, self._made)}
+        pools: Any = {"http": partial(_Pool, self._made), "https": partial(_SecurePool, self._made)}
         manager.pool_classes_by_scheme = pools
         return manager
 

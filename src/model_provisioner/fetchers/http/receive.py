@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
@@ -89,12 +90,13 @@ def _try(
         # The same file again from its start, by a server that knows no ranges: what is here need not be written again.
         known = partial.size - response.offset
         try:
-            for whole in response.chunks():
-                chunk = whole[known:] if known else whole
-                known = max(0, known - len(whole))
-                if chunk:
-                    partial.write(chunk)
-                    reach(partial.size)
+            with closing(response.chunks()) as chunks:
+                for whole in chunks:
+                    chunk = whole[known:] if known else whole
+                    known = max(0, known - len(whole))
+                    if chunk:
+                        partial.write(chunk)
+                        reach(partial.size)
         except LieError:
             partial.begin(None)  # else every later run would go on from there, and be told the same
             raise

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from model_provisioner.errors import FetchError, IncompleteError
 from model_provisioner.fetchers.http import connections
+from model_provisioner.fetchers.http.ahead import read_ahead
 from model_provisioner.fetchers.http.begun import LieError
 from model_provisioner.fetchers.http.connections import HTTPError
 from model_provisioner.fetchers.http.failures import network_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from urllib3 import BaseHTTPResponse
 
@@ -92,12 +94,15 @@ class FileResponse:
         self.has_end = self.total is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         """Whether the end of the file can be told from a connection that broke off."""
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes from `offset` to the end, about a MiB at a time.
+    def chunks(self) -> Generator[bytes]:
+        """Yield the bytes from `offset` to the end, about a MiB at a time; a thread receives what comes next meanwhile.
 
         What came before trouble is yielded before it is raised: `IncompleteError` for a stall or a cut, `FetchError`
-        for more bytes than there may be.
+        for more bytes than there may be. The response is of no use to one who leaves before the end.
         """
+        return read_ahead(self._chunks(), self._shut)
+
+    def _chunks(self) -> Iterator[bytes]:
         parts: list[bytes] = []
         held, since = 0, time.monotonic()
         failure: FetchError | None = None
@@ -114,6 +119,11 @@ class FileResponse:
             yield b"".join(parts)
         if failure is not None:
             raise failure
+
+    def _shut(self) -> None:
+        """Let the thread that waits for bytes be told that there are none. What it still takes nobody gets."""
+        with suppress(HTTPError, OSError, ValueError, RuntimeError):  # it may be done with by now
+            self._response.shutdown()
 
     def _check_agrees(self, begun: Begun | None, total: int | None) -> None:
         """Raise `FetchError` unless these are the bytes that were asked for: the whole file, or the rest of the one begun.

@@ -1,13 +1,15 @@
 """A process of its own for what is asked of the fleet's database, with a deadline that holds whatever the peer does.
 
-A server that falls silent in the middle of a COPY holds its client for ever, whatever time-outs the client has.
+A server that falls silent in the middle of an answer holds its client for ever, whatever time-outs the client has.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from model_provisioner.errors import FleetError
 from model_provisioner.invocation import by_doit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from model_provisioner.operations.fleet.address import FleetAddress
 
@@ -34,21 +36,25 @@ class Question:
 def ask(address: FleetAddress, question: Question, seconds: float) -> dict[str, Any]:
     """Have a process do what is asked; return its answer. It is killed after `seconds`, and when this call is interrupted.
 
-    Raises `FleetError`, and what else the process raised.
+    If this process is killed, that one ends as well. Raises `FleetError`, and what else the process raised.
     """
     # -P: the working directory, perhaps a clone of anybody's project, is no place to import from.
     command = [sys.executable, "-P", "-m", _WORKER]
     place = {"url": address.url, "shown": address.shown, "by_doit": by_doit()}
-    asked = json.dumps({"job": question.job, "seconds": seconds, **place, **question.values})
-    with subprocess.Popen(  # noqa: S603  our own module
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us alone
-    ) as process:
+    with (
+        _open_while_we_live() as pipe,
+        subprocess.Popen(  # noqa: S603  our own module
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(pipe,),
+            start_new_session=True,  # Ctrl-C is for us alone
+        ) as process,
+    ):
+        asked = {"job": question.job, "seconds": seconds, "pipe": pipe, **place, **question.values}
         try:
-            out, err = process.communicate(asked.encode(), timeout=seconds)
+            out, err = process.communicate(json.dumps(asked).encode(), timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             out, _ = process.communicate()
@@ -69,6 +75,17 @@ def ask(address: FleetAddress, question: Question, seconds: float) -> dict[str, 
         )
     found: dict[str, Any] = answer["answer"]
     return found
+
+
+@contextmanager
+def _open_while_we_live() -> Iterator[int]:
+    """Give the end of a pipe on which a reader meets the end of file when this block ends, or this process."""
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _lines(out: bytes) -> list[dict[str, Any]]:

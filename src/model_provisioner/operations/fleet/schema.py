@@ -88,7 +88,13 @@ DO $$ BEGIN
 END $$
 """
 
-MIGRATIONS = (Migration(_VERSION_1, writable_from=1),)
+# The server builds a state for each of {64} anew with every row: with all else that a row costs, that took a third of the time.
+_VERSION_2 = """
+ALTER TABLE fleet.model DROP CONSTRAINT model_digest_check, ADD CONSTRAINT model_digest_check
+  CHECK (digest ~ '^(sha256|dirhash):[0-9a-f]*$' AND length(split_part(digest, ':', 2)) = 64)
+"""
+
+MIGRATIONS = (Migration(_VERSION_1, writable_from=1), Migration(_VERSION_2, writable_from=1))
 
 
 def ensure(connection: Connection, shown: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from model_provisioner import errors
@@ -20,15 +22,23 @@ def main() -> None:
     """Do what standard input asks for; the last line on standard output has the answer, or the error."""
     asked = json.load(sys.stdin)
     called_by_doit(asked["by_doit"])
-    # Whoever asked ends this process in time. If that one was killed itself, the kernel does, whatever is waited for.
+    # Whoever asked ends this process in time. If that one was killed itself, the pipe tells; and where a copy of that one still
+    # holds the pipe, the kernel ends this one, whatever is waited for.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(math.ceil(asked["seconds"]) + 1)
+    threading.Thread(target=_end_with_it, args=(asked["pipe"],), daemon=True).start()
     try:
         _tell({"answer": _done(asked)})
     except ProvisionError as error:
         kind = next(each.__name__ for each in type(error).__mro__ if hasattr(errors, each.__name__))
         parts = {name: getattr(error, name) for name in ("what", "where", "expected", "found", "fix")}
         _tell({"error": {"kind": kind, **parts}})
+
+
+def _end_with_it(pipe: int) -> None:
+    """Wait for the end of file, which comes when whoever asked has ended, and end this process."""
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def _done(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ CREATE TABLE identity (uuid TEXT NOT NULL, machine TEXT NOT NULL);
 CREATE TABLE publication (number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE)
 """
 
+_VERSION_6 = "ALTER TABLE publication ADD COLUMN changes TEXT"
+
 
 def catalog_file(state: str, database: type[Database]) -> Database:
     """Return the catalog's database in the state folder `state`."""
@@ -69,7 +71,7 @@ def catalog_file(state: str, database: type[Database]) -> Database:
         title="catalog",
         application_id=0x6D706361,
         schema=_VERSION_1,
-        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5),
+        upgrades=(_VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6),
         state=state,
     )
 

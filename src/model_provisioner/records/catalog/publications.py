@@ -7,6 +7,7 @@ fleet's database that this catalog does not remember knows that another copy of 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from model_provisioner.fs.sqlite import from_column, to_column
 from model_provisioner.references.reference import id_now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from model_provisioner.fs.sqlite import Database
 
 REMEMBERED = 1000
@@ -70,7 +73,7 @@ class Publications:
         """
         with self._database.transaction() as connection:
             row = connection.execute("SELECT uuid, machine FROM identity").fetchone()
-            is_unlike = row is not None and machine not in ("", row[1])
+            is_unlike = row is not None and _is_unlike(machine, row[1])
             is_copy = is_unlike and bool(row[1]) and not restored
             if row is not None and not is_copy and not anew:
                 if is_unlike:
@@ -82,20 +85,31 @@ class Publications:
             connection.execute("INSERT INTO identity VALUES (?, ?)", (str(drawn), machine))
         return Identity(drawn, is_copy=is_copy)
 
-    def draw(self) -> uuid.UUID:
-        """Return the token of a publication that begins: it is remembered before anybody else can know it."""
+    def draw(self, changes: Mapping[str, int] | None = None) -> uuid.UUID:
+        """Return the token of a publication that begins: it is remembered before anybody else can know it.
+
+        A database that has it has these `changes`, those of all projects; None where that can't be said.
+        """
         drawn = uuid.uuid4()
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO publication (token) VALUES (?)", (str(drawn),))
+            connection.execute(
+                "INSERT INTO publication (token, changes) VALUES (?, ?)",
+                (str(drawn), None if changes is None else _digest(changes)),
+            )
             connection.execute(
                 "DELETE FROM publication WHERE number <= (SELECT max(number) FROM publication) - ?", (REMEMBERED,)
             )
         return drawn
 
-    def last(self) -> uuid.UUID | None:
-        """Return the token that was drawn last."""
-        rows = self._database.query("SELECT token FROM publication ORDER BY number DESC LIMIT 1")
-        return uuid.UUID(str(rows[0][0])) if rows else None
+    def unmoved(self, machine: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+        """Return the UUID and the last token of a catalog of which a database that has that token has all; else None."""
+        rows = self._database.query(
+            "SELECT uuid, machine, token, changes FROM identity, publication ORDER BY number DESC LIMIT 1"
+        )
+        for catalog, drawn_on, token, changes in rows:
+            if not _is_unlike(machine, drawn_on) and changes == _digest(self.changes()):
+                return uuid.UUID(str(catalog)), uuid.UUID(str(token))
+        return None
 
     def remembers(self, token: uuid.UUID) -> bool:
         """Tell whether a publication with this token was ours."""
@@ -115,6 +129,16 @@ class Publications:
         number = int(str(rows[0][0])) if rows else 0
         found = [_published(row[1:]) for row in rows if row[1] is not None]
         return number, list({each.name: each for each in found}.values())
+
+
+def _is_unlike(machine: str, other: object) -> bool:
+    """Tell whether a machine is another one; one that can't be told is not."""
+    return machine not in ("", other)
+
+
+def _digest(changes: Mapping[str, int]) -> str:
+    """Return what no other changes have."""
+    return hashlib.sha256(json.dumps(sorted(changes.items())).encode()).hexdigest()
 
 
 def _published(row: tuple[object, ...]) -> PublishedModel:
