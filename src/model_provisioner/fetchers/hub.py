@@ -96,10 +96,6 @@ class Hub:
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._api = huggingface_hub.HfApi(endpoint=self._endpoint, token=token or False)
 
-    def close(self) -> None:
-        """Close the connections to the Hub."""
-        self._question.connections.close()
-
     def listing(self) -> Listing:
         """Return what the reference resolves to now: the commit, and its files. Raises `FetchError`."""
         return self._listing(self._ref.revision or "main")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
@@ -14,7 +13,7 @@ from model_provisioner.references.reference import HubRef, ObjectRef, OciRef, Ol
 from model_provisioner.references.shards import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from model_provisioner.config.entries import Entry
     from model_provisioner.fetchers.s3.bucket import Bucket
@@ -31,24 +30,12 @@ class Source(Protocol):
     def at(self, revision: str | None, names: Sequence[str]) -> Listing:
         """Say where files are whose names and revision are known; who is asked, is asked of these alone."""
 
-    def close(self) -> None:
-        """Close the connections that it was asked over."""
 
-
-@contextmanager
-def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float, str], object]) -> Iterator[Source]:
-    """Yield the source of a remote entry, and close it; `check` is given each host before it is contacted.
+def source_of(entry: Entry, check: Callable[[str], None], wait: Callable[[float, str], object]) -> Source:
+    """Return the source of a remote entry; `check` is given each host before it is contacted.
 
     `wait` is what waits some seconds where a source is busy, and tells why.
     """
-    source = _source(entry, check, wait)
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def _source(entry: Entry, check: Callable[[str], None], wait: Callable[[float, str], object]) -> Source:
     ref, patterns = entry.ref, Patterns(entry.include, entry.exclude)
     if isinstance(ref, HubRef):
         from model_provisioner.fetchers.hub import Hub, endpoint, is_installed
@@ -106,9 +93,6 @@ class _Url:
         urls = {name: parts._replace(path=f"{folder}/{quote(name)}", fragment="").geturl() for name in names}
         return Listing(revision=revision, files=tuple(RemoteFile(name=name, url=url) for name, url in urls.items()))
 
-    def close(self) -> None:
-        pass
-
 
 @dataclass(frozen=True)
 class _Objects:
@@ -148,9 +132,6 @@ class _Objects:
             )
         files = (self.bucket.file(found[name], name, ask=False) for name in names)  # their digests are known
         return Listing(revision=None, files=tuple(files))
-
-    def close(self) -> None:
-        self.bucket.close()
 
     def _below(self) -> dict[str, Listed]:
         return {each.key.removeprefix(self.ref.key): each for each in self.bucket.below(self.ref.key)}

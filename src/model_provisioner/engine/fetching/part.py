@@ -156,8 +156,8 @@ class PartFetch:
 
     def _ask(self, revision: str | None) -> Listing:
         """Ask the source which files there are, or where those are that are known."""
-        with source_of(self.part, self._check_host, self._wait) as source:
-            return source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
+        source = source_of(self.part, self._check_host, self._wait)
+        return source.at(revision, sorted(self.known)) if self._is_pinned(revision) else source.listing()
 
     def _wait(self, seconds: float, why: str) -> None:
         self.work.progress(FetchWaits(self.part.name, seconds, why))

@@ -41,10 +41,6 @@ class Artifact:
         check(place.host)
         return cls(ref, Registry(place, HttpClient(check), wait))
 
-    def close(self) -> None:
-        """Close the connections to the registry."""
-        self.registry.client.close()
-
     def listing(self) -> Listing:
         """Return the files that the reference means now; the revision is the digest of the manifest. Raises `FetchError`."""
         digest, files = self.files()

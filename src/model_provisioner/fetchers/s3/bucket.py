@@ -73,10 +73,6 @@ class Bucket:
         self._terms, self._connections = terms, connections or Connections(terms)
         check(Url.parse(self._place("")).host)
 
-    def close(self) -> None:
-        """Close the connections that its questions went over."""
-        self._connections.close()
-
     def below(self, prefix: str) -> list[Listed]:
         """Return all objects whose keys begin with `prefix`, but for those that stand for folders. Raises `FetchError`."""
         found: list[Listed] = []
