@@ -40,9 +40,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers a core: for half of their time tests wait for processes, servers and disks."""
+    """Three workers for two cores: for a third of their time tests wait for processes, servers and disks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 * cores
+    return cores + cores // 2
 
 
 @pytest.hookimpl(optionalhook=True)

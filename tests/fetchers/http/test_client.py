@@ -12,6 +12,8 @@ from unittest.mock import patch
 
 import pytest
 
+from urllib3.connection import HTTPConnection
+
 from model_provisioner.errors import FetchError, IncompleteError, NotAllowedError
 from model_provisioner.fetchers.http import connections
 from model_provisioner.fetchers.http.client import HttpClient
@@ -399,7 +401,7 @@ def test_a_closed_client_leaves_no_connection_open_while_somebody_has_an_error_o
     server.manners.redirects["/y.gguf"] = (302, "ftp://elsewhere.example/x.gguf")
     with pytest.raises(FetchError) as raised, https.open(server.url("/y.gguf")):
         pass
-    (connection,) = https.connections._made._all
+    (connection,) = (made for made in https.connections._made._all if isinstance(made, HTTPConnection))
     assert connection.sock is not None
     https.close()
     assert connection.sock is None
