@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -79,13 +80,14 @@ def fetching(host, shared, *, beside=0, size=150_000) -> tuple[subprocess.Popen,
     def grown():
         assert run.poll() is None, host.end(run)
         found = downloads(shared)
-        return len(found) == beside + 1 and [
-            path for path in found if path not in before and path.stat().st_size > size
-        ]
+        mine.clear()
+        with suppress(FileNotFoundError):  # a small file may be there by now
+            mine[:] = [path for path in found if path not in before and path.stat().st_size > size]
+        return mine if len(found) == beside + 1 else []
 
+    mine: list[Path] = []
     wait_until(grown)
-    (mine,) = grown()
-    return run, mine
+    return run, mine[0]
 
 
 def killed(run: subprocess.Popen) -> None:

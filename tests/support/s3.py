@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -146,15 +146,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def storage(self, asked):
-        connection = http.client.HTTPConnection("127.0.0.1", self.front.moto.port, timeout=60)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        connection.putrequest(asked.method, asked.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.front.moto.port, timeout=60)) as connection:
+            connection.putrequest(asked.method, asked.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            data = answer.read()
         ours = {"connection", "transfer-encoding", "server", "date"}
         return answer.status, {name: value for name, value in answer.getheaders() if name.lower() not in ours}, data
 
