@@ -39,6 +39,7 @@ def hand_off_read(work: Workspace, readers: Sequence[Reader]) -> None:
 
 
 def _hand_off(work: Workspace, records: Sequence[EntryRun], readers: Sequence[Reader]) -> None:
+    """Judge what was read, register and publish all; what moved since is read again, by this thread: that is rare."""
     left = records
     for turn in range(TRIES):
         if turn:
