@@ -131,7 +131,9 @@ def test_what_is_typed_is_found_in_all_that_is_said_of_a_model(opened):
 def test_a_tile_and_what_is_typed_hold_together(opened):
     click(opened, "#verified")
     assert opened.evaluate(SHOWN) == ["big-2", "late-10"]
-    wait_until(lambda: opened.evaluate(STATUS) == "2 of 6 shown")  # a page is told of its new address when it has been drawn
+    wait_until(
+        lambda: opened.evaluate(STATUS) == "2 of 6 shown"
+    )  # a page is told of its new address when it has been drawn
     opened.evaluate("document.querySelector('#find').focus()")
     opened.call("Input.insertText", text="late")
     assert (opened.evaluate(SHOWN), opened.evaluate(STATUS)) == (["late-10"], "1 of 6 shown")
