@@ -24,7 +24,8 @@ KEY = FingerprintKey.drawn()
 def small_segments(monkeypatch):
     for module in (definition, hashing):
         monkeypatch.setattr(module, "SEGMENT", 64)
-    monkeypatch.setattr(hashing, "BUFFER", 48)
+    for name in ("BUFFER", "AHEAD"):
+        monkeypatch.setattr(hashing, name, 48)
     monkeypatch.setattr(hashing, "TELL_SECONDS", 0)
 
 
@@ -111,8 +112,8 @@ def test_a_thread_reads_for_the_one_that_hashes_as_long_as_a_core_is_left(tmp_pa
         hash_both(fd, KEY, progress)
     os.close(fd)
     assert set(helped[:20]) == {1}
-    assert set(helped[20 + hashing.BUFFERS + 1 : 60]) == {0}, "a second file is read, and has the core"
-    assert set(helped[61 : -hashing.BUFFERS - 1]) == {1}, "the second file is at its end"
+    assert set(helped[20 + hashing.AHEADS + 1 : 60]) == {0}, "a second file is read, and has the core"
+    assert set(helped[61 : -hashing.AHEADS - 1]) == {1}, "the second file is at its end"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from model_provisioner.hashing.fingerprint import FingerprintKey
 
 BUFFER = 1 << 20
-BUFFERS = 4
-"""How many a thread that reads may fill before the one that hashes takes them."""
+AHEAD, AHEADS = 256 << 10, 4
+"""The size of the buffers of a thread that reads for another, and how many it may fill before the one that hashes takes them.
+They stay in a core's cache on their way: with four of 1 MiB it took a quarter longer where a core has 2 MiB of it."""
 
 TELL_SECONDS = 0.05
 """How long bytes that were read may wait to be told of: many threads that told of each buffer would wait for each other."""
@@ -146,8 +147,8 @@ class _Both:
         """Hash what another thread reads, to the end or until its core is wanted."""
         empty: SimpleQueue[memoryview | None] = SimpleQueue()
         full: SimpleQueue[tuple[memoryview, memoryview] | BaseException | None] = SimpleQueue()
-        for _ in range(BUFFERS):
-            empty.put(memoryview(bytearray(BUFFER)))
+        for _ in range(AHEADS):
+            empty.put(memoryview(bytearray(AHEAD)))
 
         def read() -> None:
             try:
