@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from machine import cores
 from process import Sample, run
 
 if TYPE_CHECKING:
@@ -43,16 +41,13 @@ class Project:
         if self.root.exists():
             return
         self.root.mkdir(parents=True)
-        files: list[Path] = []
         lines = ["defaults: {handoff: '{runtime_dir}/engines/{name}.json'}", "models:"]
         for number in range(self.count):
             path = self.path(number)
-            files += self.files(number)
+            for each in self.files(number):
+                each.parent.mkdir(exist_ok=True, parents=True)
+                self._write(each)
             lines.append(f"  m{number}: {{model_ref: {path.relative_to(self.root)}}}")
-        for parent in {each.parent for each in files}:
-            parent.mkdir(exist_ok=True, parents=True)
-        with ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(self._write, files))
         (self.root / "models.yaml").write_text("\n".join(lines) + "\n")
         os.sync()  # else the first run waits for it: it has each file on the disk before it reads it
         time.sleep(AT_REST)
