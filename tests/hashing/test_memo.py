@@ -465,7 +465,7 @@ def test_a_spoiled_memo_costs_time_never_truth(model, settled, tmp_path, spoil):
     ("together", "digits"), [(1, 4), (OWN_LOCKS, 4), (OWN_LOCKS + 1, 2)], ids=["one", "some", "many"]
 )
 def test_a_large_file_has_a_lock_that_hardly_any_other_has_unless_many_are_asked_for(memo, tmp_path, together, digits):
-    """Of sixteen that are read at a time two would as often as not have the same of 256, and one would wait."""
+    """Of sixteen that are read at a time two would have the same of 256 in one case of three, and one would wait."""
     paths = []
     for number in range(OWN_LOCKS + 1):
         with open(tmp_path / f"large{number}", "wb") as file:

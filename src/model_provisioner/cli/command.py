@@ -26,7 +26,7 @@ class Option:
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002  what it is
+        help: str,  # noqa: A002  as argparse and doit name it
         kind: Kind = "flag",
         metavar: str = "",
         *,

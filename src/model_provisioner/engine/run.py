@@ -156,13 +156,15 @@ class Run:
         self.work.progress(WorkBegins(len(local) + len(remote), size))
         alone: list[tuple[EntryRun, ...]] = [(record,) for record in remote]
         fetching, reading = self._fetch_and_read, self._read
-        for done in as_done([(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]):
-            for some in together(done):
-                hand_off_read(self.work, [reader for _, reader in some])
-                for batch, _ in some:
-                    for record in batch:
-                        self.work.progress(ModelEnded(record.name))
-                    yield batch
+        pools = [(fetching, alone, FETCHES), (reading, several, workers), (reading, tiny, 1)]
+        with closing(as_done(pools)) as ready:
+            for done in ready:
+                for some in together(done):
+                    hand_off_read(self.work, [reader for _, reader in some])
+                    for batch, _ in some:
+                        for record in batch:
+                            self.work.progress(ModelEnded(record.name))
+                        yield batch
 
     def provision_left(self, names: Iterable[str], workers: int) -> Generator[tuple[EntryRun, ...]]:
         """Take every step for those of these entries that the sweep found neither current nor retired, as `provision` does.

@@ -113,7 +113,7 @@ class _Held:
         client = self.make() if self.chosen else _Client(self.make)
         hooks = client.event_hooks
         client.event_hooks = {"request": [_before, *hooks["request"]], "response": [_after, *hooks["response"]]}
-        client.send = partial(_send, client.send)  # type: ignore[method-assign]  # of the program's own client, too
+        client.send = partial(_send, client.send)  # type: ignore[method-assign]  # what the program chose is no class of ours
         return client
 
 

@@ -216,8 +216,8 @@ class Memo(MemoRows):
             return contextlib.nullcontext()
         # A large file has its own lock; small ones share their folder's: many of them cost few locks.
         keys = {real if size_or_zero(real) > BUFFER else os.path.dirname(real) for real in real_paths(paths)}
-        # Among 256 locks, sixteen files that are read at a time have one in common as often as not, and one of the two then
-        # waits until all of the other is read. Many files at once may not have as many locks open.
+        # Among 256 locks, two of sixteen files that are read at a time have the same in one case of three, and one of the two
+        # then waits until all of the other is read. Many files at once may not have as many locks open.
         return locked(self._state, "hash", *keys, size=2 if len(keys) <= OWN_LOCKS else 1)
 
     def _elsewhere(self, window: Window, paths: Sequence[str], progress: Progress) -> dict[str, FileDigest]:

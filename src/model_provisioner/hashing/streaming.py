@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BUFFER = 1 << 20
 AHEAD, AHEADS = 256 << 10, 4
 """The size of the buffers of a thread that reads for another, and how many it may fill before the one that hashes takes them.
-They stay in a core's cache on their way: with four of 1 MiB it took a quarter longer where a core has 2 MiB of it."""
+They stay in a core's cache on their way: with four of 1 MiB it took a fifth longer where a core has 2 MiB of it."""
 
 TELL_SECONDS = 0.05
 """How long bytes that were read may wait to be told of: many threads that told of each buffer would wait for each other."""

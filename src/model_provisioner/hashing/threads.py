@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from model_provisioner.fs.read import read_if_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -140,15 +140,16 @@ def in_pools(
     check: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Do several kinds of work side by side, as `as_done` does; yield each item with its result as it is done."""
-    for done in as_done(pools, wake, check):
-        yield from done
+    with closing(as_done(pools, wake, check)) as ready:
+        for done in ready:
+            yield from done
 
 
 def as_done(
     pools: Sequence[tuple[Callable[[Item, Callable[[], None]], Result], Sequence[Item], int]],
     wake: Callable[[], object] | None = None,
     check: Callable[[], None] | None = None,
-) -> Iterator[list[tuple[Item, Result]]]:
+) -> Generator[list[tuple[Item, Result]]]:
     """Do several kinds of work side by side, each for its items in at most so many threads of its own.
 
     Yield items with their results, all at once that were done since the last time. Work takes the item and a function to

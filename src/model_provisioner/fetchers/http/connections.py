@@ -128,10 +128,10 @@ class _Made:
             found = [made.sock for made in self._all]
         for sock in found:
             if sock is not None:
-                shut(sock)
+                _shut(sock)
 
 
-def shut(sock: Any) -> None:
+def _shut(sock: Any) -> None:
     """Let a thread that sends to a socket, or waits for its bytes, be told that there are none."""
     below = getattr(sock, "socket", sock)  # of TLS in the TLS of a proxy
     with suppress(OSError):  # the other end was faster
@@ -177,7 +177,7 @@ class Connections:
         """Close all connections. A thread that waits for bytes of one is told that there are none."""
         self._made.shut()
         for manager in (self._plain, *self._managers.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  it can't be iterated: threads may share it
+            for key in manager.pools.keys():  # noqa: SIM118  urllib3 lets nobody iterate over it, as threads share it
                 if (pool := manager.pools.get(key)) is not None:
                     pool.close()  # `clear` alone leaves its connections open as long as an error's traceback has it
             manager.clear()
